@@ -1,0 +1,76 @@
+# The ways of working. `make` alone lists them.
+#
+# ARGS are handed on to the program that a target runs:
+#   make run ARGS='--config ./my.yaml'
+#   make bench ARGS='-h'
+
+SHELL       := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS   += --no-builtin-rules --no-print-directory
+.DEFAULT_GOAL := help
+
+# Go comes from the machine; no target fetches another one.
+export GOTOOLCHAIN := local
+
+ARGS     ?=
+IMAGE    ?= refreshd:dev
+GOLANGCI := go tool -modfile=$(CURDIR)/.ci/tools.mod golangci-lint
+
+# Modules of their own: the libraries that they test against stay out of go.mod.
+MODULES := $(patsubst %/go.mod,%,$(wildcard test/*/go.mod bench/go.mod bench/*/go.mod))
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: demo
+demo: build ## Watch refreshd keep the tokens of a practice provider fresh (bounded, loopback only)
+	@exec ./bin/practice demo --refreshd ./bin/refreshd $(ARGS)
+
+.PHONY: run
+run: build ## Build and run the service in the foreground (ARGS='--config FILE')
+	@exec ./bin/refreshd serve $(ARGS)
+
+.PHONY: build
+build: ## Build bin/refreshd and bin/practice, static and stripped
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/ ./cmd/...
+
+.PHONY: test
+test: ## Run all tests with the race detector, against a real redis-server
+	@.ci/ensure-redis.sh
+	@.ci/ensure-gcc.sh
+	@.ci/go-test.sh . ./...
+	@for module in $(MODULES); do .ci/go-test.sh "$$module" ./... || exit 1; done
+
+.PHONY: lint
+lint: ## Check shell scripts, go.mod, go vet, golangci-lint and the format of the code
+	@.ci/lint-scripts.sh
+	@for module in . $(MODULES); do \
+		echo "lint: $$module"; \
+		(cd "$$module" && go mod tidy -diff && go vet ./... && \
+			$(GOLANGCI) run --config $(CURDIR)/.golangci.yaml ./... && \
+			$(GOLANGCI) fmt --config $(CURDIR)/.golangci.yaml --diff) || exit 1; \
+	done
+
+.PHONY: fmt
+fmt: ## Format the code the way lint wants it
+	@for module in . $(MODULES); do \
+		(cd "$$module" && $(GOLANGCI) fmt --config $(CURDIR)/.golangci.yaml) || exit 1; \
+	done
+
+.PHONY: bench
+bench: ## Compare refreshes per second with other ways of doing it (loopback only)
+	@.ci/ensure-redis.sh
+	go run ./bench/compare $(ARGS)
+
+.PHONY: soak
+soak: ## Run the long randomized tests, up to an hour
+	@.ci/ensure-redis.sh
+	@.ci/ensure-gcc.sh
+	@REFRESHD_SOAK=1 .ci/go-test.sh . -count=1 -timeout=60m -run=Soak ./test/...
+
+.PHONY: image
+image: ## Build the container image (IMAGE=refreshd:dev)
+	@command -v docker >/dev/null || { echo 'make image: docker is not on PATH; install it, or build deploy/container/Dockerfile with another builder' >&2; exit 1; }
+	docker build --file deploy/container/Dockerfile --tag $(IMAGE) .

@@ -1,0 +1,99 @@
+package credential
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Work is what a credential needs at some moment.
+type Work struct {
+	Refresh  bool // present the refresh token
+	Recover  bool // present it once more: an earlier attempt ended in doubt
+	Advance  bool // a moment has passed that has an event: expiry, a coming limit
+	Question bool // an attempt is past its deadline: find out what became of its owner
+}
+
+// None reports whether there is nothing to do.
+func (w Work) None() bool { return w == Work{} }
+
+// Due tells what the credential needs at now. open is its open attempt.
+func Due(r Record, open *Attempt, now Millis) Work {
+	if r.State.Terminal() {
+		return Work{}
+	}
+	passed := func(m Millis) bool { return m != 0 && m <= now }
+	work := Work{Advance: passed(r.expiry()) || passed(r.WarnAt)}
+	switch {
+	case open == nil:
+		work.Refresh = r.Refreshable && passed(r.RefreshAt)
+	case open.Doubt:
+		work.Recover = r.Refreshable && passed(open.RecoverAt)
+	default:
+		work.Question = passed(open.Deadline)
+	}
+	return work
+}
+
+// NextDue returns the credential's score in the due index: the earliest moment
+// at which [Due] has an answer, 0 if there is none. While an attempt is open
+// that is its deadline, or the moment it may be recovered, instead of the
+// planned refresh.
+func NextDue(r Record, open *Attempt) Millis {
+	if r.State.Terminal() {
+		return 0
+	}
+	clock := earliest(r.expiry(), r.WarnAt)
+	switch {
+	case open != nil && !open.Doubt:
+		return earliest(clock, open.Deadline)
+	case !r.Refreshable:
+		return clock
+	case open != nil:
+		return earliest(clock, open.RecoverAt)
+	default:
+		return earliest(clock, r.RefreshAt)
+	}
+}
+
+// expiry returns the moment at which the record turns expired, 0 if it has
+// been announced already.
+func (r Record) expiry() Millis {
+	switch r.State {
+	case StateActive, StateDegraded:
+		return r.ExpiresAt
+	case StatePending, StateExpired, StateReauthRequired, StateLoggedOut, StateDeleted:
+		return 0
+	}
+	return 0
+}
+
+// Overdue is one entry of the due index whose score has passed.
+type Overdue struct {
+	ID        ID
+	ExpiresAt Millis // of the access token
+}
+
+// OrderOverdue sorts what is overdue for a catch-up: those whose token still
+// lives before those whose token is dead, and within each the one that dies,
+// or died, first.
+func OrderOverdue(list []Overdue, now Millis) {
+	slices.SortStableFunc(list, func(a, b Overdue) int {
+		deadA, deadB := a.ExpiresAt <= now, b.ExpiresAt <= now
+		if deadA != deadB {
+			if deadB {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(a.ExpiresAt, b.ExpiresAt)
+	})
+}
+
+// BatchReport counts what became of a batch of due credentials.
+type BatchReport struct {
+	Refreshed int // exchanges that brought a token
+	Failed    int // exchanges that did not
+	Advanced  int // changes that the passing of time alone brought
+	Skipped   int // not due any more, in other hands, or gone
+	Returned  int // given back to the due index for want of permits
+}

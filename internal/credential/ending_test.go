@@ -1,0 +1,159 @@
+package credential_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+func TestAdvance(t *testing.T) {
+	t.Parallel()
+	none := credential.ReasonNone
+	for name, c := range map[string]struct {
+		state       credential.State
+		expires     credential.Millis
+		warn        credential.Millis
+		refreshable bool
+		events      []event
+		final       credential.State
+	}{
+		"nothing has come":           {credential.StateActive, noon + 1, noon + 1, true, nil, ""},
+		"expired already":            {credential.StateExpired, noon - hour, 0, true, nil, ""},
+		"given up already":           {credential.StateReauthRequired, noon - hour, noon - hour, true, nil, ""},
+		"logged out":                 {credential.StateLoggedOut, noon - hour, noon - hour, true, nil, ""},
+		"expiry":                     {credential.StateActive, noon, 0, true, []event{{credential.EventExpired, credential.StateExpired, credential.StateActive, none}}, credential.StateExpired},
+		"expiry of a degraded one":   {credential.StateDegraded, noon - hour, 0, true, []event{{credential.EventExpired, credential.StateExpired, credential.StateDegraded, credential.ReasonUnavailable}}, credential.StateExpired},
+		"warning":                    {credential.StateActive, noon + hour, noon, true, []event{{credential.EventExpiring, credential.StateActive, credential.StateActive, none}}, credential.StateActive},
+		"warning of an expired one":  {credential.StateExpired, noon - hour, noon, true, []event{{credential.EventExpiring, credential.StateExpired, credential.StateExpired, credential.ReasonUnavailable}}, credential.StateExpired},
+		"warning of a pending one":   {credential.StatePending, 0, noon, true, []event{{credential.EventExpiring, credential.StatePending, credential.StatePending, none}}, credential.StatePending},
+		"warning and expiry at once": {credential.StateActive, noon - minute, noon - hour, true, []event{{credential.EventExpiring, credential.StateActive, credential.StateActive, none}, {credential.EventExpired, credential.StateExpired, credential.StateActive, none}}, credential.StateExpired},
+		"expiry without a refresh token": {credential.StateActive, noon, 0, false, []event{
+			{credential.EventExpired, credential.StateExpired, credential.StateActive, none},
+			{credential.EventReauthRequired, credential.StateReauthRequired, credential.StateExpired, credential.ReasonNotRefreshable},
+		}, credential.StateReauthRequired},
+		"all three": {credential.StateDegraded, noon - 1, noon - 1, false, []event{
+			{credential.EventExpiring, credential.StateDegraded, credential.StateDegraded, credential.ReasonUnavailable},
+			{credential.EventExpired, credential.StateExpired, credential.StateDegraded, credential.ReasonUnavailable},
+			{credential.EventReauthRequired, credential.StateReauthRequired, credential.StateExpired, credential.ReasonNotRefreshable},
+		}, credential.StateReauthRequired},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.in(c.state, true)
+			r := &b.held.Record
+			r.ExpiresAt, r.WarnAt, r.Refreshable = c.expires, c.warn, c.refreshable
+			b.held.Attempt = nil
+			w, ok := credential.Advance(b.held, b.nonce, noon)
+			if assert.Equal(t, len(c.events) > 0, ok); !ok {
+				assert.Zero(t, w)
+				return
+			}
+			checkWrite(t, b.held, w, changed(b.held, w, noon, func(r *credential.Record) {
+				if r.WarnAt <= noon {
+					r.WarnAt = 0
+				}
+				for _, e := range c.events {
+					entered(r, e.State, e.Reason)
+				}
+				if c.final == credential.StateReauthRequired {
+					r.RefreshAt = 0
+				}
+			}), c.events...)
+			assert.Equal(t, credential.NextDue(w.Record, nil), w.Due)
+			assert.False(t, w.Close)
+			assert.Nil(t, w.Token)
+			_, again := credential.Advance(w.Result(b.held), nonceOf(99), noon)
+			assert.False(t, again, "announced twice")
+		})
+	}
+}
+
+// An expiry does not end the attempt that is under way, and is not put off by
+// it.
+func TestAdvanceBesideAnAttempt(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.in(credential.StateActive, false)
+	w, ok := credential.Advance(b.held, b.nonce, noon)
+	assert.True(t, ok)
+	assert.False(t, w.Close)
+	assert.Nil(t, w.Open)
+	assert.True(t, w.Attempt.IsZero(), "it holds whatever becomes of the attempt")
+	assert.Equal(t, b.attempt.Deadline, w.Due)
+
+	b.attempt.Doubt, b.attempt.RecoverAt = true, noon+minute
+	b.open(b.attempt)
+	w, ok = credential.Advance(b.held, b.nonce, noon)
+	assert.True(t, ok)
+	assert.Equal(t, noon+minute, w.Due)
+}
+
+// ended is what logout and deletion have in common.
+func ended(r *credential.Record, state credential.State) {
+	r.Grant++
+	r.Refreshable = false
+	r.IssuedAt, r.ExpiresAt, r.RefreshAt, r.LimitAt, r.WarnAt, r.Lifetime = 0, 0, 0, 0, 0, 0
+	r.Failures = 0
+	entered(r, state, credential.ReasonOwner)
+}
+
+func checkEnded(t *testing.T, b *bundle, w credential.Write) {
+	t.Helper()
+	assert.True(t, w.Erase)
+	assert.True(t, w.Close)
+	assert.Nil(t, w.Open)
+	assert.Nil(t, w.Token)
+	assert.Zero(t, w.Due)
+	assert.True(t, w.Attempt.IsZero())
+	if assert.NotNil(t, w.Alternates) {
+		assert.Empty(t, *w.Alternates)
+	}
+	assert.Equal(t, b.nonce, w.Nonce)
+	after := w.Result(b.held)
+	assert.True(t, after.Token.Access.IsZero())
+	assert.True(t, after.Token.Refresh.IsZero())
+	assert.Nil(t, after.Attempt)
+	assert.Equal(t, map[string]string{"team": "blue"}, w.Events[0].Labels, "subscribers filter by labels")
+	assert.Equal(t, "u-7", w.Events[0].Subject)
+	assert.Equal(t, credential.ByOwner, w.Events[0].InitiatedBy)
+	assert.Zero(t, w.Events[0].ExpiresAt)
+}
+
+func TestLogout(t *testing.T) {
+	t.Parallel()
+	for _, state := range credential.States() {
+		t.Run(string(state), func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.in(state, true)
+			b.held.Record.WarnAt, b.held.Record.LimitAt = noon+hour, noon+2*hour
+			b.held.Alternates = []credential.Alternate{{Nonce: nonceOf(1)}}
+			w := credential.Logout(b.held, b.nonce, noon)
+			checkWrite(t, b.held, w, changed(b.held, w, noon, func(r *credential.Record) { ended(r, credential.StateLoggedOut) }),
+				event{credential.EventLoggedOut, credential.StateLoggedOut, state, credential.ReasonOwner})
+			checkEnded(t, b, w)
+		})
+	}
+}
+
+func TestDelete(t *testing.T) {
+	t.Parallel()
+	for _, state := range credential.States() {
+		t.Run(string(state), func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.in(state, true)
+			b.held.Record.LastAttempt.Detail = "400 invalid_grant"
+			w := credential.Delete(b.held, b.nonce, noon)
+			checkWrite(t, b.held, w, changed(b.held, w, noon, func(r *credential.Record) {
+				ended(r, credential.StateDeleted)
+				r.Labels, r.Subject, r.Spent = nil, "", nil
+				r.LastAttempt = credential.Attempts{}
+			}), event{credential.EventDeleted, credential.StateDeleted, state, credential.ReasonOwner})
+			checkEnded(t, b, w)
+		})
+	}
+}

@@ -1,0 +1,56 @@
+package credential
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ParseExpiresIn reads the value of expires_in as providers really send it:
+// 3600, "3600", "3600s", 3.6e3. RFC 6749 section 5.1 asks for a number of
+// seconds. What cannot be read, is not positive or is no number at all counts
+// as not told: 0. What is absurdly long is cut to [MaxLifetime].
+func ParseExpiresIn(raw string) time.Duration {
+	text := strings.TrimSuffix(strings.TrimSpace(strings.Trim(raw, `"`)), "s")
+	if strings.ContainsFunc(text, func(r rune) bool { return !strings.ContainsRune("0123456789+-.eE", r) }) {
+		return 0 // ParseFloat would also take "inf", hexadecimals and underscores
+	}
+	seconds, err := strconv.ParseFloat(text, 64)
+	if (err != nil && !errors.Is(err, strconv.ErrRange)) || math.IsNaN(seconds) || seconds <= 0 {
+		return 0
+	}
+	if seconds >= MaxLifetime.Seconds() {
+		return MaxLifetime
+	}
+	return time.Duration(seconds * float64(time.Second)).Truncate(time.Millisecond)
+}
+
+// JWTExpiry returns the exp claim (RFC 7519 section 4.1.4) of an access token
+// that is a JWT, 0 if it is none or has none. The signature is not checked:
+// the token came from its issuer, and the worst that a wrong claim can do is
+// to move our own refresh.
+func JWTExpiry(access Secret) Millis {
+	_, rest, ok := strings.Cut(access.Reveal(), ".")
+	if !ok {
+		return 0
+	}
+	payload, _, ok := strings.Cut(rest, ".")
+	if !ok {
+		return 0
+	}
+	data, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(payload, "="))
+	if err != nil {
+		return 0
+	}
+	var claims struct {
+		Exp float64 `json:"exp"`
+	}
+	if json.Unmarshal(data, &claims) != nil || claims.Exp <= 0 || claims.Exp > 1e11 {
+		return 0
+	}
+	return Millis(claims.Exp * 1000)
+}

@@ -1,0 +1,109 @@
+package credential_test
+
+import (
+	"crypto/sha256"
+	"maps"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+// memStore keeps one credential the way the real store does: it compares and
+// replaces, and knows no rules. Like that one it hands out copies and keeps
+// none of what it is given.
+type memStore struct {
+	held *credential.Held // nil: nothing is stored
+	due  credential.Millis
+	log  []credential.Event
+}
+
+// load returns what is stored, nil if nothing is.
+func (s *memStore) load() *credential.Held {
+	if s.held == nil {
+		return nil
+	}
+	return new(copyHeld(*s.held))
+}
+
+// begin grants or refuses an attempt.
+func (s *memStore) begin(ask credential.Begin, now credential.Millis) credential.Begun {
+	answer := func(refusal credential.Refusal) credential.Begun {
+		begun := credential.Begun{ID: ask.ID, Refusal: refusal, Now: now}
+		if s.held != nil {
+			begun.Held = copyHeld(*s.held)
+		}
+		return begun
+	}
+	if s.held == nil {
+		return answer(credential.RefusedUnknown)
+	}
+	r, open := &s.held.Record, s.held.Attempt
+	recovery := open != nil && open.Doubt && open.RecoverAt <= now
+	_, spent, _ := credential.NextAlternate(*s.held)
+	switch {
+	case r.State.Terminal():
+		s.due = 0
+		return answer(credential.RefusedTerminal)
+	case spent:
+		return answer(credential.RefusedAlternate)
+	case open != nil && open.Nonce == ask.Nonce:
+		return answer(credential.RefusedNot)
+	case open != nil && !recovery:
+		s.due = credential.NextDue(*r, open)
+		return answer(credential.RefusedOpen)
+	case ask.Generation != 0 && ask.Generation != r.Generation:
+		return answer(credential.RefusedMoved)
+	case !ask.Force && !recovery && (r.RefreshAt == 0 || r.RefreshAt > now):
+		s.due = credential.NextDue(*r, open)
+		return answer(credential.RefusedNotDue)
+	case !r.Refreshable:
+		return answer(credential.RefusedNoRefresh)
+	}
+	granted := credential.Attempt{
+		Nonce: ask.Nonce, Owner: ask.Owner, Generation: r.Generation, Grant: r.Grant,
+		BegunAt: now, Deadline: now.Add(ask.Lasts), Recovery: recovery,
+	}
+	if recovery {
+		granted.FirstSent = open.FirstSent
+	}
+	s.held.Attempt = &granted
+	s.due = credential.NextDue(*r, &granted)
+	return answer(credential.RefusedNot)
+}
+
+// done reports whether w is what was written last.
+func (s *memStore) done(w credential.Write) bool {
+	return s.held != nil && s.held.Record.LastWrite == w.Nonce && s.held.Record.Revision == w.Record.Revision
+}
+
+// apply stores a write that finds what it expects.
+func (s *memStore) apply(w credential.Write) credential.Status {
+	if s.done(w) {
+		return credential.StatusWritten
+	}
+	var open credential.Nonce
+	var before credential.Held
+	if s.held != nil {
+		before = *s.held
+	}
+	if before.Attempt != nil {
+		open = before.Attempt.Nonce
+	}
+	if before.Record.Revision != w.Revision || (!w.Attempt.IsZero() && open != w.Attempt) {
+		return credential.StatusMoved
+	}
+	after := copyHeld(w.Result(before))
+	if !w.Spent.IsZero() {
+		after.Record.Remember(macOf(w.Spent))
+	}
+	s.held, s.due = &after, w.Due
+	for _, e := range w.Events {
+		e.Labels, e.Last = maps.Clone(e.Labels), maps.Clone(e.Last)
+		s.log = append(s.log, e)
+	}
+	return credential.StatusWritten
+}
+
+func macOf(s credential.Secret) credential.MAC {
+	sum := sha256.Sum256([]byte(s.Reveal()))
+	return credential.MAC(sum[:16])
+}

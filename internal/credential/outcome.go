@@ -1,0 +1,49 @@
+package credential
+
+import "time"
+
+// Class sorts what came of an exchange by what has to be done about it.
+type Class string
+
+// The classes.
+const (
+	ClassOK           Class = "ok"            // a token was issued
+	ClassNotSent      Class = "not_sent"      // nothing was written to the provider
+	ClassRateLimited  Class = "rate_limited"  // refused unprocessed, for now
+	ClassNotProcessed Class = "not_processed" // documented by the provider as unprocessed: present again later
+	ClassTransient    Class = "transient"     // the provider answered that it failed; whether it rotated is unknown
+	ClassAmbiguous    Class = "ambiguous"     // sent, and no readable reply came
+	ClassRefused      Class = "refused"       // invalid_request: providers disagree on what it means
+	ClassPermanent    Class = "permanent"     // only the user can mend it
+	ClassOperator     Class = "operator"      // only the operator can mend it; says nothing of the credential
+)
+
+// Classes lists every class.
+func Classes() []Class {
+	return []Class{
+		ClassOK, ClassNotSent, ClassRateLimited, ClassNotProcessed, ClassTransient,
+		ClassAmbiguous, ClassRefused, ClassPermanent, ClassOperator,
+	}
+}
+
+// Outcome is what came of one exchange.
+type Outcome struct {
+	Class      Class
+	Reason     Reason
+	Detail     string        // HTTP status and OAuth error code, for people; never a part of the body
+	RetryAfter time.Duration // told by the provider; 0 if it told none
+
+	Token     Token         // for ClassOK, and for others if a scan found one
+	ExpiresIn time.Duration // of the access token as told; 0 if the reply told nothing usable
+	ExpiresAt Millis        // the expiry inside the access token, where it is a JWT; 0 otherwise
+}
+
+// Received is a token on its way into a record.
+type Received struct {
+	Token     Token
+	SentAt    Millis        // when the exchange was sent: an access token's life counts from there
+	ExpiresIn time.Duration // as in Outcome
+	ExpiresAt Millis        // as in Outcome
+	Partial   bool          // the reply was cut off or broken: there may have been more
+	Rejected  bool          // the exchange was made because the resource had refused the current token
+}

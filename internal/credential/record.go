@@ -1,0 +1,193 @@
+package credential
+
+import (
+	"maps"
+	"time"
+)
+
+// MaxSpent is how many presented refresh tokens a record remembers by their
+// keyed hash.
+const MaxSpent = 16
+
+// MAC is a keyed hash of a refresh token, cut to 16 bytes.
+type MAC [16]byte
+
+// Record is everything about a credential that is not secret.
+//
+// Four numbers count. Version grows by one with every change that has an
+// event. Generation grows with every token that is installed. Grant grows
+// with every login, logout and deletion. Revision grows with every write at
+// all; it is what a write compares before it replaces, and is not shown.
+type Record struct { //nolint:recvcheck // what fills one in takes a pointer, what reads one a copy
+	ID       ID
+	Provider string
+	Subject  string            // the user's UID at the provider
+	Labels   map[string]string // the owner's own
+
+	State  State
+	Reason Reason
+	Since  Millis // when State was entered
+
+	Version    uint64
+	Revision   uint64
+	Generation uint64
+	Grant      uint64
+
+	CreatedAt Millis
+	UpdatedAt Millis
+	GrantedAt Millis // the last login
+
+	IssuedAt    Millis        // when the exchange that brought the token was sent
+	Lifetime    time.Duration // of the access token as issued
+	ExpiresAt   Millis        // of the access token; 0 if there is none
+	RefreshAt   Millis        // the next refresh, or the next attempt after a failure; 0 if none will be made
+	LimitAt     Millis        // absolute end of the refresh token; 0 if unknown
+	WarnAt      Millis        // when the coming LimitAt is announced; 0 once it was
+	Refreshable bool          // a refresh token is held
+
+	Failures    int      // attempts that failed since the last success
+	Rotations   Rotated  // what the provider was seen to do
+	LastAttempt Attempts // how the last attempts ended
+	Rejected    uint64   // the generation that was installed because its predecessor was rejected
+
+	Spent      []MAC                // of presented refresh tokens, newest first
+	LastEvents map[EventType]uint64 // version of the last event of each type
+	LastWrite  Nonce                // of the write that produced this revision
+}
+
+// Rotated is what was seen of a provider's rotation of this credential.
+type Rotated struct {
+	Seen bool // a reply brought a new refresh token
+	Kept int  // replies in a row that brought none, or the same
+}
+
+// Attempts tells how the last attempts ended.
+type Attempts struct {
+	SucceededAt Millis
+	FailedAt    Millis
+	Failure     Reason // of the failed one
+	Detail      string // status and error code as the provider gave them; never a part of the body
+}
+
+// clone returns a copy that shares no map or slice with r.
+func (r Record) clone() Record {
+	r.Labels = maps.Clone(r.Labels)
+	last := make(map[EventType]uint64, len(r.LastEvents)+1)
+	maps.Copy(last, r.LastEvents)
+	r.LastEvents = last
+	r.Spent = append([]MAC(nil), r.Spent...)
+	return r
+}
+
+// ValidAt reports whether the access token can be handed out at now and will
+// stay valid for at least ttl.
+func (r Record) ValidAt(now Millis, ttl time.Duration) bool {
+	switch r.State {
+	case StateActive, StateDegraded:
+		return r.ExpiresAt > now.Add(max(ttl, 0))
+	case StatePending, StateExpired, StateReauthRequired, StateLoggedOut, StateDeleted:
+		return false
+	}
+	return false
+}
+
+// Remember puts mac in front of the spent refresh tokens.
+func (r *Record) Remember(mac MAC) {
+	spent := append([]MAC{mac}, r.Spent...)
+	r.Spent = spent[:min(len(spent), MaxSpent)]
+}
+
+// Write is one change of one credential, decided in full before it is stored:
+// the store compares and replaces, and knows nothing of the rules.
+type Write struct {
+	Nonce    Nonce  // makes its repetition recognisable, and is part of its events' IDs
+	Revision uint64 // must be the stored one; 0: nothing may be stored, a tombstone excepted
+	Attempt  Nonce  // if set: the attempt that must be open
+
+	Record     Record
+	Token      *Token       // replaces the sealed token; nil leaves it
+	Erase      bool         // erases every secret
+	Spent      Secret       // a refresh token that was presented and is no longer the current one
+	Close      bool         // closes the open attempt
+	Open       *Attempt     // replaces the open attempt
+	Alternates *[]Alternate // replaces the alternates; nil leaves them
+	Due        Millis       // the score in the due index; 0 takes it out
+	Events     []Event      // appended in this order
+}
+
+// Result returns what is stored once w, which was decided on h, is written.
+func (w Write) Result(h Held) Held {
+	after := Held{Record: w.Record, Token: h.Token, Attempt: h.Attempt, Alternates: h.Alternates}
+	if w.Token != nil {
+		after.Token = *w.Token
+	}
+	if w.Erase {
+		after.Token = Token{}
+	}
+	if w.Close {
+		after.Attempt = nil
+	}
+	if w.Open != nil {
+		after.Attempt = w.Open
+	}
+	if w.Alternates != nil {
+		after.Alternates = *w.Alternates
+	}
+	return after
+}
+
+// Status is what became of a [Write].
+type Status string
+
+// The statuses.
+const (
+	StatusWritten Status = "written" // now, or by an earlier sending of the same write
+	StatusMoved   Status = "moved"   // revision or attempt is not what the write expected
+)
+
+// change collects what a transition does to a record.
+type change struct {
+	write Write
+	now   Millis
+	by    Initiator
+}
+
+// begin starts a change of h.
+func beginChange(h Held, nonce Nonce, by Initiator, now Millis) *change {
+	record := h.Record.clone()
+	record.Revision++
+	record.UpdatedAt = now
+	record.LastWrite = nonce
+	return &change{
+		write: Write{Nonce: nonce, Revision: h.Record.Revision, Record: record},
+		now:   now,
+		by:    by,
+	}
+}
+
+// event enters state for reason and appends the event that says so.
+func (c *change) event(kind EventType, state State, reason Reason) {
+	r := &c.write.Record
+	previous := r.State
+	if state != previous {
+		r.Since = c.now
+	}
+	r.State = state
+	r.Reason = reason
+	r.Version++
+	last := make(map[EventType]uint64, len(r.LastEvents))
+	maps.Copy(last, r.LastEvents)
+	c.write.Events = append(c.write.Events, Event{
+		Type: kind, ID: r.ID, Version: r.Version, State: state, PreviousState: previous,
+		Reason: reason, InitiatedBy: c.by, Nonce: c.write.Nonce, ExpiresAt: r.ExpiresAt,
+		Provider: r.Provider, Subject: r.Subject, Labels: r.Labels, Last: last,
+	})
+	r.LastEvents[kind] = r.Version
+}
+
+// done computes the score and returns the write. open is the attempt that
+// will be open afterwards.
+func (c *change) done(open *Attempt) Write {
+	c.write.Due = NextDue(c.write.Record, open)
+	return c.write
+}

@@ -1,0 +1,90 @@
+package credential
+
+import "fmt"
+
+// State is the authentication state of a credential.
+type State string
+
+// The states. StateDeleted is that of a tombstone: what a deletion leaves
+// behind so that a re-creation goes on counting where the old record stopped.
+const (
+	StatePending        State = "pending"         // stored, no token yet
+	StateActive         State = "active"          // the token is valid and refreshes succeed
+	StateDegraded       State = "degraded"        // the token is valid, refreshes fail
+	StateExpired        State = "expired"         // the token is past its expiry, refreshes go on
+	StateReauthRequired State = "reauth_required" // only the user can mend it; no call is made
+	StateLoggedOut      State = "logged_out"      // the owner ended it; secrets are erased
+	StateDeleted        State = "deleted"         // a tombstone
+)
+
+// States lists every state a stored credential can be in, tombstones left out.
+func States() []State {
+	return []State{StatePending, StateActive, StateDegraded, StateExpired, StateReauthRequired, StateLoggedOut}
+}
+
+// ParseState returns the state of that name.
+func ParseState(s string) (State, error) {
+	for _, state := range States() {
+		if string(state) == s {
+			return state, nil
+		}
+	}
+	return "", fmt.Errorf("unknown state %q; one of %v", s, States())
+}
+
+// Terminal reports whether no call is made for a credential in this state.
+func (s State) Terminal() bool {
+	switch s {
+	case StateReauthRequired, StateLoggedOut, StateDeleted:
+		return true
+	case StatePending, StateActive, StateDegraded, StateExpired:
+		return false
+	}
+	return true
+}
+
+// Reason says why a credential is in its state, or why an attempt ended as it
+// did. The list is closed: it labels metrics and is part of the API.
+type Reason string
+
+// The reasons.
+const (
+	ReasonNone                Reason = ""
+	ReasonInvalidGrant        Reason = "invalid_grant"        // the provider calls the refresh token dead
+	ReasonLostRotation        Reason = "lost_rotation"        // a reply was lost, and the old token is refused
+	ReasonInteractionRequired Reason = "interaction_required" // the provider wants the user (MFA, login)
+	ReasonConsentRequired     Reason = "consent_required"     // the provider wants a consent
+	ReasonNotRefreshable      Reason = "not_refreshable"      // expired, and there is no refresh token
+	ReasonRejected            Reason = "rejected"             // the resource refused the token before its expiry
+	ReasonUnavailable         Reason = "provider_unavailable" // 5xx and the like
+	ReasonRateLimited         Reason = "rate_limited"         // 429
+	ReasonTimeout             Reason = "timeout"              // no reply in the allowed time
+	ReasonNetwork             Reason = "network"              // not reached, or cut off
+	ReasonMalformedReply      Reason = "malformed_reply"      // a success that cannot be read
+	ReasonInvalidRequest      Reason = "invalid_request"      // the provider refuses the request's form
+	ReasonClientMisconfigured Reason = "client_misconfigured" // the operator's settings are refused
+	ReasonOwnerDied           Reason = "owner_died"           // the process that held the attempt is gone
+	ReasonOwner               Reason = "owner"                // the owner asked for it
+)
+
+// Reasons lists every reason but the empty one.
+func Reasons() []Reason {
+	return []Reason{
+		ReasonInvalidGrant, ReasonLostRotation, ReasonInteractionRequired, ReasonConsentRequired,
+		ReasonNotRefreshable, ReasonRejected, ReasonUnavailable, ReasonRateLimited, ReasonTimeout,
+		ReasonNetwork, ReasonMalformedReply, ReasonInvalidRequest, ReasonClientMisconfigured,
+		ReasonOwnerDied, ReasonOwner,
+	}
+}
+
+// Initiator says who set a change off.
+type Initiator string
+
+// The initiators.
+const (
+	BySchedule Initiator = "schedule" // a due time or a periodic fetch
+	ByDemand   Initiator = "demand"   // a program asked for a token
+	ByOwner    Initiator = "owner"    // the credential's owner, through the API
+	ByUser     Initiator = "user"     // the person, by using the session
+	ByProvider Initiator = "provider" // the authorization server
+)

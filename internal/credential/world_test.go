@@ -1,0 +1,251 @@
+package credential_test
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+// world is one credential with everything that happens to it: owners that log
+// in and out, processes that refresh and die, journals that turn up late. It
+// does what the engine does with the package's decisions, and remembers what
+// must be true of them.
+type world struct {
+	t      *rapid.T
+	now    credential.Millis
+	policy credential.Policy
+	store  memStore
+	nonces uint64
+	tokens int
+
+	flying []flight // begun by processes that live
+	orphan []flight // begun by processes that died; their journals may turn up
+
+	expiry   map[string]credential.Millis // of each access token, as its issuer means it
+	spent    map[string]bool              // refresh tokens whose presentation may have rotated them
+	received []credential.Token           // read from the wire, under the present grant
+	kept     map[string]bool              // refresh tokens that the store has held
+	last     *credential.Write            // the last one that was written
+}
+
+// flight is one attempt that was begun.
+type flight struct {
+	attempt credential.Attempt
+	held    credential.Held      // as begin handed it out
+	got     *credential.Received // in the journal of a process that died
+	silent  bool                 // its owner was taken for dead after it had presented
+}
+
+func newWorld(t *rapid.T) *world {
+	w := &world{t: t, now: noon, expiry: map[string]credential.Millis{}, spent: map[string]bool{}, kept: map[string]bool{}}
+	w.policy = credential.Policy{
+		RefreshAt: 2.0 / 3, Jitter: 0.1, Times: credential.DefaultTimes(0),
+		Rotates:         rapid.SampledFrom([]credential.Rotates{credential.RotatesYes, credential.RotatesAuto, credential.RotatesNo}).Draw(t, "rotates"),
+		Grace:           rapid.SampledFrom([]time.Duration{0, 10 * time.Second, 30 * time.Second, 10 * time.Minute}).Draw(t, "grace"),
+		RefreshAbsolute: rapid.SampledFrom([]time.Duration{0, 24 * time.Hour}).Draw(t, "absolute"),
+		WarnBefore:      time.Hour,
+		DefaultLifetime: rapid.SampledFrom([]time.Duration{0, 10 * time.Minute}).Draw(t, "default life"),
+	}
+	return w
+}
+
+func (w *world) fatalf(format string, args ...any) {
+	w.t.Helper()
+	w.t.Fatalf(format, args...)
+}
+
+func (w *world) nonce() credential.Nonce {
+	w.nonces++
+	return nonceOf(1_000_000 + w.nonces)
+}
+
+func (w *world) newSecret(kind string) credential.Secret {
+	w.tokens++
+	return credential.NewSecret(fmt.Sprintf("%s-%d", kind, w.tokens))
+}
+
+// live returns what is stored, and skips the action if nothing is that could
+// be acted on.
+func (w *world) live() credential.Held {
+	h := w.store.load()
+	if h == nil || h.Record.State == credential.StateDeleted {
+		w.t.Skip("nothing is stored")
+	}
+	return *h
+}
+
+// growth is what a kind of write may do to the numbers.
+type growth struct{ generation, grant bool }
+
+// commit applies a write that was decided on h and checks what it changed.
+func (w *world) commit(h credential.Held, write credential.Write, may growth) credential.Status {
+	w.t.Helper()
+	checkUnshared(w.t, h, write)
+	var before credential.Held
+	if stored := w.store.load(); stored != nil {
+		before = *stored
+	}
+	logged, again := len(w.store.log), w.store.done(write)
+	status := w.store.apply(write)
+	var after credential.Held
+	if stored := w.store.load(); stored != nil {
+		after = *stored
+	}
+	if status != credential.StatusWritten || again {
+		if !reflect.DeepEqual(before, after) || len(w.store.log) != logged {
+			w.fatalf("%s changed the store", status)
+		}
+		return status
+	}
+	b, a := before.Record, after.Record
+	w.grew("revision", b.Revision, a.Revision, 1)
+	w.grew("version", b.Version, a.Version, uint64(len(w.store.log[logged:])))
+	w.grew("generation", b.Generation, a.Generation, count(may.generation))
+	w.grew("grant", b.Grant, a.Grant, count(may.grant))
+	if (write.Token != nil) != may.generation {
+		w.fatalf("a token is stored without a new generation, or none with one")
+	}
+	if result := write.Result(h); !reflect.DeepEqual(withoutSpent(result), withoutSpent(after)) {
+		w.fatalf("Result foretold\n%+v\nand stored is\n%+v", result, after)
+	}
+	if !after.Token.Refresh.IsZero() {
+		w.kept[after.Token.Refresh.Reveal()] = true
+	}
+	for _, alt := range after.Alternates {
+		w.kept[alt.Token.Refresh.Reveal()] = true
+	}
+	if may.grant {
+		w.received = nil // replies of an earlier login are not to come back
+	}
+	w.last = &write
+	return status
+}
+
+func count(grows bool) uint64 {
+	if grows {
+		return 1
+	}
+	return 0
+}
+
+func (w *world) grew(what string, before, after, by uint64) {
+	w.t.Helper()
+	if after != before+by {
+		w.fatalf("%s went from %d to %d, expected %d more", what, before, after, by)
+	}
+}
+
+func withoutSpent(h credential.Held) credential.Held {
+	h.Record.Spent = nil
+	if len(h.Alternates) == 0 {
+		h.Alternates = nil
+	}
+	return h
+}
+
+// unchanged runs decide on a copy of h and checks that h stays as it was.
+func (w *world) unchanged(h credential.Held, decide func(credential.Held) credential.Write) credential.Write {
+	w.t.Helper()
+	before := copyHeld(h)
+	write := decide(h)
+	if !reflect.DeepEqual(before, h) {
+		w.fatalf("a decision changed what it was made on")
+	}
+	return write
+}
+
+// check is run after every action.
+func (w *world) check() {
+	h := w.store.load()
+	if h == nil {
+		return
+	}
+	w.checkHistory(h.Record)
+	r := h.Record
+	checkNextDue(w.t, r, h.Attempt)
+	if r.State.Terminal() && (w.store.due != 0 || h.Attempt != nil) {
+		w.fatalf("%s, and due at %d with %+v open", r.State, w.store.due, h.Attempt)
+	}
+	if w.store.due == 0 && credential.NextDue(r, h.Attempt) != 0 {
+		w.fatalf("lost from the due index: %+v, open %+v", r, h.Attempt)
+	}
+	if r.Refreshable == h.Token.Refresh.IsZero() {
+		w.fatalf("refreshable is %t", r.Refreshable)
+	}
+	if len(r.Spent) > credential.MaxSpent {
+		w.fatalf("%d spent tokens are remembered", len(r.Spent))
+	}
+	w.checkServed(*h)
+	for _, token := range w.received {
+		if !w.kept[token.Refresh.Reveal()] {
+			w.fatalf("%s was read from the wire and never stored", token.Refresh.Reveal())
+		}
+	}
+	if r.State == credential.StateLoggedOut || r.State == credential.StateDeleted {
+		if !h.Token.Access.IsZero() || len(h.Alternates) > 0 {
+			w.fatalf("%s, and secrets are left", r.State)
+		}
+	}
+}
+
+// checkServed checks that what may be handed out is alive by its issuer's word.
+func (w *world) checkServed(h credential.Held) {
+	for _, ttl := range []time.Duration{-time.Hour, 0, time.Minute} {
+		if !h.Record.ValidAt(w.now, ttl) {
+			continue
+		}
+		if h.Token.Access.IsZero() {
+			w.fatalf("an empty token would be served in state %s", h.Record.State)
+		}
+		if dies := w.expiry[h.Token.Access.Reveal()]; dies <= w.now.Add(max(ttl, 0)) {
+			w.fatalf("a token that dies at %d would be served at %d for %s", dies, w.now, ttl)
+		}
+	}
+}
+
+// checkHistory recomputes from the log what records and events tell of it.
+func (w *world) checkHistory(r credential.Record) {
+	if uint64(len(w.store.log)) != r.Version {
+		w.fatalf("%d events for version %d", len(w.store.log), r.Version)
+	}
+	last := make(map[credential.EventType]uint64)
+	ids := map[string]bool{}
+	var state credential.State
+	for i, e := range w.store.log {
+		if e.Version != uint64(i)+1 || e.PreviousState != state || ids[e.EventID()] {
+			w.fatalf("event %d: version %d, from %q although it was %q, ID %s", i+1, e.Version, e.PreviousState, state, e.EventID())
+		}
+		if !reflect.DeepEqual(last, e.Last) {
+			w.fatalf("event %d knows of %v, there were %v", i+1, e.Last, last)
+		}
+		state, ids[e.EventID()] = e.State, true
+		last[e.Type] = e.Version
+	}
+	if state != r.State || !reflect.DeepEqual(last, r.LastEvents) {
+		w.fatalf("the log ends with %q and %v, the record is %q and has %v", state, last, r.State, r.LastEvents)
+	}
+}
+
+// previous checks the version that a reader of some types is told as the last
+// one, against the log.
+func (w *world) previous(t *rapid.T) {
+	if len(w.store.log) == 0 {
+		t.Skip("no events")
+	}
+	asked := rapid.SliceOfDistinct(rapid.SampledFrom(credential.EventTypes()), rapid.ID[credential.EventType]).Draw(t, "asked")
+	wanted := func(kind credential.EventType) bool { return slices.Contains(asked, kind) }
+	var before uint64
+	for _, e := range w.store.log {
+		if got := e.Previous(wanted); got != before {
+			w.fatalf("before version %d there was %d among %v, not %d", e.Version, before, asked, got)
+		}
+		if wanted(e.Type) {
+			before = e.Version
+		}
+	}
+}
