@@ -1,0 +1,136 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+)
+
+// Dead is the journal of a process that is proven dead, locked by this one
+// until [Dead.Remove] or [Dead.Release]. It is for one goroutine at a time.
+type Dead struct {
+	Records
+
+	Owner string
+	// Corrupt lists what could not be read although it was once complete. If
+	// it is not empty, an intent may be missing.
+	Corrupt []*CorruptError
+	// Torn is how many bytes at the end belong to a write that was cut off
+	// before anyone was told that it was done.
+	Torn int64
+
+	dir  folder
+	file *os.File
+}
+
+// Adopt locks and reads the journals in dir whose owners are dead, all but
+// that of self, and removes the temporary files that dead processes have left.
+// A folder that does not exist has none. The error joins what
+// was wrong with single files and names them; the others are returned all the
+// same, and the caller must settle each.
+func Adopt(dir, self string) ([]*Dead, error) {
+	d := folder(dir)
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for journals: %w", err)
+	}
+	if err := refuseNetwork(dir); err != nil {
+		return nil, err
+	}
+	trouble := d.clean()
+	var found []*Dead
+	for _, entry := range entries {
+		owner, ok := strings.CutSuffix(entry.Name(), suffix)
+		if !ok || owner == self || checkOwner(owner) != nil {
+			continue
+		}
+		dead, err := d.adopt(owner)
+		if err != nil {
+			trouble = errors.Join(trouble, fmt.Errorf("adopt journal %s: %w", d.path(entry.Name()), err))
+		}
+		if dead != nil {
+			found = append(found, dead)
+		}
+	}
+	return found, trouble
+}
+
+// adopt returns nil if the owner lives, or its journal is gone.
+func (d folder) adopt(owner string) (*Dead, error) {
+	f, err := d.take(owner + suffix)
+	if f == nil || err != nil {
+		return nil, err
+	}
+	dead := &Dead{Owner: owner, dir: d, file: f}
+	if err := dead.read(); err != nil {
+		return nil, errors.Join(err, release(f))
+	}
+	return dead, nil
+}
+
+func (d *Dead) read() error {
+	info, err := d.file.Stat()
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a regular file", d.file.Name())
+	}
+	g, err := replay(d.file, info.Size(), d.Owner, d.file.Name())
+	if err != nil {
+		return err
+	}
+	d.Records, d.Corrupt, d.Torn = g.records(), g.corrupt, g.torn
+	return nil
+}
+
+// Remove deletes the journal, whose records must be durable elsewhere, and
+// gives up the lock. A damaged one is renamed to <owner>.damaged instead: what
+// could not be read is nowhere else, and a person may still get it out. If the
+// machine dies right after, the journal may come back and is adopted again.
+func (d *Dead) Remove() error {
+	var err error
+	if len(d.Corrupt) > 0 {
+		err = d.dir.replace(d.Owner+suffix, d.Owner+damagedSuffix)
+	} else {
+		err = d.dir.remove(d.Owner + suffix)
+	}
+	if err != nil {
+		err = fmt.Errorf("remove journal: %w", err)
+	}
+	return errors.Join(err, d.Release())
+}
+
+// Release gives up the lock and leaves the journal to another adopter.
+func (d *Dead) Release() error { return release(d.file) }
+
+// Alive tells whether the owner's journal in dir is locked: by the living
+// owner, or by whoever has adopted it and is not done yet. If there is no such
+// file here, or it cannot be opened, nothing is known: the owner may have
+// closed it, or may be on another machine.
+func Alive(dir, owner string) (alive, known bool) {
+	if checkOwner(owner) != nil {
+		return false, false
+	}
+	for {
+		f, err := os.OpenFile(folder(dir).path(owner+suffix), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		if err != nil {
+			return false, false
+		}
+		free, err := flock(f, lockShared)
+		named, namedErr := isNamed(f, f.Name())
+		switch err := errors.Join(err, namedErr, release(f)); {
+		case err != nil:
+			return false, false
+		case named:
+			return !free, true
+		}
+		// The owner has replaced or removed the file meanwhile: look again.
+	}
+}

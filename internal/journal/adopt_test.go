@@ -1,0 +1,183 @@
+package journal
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestNoFolderHasNoJournals(t *testing.T) {
+	t.Parallel()
+	found, err := Adopt(filepath.Join(t.TempDir(), "missing"), "me")
+	require.NoError(t, err)
+	assert.Empty(t, found)
+}
+
+func TestLivingOwnersKeepTheirJournals(t *testing.T) {
+	t.Parallel()
+	b := setup(t, Options{})
+	require.NoError(t, b.Keep(keep(1, "reply")))
+	found, err := Adopt(b.dir, "somebody-else")
+	require.NoError(t, err)
+	assert.Empty(t, found)
+	found, err = Adopt(b.dir, b.owner)
+	require.NoError(t, err)
+	assert.Empty(t, found)
+}
+
+func TestAlive(t *testing.T) {
+	t.Parallel()
+	b := setup(t, Options{})
+	require.NoError(t, b.Keep(keep(1, "reply")))
+	check := func(when string, wantAlive, wantKnown bool) {
+		t.Helper()
+		alive, known := Alive(b.dir, b.owner)
+		assert.Equal(t, wantAlive, alive, when)
+		assert.Equal(t, wantKnown, known, when)
+	}
+	check("running", true, true)
+	require.NoError(t, b.Close())
+	check("ended with records", false, true)
+	dead := adoptOnly(t, b.dir)
+	check("adopted", true, true)
+	require.NoError(t, dead.Remove())
+	check("removed", false, false)
+	_, known := Alive(b.dir, "../"+b.owner)
+	assert.False(t, known)
+}
+
+// TestAdoptersRace lets many adopt the same journals at once: each journal has
+// one winner.
+func TestAdoptersRace(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "journal")
+	for _, owner := range []string{"a", "b", "c", "d"} {
+		b := setupIn(t, dir, owner, Options{SegmentSize: 4096})
+		require.NoError(t, b.Keep(keep(1, "reply of "+owner)))
+		require.NoError(t, b.Close())
+	}
+	var mu sync.Mutex
+	var all []*Dead
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			found, err := Adopt(dir, "me")
+			if err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, found...)
+		})
+	}
+	wg.Wait()
+	owners := map[string]bool{}
+	for _, dead := range all {
+		assert.False(t, owners[dead.Owner], "%s was adopted twice", dead.Owner)
+		owners[dead.Owner] = true
+		assert.Equal(t, []Keep{keep(1, "reply of "+dead.Owner)}, dead.Keeps)
+		require.NoError(t, dead.Remove())
+	}
+	assert.Len(t, owners, 4)
+}
+
+// TestAdopterMeetsAReplacedFile holds the old file open while its owner writes
+// it anew and dies: the adopter must read the new one.
+func TestAdopterMeetsAReplacedFile(t *testing.T) {
+	t.Parallel()
+	b := setup(t, Options{SegmentSize: 4096, MaxReply: 256})
+	old, err := os.Open(b.file())
+	require.NoError(t, err)
+	defer old.Close() //nolint:errcheck // only looked at
+	require.NoError(t, b.Keep(keep(1, "reply")))
+	for n := uint64(2); ; n++ {
+		require.NoError(t, b.Keep(keep(n, strings.Repeat("x", 200))))
+		b.Drop(nonce(n))
+		named, err := isNamed(old, b.file())
+		require.NoError(t, err)
+		if !named {
+			break
+		}
+	}
+	_, named, err := lock(old, b.file())
+	require.NoError(t, err)
+	assert.False(t, named, "the lock of the old file is not that of the journal")
+	alive, known := Alive(b.dir, b.owner)
+	assert.True(t, alive)
+	assert.True(t, known)
+	assert.Equal(t, []Keep{keep(1, "reply")}, b.adoptOne(t).Keeps)
+}
+
+func TestStaleTemporaryFilesAreRemoved(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	stale := filepath.Join(dir, ".gone.0123456789abcdef.tmp")
+	strange := filepath.Join(dir, ".gone.tmp")
+	for _, path := range []string{stale, strange} {
+		require.NoError(t, os.WriteFile(path, []byte("x"), 0o600))
+	}
+	f, held, err := folder(dir).create("busy")
+	require.NoError(t, err)
+	defer f.Close() //nolint:errcheck // nothing was written
+
+	_, err = Adopt(dir, "me")
+	require.NoError(t, err)
+	assert.NoFileExists(t, stale)
+	assert.FileExists(t, strange, "what we would not have made is left alone")
+	assert.FileExists(t, filepath.Join(dir, held), "its owner lives")
+}
+
+func TestDamagedJournalIsKept(t *testing.T) {
+	t.Parallel()
+	b := setup(t, Options{})
+	require.NoError(t, b.Keep(keep(1, "spoiled")))
+	require.NoError(t, b.Keep(keep(2, "sound")))
+	require.NoError(t, b.Close())
+	content, err := os.ReadFile(b.file())
+	require.NoError(t, err)
+	at := strings.Index(string(content), "spoiled")
+	require.Positive(t, at)
+	content[at] = 'S'
+	patch(t, b.file(), at, content[at:at+1])
+
+	dead := adoptOnly(t, b.dir)
+	assert.Equal(t, []Keep{keep(2, "sound")}, dead.Keeps)
+	require.Len(t, dead.Corrupt, 1)
+	assert.Equal(t, b.file(), dead.Corrupt[0].Path)
+	require.NoError(t, dead.Remove())
+	assert.NoFileExists(t, b.file())
+	kept, err := os.ReadFile(filepath.Join(b.dir, b.owner+".damaged"))
+	require.NoError(t, err)
+	assert.Equal(t, content, kept)
+	found, err := Adopt(b.dir, "me")
+	require.NoError(t, err)
+	assert.Empty(t, found, "it is not adopted again")
+}
+
+// TestOneBadFileDoesNotHideTheOthers has things in the folder that are no
+// journals.
+func TestOneBadFileDoesNotHideTheOthers(t *testing.T) {
+	t.Parallel()
+	b := setup(t, Options{})
+	require.NoError(t, b.Keep(keep(1, "reply")))
+	require.NoError(t, b.Close())
+	require.NoError(t, os.Mkdir(filepath.Join(b.dir, "folder.wal"), 0o700))
+	require.NoError(t, os.Symlink(b.file(), filepath.Join(b.dir, "link.wal")))
+	require.NoError(t, syscall.Mkfifo(filepath.Join(b.dir, "fifo.wal"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(b.dir, "not an owner.wal"), nil, 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(b.dir, "notes.txt"), nil, 0o600))
+
+	found, err := Adopt(b.dir, "me")
+	for _, name := range []string{"folder.wal", "link.wal", "fifo.wal"} {
+		require.ErrorContains(t, err, name)
+	}
+	require.Len(t, found, 1)
+	assert.Equal(t, b.owner, found[0].Owner)
+	require.NoError(t, found[0].Release())
+}

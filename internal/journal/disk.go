@@ -1,0 +1,249 @@
+package journal
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"syscall"
+)
+
+const (
+	suffix        = ".wal"
+	damagedSuffix = ".damaged"
+	zeroBlock     = 64 << 10
+)
+
+// file is one open journal file, locked.
+type file interface {
+	io.ReaderAt
+	io.WriterAt
+	// Allocate makes the file to bytes long, the new ones reading as zeros,
+	// with room on the disk for all of them. If it fails the file is as it
+	// was, from bytes long.
+	Allocate(from, to int64) error
+	// Sync makes durable what was written.
+	Sync() error
+	// Close also gives up the lock.
+	Close() error
+}
+
+// disk is a folder of journal files. Names are without the folder.
+type disk interface {
+	// create makes an empty file under a temporary name, locked.
+	create(owner string) (f file, temp string, err error)
+	// publish gives a file its name unless that is taken: fs.ErrExist.
+	publish(temp, name string) error
+	// replace gives a file its name, whatever had it.
+	replace(temp, name string) error
+	remove(name string) error
+	// sync makes names durable.
+	sync() error
+}
+
+var (
+	ownerPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
+	tempPattern  = regexp.MustCompile(`^\.[A-Za-z0-9][A-Za-z0-9_-]{0,63}\.[0-9a-f]{16}\.tmp$`)
+)
+
+func checkOwner(owner string) error {
+	if !ownerPattern.MatchString(owner) {
+		return fmt.Errorf("journal owner %q: it must match %s", owner, ownerPattern)
+	}
+	return nil
+}
+
+func tempName(owner string) string {
+	var random [8]byte
+	_, _ = rand.Read(random[:]) // never fails, see its documentation
+	return "." + owner + "." + hex.EncodeToString(random[:]) + ".tmp"
+}
+
+// folder is the disk that there is.
+type folder string
+
+func (d folder) path(name string) string { return filepath.Join(string(d), name) }
+
+// create is repeated when a cleaner of temporary files comes between making
+// the file and locking it.
+func (d folder) create(owner string) (file, string, error) {
+	for {
+		name := tempName(owner)
+		f, err := os.OpenFile(d.path(name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			return nil, "", roomError(err)
+		}
+		locked, named, err := lock(f, d.path(name))
+		if err != nil {
+			return nil, "", errors.Join(err, release(f), d.remove(name))
+		}
+		if locked && named {
+			return osFile{f}, name, nil
+		}
+		if err := release(f); err != nil {
+			return nil, "", err
+		}
+	}
+}
+
+func (d folder) publish(temp, name string) error {
+	if err := os.Link(d.path(temp), d.path(name)); err != nil { // unlike a rename it takes no name from another
+		return err
+	}
+	return d.remove(temp)
+}
+
+func (d folder) replace(temp, name string) error { return os.Rename(d.path(temp), d.path(name)) }
+
+func (d folder) remove(name string) error { return os.Remove(d.path(name)) }
+
+func (d folder) sync() error {
+	f, err := os.Open(string(d))
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// prepare makes the folder where it is missing, and refuses one that cannot
+// hold journals.
+func (d folder) prepare() error {
+	if err := makeDir(string(d)); err != nil {
+		return fmt.Errorf("journal folder %s: %w; make it by hand, mode 0700, owned by the user that runs refreshd", d, err)
+	}
+	return refuseNetwork(string(d))
+}
+
+// makeDir makes dir and what is missing above it, durably, mode 0700.
+func makeDir(dir string) error {
+	err := os.Mkdir(dir, 0o700)
+	parent := filepath.Dir(dir)
+	if errors.Is(err, fs.ErrNotExist) && parent != dir {
+		if err := makeDir(parent); err != nil {
+			return err
+		}
+		err = os.Mkdir(dir, 0o700)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return nil // if it is not a folder, making a file in it says so
+	}
+	if err != nil {
+		return err
+	}
+	return folder(parent).sync()
+}
+
+// clean removes the temporary files of processes that died before they could
+// name or remove them. A living process holds the lock of its own.
+func (d folder) clean() error {
+	entries, err := os.ReadDir(string(d))
+	if err != nil {
+		return err
+	}
+	var trouble error
+	for _, entry := range entries {
+		if !tempPattern.MatchString(entry.Name()) {
+			continue
+		}
+		f, err := d.take(entry.Name())
+		if err != nil {
+			trouble = errors.Join(trouble, err)
+		}
+		if f != nil {
+			trouble = errors.Join(trouble, d.remove(entry.Name()), release(f))
+		}
+	}
+	return trouble
+}
+
+// take opens and locks the file of that name. It returns nil if there is none,
+// or none whose lock is free.
+func (d folder) take(name string) (*os.File, error) {
+	for {
+		// O_NONBLOCK: opening a FIFO must not wait for its other end.
+		f, err := os.OpenFile(d.path(name), os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil //nolint:nilnil // documented: nothing to take
+		}
+		if err != nil {
+			return nil, err
+		}
+		locked, named, err := lock(f, d.path(name))
+		if err == nil && locked && named {
+			return f, nil
+		}
+		if err = errors.Join(err, release(f)); err != nil || !locked {
+			return nil, err
+		}
+		// The owner has replaced or removed the file meanwhile: look again.
+	}
+}
+
+// lock takes the exclusive lock of an open file if that is free. A locked file
+// that path does not name any more is nobody's: it was replaced or removed
+// after it was opened.
+func lock(f *os.File, path string) (locked, named bool, err error) {
+	if locked, err = flock(f, lockExclusive); err != nil || !locked {
+		return false, false, err
+	}
+	named, err = isNamed(f, path)
+	return true, named, err
+}
+
+// isNamed reports whether path names the open file f.
+func isNamed(f *os.File, path string) (bool, error) {
+	open, err := f.Stat()
+	if err != nil {
+		return false, err
+	}
+	named, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return os.SameFile(open, named), nil
+}
+
+// osFile is a file of the operating system.
+type osFile struct{ *os.File }
+
+// Sync makes the content and the length durable.
+func (f osFile) Sync() error { return datasync(f.File) }
+
+// Close gives up the lock first.
+func (f osFile) Close() error { return release(f.File) }
+
+// Allocate takes blocks on the disk.
+func (f osFile) Allocate(from, to int64) error {
+	err := allocate(f.File, from, to)
+	if err != nil {
+		_ = f.Truncate(from) // gives back what was taken; there is nothing else to do if it fails
+	}
+	return err
+}
+
+// zeroFill allocates by writing, where there is no other way.
+func zeroFill(f *os.File, from, to int64) error {
+	zeros := make([]byte, zeroBlock)
+	for from < to {
+		n, err := f.WriteAt(zeros[:min(to-from, zeroBlock)], from)
+		if err != nil {
+			return err
+		}
+		from += int64(n)
+	}
+	return nil
+}
+
+// noRoom reports whether err says that the disk, the quota or the limit on a
+// file's size is used up.
+func noRoom(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
+}

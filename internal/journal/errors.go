@@ -1,0 +1,45 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+)
+
+// The errors that callers tell apart. Each is wrapped with what and where.
+var (
+	// ErrNoRoom says that the disk has no room for a record, or for the reply
+	// that an intent announces. Nothing was written; the journal goes on.
+	ErrNoRoom = errors.New("no room for the journal")
+	// ErrBroken says that a write or a sync has failed once. What the disk
+	// holds since is unknown and syncing again would not tell (fsync(2)), so
+	// the journal takes nothing more.
+	ErrBroken = errors.New("the journal is broken")
+	// ErrClosed says that the journal was closed.
+	ErrClosed = errors.New("the journal is closed")
+	// ErrInvalid says that a record could not be written as it is.
+	ErrInvalid = errors.New("not a valid journal record")
+	// ErrInUse says that another process, or another journal of this one,
+	// has a journal of the same owner.
+	ErrInUse = errors.New("the journal is in use")
+	// ErrNetworkFS says that the folder is on a network file system, where a
+	// lock proves nothing.
+	ErrNetworkFS = errors.New("journals cannot be on a network file system")
+	// ErrNewer says that a file was written by a newer version.
+	ErrNewer = errors.New("the journal was written by a newer version of refreshd")
+)
+
+// CorruptError reports a stretch of a journal that cannot be read although
+// sound records follow it, or although it is where the file's first record
+// must be. It was skipped. Because what it held is unknown, a journal with one
+// does not prove that a nonce it does not mention was never sent.
+type CorruptError struct {
+	Path   string
+	Offset int64 // of the first byte that was skipped
+	Length int64 // how many were
+	Reason string
+}
+
+// Error names the file and the stretch.
+func (e *CorruptError) Error() string {
+	return fmt.Sprintf("journal %s: %d bytes at offset %d skipped: %s", e.Path, e.Length, e.Offset, e.Reason)
+}

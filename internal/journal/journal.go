@@ -1,0 +1,318 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+const (
+	defaultMaxReply    = 64 << 10
+	defaultSegmentSize = 8 << 20
+)
+
+// Options of [Create]. The zero value is ready to use.
+type Options struct {
+	// MaxReply is how many sealed bytes of a reply find room that was set
+	// aside with the intent; 64 KiB unless set. The disk needs that much for
+	// each exchange that is in the air.
+	MaxReply int
+	// SegmentSize is the step, in bytes, in which the file grows ahead of its
+	// content; 8 MiB unless set. A file of four steps that is mostly of the
+	// past is written anew.
+	SegmentSize int64
+}
+
+// Journal is this process's journal. Its methods may be called concurrently,
+// by thousands: whatever waits is written and synced together.
+type Journal struct {
+	path      string
+	name      string
+	owner     string
+	disk      disk
+	frames    framer
+	segment   int64
+	replyRoom int64 // of an intent's reply, and of the drop after it
+
+	wake    chan struct{} // holds a token when the writer has something to look at
+	stopped chan struct{} // closed when the writer has ended
+	result  error         // of Close; set before stopped is closed
+
+	// swap is held for reading while file is read from, and for writing while
+	// another takes its place. It is taken before mu.
+	swap sync.RWMutex
+
+	mu        sync.Mutex
+	file      file
+	spare     file   // locked as well, after a rename whose result is unknown
+	next      *batch // what the writer will take next
+	end       int64  // of what was written or is being written: where next goes
+	allocated int64  // length of the file; at least end + next + reserved
+	reserved  int64  // sum of rooms
+	rooms     map[credential.Nonce]int64
+	live      map[credential.Nonce]place // records that are in the file
+	liveBytes int64
+	rewriteAt int64 // end from which on the file may be written anew
+	closing   bool
+	broken    error
+}
+
+// place is where a record is in the file.
+type place struct {
+	off  int64
+	size int64
+}
+
+// Create makes the journal of owner in dir, which is made where it is missing.
+// The owner is a name that no process had before: 1 to 64 letters, digits,
+// "_" and "-". The error says what to do when dir cannot be used; it wraps
+// [ErrNetworkFS], [ErrNoRoom] or [ErrInUse] where that is the case.
+func Create(dir, owner string, opts Options) (*Journal, error) {
+	d := folder(dir)
+	if err := d.prepare(); err != nil {
+		return nil, err
+	}
+	return create(d, dir, owner, opts)
+}
+
+func create(d disk, dir, owner string, opts Options) (*Journal, error) {
+	if err := checkOwner(owner); err != nil {
+		return nil, err
+	}
+	if opts.MaxReply < 0 || opts.MaxReply > maxPayload-maxFields || opts.SegmentSize < 0 {
+		return nil, fmt.Errorf("journal options: MaxReply %d must be 0 to %d and SegmentSize %d not negative", opts.MaxReply, maxPayload-maxFields, opts.SegmentSize)
+	}
+	if opts.MaxReply == 0 {
+		opts.MaxReply = defaultMaxReply
+	}
+	if opts.SegmentSize == 0 {
+		opts.SegmentSize = defaultSegmentSize
+	}
+	name := owner + suffix
+	j := &Journal{
+		path: filepath.Join(dir, name), name: name, owner: owner, disk: d, frames: newFramer(owner),
+		segment: opts.SegmentSize, rewriteAt: rewriteSegments * opts.SegmentSize,
+		replyRoom: roundUp(int64(headerSize+maxFields+opts.MaxReply), alignment) + dropSize,
+		wake:      make(chan struct{}, 1), stopped: make(chan struct{}),
+		next: newBatch(), rooms: map[credential.Nonce]int64{}, live: map[credential.Nonce]place{},
+	}
+	if err := j.open(); err != nil {
+		if errors.Is(err, fs.ErrPermission) {
+			err = fmt.Errorf("%w; let the user that runs refreshd read and write in %s (chown, chmod 700)", err, dir)
+		}
+		return nil, fmt.Errorf("create journal %s: %w", j.path, err)
+	}
+	go j.write()
+	return j, nil
+}
+
+// open makes the file: its name appears when it is locked, and is durable
+// together with the head before anyone relies on it.
+func (j *Journal) open() error {
+	f, temp, err := j.disk.create(j.owner)
+	if err != nil {
+		return err
+	}
+	head := j.frames.head(j.owner)
+	j.file, j.end, j.allocated = f, int64(len(head)), j.segment
+	if err = j.start(temp, head); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	return nil
+}
+
+func (j *Journal) start(temp string, head []byte) error {
+	if err := j.begin(head); err != nil {
+		return errors.Join(err, j.disk.remove(temp))
+	}
+	if err := j.disk.publish(temp, j.name); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			err = ErrInUse
+		}
+		return errors.Join(err, j.disk.remove(temp))
+	}
+	return j.disk.sync()
+}
+
+func (j *Journal) begin(head []byte) error {
+	j.allocated = max(j.segment, roundUp(j.end, pageSize))
+	if err := j.file.Allocate(0, j.allocated); err != nil {
+		return roomError(err)
+	}
+	if _, err := j.file.WriteAt(head, 0); err != nil {
+		return err
+	}
+	return j.file.Sync()
+}
+
+// Intent notes that the generations named are about to be presented, and sets
+// room aside for the replies. Only when it returns nil may they be sent: the
+// intents are durable then. Otherwise none of them counts; the error wraps
+// [ErrNoRoom], [ErrBroken], [ErrClosed] or [ErrInvalid], says why the file
+// could not grow, or is the cause of the context's end.
+func (j *Journal) Intent(ctx context.Context, intents []Intent) error {
+	if len(intents) == 0 {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	for i := range intents {
+		if err := intents[i].check(); err != nil {
+			return err
+		}
+	}
+	b, err := j.addIntents(intents)
+	if err != nil {
+		return err
+	}
+	nonces := make([]credential.Nonce, len(intents))
+	for i := range intents {
+		nonces[i] = intents[i].Nonce
+	}
+	return j.wait(ctx, b, nonces...)
+}
+
+func (j *Journal) addIntents(intents []Intent) (*batch, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if err := j.usable(); err != nil {
+		return nil, err
+	}
+	mark := len(j.next.ops)
+	for i := range intents {
+		in := &intents[i]
+		if _, taken := j.rooms[in.Nonce]; taken {
+			j.undo(mark)
+			return nil, fmt.Errorf("%w: nonce %s is in use", ErrInvalid, in.Nonce)
+		}
+		j.add(in.Nonce, typeIntent, j.replyRoom, j.frames.appendIntent(j.next.buf, in))
+	}
+	return j.submit(mark)
+}
+
+// Keep holds a reply in place of the intent with its nonce, and returns when
+// that is durable. Up to [Options.MaxReply] sealed bytes it needs no more room
+// than the intent has set aside; a longer reply, or one without an intent,
+// fails with [ErrNoRoom] where the disk is full. Keeping again with the same
+// nonce replaces what was kept.
+func (j *Journal) Keep(k Keep) error {
+	if err := k.check(); err != nil {
+		return err
+	}
+	b, err := j.put(k.Nonce, typeKeep, func(b []byte) []byte { return j.frames.appendKeep(b, &k) })
+	if err != nil {
+		return err
+	}
+	<-b.done
+	return b.err
+}
+
+// Change notes what an owner did, and returns when that is durable. Noting
+// again with the same nonce replaces what was noted. The errors are those of
+// [Journal.Intent]; with one, nothing under that nonce is in the journal.
+func (j *Journal) Change(ctx context.Context, c Change) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	b, err := j.put(c.Nonce, typeChange, func(b []byte) []byte { return j.frames.appendChange(b, &c) })
+	if err != nil {
+		return err
+	}
+	return j.wait(ctx, b, c.Nonce)
+}
+
+// wait returns when a batch is durable. If the context ends first, the records
+// are dropped, because their caller will act as if they did not exist.
+func (j *Journal) wait(ctx context.Context, b *batch, nonces ...credential.Nonce) error {
+	select {
+	case <-b.done:
+		return b.err
+	case <-ctx.Done():
+		j.Drop(nonces...)
+		return context.Cause(ctx)
+	}
+}
+
+// put adds one record, in place of an earlier one with its nonce.
+func (j *Journal) put(nonce credential.Nonce, typ frameType, frame func([]byte) []byte) (*batch, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if err := j.usable(); err != nil {
+		return nil, err
+	}
+	mark := len(j.next.ops)
+	j.add(nonce, typ, dropSize, frame(j.next.buf))
+	return j.submit(mark)
+}
+
+// Drop forgets records, because the store holds them durably or because
+// nothing was sent. It does not wait: a record may come back if the machine
+// dies right after. Unknown nonces are ignored.
+func (j *Journal) Drop(nonces ...credential.Nonce) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.usable() != nil {
+		return // nobody will read it from here; an adopter finds the records and rolls them forward again
+	}
+	for _, nonce := range nonces {
+		if _, known := j.rooms[nonce]; known {
+			j.add(nonce, typeDrop, 0, j.frames.appendDrop(j.next.buf, nonce))
+		}
+	}
+	j.signal()
+}
+
+// Live reads back the records that are in the file now, for a store that has
+// lost what it held. Records that other calls are still waiting for may be
+// missing. Damaged ones are left out and joined into the error as
+// [*CorruptError].
+func (j *Journal) Live() (Records, error) {
+	j.swap.RLock()
+	defer j.swap.RUnlock()
+	j.mu.Lock()
+	if j.file == nil {
+		j.mu.Unlock()
+		return Records{}, ErrClosed
+	}
+	places := make([]place, 0, len(j.live))
+	for _, p := range j.live {
+		places = append(places, p)
+	}
+	w := newWindow(j.file, j.end)
+	j.mu.Unlock()
+
+	slices.SortFunc(places, byOffset)
+	g := newGathering(j.path)
+	for _, p := range places {
+		if err := g.readFrame(w, j.frames, p.off); err != nil {
+			return Records{}, fmt.Errorf("read journal %s: %w", j.path, err)
+		}
+	}
+	trouble := make([]error, len(g.corrupt))
+	for i, c := range g.corrupt {
+		trouble[i] = c
+	}
+	return g.records(), errors.Join(trouble...)
+}
+
+// Close writes what waits and gives up the lock. If no record is left the file
+// is removed, otherwise it stays for whoever adopts it. Every later call fails
+// with [ErrClosed]; closing again returns the same result.
+func (j *Journal) Close() error {
+	j.mu.Lock()
+	j.closing = true
+	j.signal()
+	j.mu.Unlock()
+	<-j.stopped
+	return j.result
+}

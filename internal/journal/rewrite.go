@@ -1,0 +1,196 @@
+package journal
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+)
+
+const (
+	// A file of so many segments is written anew when no more than one in so
+	// many of its bytes is live: then the work is at most half of what was
+	// written since the last time.
+	rewriteSegments = 4
+	rewriteLive     = 3
+
+	copyBlock = 256 << 10
+)
+
+// rewrite is a new file with the live records of the old one. It is made in
+// two steps: what was in the old file up to cut is copied aside while the
+// writer goes on, then the writer adds what came since and exchanges the
+// files.
+type rewrite struct {
+	file      file
+	temp      string // its name
+	cut       int64  // in the old file
+	base      int64  // length of the content, which stands for everything before cut
+	allocated int64
+	moved     []move // by from
+	err       error
+}
+
+// move tells where a record has gone.
+type move struct {
+	place
+
+	to int64
+}
+
+// rewriteIfDue starts a rewrite when the file is long and mostly of the past.
+// Its result arrives on the channel, exactly once.
+func (j *Journal) rewriteIfDue() <-chan *rewrite {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.broken != nil || j.end < j.rewriteAt || j.liveBytes*rewriteLive > j.end {
+		return nil
+	}
+	r := &rewrite{cut: j.end, moved: make([]move, 0, len(j.live))}
+	for _, p := range j.live {
+		r.moved = append(r.moved, move{place: p})
+	}
+	r.allocated = roundUp(j.liveBytes+j.reserved+j.segment, j.segment)
+	// However it ends: not again before another round of records.
+	j.rewriteAt = j.end + rewriteSegments*j.segment
+	old := j.file
+	result := make(chan *rewrite, 1)
+	go func() {
+		r.err = r.copyLive(j, old)
+		result <- r
+	}()
+	return result
+}
+
+func byOffset(a, b place) int { return cmp.Compare(a.off, b.off) }
+
+// copyLive is the first step. It reads old, which stays open until the writer
+// has received the result.
+func (r *rewrite) copyLive(j *Journal, old file) error {
+	slices.SortFunc(r.moved, func(a, b move) int { return byOffset(a.place, b.place) })
+	var err error
+	if r.file, r.temp, err = j.disk.create(j.owner); err != nil {
+		return err
+	}
+	if err := r.file.Allocate(0, r.allocated); err != nil {
+		return err
+	}
+	head := j.frames.head(j.owner)
+	if _, err := r.file.WriteAt(head, 0); err != nil {
+		return err
+	}
+	r.base = int64(len(head))
+	for i := 0; i < len(r.moved); {
+		run := r.moved[i].place // of records that follow each other
+		for ; i < len(r.moved) && r.moved[i].off <= run.off+run.size; i++ {
+			r.moved[i].to = r.base + r.moved[i].off - run.off
+			run.size = r.moved[i].off + r.moved[i].size - run.off
+		}
+		if err := copyRange(r.file, r.base, old, run); err != nil {
+			return err
+		}
+		r.base += run.size
+	}
+	return r.file.Sync()
+}
+
+func copyRange(to file, at int64, from file, p place) error {
+	_, err := io.CopyBuffer(
+		struct{ io.Writer }{io.NewOffsetWriter(to, at)}, // hides ReadFrom, which would take a buffer of its own
+		struct{ io.Reader }{io.NewSectionReader(from, p.off, p.size)},
+		make([]byte, min(copyBlock, p.size+1)),
+	)
+	return err
+}
+
+// install is the second step, in the writer, when nothing is being written.
+// Until the new file is to get the name, any failure leaves the old one in use.
+func (j *Journal) install(r *rewrite) {
+	if r.err == nil {
+		r.err = j.copyRest(r)
+	}
+	if r.err != nil {
+		j.discard(r)
+		return
+	}
+	j.swap.Lock()
+	defer j.swap.Unlock()
+	j.mu.Lock()
+	old, err := j.exchange(r)
+	j.mu.Unlock()
+	if err != nil {
+		j.discard(r)
+		return
+	}
+	if old != nil {
+		_ = old.Close() // it has no name any more, and nothing in it matters
+	}
+}
+
+// copyRest adds what was written since the cut, as it is: live records, dropped
+// ones and drops alike.
+func (j *Journal) copyRest(r *rewrite) error {
+	j.mu.Lock()
+	old, rest, broken := j.file, place{off: r.cut, size: j.end - r.cut}, j.broken
+	j.mu.Unlock()
+	if broken != nil {
+		return broken
+	}
+	if size := r.base + rest.size; size > r.allocated {
+		to, err := grow(r.file, r.allocated, size, j.segment)
+		if err != nil {
+			return err
+		}
+		r.allocated = to
+	}
+	if err := copyRange(r.file, r.base, old, rest); err != nil {
+		return err
+	}
+	return r.file.Sync()
+}
+
+// exchange puts the new file in the old one's place, with at least the room
+// that is promised, and returns the file that is not needed any more. Called
+// with swap and mu held, so that no promise is made meanwhile.
+func (j *Journal) exchange(r *rewrite) (old file, err error) {
+	shift := r.base - r.cut
+	if size := j.needed() + shift; size > r.allocated {
+		if r.allocated, err = grow(r.file, r.allocated, size, j.segment); err != nil {
+			return nil, err
+		}
+	}
+	if err := j.disk.replace(r.temp, j.name); err != nil {
+		// Which of the files has the name is unknown. Both hold everything that
+		// was acknowledged; both stay locked, for this process lives.
+		j.broken = fmt.Errorf("%w: %s: %w", ErrBroken, j.path, err)
+		j.spare = r.file
+		return nil, nil
+	}
+	if err := j.disk.sync(); err != nil {
+		// Which of the files has the name after a power cut is unknown now.
+		j.broken = fmt.Errorf("%w: %s: sync of its folder: %w", ErrBroken, j.path, err)
+	}
+	for nonce, p := range j.live {
+		if p.off >= r.cut {
+			p.off += shift
+		} else {
+			i, _ := slices.BinarySearchFunc(r.moved, p.off, func(m move, off int64) int { return cmp.Compare(m.off, off) })
+			p.off = r.moved[i].to
+		}
+		j.live[nonce] = p
+	}
+	old, j.file, j.allocated = j.file, r.file, r.allocated
+	j.end += shift
+	j.rewriteAt = rewriteSegments * j.segment
+	return old, nil
+}
+
+// discard removes a new file that is of no use. The old one goes on, so there
+// is nobody to tell; a file that cannot be removed is removed by the next
+// process that cleans the folder.
+func (j *Journal) discard(r *rewrite) {
+	if r.file != nil {
+		_ = errors.Join(j.disk.remove(r.temp), r.file.Close())
+	}
+}

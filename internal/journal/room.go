@@ -1,0 +1,109 @@
+package journal
+
+import (
+	"fmt"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+const pageSize = 4096
+
+// Everything in this file is called with mu held.
+
+func (j *Journal) usable() error {
+	switch {
+	case j.broken != nil:
+		return j.broken
+	case j.closing:
+		return fmt.Errorf("%w: %s", ErrClosed, j.path)
+	default:
+		return nil
+	}
+}
+
+// add puts a frame, which the caller has appended to the next batch's buffer,
+// among what will be written. room is what the record needs from then on: for
+// what may follow it and must not fail.
+func (j *Journal) add(nonce credential.Nonce, typ frameType, room int64, buf []byte) {
+	before := j.rooms[nonce]
+	j.next.ops = append(j.next.ops, op{nonce: nonce, typ: typ, start: len(j.next.buf), size: len(buf) - len(j.next.buf), room: before})
+	j.next.buf = buf
+	j.setRoom(nonce, room)
+}
+
+func (j *Journal) setRoom(nonce credential.Nonce, room int64) {
+	j.reserved += room - j.rooms[nonce]
+	if room == 0 {
+		delete(j.rooms, nonce)
+	} else {
+		j.rooms[nonce] = room
+	}
+}
+
+// undo takes back what was added since mark, the latest first.
+func (j *Journal) undo(mark int) {
+	for i := len(j.next.ops) - 1; i >= mark; i-- {
+		o := j.next.ops[i]
+		j.setRoom(o.nonce, o.room)
+		j.next.buf = j.next.buf[:o.start]
+	}
+	j.next.ops = j.next.ops[:mark]
+}
+
+// submit makes sure of the room for what was added since mark, and has it
+// written and synced. Without room it is taken back.
+func (j *Journal) submit(mark int) (*batch, error) {
+	if err := j.ensure(j.needed()); err != nil {
+		j.undo(mark)
+		return nil, fmt.Errorf("journal %s: %w", j.path, err)
+	}
+	j.next.sync = true
+	j.signal()
+	return j.next, nil
+}
+
+// needed is how long the file must be for what is promised.
+func (j *Journal) needed() int64 { return j.end + int64(len(j.next.buf)) + j.reserved }
+
+// ensure lets the file be at least size bytes long, by whole segments as long
+// as the disk has them.
+func (j *Journal) ensure(size int64) error {
+	if size <= j.allocated {
+		return nil
+	}
+	to, err := grow(j.file, j.allocated, size, j.segment)
+	if err != nil {
+		return err
+	}
+	j.allocated = to
+	return nil
+}
+
+func grow(f file, from, size, segment int64) (to int64, err error) {
+	to = roundUp(size, segment)
+	err = f.Allocate(from, to)
+	if exact := roundUp(size, pageSize); noRoom(err) && exact < to {
+		to, err = exact, f.Allocate(from, exact)
+	}
+	if err != nil {
+		return from, roomError(err)
+	}
+	return to, nil
+}
+
+func roomError(err error) error {
+	if noRoom(err) {
+		return fmt.Errorf("%w: %w; free some on its disk, or raise the quota or the limit on file sizes", ErrNoRoom, err)
+	}
+	return err
+}
+
+func roundUp(n, step int64) int64 { return (n + step - 1) / step * step }
+
+// signal wakes the writer.
+func (j *Journal) signal() {
+	select {
+	case j.wake <- struct{}{}:
+	default: // it has not looked yet since the last one
+	}
+}

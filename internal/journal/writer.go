@@ -1,0 +1,156 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+// spareLimit is how large a buffer may be to be used again.
+const spareLimit = 1 << 20
+
+// op is what a frame of a batch does.
+type op struct {
+	nonce credential.Nonce
+	typ   frameType
+	start int   // in the batch's buffer
+	size  int   // with padding
+	room  int64 // that the nonce had before
+}
+
+// batch is what is written and synced in one go.
+type batch struct {
+	buf  []byte
+	ops  []op
+	sync bool          // someone waits for it to be durable
+	done chan struct{} // closed when it is, or has failed
+	err  error         // set before done is closed
+}
+
+func newBatch() *batch { return &batch{done: make(chan struct{})} }
+
+// write is the one goroutine that writes to the file. It ends when the journal
+// is being closed and nothing is left to write.
+func (j *Journal) write() {
+	defer close(j.stopped)
+	var spare batch             // its slices are used again
+	var running <-chan *rewrite // not nil while the file is being written anew
+	for {
+		b, off, closing := j.take(&spare)
+		switch {
+		case b != nil:
+			j.commit(b, off, &spare)
+		case closing:
+			if running != nil {
+				j.discard(<-running)
+			}
+			j.result = j.shut()
+			return
+		default:
+			select {
+			case <-j.wake:
+			case r := <-running:
+				running = nil
+				j.install(r)
+			}
+			continue
+		}
+		if running == nil {
+			running = j.rewriteIfDue()
+			continue
+		}
+		select { // under a steady load there is no idle moment
+		case r := <-running:
+			running = nil
+			j.install(r)
+		default:
+		}
+	}
+}
+
+// take returns what waits to be written, and where. Without any it tells
+// whether the journal is being closed.
+func (j *Journal) take(spare *batch) (b *batch, off int64, closing bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.next.ops) == 0 {
+		return nil, 0, j.closing
+	}
+	b, off = j.next, j.end
+	j.end += int64(len(b.buf))
+	j.next = newBatch()
+	j.next.buf, j.next.ops = spare.buf, spare.ops
+	*spare = batch{}
+	return b, off, false
+}
+
+// commit writes a batch and lets its waiters go on.
+func (j *Journal) commit(b *batch, off int64, spare *batch) {
+	err := j.store(b, off)
+	j.mu.Lock()
+	if err != nil && j.broken == nil {
+		j.broken = fmt.Errorf("%w: %s: %w", ErrBroken, j.path, err)
+	}
+	b.err = j.broken
+	if b.err == nil {
+		j.apply(b, off)
+	}
+	j.mu.Unlock()
+	if cap(b.buf) <= spareLimit {
+		spare.buf, spare.ops = b.buf[:0], b.ops[:0]
+	}
+	close(b.done)
+}
+
+// store needs no lock: only this goroutine writes, or exchanges the file.
+func (j *Journal) store(b *batch, off int64) error {
+	j.mu.Lock()
+	f, broken := j.file, j.broken
+	j.mu.Unlock()
+	if broken != nil {
+		return broken
+	}
+	if _, err := f.WriteAt(b.buf, off); err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	if !b.sync {
+		return nil
+	}
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("sync: %w", err)
+	}
+	return nil
+}
+
+// apply notes where the records of a written batch are. Called with mu held.
+func (j *Journal) apply(b *batch, off int64) {
+	for i := range b.ops {
+		o := &b.ops[i]
+		j.liveBytes -= j.live[o.nonce].size
+		if o.typ == typeDrop {
+			delete(j.live, o.nonce)
+			continue
+		}
+		j.live[o.nonce] = place{off: off + int64(o.start), size: int64(o.size)}
+		j.liveBytes += int64(o.size)
+	}
+}
+
+// shut removes the file if it holds nothing, and gives up the lock.
+func (j *Journal) shut() error {
+	j.swap.Lock()
+	defer j.swap.Unlock()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	trouble := j.broken
+	if trouble == nil && len(j.live) == 0 {
+		trouble = j.disk.remove(j.name)
+	}
+	err := errors.Join(trouble, j.file.Close())
+	if j.spare != nil {
+		err = errors.Join(err, j.spare.Close())
+	}
+	j.file = nil
+	return err
+}

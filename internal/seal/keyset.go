@@ -1,0 +1,168 @@
+package seal
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/tink-crypto/tink-go/v2/aead"
+	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
+	"github.com/tink-crypto/tink-go/v2/keyset"
+	"github.com/tink-crypto/tink-go/v2/prf"
+	tinkpb "github.com/tink-crypto/tink-go/v2/proto/tink_go_proto"
+	"github.com/tink-crypto/tink-go/v2/tink"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+// ErrCannotOpen says that sealed bytes were not sealed by any key of this
+// keyset for these associated data, or were altered since. Which of these it
+// was cannot be told.
+var ErrCannotOpen = errors.New("cannot open sealed data: another keyset, other associated data, or damaged")
+
+// Use says what a key is for.
+type Use string
+
+// The uses of keys.
+const (
+	UseSeal Use = "aead" // seals and opens
+	UseHash Use = "prf"  // makes keyed hashes
+)
+
+// Key describes one key without telling anything about its bytes.
+type Key struct {
+	Use         Use
+	ID          uint32 // as in the keyset file
+	Primary     bool   // new data are sealed or hashed with it
+	Enabled     bool   // a disabled key opens and recognises nothing
+	Fingerprint string // 16 hex digits, the same wherever the key is loaded
+}
+
+// Keyset seals, opens and hashes. It is immutable and safe for concurrent use.
+type Keyset struct {
+	aead tink.AEAD
+	prfs []prf.PRF // the primary one first
+	keys []Key
+}
+
+// newKeyset builds the primitives once: making them costs far more than using
+// them. Errors name the keyset that is wrong and nothing else, because what
+// Tink reports about a key it could not read is not known to be harmless.
+func newKeyset(aeads, prfs *keyset.Handle) (*Keyset, error) {
+	k := &Keyset{keys: append(describe(UseSeal, aeads), describe(UseHash, prfs)...)}
+	var err error
+	if k.aead, err = aead.New(aeads); err != nil {
+		return nil, errors.New(`the "aead" keyset holds keys that cannot seal`)
+	}
+	set, err := prf.NewPRFSet(prfs)
+	if err != nil {
+		return nil, errors.New(`the "prf" keyset holds keys that cannot make keyed hashes`)
+	}
+	for _, key := range k.keys {
+		if key.Use != UseHash || !key.Enabled {
+			continue
+		}
+		p := set.PRFs[key.ID]
+		if _, err := p.ComputePRF(nil, uint32(len(credential.MAC{}))); err != nil {
+			return nil, fmt.Errorf(`key %d of the "prf" keyset makes hashes that are too short`, key.ID)
+		}
+		if key.Primary {
+			k.prfs = append([]prf.PRF{p}, k.prfs...)
+		} else {
+			k.prfs = append(k.prfs, p)
+		}
+	}
+	return k, nil
+}
+
+// describe lists the keys of a keyset. A fingerprint is an HMAC of a fixed
+// text under the serialized key, which is uniformly random in 256 bits: it
+// identifies the key and tells nothing about it.
+func describe(use Use, h *keyset.Handle) []Key {
+	material := insecurecleartextkeyset.KeysetMaterial(h)
+	keys := make([]Key, 0, len(material.GetKey()))
+	for _, key := range material.GetKey() {
+		sum := hmac.New(sha256.New, key.GetKeyData().GetValue())
+		sum.Write([]byte("refreshd key fingerprint " + string(use)))
+		keys = append(keys, Key{
+			Use:         use,
+			ID:          key.GetKeyId(),
+			Primary:     key.GetKeyId() == material.GetPrimaryKeyId(),
+			Enabled:     key.GetStatus() == tinkpb.KeyStatusType_ENABLED,
+			Fingerprint: hex.EncodeToString(sum.Sum(nil)[:8]),
+		})
+	}
+	return keys
+}
+
+// Seal encrypts plain with the primary key and binds it to the associated
+// data ad; see [AD]. Sealing the same twice gives different bytes, 33 longer
+// than plain.
+func (k *Keyset) Seal(plain, ad []byte) ([]byte, error) {
+	sealed, err := k.aead.Encrypt(plain, ad)
+	if err != nil {
+		return nil, fmt.Errorf("seal %d bytes: %w", len(plain), err)
+	}
+	return sealed, nil
+}
+
+// Open decrypts what [Keyset.Seal] made with the same associated data, under
+// any enabled key of the keyset. The error is [ErrCannotOpen].
+func (k *Keyset) Open(sealed, ad []byte) ([]byte, error) {
+	plain, err := k.aead.Decrypt(sealed, ad)
+	if err != nil {
+		return nil, ErrCannotOpen // Tink's own error adds nothing to it
+	}
+	return plain, nil
+}
+
+// MAC returns the keyed hash of data under the primary key: HMAC-SHA-256 cut
+// to 16 bytes, RFC 2104 section 5.
+func (k *Keyset) MAC(data []byte) credential.MAC { return mac(k.prfs[0], data) }
+
+// MACs returns the keyed hashes of data under every enabled key, the primary
+// one first. What was hashed before a rotation is recognised by one of them.
+func (k *Keyset) MACs(data []byte) []credential.MAC {
+	macs := make([]credential.MAC, len(k.prfs))
+	for i, p := range k.prfs {
+		macs[i] = mac(p, data)
+	}
+	return macs
+}
+
+func mac(p prf.PRF, data []byte) credential.MAC {
+	var m credential.MAC
+	sum, err := p.ComputePRF(data, uint32(len(m)))
+	if err != nil {
+		panic("seal: a hash key that worked when it was loaded failed") // HMAC has no way to fail
+	}
+	copy(m[:], sum)
+	return m
+}
+
+// Keys describes the keys, those for sealing first, in the file's order.
+func (k *Keyset) Keys() []Key { return append([]Key(nil), k.keys...) }
+
+// Fingerprint identifies the two primary keys in 16 hex digits. It is the same
+// wherever the keyset is loaded, changes with a rotation, and reveals nothing.
+func (k *Keyset) Fingerprint() string {
+	sum := sha256.New()
+	for _, key := range k.keys {
+		if key.Primary {
+			sum.Write([]byte(key.Fingerprint))
+		}
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:8])
+}
+
+// String identifies the keyset by its fingerprint.
+func (k *Keyset) String() string { return "keyset " + k.Fingerprint() }
+
+// GoString returns what String does, so that no verb walks into the keys.
+func (k *Keyset) GoString() string { return k.String() }
+
+// LogValue identifies the keyset by its fingerprint in log/slog.
+func (k *Keyset) LogValue() slog.Value { return slog.StringValue(k.Fingerprint()) }

@@ -1,0 +1,38 @@
+package seal_test
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/refreshd/refreshd/internal/seal"
+)
+
+// openEnv makes the test binary a process that opens the keyset file of that
+// name, once its standard input is closed, and prints the fingerprint.
+const openEnv = "SEAL_TEST_OPEN"
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(openEnv); path != "" {
+		os.Exit(openOnce(path))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func openOnce(path string) int {
+	if _, err := os.Stdin.Read(make([]byte, 1)); err == nil {
+		fmt.Fprintln(os.Stderr, "standard input was not closed")
+		return 2
+	}
+	k, created, err := seal.Open(path, seal.Options{})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	if _, err := fmt.Fprintln(os.Stdout, k.Fingerprint(), created); err != nil {
+		return 1
+	}
+	return 0
+}
