@@ -1,0 +1,3 @@
+module example.test/ownmodule
+
+go 1.26.0
