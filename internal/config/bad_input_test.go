@@ -1,0 +1,268 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// acme is a provider that is as it should be, to which a row adds.
+const acme = `providers:
+  acme:
+    kind: oauth2
+    token_url: https://id.acme.example/token
+    client_id: x
+    client_auth: none
+`
+
+// hook is a subscription that lacks its URL.
+const hook = `subscriptions:
+  - name: ui
+    secret: ` + hookSecret + `
+    types: ["*"]
+    `
+
+// indent puts a row under acme.
+func under(text string) string {
+	return acme + "    " + strings.ReplaceAll(text, "\n", "\n    ") + "\n"
+}
+
+// TestRefused: each row is a file that must not be used, and what the message
+// has to say: where, which key, the value and the remedy.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		text string
+		want []string
+	}{
+		// Keys
+		"unknown key":                {"lissten: x", []string{":1: lissten: there is no such key", "known here: listen, data_dir"}},
+		"unknown key in a provider":  {under("tokenurl: x"), []string{":7: providers.acme.tokenurl", "known here: kind, preset, issuer"}},
+		"unknown key in a rule":      {under("errors: [{status: 400, class: transient, code: x}]"), []string{":7: providers.acme.errors[0].code"}},
+		"duplicate key":              {"listen: 127.0.0.1:1\nlisten: 127.0.0.1:2", []string{":2: listen: the key occurs twice (first at ", ":1); remove one"}},
+		"duplicate provider":         {acme + "  acme: {kind: oauth2}\n", []string{":7: providers.acme: the key occurs twice"}},
+		"duplicate in flow style":    {"redis: {shards: 1, shards: 2}", []string{":1: redis.shards: the key occurs twice"}},
+		"duplicate section":          {"log: {level: info}\nredis: {}\nlog: {level: warn}", []string{":3: log: the key occurs twice"}},
+		"duplicate subscription":     {hook + "url: https://a.example\n  - {name: ui, url: https://b.example, secret: " + hookSecret + ", types: ['*']}", []string{`subscriptions[1].name: "ui" is the name of subscriptions[0] too`}},
+		"key that is a list":         {"[a]: 1", []string{":1: it is not valid YAML: found an invalid key"}},
+		"a list for the file":        {"- a", []string{"a mapping is expected, not a list"}},
+		"a text for the file":        {"hello", []string{"a mapping is expected, not a single value"}},
+		"a text for a section":       {"redis: redis://x", []string{":1: redis: a mapping is expected, not a single value"}},
+		"a text for a list":          {hook + "url: https://a.example\n    providers: acme", []string{"subscriptions[0].providers: a list is expected", "write [a, b]"}},
+		"a list for a value":         {"listen: [a]", []string{"listen: a single value is expected, not a list"}},
+		"a value that is missing":    {"listen:", []string{"listen: it has no value; give it one, or remove the key"}},
+		"true for a text":            {"listen: true", []string{"listen: true is true or false", "in quotes"}},
+		"a text for a number":        {"redis: {shards: '4'}", []string{`redis.shards: "4" is a text; write a number, without quotes`}},
+		"a fraction for a number":    {"redis: {shards: 1.5}", []string{`redis.shards: "1.5" is not a whole number`}},
+		"not a number":               {"schedule: {refresh_at: .nan}", []string{"schedule.refresh_at: a single value is expected, not a number without end"}},
+		"anchors and aliases":        {"redis: &a {shards: 1}\nkeyset: *a", []string{":1: redis: YAML anchors, aliases and tags are not supported", ":2: keyset: YAML anchors"}},
+		"merge keys":                 {"redis:\n  <<: {shards: 1}", []string{"a key must be plain text"}},
+		"tags":                       {"listen: !!str x", []string{"listen: YAML anchors, aliases and tags are not supported"}},
+		"two documents":              {"listen: 127.0.0.1:1\n---\nlisten: 127.0.0.1:2", []string{":3: a second YAML document"}},
+		"no YAML":                    {"listen: 'x", []string{":1: it is not valid YAML: could not find end character of single-quoted text"}},
+		"tabs":                       {"redis:\n\tshards: 1", []string{":2: it is not valid YAML"}},
+		"not UTF-8":                  {"listen: \xff\xfe", []string{"not UTF-8"}},
+		"UTF-16":                     {"l\x00i\x00s\x00t\x00e\x00n\x00", []string{"NUL byte"}},
+		"brackets without end":       {strings.Repeat("[", 100_000), []string{"nested more than 100 deep"}},
+		"a reserved key: cors":       {"cors: {origins: []}", []string{":1: cors: it is not supported by this version; let browsers"}},
+		"a reserved key: http":       {"http: {proxy: x}", []string{":1: http: it is not supported by this version; set http under each provider"}},
+		"a reserved key: verify":     {under("verify: x"), []string{"providers.acme.verify: it is not supported by this version"}},
+		"a reserved key: key":        {under("private_key: {file: x}"), []string{"providers.acme.private_key: it is not supported by this version; use client_auth basic or post"}},
+		"a reserved key: device_url": {under("device_url: https://x"), []string{"providers.acme.device_url: it is not supported"}},
+
+		// Fetch schedules under 15 minutes, by any notation
+		"fetch */16":           {`schedule: {fetch: "*/16 * * * *"}`, []string{"schedule.fetch", "gap of 12m between", "the shortest allowed is 15m"}},
+		"fetch 0,59":           {`schedule: {fetch: "0,59 * * * *"}`, []string{"gap of 1m between"}},
+		"fetch @every 14m59s":  {`schedule: {fetch: "@every 14m59s"}`, []string{"gap of 14m59s", "the shortest allowed is 15m"}},
+		"fetch with TZ prefix": {`schedule: {fetch: "TZ=Europe/Berlin 0 * * * *"}`, []string{"time zone", "remove the prefix"}},
+		"fetch with TZ=0":      {`schedule: {fetch: "TZ=0"}`, []string{"time zone"}},
+		"fetch @every -5m":     {`schedule: {fetch: "@every -5m"}`, []string{"above zero"}},
+		"fetch that never is":  {`schedule: {fetch: "0 0 30 2 *"}`, []string{"never fires"}},
+		"fetch of a provider":  {under(`fetch: "* * * * *"`), []string{":7: providers.acme.fetch", "gap of 1m between"}},
+		"fetch that is empty":  {`schedule: {fetch: ""}`, []string{"schedule.fetch: the schedule is empty"}},
+
+		// Times that contradict each other
+		"refresh_at 0":          {"schedule: {refresh_at: 0}", []string{"schedule.refresh_at: 0 does not lie between 0 and 1"}},
+		"refresh_at 1":          {"schedule: {refresh_at: 1}", []string{"schedule.refresh_at: 1 does not lie between 0 and 1"}},
+		"jitter 0.31":           {"schedule: {jitter: 0.31}", []string{"schedule.jitter: 0.31 does not lie between 0 and 0.3"}},
+		"refresh_at and jitter": {"schedule: {refresh_at: 0.7, jitter: 0.25}", []string{"schedule.refresh_at: 0.7 and schedule.jitter 0.25 together are 0.95", "at most 0.9"}},
+		"jitter above it":       {"schedule: {refresh_at: 0.1, jitter: 0.1}", []string{"schedule.refresh_at: 0.1 is not above schedule.jitter 0.1"}},
+		"timeout too short":     {under("timeout: 500ms"), []string{"providers.acme.timeout: 500ms does not lie between 1s and 5m0s"}},
+		"timeout too long":      {under("timeout: 6m"), []string{"providers.acme.timeout: 6m0s does not lie between 1s and 5m0s"}},
+		"quarantine":            {under("timeout: 1m") + "recovery: {quarantine: 65s}", []string{"providers.acme.timeout: 1m0s needs recovery.quarantine to be at least 1m10s, and it is 1m5s", "raise recovery.quarantine or lower the timeout"}},
+		"idle above absolute":   {under("refresh_token: {idle: 91d, absolute: 90d}"), []string{"refresh_token.idle: 2184h0m0s is longer than refresh_token.absolute 2160h0m0s"}},
+		"retention":             {"events: {retention: 59m}", []string{"events.retention: 59m0s is too short; keep events for 1h at least"}},
+		"a life too long":       {under("default_lifetime: 367d"), []string{"providers.acme.default_lifetime: 8808h0m0s does not lie between"}},
+		"a negative duration":   {under("rotation: {grace: -1s}"), []string{"providers.acme.rotation.grace: -1s: it must not be negative"}},
+		"a duration in numbers": {under("timeout: 20"), []string{"providers.acme.timeout: 20 has no unit; write one, as in 20s or 20m"}},
+		"no duration":           {under("timeout: soon"), []string{`providers.acme.timeout: "soon" is not a duration; write one like 90s`}},
+		"offline_reads":         {"offline_reads: -1s", []string{"offline_reads: it must not be negative"}},
+		"offline_reads word":    {"offline_reads: never", []string{`offline_reads: "never" is not a duration`}},
+
+		// The store
+		"shards 0":             {"redis: {shards: 0}", []string{"redis.shards: 0 is not from 1 to 64"}},
+		"redis cluster":        {"redis: {url: redis+cluster://h:1}", []string{"redis.url: redis+cluster:// is not supported by this version"}},
+		"redis without scheme": {"redis: {url: 'localhost:6379'}", []string{"redis.url: it does not begin with redis://"}},
+		"data_dir empty":       {"data_dir: ''", []string{"data_dir: it is empty"}},
+		"keyset empty":         {"keyset: {file: ''}", []string{"keyset.file: it is empty"}},
+
+		// Providers
+		"kind http":              {"providers: {shop: {kind: http, login: {request: {method: POST, url: https://shop.example}}}}", []string{"providers.shop.kind: http is not supported by this version; supported: oauth2"}},
+		"kind missing":           {"providers: {a: {token_url: https://x, client_id: x, client_auth: none}}", []string{"providers.a.kind: it is missing; write kind: oauth2"}},
+		"a provider's name":      {"providers: {Acme: {kind: oauth2}}", []string{`providers.Acme: "Acme" is not a name`}},
+		"a provider's long name": {"providers: {" + strings.Repeat("a", 33) + ": {kind: oauth2}}", []string{"is not a name; use 1 to 32"}},
+		"preset":                 {under("preset: google"), []string{"providers.acme.preset: google is not supported by this version"}},
+		"private_key_jwt":        {strings.Replace(acme, "none", "private_key_jwt", 1), []string{"providers.acme.client_auth: private_key_jwt is not supported by this version; supported: basic, post, none"}},
+		"client_secret_jwt":      {strings.Replace(acme, "none", "client_secret_jwt", 1), []string{"client_secret_jwt is not supported by this version"}},
+		"tls client":             {strings.Replace(acme, "none", "tls", 1), []string{"tls is not supported by this version"}},
+		"a secret is missing":    {strings.Replace(acme, "none", "post", 1), []string{"providers.acme.client_secret: it is missing, and client_auth post needs it", "{env: NAME}"}},
+		"a secret too many":      {under("client_secret: x"), []string{"providers.acme.client_secret: client_auth none sends no secret; remove it"}},
+		"no endpoint":            {"providers: {a: {kind: oauth2, client_id: x, client_auth: none}}", []string{"providers.a: neither issuer nor token_url is set"}},
+		"no client_id":           {"providers: {a: {kind: oauth2, issuer: https://x.example, client_auth: none}}", []string{"providers.a.client_id: it is missing"}},
+		"http:// token URL":      {strings.Replace(acme, "https://", "http://", 1), []string{"providers.acme.token_url: http://id.acme.example/token is not encrypted", "use https://"}},
+		"http:// issuer":         {under("issuer: http://id.acme.example"), []string{"providers.acme.issuer: http://id.acme.example is not encrypted"}},
+		"http:// revoke URL":     {under("revoke_url: http://id.acme.example"), []string{"providers.acme.revoke_url"}},
+		"issuer with query":      {under("issuer: https://id.acme.example?x=1"), []string{"providers.acme.issuer: an issuer has no query"}},
+		"metadata service":       {under("issuer: http://169.254.169.254/latest"), []string{"providers.acme.issuer: 169.254.169.254 is a link-local or metadata address"}},
+		"a URL with a login":     {under("issuer: https://user:pa55@id.acme.example"), []string{"providers.acme.issuer: it holds a user or a password before the @"}},
+		"kind http's section":    {under("login: {request: {method: POST, url: https://x.example}}"), []string{"providers.acme.login: it belongs to kind: http, which is not supported by this version; remove it"}},
+		"session":                {under("session: {on_death: reauth}"), []string{"providers.acme.session: it belongs to kind: http"}},
+		"concurrency":            {under("limits: {concurrency: 0}"), []string{"providers.acme.limits.concurrency: 0 is not from 1 to 10000"}},
+		"per_second":             {under("limits: {per_second: 0}"), []string{"providers.acme.limits.per_second: 0 is not above 0"}},
+		"rotates":                {under("rotation: {rotates: maybe}"), []string{`providers.acme.rotation.rotates: "maybe" is not one of auto, yes, no`}},
+		"class":                  {under("errors: [{status: 400, class: not_sent}]"), []string{`providers.acme.errors[0].class: "not_sent" is not one of permanent, transient`}},
+		"no class":               {under("errors: [{status: 400}]"), []string{"providers.acme.errors[0].class: it is missing"}},
+		"a rule for everything":  {under("errors: [{class: transient}]"), []string{"providers.acme.errors[0]: it would match every reply"}},
+		"no status":              {under("errors: [{status: 99, class: transient}]"), []string{"providers.acme.errors[0].status: 99 is not an HTTP status"}},
+		"proxy":                  {under("http: {proxy: 'pa55'}"), []string{"providers.acme.http.proxy: it is not the URL of a proxy"}},
+		"ca_file":                {under("http: {ca_file: nothing.pem}"), []string{"providers.acme.http.ca_file", "nothing.pem: no such file"}},
+		"ca_file with no CA":     {under("http: {ca_file: config.yaml}"), []string{"providers.acme.http.ca_file", "holds no certificate"}},
+
+		// kind: http, whose sections are read although it is refused
+		"template of unknown field": {"providers: {s: {kind: http, login: {request: {method: POST, url: https://s.example, form: {a: '{{.usrname}}'}}}}}", []string{"providers.s.login.request.form.a: {{.usrname}} is not known; known are {{.username}}"}},
+		"template without end":      {"providers: {s: {kind: http, login: {request: {method: POST, url: 'https://s.example/{{.subject'}}}}", []string{"providers.s.login.request.url: a {{ has no }}"}},
+		"method":                    {"providers: {s: {kind: http, login: {request: {method: FETCH, url: https://s.example}}}}", []string{`providers.s.login.request.method: "FETCH" is not one of GET, POST`}},
+		"no method":                 {"providers: {s: {kind: http, refresh: {request: {url: https://s.example}}}}", []string{"providers.s.refresh.request.method: it is missing"}},
+		"http:// backend":           {"providers: {s: {kind: http, logout: {request: {method: POST, url: http://s.example}}}}", []string{"providers.s.logout.request.url: http://s.example is not encrypted", "neither login nor refresh"}},
+		"two bodies":                {"providers: {s: {kind: http, login: {request: {method: POST, url: https://s.example, form: {a: b}, json: {a: b}}}}}", []string{"providers.s.login.request: it has both form and json"}},
+		"two places":                {"providers: {s: {kind: http, login: {request: {method: POST, url: https://s.example}, response: {access_token: {header: a, cookie: b}}}}}", []string{"providers.s.login.response.access_token: it names both"}},
+		"send":                      {"providers: {s: {kind: http, send: query}}", []string{"providers.s.send: it must be bearer"}},
+		"logged_out_when":           {"providers: {s: {kind: http, session: {logged_out_when: [{equals: x}]}}}", []string{"providers.s.session.logged_out_when[0]: it would match every reply"}},
+		"idle_timeout":              {"providers: {s: {kind: http, session: {idle_timeout: 2h, absolute_timeout: 1h}}}", []string{"providers.s.session.idle_timeout: 2h0m0s is longer than session.absolute_timeout 1h0m0s"}},
+
+		// Subscriptions
+		"a subscription's name":   {strings.Replace(hook, "ui", "U I", 1) + "url: https://a.example", []string{`subscriptions[0].name: "U I" is not a name`}},
+		"no subscription URL":     {hook, []string{"subscriptions[0].url: it is missing"}},
+		"subscription format":     {hook + "url: https://a.example\n    format: nats", []string{"subscriptions[0].format: nats is not supported by this version; supported: webhook"}},
+		"http:// subscription":    {hook + "url: http://a.example", []string{"subscriptions[0].url: http://a.example is not encrypted"}},
+		"loopback subscription":   {hook + "url: http://127.0.0.1:8080", []string{"127.0.0.1 is not a public address; if it is meant, add it to network.allow"}},
+		"private subscription":    {hook + "url: https://10.1.2.3", []string{"10.1.2.3 is not a public address"}},
+		"weak subscription key":   {strings.Replace(hook, hookSecret, "c2hvcnQ=", 1) + "url: https://a.example", []string{"subscriptions[0].secret: it is not whsec_ and the base64 form of 24 to 64 bytes", "openssl rand"}},
+		"no subscription key":     {strings.Replace(hook, "secret: "+hookSecret, "format: webhook", 1) + "url: https://a.example", []string{"subscriptions[0].secret: it is missing"}},
+		"unknown event type":      {strings.Replace(hook, `"*"`, "credential.refresht", 1) + "url: https://a.example", []string{`subscriptions[0].types[0]: "credential.refresht" matches no event type`}},
+		"unknown event family":    {strings.Replace(hook, `"*"`, `"credentials.*"`, 1) + "url: https://a.example", []string{`"credentials.*" matches no event type`}},
+		"no event types":          {strings.Replace(hook, `"*"`, "", 1) + "url: https://a.example", []string{"subscriptions[0].types: it is missing"}},
+		"unknown provider in one": {hook + "url: https://a.example\n    providers: [acme]", []string{`subscriptions[0].providers[0]: there is no provider "acme"`}},
+		"network.allow":           {"network: {allow: [localhost]}", []string{`network.allow[0]: "localhost" is not an address or a range`}},
+
+		// The rest
+		"listen without port":   {"listen: localhost", []string{`listen: "localhost" is not host:port`}},
+		"listen on a high port": {"listen: localhost:65536", []string{`listen: "localhost:65536" is not host:port`}},
+		"metrics_listen":        {"metrics_listen: x", []string{`metrics_listen: "x" is not host:port`}},
+		"metrics on listen":     {"metrics_listen: 127.0.0.1:7420", []string{"metrics_listen: 127.0.0.1:7420 is the address of listen too"}},
+		"log level":             {"log: {level: loud}", []string{`log.level: "loud" is not one of trace, debug, info, warn, error`}},
+		"log format":            {"log: {format: xml}", []string{`log.format: "xml" is not one of json, console`}},
+		"tls without key":       {"tls: {cert: x}", []string{"tls.key: it is missing beside tls.cert"}},
+		"tls without cert":      {"tls: {key: x}", []string{"tls.cert: it is missing beside tls.key"}},
+		"tls without files":     {"tls: {cert: no.crt, key: no.key}", []string{"no.crt: no such file", "no.key: no such file"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := write(t, row.text)
+			_, err := Load(path, nil)
+			var invalid *InvalidError
+			require.ErrorAs(t, err, &invalid)
+			for _, want := range row.want {
+				require.ErrorContains(t, err, want)
+			}
+			for _, p := range invalid.Problems {
+				assert.True(t, strings.HasPrefix(p.Where, path), "%s: says where", p)
+			}
+			assert.NotContains(t, err.Error(), "pa55")
+		})
+	}
+}
+
+// TestSecretsThatCannotBeUsed: where a secret comes from is checked, and what
+// it is never shown.
+func TestSecretsThatCannotBeUsed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	put := func(name, text string, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		require.NoError(t, os.Chmod(path, mode))
+		return path
+	}
+	pipe := filepath.Join(dir, "pipe")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	for name, row := range map[string]struct{ secret, want string }{
+		"environment variable not set":  {"{env: NOWHERE}", "the environment variable NOWHERE is not set; set it, or use {file: path}"},
+		"environment variable is empty": {"{env: EMPTY}", "the environment variable EMPTY is empty; give it a value"},
+		"file that others can read":     {"{file: " + put("world", "pa55", 0o644) + "}", "can be read or written by others (mode 0644); run: chmod 600 " + filepath.Join(dir, "world")},
+		"file that the group can read":  {"{file: " + put("group", "pa55", 0o640) + "}", "(mode 0640); run: chmod 600"},
+		"file that is missing":          {"{file: /nonexistent/x}", "/nonexistent/x: no such file"},
+		"file that is empty":            {"{file: " + put("empty", "\n", 0o600) + "}", "is empty; write the secret into it"},
+		"file of two lines":             {"{file: " + put("lines", "pa55\npa55\n", 0o600) + "}", "control character"},
+		"file too large":                {"{file: " + put("large", strings.Repeat("pa55", maxSecret), 0o600) + "}", "larger than"},
+		"a pipe":                        {"{file: " + pipe + "}", "not a regular file"},
+		"a folder":                      {"{file: " + dir + "}", "not a regular file"},
+		"both":                          {"{env: A, file: b}", "either env or file, not both"},
+		"neither":                       {"{}", "it is empty; write {env: NAME} or {file: path}"},
+		"another key":                   {"{value: pa55}", "client_secret.value: there is no such key; a secret is {env: NAME}"},
+		"a name that is missing":        {"{env: }", "client_secret.env: write a name"},
+		"a name that is a list":         {"{file: [pa55]}", "client_secret.file: write a name"},
+		"a list":                        {"[pa55]", "not a list"},
+		"a truth":                       {"true", "not a single value"},
+		"control characters":            {`"pa55\n"`, "control character"},
+		"nothing":                       {"", "it has no value"},
+		"broken YAML":                   {"'pa55", "could not find end character"},
+		"broken YAML on the next line":  {"pa55\n   pa55: x", "it is not valid YAML"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := Load(write(t, strings.Replace(acme, "client_auth: none", "client_secret: "+row.secret, 1)), []string{"EMPTY=", "A=pa55"})
+			require.ErrorContains(t, err, row.want)
+			assert.NotContains(t, err.Error(), "pa55")
+			assert.NotContains(t, err.Error(), "and client_auth basic needs it", "not said twice")
+		})
+	}
+}
+
+func TestKeyFilesThatOthersCanRead(t *testing.T) {
+	t.Parallel()
+	cert, key := certificate(t)
+	path := write(t, "keyset: {file: keyset.json}\ntls: {cert: tls.crt, key: tls.key}", "keyset.json", "{}", "tls.crt", cert, "tls.key", key)
+	_, err := Load(path, nil)
+	require.NoError(t, err)
+	for _, name := range []string{"keyset.json", "tls.key"} {
+		require.NoError(t, os.Chmod(filepath.Join(filepath.Dir(path), name), 0o644)) //nolint:gosec // that is what is to be refused
+	}
+	_, err = Load(path, nil)
+	require.ErrorContains(t, err, ":1: keyset.file: the file "+filepath.Join(filepath.Dir(path), "keyset.json")+" can be read or written by others (mode 0644); run: chmod 600")
+	require.ErrorContains(t, err, ":2: tls.key: the file "+filepath.Join(filepath.Dir(path), "tls.key")+" can be read")
+}
+
+func TestCertificateOfAnotherKey(t *testing.T) {
+	t.Parallel()
+	cert, _ := certificate(t)
+	_, key := certificate(t)
+	_, err := Load(write(t, "tls: {cert: a, key: b}", "a", cert, "b", key), nil)
+	require.ErrorContains(t, err, "are not a certificate and its key")
+	assert.NotContains(t, err.Error(), "PRIVATE KEY-----")
+}

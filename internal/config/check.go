@@ -1,0 +1,230 @@
+package config
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"maps"
+	"net"
+	"net/netip"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+// nameShape is what names of providers and subscriptions look like: they
+// become parts of Redis keys and of environment variables.
+var nameShape = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
+
+const (
+	maxShards    = 64
+	minRetention = time.Hour
+	maxJitter    = 0.3
+	latestPlan   = 0.9 // of a token's life: a planned refresh leaves the rest
+	minTimeout   = time.Second
+	maxTimeout   = 5 * time.Minute
+)
+
+// inherit gives providers what they did not set themselves.
+func (l *loader) inherit() {
+	for name, p := range l.cfg.Providers {
+		if p.Fetch.IsZero() {
+			p.Fetch = l.cfg.Schedule.Fetch
+		}
+		l.cfg.Providers[name] = p
+	}
+}
+
+// check looks at what only shows when values are seen together, or is too
+// much for a type.
+func (l *loader) check() {
+	c := l.cfg
+	l.checkAddresses()
+	l.checkStore()
+	l.checkSchedule()
+	for _, name := range slices.Sorted(maps.Keys(c.Providers)) {
+		l.checkProvider(name, c.Providers[name])
+	}
+	l.checkSubscriptions()
+	if c.Events.Retention < minRetention {
+		l.refuse("events.retention", "%s is too short; keep events for 1h at least", c.Events.Retention)
+	}
+	for i, prefix := range c.Network.Allow {
+		if prefix.Bits() == 0 {
+			l.warn("network.allow["+strconv.Itoa(i)+"]", "%s allows every address, so webhooks may reach whatever this machine can reach; list only what is needed", prefix)
+		}
+	}
+	l.checkTLS()
+}
+
+func (l *loader) checkAddresses() {
+	for key, addr := range map[string]string{"listen": l.cfg.Listen, "metrics_listen": l.cfg.MetricsListen} {
+		if addr == "" && key == "metrics_listen" {
+			continue
+		}
+		host, port, err := net.SplitHostPort(addr)
+		number, portErr := strconv.ParseUint(port, 10, 16)
+		switch {
+		case err != nil || portErr != nil:
+			l.refuse(key, "%q is not host:port; write one like 127.0.0.1:7420", addr)
+		case key == "listen" && !isLoopback(host) && l.cfg.TLS == (TLS{}):
+			l.warn(key, "%s can be reached from outside without TLS, and tokens travel in the clear; set tls, or see to it that something in front does", addr)
+		case key == "metrics_listen" && number != 0 && addr == l.cfg.Listen:
+			l.refuse(key, "%s is the address of listen too; choose another, or leave metrics_listen out", addr)
+		}
+	}
+}
+
+func (l *loader) checkStore() {
+	c := l.cfg
+	if c.DataDir == "" {
+		l.refuse("data_dir", "it is empty; name a folder")
+	}
+	if n := c.Redis.Shards; n < 1 || n > maxShards {
+		l.refuse("redis.shards", "%d is not from 1 to %d; 1 is enough for a single Redis", n, maxShards)
+	}
+	scheme, _, found := strings.Cut(c.Redis.URL.Reveal(), "://")
+	switch {
+	case c.Redis.URL.IsZero():
+	case found && scheme == "redis+cluster":
+		l.refuse("redis.url", "redis+cluster:// is not supported by this version; use redis://, rediss:// or redis+sentinel://")
+	case !found || !slices.Contains([]string{"redis", "rediss", "unix", "redis+sentinel"}, scheme):
+		l.refuse("redis.url", "it does not begin with redis://, rediss://, unix:// or redis+sentinel://; write redis://host:6379, or leave it empty for the embedded Redis")
+	}
+	if c.Keyset.File == "" {
+		l.refuse("keyset.file", "it is empty; name the file of the encryption keys, which is created where it is missing")
+		return
+	}
+	if st, err := os.Stat(c.Keyset.File); err == nil && st.Mode().Perm()&0o077 != 0 {
+		l.refuse("keyset.file", "the file %s can be read or written by others (mode %04o); run: chmod 600 %s", c.Keyset.File, st.Mode().Perm(), c.Keyset.File)
+	}
+}
+
+func (l *loader) checkSchedule() {
+	const refreshAt, jitter = "schedule.refresh_at", "schedule.jitter"
+	s := l.cfg.Schedule
+	if s.RefreshAt <= 0 || s.RefreshAt >= 1 {
+		l.refuse(refreshAt, "%v does not lie between 0 and 1; it is a part of a token's life, 0.66 for two thirds", s.RefreshAt)
+	}
+	if s.Jitter < 0 || s.Jitter > maxJitter {
+		l.refuse(jitter, "%v does not lie between 0 and %v; it is a part of a token's life", s.Jitter, maxJitter)
+	}
+	if !l.readable(refreshAt, jitter) {
+		return
+	}
+	const rounding = 1e-9
+	if sum := s.RefreshAt + s.Jitter; sum > latestPlan+rounding {
+		l.refuse(refreshAt, "%v and schedule.jitter %v together are %.3g, and a refresh must leave a tenth of a token's life; lower one of them until the sum is at most %v",
+			s.RefreshAt, s.Jitter, sum, latestPlan)
+	}
+	if s.RefreshAt-s.Jitter <= 0 {
+		l.refuse(refreshAt, "%v is not above schedule.jitter %v, so that some tokens would be refreshed at once; lower the jitter", s.RefreshAt, s.Jitter)
+	}
+}
+
+func (l *loader) checkTLS() {
+	t := l.cfg.TLS
+	switch {
+	case t == (TLS{}):
+		return
+	case t.Cert == "":
+		l.refuse("tls.cert", "it is missing beside tls.key; name the certificate, or remove both")
+		return
+	case t.Key == "":
+		l.refuse("tls.key", "it is missing beside tls.cert; name the key, or remove both")
+		return
+	}
+	l.files = append(l.files, t.Cert, t.Key)
+	cert, err := readFile(t.Cert, maxFile)
+	if err != nil {
+		l.refuse("tls.cert", "%v", err)
+	}
+	key, keyErr := readPrivate(t.Key, maxSecret)
+	if keyErr != nil {
+		l.refuse("tls.key", "%v", keyErr)
+	}
+	if err != nil || keyErr != nil {
+		return
+	}
+	if _, err := tls.X509KeyPair(cert, key); err != nil {
+		l.refuse("tls.cert", "%s and %s are not a certificate and its key: %v", t.Cert, t.Key, err)
+	}
+}
+
+// checkCA looks at the file of a provider's own certificate authorities.
+func (l *loader) checkCA(key, path string) {
+	if path == "" {
+		return
+	}
+	l.files = append(l.files, path)
+	pem, err := readFile(path, maxFile)
+	if err == nil && !x509.NewCertPool().AppendCertsFromPEM(pem) {
+		err = errors.New("the file " + path + " holds no certificate in PEM form")
+	}
+	if err != nil {
+		l.refuse(key, "%v", err)
+	}
+}
+
+func (l *loader) checkSubscriptions() {
+	first := map[string]string{}
+	for i, s := range l.cfg.Subscriptions {
+		key := "subscriptions[" + strconv.Itoa(i) + "]"
+		if before, twice := first[s.Name]; twice {
+			l.refuse(key+".name", "%q is the name of %s too; names are unique", s.Name, before)
+		} else if !nameShape.MatchString(s.Name) {
+			l.refuse(key+".name", "%q is not a name; use 1 to 32 characters of a-z, 0-9 and -", s.Name)
+		}
+		first[s.Name] = key
+		l.checkSubscription(key, s)
+	}
+}
+
+func (l *loader) checkSubscription(key string, s Subscription) {
+	if s.URL == "" {
+		l.refuse(key+".url", "it is missing; write https://…")
+	} else if err := checkWebhook(s.URL, l.cfg.Network.Allow); err != nil {
+		l.refuse(key+".url", "%v", err)
+	}
+	if l.readable(key+".secret", key+".secret.env", key+".secret.file") {
+		if err := checkWebhookSecret(s.Secret); err != nil {
+			l.refuse(key+".secret", "%v", err)
+		}
+	}
+	if len(s.Types) == 0 {
+		l.refuse(key+".types", `it is missing; write ["credential.*"], or ["*"] for everything`)
+	}
+	for i, t := range s.Types {
+		if !matchesType(t) {
+			l.refuse(key+".types["+strconv.Itoa(i)+"]", `%q matches no event type; write one like credential.refreshed, "credential.*" or "*"`, t)
+		}
+	}
+	for i, name := range s.Providers {
+		if _, ok := l.cfg.Providers[name]; !ok {
+			l.refuse(key+".providers["+strconv.Itoa(i)+"]", "there is no provider %q; name one of providers, or leave the list out for all", name)
+		}
+	}
+}
+
+func matchesType(pattern string) bool {
+	if pattern == "*" {
+		return true
+	}
+	family, whole := strings.CutSuffix(pattern, ".*")
+	return slices.ContainsFunc(credential.EventTypes(), func(t credential.EventType) bool {
+		if whole {
+			return strings.HasPrefix(string(t), family+".")
+		}
+		return string(t) == pattern
+	})
+}
+
+// covers reports whether one of the prefixes contains the address.
+func covers(allow []netip.Prefix, addr netip.Addr) bool {
+	return slices.ContainsFunc(allow, func(p netip.Prefix) bool { return p.Contains(addr) })
+}

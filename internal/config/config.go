@@ -1,0 +1,221 @@
+package config
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/schedule"
+)
+
+// Config is a whole, checked configuration. Relative paths in it are resolved
+// against the folder of the file.
+type Config struct {
+	Listen        string              `yaml:"listen"`
+	DataDir       string              `path:"yes" yaml:"data_dir"`
+	Redis         Redis               `yaml:"redis"`
+	Keyset        Keyset              `yaml:"keyset"`
+	Schedule      Schedule            `yaml:"schedule"`
+	Providers     map[string]Provider `yaml:"providers"`
+	Subscriptions []Subscription      `yaml:"subscriptions"`
+	Recovery      Recovery            `yaml:"recovery"`
+	Events        Events              `yaml:"events"`
+	OfflineReads  OfflineReads        `yaml:"offline_reads"`
+	MetricsListen string              `yaml:"metrics_listen"` // "" is on Listen
+	Network       Network             `yaml:"network"`
+	Log           Log                 `yaml:"log"`
+	TLS           TLS                 `yaml:"tls"`
+
+	_ unsupported `remedy:"let browsers reach refreshd through the application's own origin" yaml:"cors"`
+	_ unsupported `remedy:"set http under each provider" yaml:"http"`
+
+	// Warnings are for the operator: what works, and is not as it should be.
+	Warnings []string `yaml:"-"`
+
+	files []string
+}
+
+// Redis says where the store is.
+type Redis struct {
+	URL    credential.Secret `secret:"url" yaml:"url"` // empty for the embedded one; may hold a password
+	Shards int               `yaml:"shards"`
+}
+
+// Keyset names the file with the keys for what is stored.
+type Keyset struct {
+	File string `path:"yes" yaml:"file"`
+}
+
+// Schedule says when credentials are looked at and refreshed.
+type Schedule struct {
+	Fetch     schedule.Schedule `yaml:"fetch"`      // unless a provider has its own
+	RefreshAt float64           `yaml:"refresh_at"` // part of an access token's life
+	Jitter    float64           `yaml:"jitter"`     // part of that life, either way
+}
+
+// Provider is one authorization server or backend.
+type Provider struct {
+	Kind            string            `supported:"oauth2" yaml:"kind"`
+	Preset          string            `yaml:"preset"`
+	Issuer          string            `yaml:"issuer"`
+	TokenURL        string            `yaml:"token_url"`
+	RevokeURL       string            `yaml:"revoke_url"`
+	ClientID        string            `yaml:"client_id"`
+	ClientSecret    credential.Secret `yaml:"client_secret"`
+	ClientAuth      string            `supported:"basic post none" yaml:"client_auth"`
+	Rotation        Rotation          `yaml:"rotation"`
+	Limits          Limits            `yaml:"limits"`
+	Fetch           schedule.Schedule `yaml:"fetch"`
+	Errors          []ErrorRule       `yaml:"errors"`
+	DefaultLifetime time.Duration     `yaml:"default_lifetime"` // 0 leaves it to credential.FallbackLifetime
+	Timeout         time.Duration     `yaml:"timeout"`
+	RefreshToken    RefreshToken      `yaml:"refresh_token"`
+	HTTP            HTTP              `yaml:"http"`
+
+	// Sections of kind: http, which this version reads and refuses.
+	Login   HTTPCall `yaml:"login"`
+	Refresh HTTPCall `yaml:"refresh"`
+	Logout  HTTPCall `yaml:"logout"`
+	Send    Send     `yaml:"send"`
+	Session Session  `yaml:"session"`
+
+	_ unsupported `remedy:"get the first token elsewhere and store it with refreshd put" yaml:"authorize_url"`
+	_ unsupported `remedy:"get the first token elsewhere and store it with refreshd put" yaml:"device_url"`
+	_ unsupported `remedy:"use client_auth basic or post with a client_secret" yaml:"private_key"`
+	_ unsupported `remedy:"a withdrawn grant is noticed at the next refresh" yaml:"verify"`
+}
+
+// Rotation says what is known about new refresh tokens.
+type Rotation struct {
+	Rotates credential.Rotates `oneof:"auto yes no" yaml:"rotates"`
+	Grace   time.Duration      `yaml:"grace"` // how long the previous one still works
+}
+
+// Limits bound what a provider is asked, over all replicas.
+type Limits struct {
+	Concurrency int     `yaml:"concurrency"`
+	PerSecond   float64 `yaml:"per_second"`
+}
+
+// ErrorRule sorts a provider's error reply. Conditions that are not set match
+// anything; Description may hold * for any text.
+type ErrorRule struct {
+	Status      int              `yaml:"status"`
+	Error       string           `yaml:"error"`
+	Description string           `yaml:"description"`
+	Class       credential.Class `oneof:"permanent transient rate_limited ambiguous operator" yaml:"class"`
+}
+
+// RefreshToken says when refresh tokens die by themselves; 0 is unknown.
+type RefreshToken struct {
+	Idle     time.Duration `yaml:"idle"`
+	Absolute time.Duration `yaml:"absolute"`
+}
+
+// HTTP says how a provider is reached.
+type HTTP struct {
+	Proxy  credential.Secret `secret:"url" yaml:"proxy"` // may hold a password
+	CAFile string            `path:"yes" yaml:"ca_file"`
+}
+
+// Subscription is one receiver of events.
+type Subscription struct {
+	Name      string            `yaml:"name"`
+	URL       string            `yaml:"url"`
+	Format    string            `supported:"webhook" yaml:"format"`
+	Secret    credential.Secret `yaml:"secret"`    // whsec_…, as Standard Webhooks has it
+	Types     []string          `yaml:"types"`     // event types; "credential.*" and "*" match several
+	Providers []string          `yaml:"providers"` // empty is all
+}
+
+// Recovery says how lost replies are dealt with.
+type Recovery struct {
+	Quarantine time.Duration `yaml:"quarantine"`
+}
+
+// Events says how long events can be read.
+type Events struct {
+	Retention time.Duration `yaml:"retention"`
+}
+
+// Network lists addresses that webhooks may reach although they are private.
+type Network struct {
+	Allow []netip.Prefix `yaml:"allow"`
+}
+
+// Log says what is logged and how.
+type Log struct {
+	Level  string `oneof:"trace debug info warn error" yaml:"level"`
+	Format string `oneof:"json console" yaml:"format"`
+}
+
+// TLS is the certificate of the API; both are empty for none.
+type TLS struct {
+	Cert string `path:"yes" yaml:"cert"`
+	Key  string `path:"yes" yaml:"key"`
+}
+
+// Default returns what an empty file means.
+func Default() *Config {
+	return &Config{
+		Listen:       "127.0.0.1:7420",
+		DataDir:      "data",
+		Redis:        Redis{Shards: 1},
+		Keyset:       Keyset{File: "data/keyset.json"},
+		Schedule:     Schedule{Fetch: defaultFetch(), RefreshAt: 0.66, Jitter: 0.1},
+		Providers:    map[string]Provider{},
+		Recovery:     Recovery{Quarantine: 10 * time.Minute},
+		Events:       Events{Retention: 96 * time.Hour},
+		OfflineReads: OfflineUntilExpiry,
+		Log:          Log{Level: "info", Format: "json"},
+	}
+}
+
+func defaultFetch() (s schedule.Schedule) {
+	if err := s.UnmarshalText([]byte("@every 15m")); err != nil {
+		panic(err) // a constant
+	}
+	return s
+}
+
+func (p *Provider) setDefaults() {
+	p.ClientAuth = "basic"
+	p.Rotation.Rotates = credential.RotatesAuto
+	p.Limits = Limits{Concurrency: 16, PerSecond: 50}
+	p.Timeout = credential.DefaultTimes(0).Exchange
+}
+
+func (s *Subscription) setDefaults() { s.Format = "webhook" }
+
+// Files lists the files that hold secrets and certificates which the
+// configuration refers to, sorted: when one of them changes, it is time to
+// load again.
+func (c *Config) Files() []string { return slices.Clone(c.files) }
+
+// unsupported marks a key that is reserved: it is refused, with a remedy,
+// until a version acts on it.
+type unsupported struct{}
+
+// OfflineReads is how long tokens are served from memory while Redis is away.
+type OfflineReads time.Duration
+
+// OfflineUntilExpiry serves a token from memory for as long as it is valid.
+const OfflineUntilExpiry OfflineReads = -1
+
+// UnmarshalText reads a duration, or the word expiry.
+func (o *OfflineReads) UnmarshalText(text []byte) error {
+	if string(text) == "expiry" {
+		*o = OfflineUntilExpiry
+		return nil
+	}
+	d, err := schedule.ParseDuration(string(text))
+	if err != nil {
+		return err
+	}
+	if d < 0 {
+		return errNegative
+	}
+	*o = OfflineReads(d)
+	return nil
+}

@@ -1,0 +1,48 @@
+package config
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/refreshd/refreshd/internal/schedule"
+)
+
+// FuzzLoad: whatever is in the file, reading it ends in an answer that holds
+// no secret, and what is accepted keeps the promises that others build on.
+func FuzzLoad(f *testing.F) {
+	text, err := os.ReadFile(shipped)
+	require.NoError(f, err)
+	f.Add(string(text))
+	f.Add(under("client_secret: {env: SECRET}\nfetch: '*/30 * * * *'\nerrors: [{status: 400, class: transient}]"))
+	f.Add(hook + "url: https://a.example\nnetwork: {allow: [127.0.0.1, ::/0]}")
+	for _, seed := range []string{
+		"providers: {s: {kind: http, login: {request: {method: POST, url: 'https://s.example/{{.subject}}', form: {a: '{{'}}}}}",
+		"a: &a [*a]", "? [a]\n: b", "redis: {url: {env: SECRET}}", "log: !!map {}", "\"\\", "- - - -", "<<: *x", "x: |\n y", "{a: {b: {c: [", "%YAML 1.2\n---\n", "a: 'b\n\tc",
+		"providers:\n  a:\n    client_secret: {env: SECRET, file: /dev/null}\n", "schedule: {refresh_at: 0x1p-1, jitter: 1_0}",
+	} {
+		f.Add(seed)
+	}
+	const secret = "s3cr3t-that-must-not-show"
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := load("config.yaml", dir, []byte(text), []string{"SECRET=" + secret, "REFRESHD_LOG_LEVEL=warn"})
+		if err != nil {
+			require.NotContains(t, err.Error(), secret)
+			return
+		}
+		require.NotContains(t, strings.Join(c.Warnings, "\n"), secret)
+		require.Equal(t, "warn", c.Log.Level)
+		require.LessOrEqual(t, c.Schedule.RefreshAt+c.Schedule.Jitter, latestPlan+0.001)
+		for name, p := range c.Providers {
+			require.Regexp(t, nameShape, name)
+			require.Equal(t, "oauth2", p.Kind)
+			require.GreaterOrEqual(t, p.Fetch.Interval(), schedule.Floor)
+			require.Greater(t, p.Limits.PerSecond, 0.0)
+			require.GreaterOrEqual(t, p.Limits.Concurrency, 1)
+			require.GreaterOrEqual(t, c.Recovery.Quarantine, p.Timeout)
+		}
+	})
+}

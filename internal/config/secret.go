@@ -1,0 +1,156 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"reflect"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+const maxSecret = 64 << 10
+
+// decodeSecret reads {env: NAME}, {file: path} or a plain value.
+func (l *loader) decodeSecret(n ast.Node, v reflect.Value, f field, key string) {
+	pairs, isMapping := pairsOf(n)
+	if !isMapping {
+		text, err := secretText(n)
+		if err != nil {
+			l.refuse(key, "%v", err)
+			return
+		}
+		l.setSecret(v, text, key)
+		if plainSecret(text, f) {
+			l.warn(key, "a secret is written into the file; use {env: NAME} or {file: path}")
+		}
+		return
+	}
+	given := map[string]string{}
+	l.eachPair(pairs, key, func(name, sub string, value ast.Node) {
+		text, err := secretText(value)
+		switch {
+		case name != "env" && name != "file":
+			l.refuse(sub, "there is no such key; a secret is {env: NAME}, {file: path} or a plain value")
+		case err != nil || text == "":
+			l.refuse(sub, "write a name, as in {env: NAME} or {file: path}")
+		default:
+			given[name] = text
+		}
+	})
+	name, fromEnv := given["env"]
+	path, fromFile := given["file"]
+	var (
+		text string
+		err  error
+	)
+	switch {
+	case fromEnv && fromFile:
+		err = errors.New("give either env or file, not both")
+	case fromEnv:
+		text, err = l.secretFromEnv(name)
+	case fromFile:
+		text, err = l.secretFromFile(path)
+	case !l.readable(join(key, "env"), join(key, "file")):
+		return // said already
+	default:
+		err = errors.New("it is empty; write {env: NAME} or {file: path}")
+	}
+	if err != nil {
+		l.refuse(key, "%v", err)
+		return
+	}
+	l.setSecret(v, text, key)
+}
+
+// secretText is textOf for values that no message may show.
+func secretText(n ast.Node) (string, error) {
+	switch n := n.(type) {
+	case *ast.StringNode:
+		return n.Value, nil
+	case *ast.LiteralNode:
+		if n.Value != nil {
+			return n.Value.Value, nil
+		}
+		return "", errNoValue
+	case *ast.IntegerNode, *ast.FloatNode:
+		return n.GetToken().Value, nil
+	case *ast.NullNode:
+		return "", errNoValue
+	default:
+		return "", fmt.Errorf("a secret is {env: NAME}, {file: path} or a plain value in quotes, not a %s", kindOf(n))
+	}
+}
+
+// plainSecret reports whether a value in the file gives something away.
+func plainSecret(text string, f field) bool {
+	if f.secret != "url" {
+		return text != ""
+	}
+	_, rest, _ := strings.Cut(text, "://")
+	authority, _, _ := strings.Cut(rest, "/")
+	login, _, found := strings.Cut(authority, "@")
+	return found && strings.Contains(login, ":") || strings.Contains(text, "password=")
+}
+
+func (l *loader) setSecret(v reflect.Value, text, key string) {
+	if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		l.refuse(key, "it holds a line break or another control character; give it as a single line of text")
+		return
+	}
+	v.Set(reflect.ValueOf(credential.NewSecret(text)))
+}
+
+func (l *loader) secretFromEnv(name string) (string, error) {
+	l.envUsed[name] = true
+	value, set := l.env[name]
+	switch {
+	case !set:
+		return "", fmt.Errorf("the environment variable %s is not set; set it, or use {file: path}", name)
+	case value == "":
+		return "", fmt.Errorf("the environment variable %s is empty; give it a value, or use {file: path}", name)
+	}
+	return value, nil
+}
+
+// secretFromFile reads a file that only its owner may read, without the line
+// break at its end.
+func (l *loader) secretFromFile(path string) (string, error) {
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(l.base, path)
+	}
+	l.files = append(l.files, path)
+	data, err := readPrivate(path, maxSecret)
+	if err != nil {
+		return "", err
+	}
+	text := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
+	if text == "" {
+		return "", fmt.Errorf("the file %s is empty; write the secret into it", path)
+	}
+	return text, nil
+}
+
+// readPrivate reads a file that nobody but its owner may read or write.
+func readPrivate(path string, limit int64) ([]byte, error) {
+	f, st, err := openRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // only read from
+	if mode := st.Mode().Perm(); mode&0o077 != 0 {
+		return nil, fmt.Errorf("the file %s can be read or written by others (mode %04o); run: chmod 600 %s", path, mode, path)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(data)) > limit {
+		return nil, fmt.Errorf("the file %s is larger than %d bytes; is it the right one?", path, limit)
+	}
+	return data, nil
+}

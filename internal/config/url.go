@@ -1,0 +1,186 @@
+package config
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+// checkEndpoint looks at the URL of an authorization server. It comes from
+// the operator, so private addresses are fine; addresses of link-local and
+// metadata services are not, for what they answer is never a token of a user.
+func checkEndpoint(raw string, issuer bool) error {
+	u, err := parseHTTP(raw)
+	if err != nil {
+		return err
+	}
+	host := u.Hostname()
+	switch {
+	case isMetadata(host):
+		return fmt.Errorf("%s is a link-local or metadata address, where no authorization server lives; check the address", host)
+	case u.Scheme == "http" && !isLoopback(host):
+		return fmt.Errorf("%s is not encrypted, so anyone on the way could read the tokens; use https:// (http:// is for loopback only)", u.Redacted())
+	case issuer && u.RawQuery != "":
+		return errors.New("an issuer has no query (RFC 8414, section 2); remove what follows the ?")
+	}
+	return nil
+}
+
+// checkWebhook looks at the URL of a receiver as far as its text tells: names
+// are checked again when they are resolved, on the address that is dialled.
+func checkWebhook(raw string, allow []netip.Prefix) error {
+	u, err := parseHTTP(raw)
+	if err != nil {
+		return err
+	}
+	host := u.Hostname()
+	addr, isAddr := address(host)
+	loopback := isLoopback(host)
+	allowed := isAddr && covers(allow, addr)
+	if loopback && !isAddr { // localhost
+		allowed = covers(allow, netip.MustParseAddr("127.0.0.1")) || covers(allow, netip.IPv6Loopback())
+	}
+	switch {
+	case !allowed && (loopback || isMetadata(host) || isAddr && !public(addr)):
+		return fmt.Errorf("%s is not a public address; if it is meant, add it to network.allow", host)
+	case u.Scheme == "http" && !loopback:
+		return fmt.Errorf("%s is not encrypted; use https://", u.Redacted())
+	}
+	return nil
+}
+
+// parseHTTP reads an absolute http or https URL. Its errors never repeat what
+// could not be read.
+func parseHTTP(raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	switch {
+	case raw == "":
+		return nil, errors.New("it is empty; write https://…")
+	case err != nil:
+		return nil, errors.New("it cannot be read as a URL; write https://host/path")
+	case u.User != nil:
+		return nil, errors.New("it holds a user or a password before the @; remove them")
+	case u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
+		return nil, fmt.Errorf("%q is not an absolute URL; write https://host/path", u.Redacted())
+	case u.Fragment != "" || strings.HasSuffix(raw, "#"):
+		return nil, errors.New("it has a fragment; remove what follows the #")
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return nil, fmt.Errorf("%s is not a port", port)
+		}
+	}
+	host := u.Hostname()
+	if _, ok := address(host); !ok {
+		switch {
+		case numeric(host):
+			// The system's resolver would take 2130706433 for 127.0.0.1.
+			return nil, fmt.Errorf("%s is an address in an unusual notation; write it as 192.0.2.1", host)
+		case strings.ContainsFunc(host, func(r rune) bool { return r > '~' || r <= ' ' }):
+			return nil, errors.New("its host is not plain ASCII; write it as xn--…")
+		}
+	}
+	return u, nil
+}
+
+// numeric reports whether the last label of a host is a number, which no
+// top-level domain is (WHATWG URL, "ends in a number").
+func numeric(host string) bool {
+	host = strings.TrimSuffix(host, ".")
+	last := strings.ToLower(host[strings.LastIndexByte(host, '.')+1:])
+	if hex, ok := strings.CutPrefix(last, "0x"); ok {
+		return strings.Trim(hex, "0123456789abcdef") == ""
+	}
+	return last != "" && strings.Trim(last, "0123456789") == ""
+}
+
+// address reads a host that is an address, and looks through the IPv6 forms
+// that carry an IPv4 one: mapped, NAT64 (RFC 6052) and 6to4 (RFC 3056).
+func address(host string) (netip.Addr, bool) {
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		return netip.Addr{}, false
+	}
+	addr = addr.WithZone("").Unmap()
+	if !addr.Is6() {
+		return addr, true
+	}
+	b := addr.As16()
+	switch {
+	case netip.MustParsePrefix("64:ff9b::/96").Contains(addr):
+		return netip.AddrFrom4([4]byte(b[12:16])), true
+	case netip.MustParsePrefix("2002::/16").Contains(addr):
+		return netip.AddrFrom4([4]byte(b[2:6])), true
+	}
+	return addr, true
+}
+
+func isLoopback(host string) bool {
+	if addr, ok := address(host); ok {
+		return addr.IsLoopback()
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	return host == "localhost" || strings.HasSuffix(host, ".localhost")
+}
+
+// isMetadata recognises where clouds serve a machine's own credentials.
+func isMetadata(host string) bool {
+	addr, ok := address(host)
+	if !ok {
+		name := strings.ToLower(strings.TrimSuffix(host, "."))
+		return slices.Contains([]string{"metadata", "metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal"}, name)
+	}
+	return addr.IsLinkLocalUnicast() || addr.IsLinkLocalMulticast() || addr.IsMulticast() || addr.IsUnspecified() ||
+		covers([]netip.Prefix{
+			netip.MustParsePrefix("100.100.100.200/32"), // Alibaba Cloud
+			netip.MustParsePrefix("168.63.129.16/32"),   // Azure
+			netip.MustParsePrefix("fd00:ec2::/32"),      // Amazon
+			netip.MustParsePrefix("fd20:ce::254/128"),   // Google
+		}, addr)
+}
+
+// public reports whether anyone on the internet could own the address.
+func public(addr netip.Addr) bool {
+	return addr.IsGlobalUnicast() && !addr.IsPrivate() && !covers([]netip.Prefix{
+		netip.MustParsePrefix("0.0.0.0/8"),
+		netip.MustParsePrefix("100.64.0.0/10"), // RFC 6598, carrier-grade NAT
+		netip.MustParsePrefix("192.0.0.0/24"),
+		netip.MustParsePrefix("198.18.0.0/15"), // RFC 2544, benchmarks
+		netip.MustParsePrefix("240.0.0.0/4"),
+		netip.MustParsePrefix("2001::/32"), // Teredo
+		netip.MustParsePrefix("fec0::/10"),
+	}, addr)
+}
+
+// checkProxy looks at a proxy's URL, which may hold a password.
+func checkProxy(secret credential.Secret) error {
+	if secret.IsZero() {
+		return nil
+	}
+	u, err := url.Parse(secret.Reveal())
+	if err != nil || u.Hostname() == "" || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) {
+		return errors.New("it is not the URL of a proxy; write http://host:3128 or socks5://host:1080")
+	}
+	return nil
+}
+
+// checkWebhookSecret wants what Standard Webhooks signs with: whsec_ and the
+// base64 form of 24 to 64 bytes.
+func checkWebhookSecret(secret credential.Secret) error {
+	const how = `make one with: echo "whsec_$(openssl rand -base64 32)"`
+	if secret.IsZero() {
+		return errors.New("it is missing, and deliveries are signed with it; " + how)
+	}
+	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret.Reveal(), "whsec_"))
+	if err != nil || len(key) < 24 || len(key) > 64 {
+		return errors.New("it is not whsec_ and the base64 form of 24 to 64 bytes; " + how)
+	}
+	return nil
+}
