@@ -1,0 +1,45 @@
+package provider_test
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/refreshd/refreshd/internal/provider"
+)
+
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC)
+	tests := map[string]struct {
+		after, date string
+		want        time.Duration
+	}{
+		"none":                 {"", "", 0},
+		"seconds":              {"120", "", 2 * time.Minute},
+		"zero":                 {"0", "", 0},
+		"an hour":              {"3600", "", time.Hour},
+		"more":                 {"3601", "", time.Hour},
+		"much more":            {"1000000000", "", time.Hour},
+		"no int64":             {"99999999999999999999", "", time.Hour},
+		"negative":             {"-1", "", 0},
+		"a fraction":           {"1.5", "", 0},
+		"words":                {"soon", "", 0},
+		"a date":               {"Tue, 01 Jan 2030 12:01:00 GMT", "", time.Minute},
+		"an old date":          {"Tue, 01 Jan 2030 11:59:00 GMT", "", 0},
+		"a far date":           {"Tue, 01 Jan 2130 12:00:00 GMT", "", time.Hour},
+		"by the server's time": {"Mon, 01 Jan 2001 00:00:30 GMT", "Mon, 01 Jan 2001 00:00:00 GMT", 30 * time.Second},
+		"an unreadable Date":   {"Tue, 01 Jan 2030 12:01:00 GMT", "now", time.Minute},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := http.Header{}
+			h.Set("Retry-After", test.after)
+			h.Set("Date", test.date)
+			assert.Equal(t, test.want, provider.RetryAfter(h, now))
+		})
+	}
+}

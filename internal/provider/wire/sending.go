@@ -1,0 +1,87 @@
+package wire
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"strings"
+	"time"
+)
+
+// sending follows one request from the search for a connection to its fate.
+type sending struct {
+	stopCaller func() bool // ends the watch over the caller's context; false if it fired
+	stopTimer  func() bool // likewise for the time to get a connection
+
+	conn    *conn // nil until there is one
+	before  int64 // bytes that had been written on it before
+	interim int   // 1xx replies
+}
+
+// newSending starts to watch for what may call the request off before it has
+// a connection.
+func newSending(ctx context.Context, c *Client, abort context.CancelCauseFunc) *sending {
+	late := &TimeoutError{Provider: c.provider, What: "no connection", After: c.connect}
+	return &sending{
+		stopCaller: context.AfterFunc(ctx, func() { abort(errCalledOff) }),
+		stopTimer:  time.AfterFunc(c.connect, func() { abort(late) }).Stop,
+	}
+}
+
+// stopWaiting ends both watches and reports whether neither has fired.
+func (s *sending) stopWaiting() bool {
+	caller, timer := s.stopCaller(), s.stopTimer()
+	return caller && timer
+}
+
+// request returns the HTTP request, of which the transport has but one way:
+// once.
+func (s *sending) request(ctx context.Context, in Request) *http.Request {
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn:        s.gotConn,
+		Got1xxResponse: s.gotInterim,
+	})
+	req := &http.Request{
+		Method: in.Method,
+		URL:    in.URL,
+		Host:   in.URL.Host,
+		Header: in.Header,
+	}
+	if in.Body != "" {
+		// GetBody stays nil: it is what net/http needs to send a body again.
+		req.Body = io.NopCloser(strings.NewReader(in.Body))
+		req.ContentLength = int64(len(in.Body))
+	}
+	return req.WithContext(ctx)
+}
+
+// gotConn is called once, before anything is written. If the call was called
+// off by then, it makes sure that nothing will be.
+func (s *sending) gotConn(info httptrace.GotConnInfo) {
+	waited := s.stopWaiting()
+	c, ok := info.Conn.(*conn)
+	if !ok {
+		return // all connections are dialled by our dialer
+	}
+	if !waited {
+		c.retire()
+	}
+	s.conn, s.before = c, c.sent()
+}
+
+func (s *sending) gotInterim(int, textproto.MIMEHeader) error {
+	s.interim++
+	if s.interim > maxInterim {
+		return errInterim
+	}
+	return nil
+}
+
+// sent reports whether anything can have reached the provider. It is certain
+// once RoundTrip has returned an error: the transport has then stopped
+// writing.
+func (s *sending) sent() bool {
+	return s.conn != nil && s.conn.sent() > s.before
+}
