@@ -150,10 +150,36 @@ func TestDelete(t *testing.T) {
 			w := credential.Delete(b.held, b.nonce, noon)
 			checkWrite(t, b.held, w, changed(b.held, w, noon, func(r *credential.Record) {
 				ended(r, credential.StateDeleted)
-				r.Labels, r.Subject, r.Spent = nil, "", nil
+				r.Labels, r.Subject = nil, ""
 				r.LastAttempt = credential.Attempts{}
 			}), event{credential.EventDeleted, credential.StateDeleted, state, credential.ReasonOwner})
 			checkEnded(t, b, w)
+		})
+	}
+}
+
+// What an open attempt presents is spent, whoever ends the credential
+// meanwhile: brought back by a later login it would be presented twice. A token
+// that nobody presented may be brought back.
+func TestEndingRemembersWhatIsInTheAir(t *testing.T) {
+	t.Parallel()
+	end := map[string]func(credential.Held) credential.Write{
+		"logout": func(h credential.Held) credential.Write { return credential.Logout(h, nonceOf(9), noon) },
+		"delete": func(h credential.Held) credential.Write { return credential.Delete(h, nonceOf(9), noon) },
+		"login": func(h credential.Held) credential.Write {
+			return credential.Connect(&h, login(), setup(t).policy, nonceOf(9), noon)
+		},
+	}
+	for name, ends := range end {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.in(credential.StateActive, true)
+			b.held.Attempt = &credential.Attempt{Nonce: nonceOf(1), Generation: 4}
+			assert.Equal(t, "rt-4", ends(b.held).Spent.Reveal())
+			assert.Equal(t, b.held.Record.Spent, ends(b.held).Record.Spent, "what was spent before stays known")
+			b.held.Attempt = nil
+			assert.True(t, ends(b.held).Spent.IsZero())
 		})
 	}
 }

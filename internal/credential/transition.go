@@ -62,8 +62,8 @@ func Connect(before *Held, in Login, p Policy, nonce Nonce, now Millis) Write {
 	c.write.Token = &token
 	c.write.Close = true
 	c.write.Alternates = &[]Alternate{}
-	if known && !h.Token.Refresh.Equal(in.Token.Refresh) {
-		c.write.Spent = h.Token.Refresh
+	if spent := inTheAir(h); !spent.Equal(in.Token.Refresh) {
+		c.write.Spent = spent
 	}
 	state, kind := StateActive, EventConnected
 	switch {
@@ -407,9 +407,19 @@ func Delete(h Held, nonce Nonce, now Millis) Write {
 	c := endChange(h, nonce, now)
 	c.event(EventDeleted, StateDeleted, ReasonOwner)
 	r := &c.write.Record
-	r.Labels, r.Subject, r.Spent = nil, "", nil
+	r.Labels, r.Subject = nil, ""
 	r.LastAttempt = Attempts{}
 	return c.done(nil)
+}
+
+// inTheAir returns the refresh token that an open attempt may be presenting at
+// this moment. Whoever brings it back later brings a spent one. A token that
+// was only replaced can be brought back.
+func inTheAir(h Held) Secret {
+	if h.Attempt == nil {
+		return Secret{}
+	}
+	return h.Token.Refresh
 }
 
 func endChange(h Held, nonce Nonce, now Millis) *change {
@@ -420,6 +430,7 @@ func endChange(h Held, nonce Nonce, now Millis) *change {
 	r.IssuedAt, r.ExpiresAt, r.RefreshAt, r.LimitAt, r.WarnAt = 0, 0, 0, 0, 0
 	r.Lifetime = 0
 	r.Failures = 0
+	c.write.Spent = inTheAir(h)
 	c.write.Erase = true
 	c.write.Close = true
 	c.write.Alternates = &[]Alternate{}
