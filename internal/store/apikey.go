@@ -1,0 +1,89 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+// apiKeyIDLen is how much of a key's hash names it: 16 hex digits.
+const apiKeyIDLen = 16
+
+var errKeySpec = errors.New("an API key needs a name and at least one scope")
+
+// KeySpec says what an API key may do.
+type KeySpec struct {
+	Name   string   // for people
+	Scopes []string // what it may do
+	Prefix string   // of the IDs it may do it with; "" is all
+}
+
+// Key describes an API key. The key itself is not kept.
+type Key struct {
+	KeySpec
+
+	ID        string // 16 hex digits
+	CreatedAt credential.Millis
+}
+
+// storedKey is the stored form of a Key.
+type storedKey struct {
+	Name      string   `json:"name"`
+	Scopes    []string `json:"scopes"`
+	Prefix    string   `json:"prefix,omitempty"`
+	CreatedAt int64    `json:"created_at"`
+}
+
+// ListKeys returns all API keys, the oldest first.
+func (s *Store) ListKeys(ctx context.Context) ([]Key, error) {
+	stored, err := s.client.HGetAll(ctx, keyAPIKeys).Result()
+	if err != nil {
+		return nil, fmt.Errorf("list the API keys: %w", s.explain(ctx, err, keyAPIKeys))
+	}
+	list := make([]Key, 0, len(stored))
+	for field, value := range stored {
+		key, err := decodeKey(field, value)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, key)
+	}
+	slices.SortFunc(list, func(a, b Key) int {
+		return cmp.Or(cmp.Compare(a.CreatedAt, b.CreatedAt), cmp.Compare(a.ID, b.ID))
+	})
+	return list, nil
+}
+
+// RevokeKey ends an API key for good, [ErrKeyNotFound] if there is none of
+// that ID.
+func (s *Store) RevokeKey(ctx context.Context, id string) error {
+	fields, err := s.client.HKeys(ctx, keyAPIKeys).Result()
+	if err != nil {
+		return fmt.Errorf("revoke an API key: %w", s.explain(ctx, err, keyAPIKeys))
+	}
+	i := slices.IndexFunc(fields, func(field string) bool { return len(id) == apiKeyIDLen && strings.HasPrefix(field, id) })
+	if i < 0 {
+		return ErrKeyNotFound
+	}
+	if err := s.client.HDel(ctx, keyAPIKeys, fields[i]).Err(); err != nil {
+		return fmt.Errorf("revoke an API key: %w", err)
+	}
+	return nil
+}
+
+func decodeKey(field, value string) (Key, error) {
+	var stored storedKey
+	if err := json.Unmarshal([]byte(value), &stored); err != nil || len(field) < apiKeyIDLen {
+		return Key{}, &CorruptError{Key: keyAPIKeys, Field: field[:min(len(field), apiKeyIDLen)], Err: errKeySpec}
+	}
+	return Key{
+		KeySpec: KeySpec{Name: stored.Name, Scopes: stored.Scopes, Prefix: stored.Prefix},
+		ID:      field[:apiKeyIDLen], CreatedAt: credential.Millis(stored.CreatedAt),
+	}, nil
+}

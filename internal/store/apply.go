@@ -1,0 +1,179 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+var errFields = errors.New("a write cannot both close an attempt and leave it open")
+
+// Apply stores writes, each for itself: one script per shard for all. The
+// statuses come in the order of the writes. A write that is repeated is
+// recognised and written once.
+//
+// Where single writes fail for a reason of their own ([*FullError],
+// [*SchemaError], [*CorruptError], [*ForeignKeyError], [*WrongTypeError]) the
+// error is an [*ItemsError], their status is "", and the statuses of the others
+// hold. After any other error there are no statuses.
+func (s *Store) Apply(ctx context.Context, writes []credential.Write) ([]credential.Status, error) {
+	if len(writes) == 0 {
+		return nil, nil
+	}
+	statuses := make([]credential.Status, len(writes))
+	errs := make([]error, len(writes))
+	groups := s.groups(len(writes), func(i int) credential.ID { return writes[i].Record.ID })
+	err := s.eachGroup(groups, func(g group) error { return s.applyGroup(ctx, g, writes, statuses, errs) })
+	if err != nil {
+		return nil, fmt.Errorf("apply: %w", err)
+	}
+	for _, err := range errs {
+		if err != nil {
+			ids := make([]credential.ID, len(writes))
+			for i := range writes {
+				ids[i] = writes[i].Record.ID
+			}
+			return statuses, itemErrors(ids, errs)
+		}
+	}
+	return statuses, nil
+}
+
+func (s *Store) applyGroup(ctx context.Context, g group, writes []credential.Write, statuses []credential.Status, errs []error) error {
+	names := s.shards[g.shard]
+	keys := append(make([]string, 0, 4+len(g.at)), names.open, names.ids, names.events)
+	args := make([]any, 0, 6+13*len(g.at))
+	args = append(args, names.due, len(names.cred), s.retention.Milliseconds(), s.perShard, string(stateCode(credential.StateDeleted)), 0)
+	at := g.at[:0:0]
+	for _, i := range g.at {
+		w := &writes[i]
+		var err error
+		if args, err = s.appendWrite(args, w); err != nil {
+			errs[i] = err
+			continue
+		}
+		at = append(at, i)
+		if due := names.due + w.Record.Provider; !slices.Contains(keys[3:], due) {
+			keys = append(keys, due)
+		}
+	}
+	if len(at) == 0 {
+		return nil
+	}
+	args[5] = len(keys) - 3
+	first := len(keys)
+	for _, i := range at {
+		keys = append(keys, names.cred+string(writes[i].Record.ID))
+	}
+	reply, err := s.runList(ctx, s.scripts.apply, keys, args...)
+	if err != nil {
+		return err
+	}
+	if len(reply) != len(at) {
+		return errReply
+	}
+	for n, i := range at {
+		statuses[i], errs[i] = s.status(ctx, keys[first+n], writes[i].Record.ID, text(reply[n]))
+	}
+	return nil
+}
+
+// status reads the script's answer for one write.
+func (s *Store) status(ctx context.Context, key string, id credential.ID, answer string) (credential.Status, error) {
+	switch answer {
+	case "written":
+		return credential.StatusWritten, nil
+	case "moved":
+		return credential.StatusMoved, nil
+	case "full":
+		return "", &FullError{Max: s.most}
+	case "foreign":
+		return "", &ForeignKeyError{Key: key}
+	case "wrongtype":
+		return "", s.explain(ctx, errWrongType, key)
+	case "unreadable":
+		values, err := s.client.HMGet(ctx, key, "h", "r").Result()
+		if err != nil {
+			return "", err
+		}
+		if _, err = s.events.decodeRecord(key, id, text(values[0]), text(values[1])); err != nil {
+			return "", err
+		}
+		return "", &CorruptError{Key: key, Field: "h", Err: errHead}
+	default:
+		return "", errCode
+	}
+}
+
+// appendWrite appends what the script wants to know of w: eleven arguments and
+// its events.
+func (s *Store) appendWrite(args []any, w *credential.Write) ([]any, error) {
+	rec := w.Record
+	if !w.Spent.IsZero() {
+		rec.Remember(s.keyset.MAC([]byte(w.Spent.Reveal())))
+	}
+	h, r, err := s.events.appendRecord(make([]byte, 0, 160), make([]byte, 0, 192+len(credential.MAC{})*len(rec.Spent)), rec)
+	if err != nil {
+		return args, fmt.Errorf("record: %w", err)
+	}
+	sealed, alternates, attempt, err := s.writtenFields(w, rec)
+	if err != nil {
+		return args, err
+	}
+	required := ""
+	if !w.Attempt.IsZero() {
+		required = w.Attempt.String()
+	}
+	kind := "l"
+	switch {
+	case rec.State == credential.StateDeleted:
+		kind = "d"
+	case rec.ID.IsClient():
+		kind = "c"
+	}
+	from := len(args)
+	args = append(args, w.Revision, required, kind, rec.Provider, h, r, sealed, attempt, alternates, int64(w.Due), len(w.Events))
+	for _, e := range w.Events {
+		line, err := s.events.appendEvent(make([]byte, 0, 192), e)
+		if err != nil {
+			return args[:from], fmt.Errorf("event: %w", err)
+		}
+		args = append(args, line)
+	}
+	return args, nil
+}
+
+// writtenFields returns the fields s, a and o as the script takes them: empty
+// to leave one, "-" to erase it.
+func (s *Store) writtenFields(w *credential.Write, rec credential.Record) (sealed, alternates, attempt []byte, err error) {
+	switch {
+	case w.Erase:
+		sealed = []byte("-")
+	case w.Token != nil:
+		if sealed, err = s.sealToken(rec, *w.Token); err != nil {
+			return nil, nil, nil, fmt.Errorf("token: %w", err)
+		}
+	}
+	switch {
+	case w.Close && w.Open != nil:
+		return nil, nil, nil, errFields
+	case w.Close:
+		attempt = []byte("-")
+	case w.Open != nil:
+		if attempt, err = encodeAttempt(*w.Open); err != nil {
+			return nil, nil, nil, fmt.Errorf("attempt: %w", err)
+		}
+	}
+	switch {
+	case w.Erase, w.Alternates != nil && len(*w.Alternates) == 0:
+		alternates = []byte("-")
+	case w.Alternates != nil:
+		if alternates, err = s.sealAlternates(rec, *w.Alternates); err != nil {
+			return nil, nil, nil, fmt.Errorf("alternates: %w", err)
+		}
+	}
+	return sealed, alternates, attempt, nil
+}

@@ -1,0 +1,172 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+const (
+	// claimReply is how long a claim's answer is kept for its repetition.
+	claimReply = 30 * time.Second
+	// claimedWithin is how near a score must be that stands in place of an
+	// overdue one to be taken for a claim's, or for that of a credential that
+	// waits for a permit.
+	claimedWithin = time.Minute
+)
+
+// Overdue returns up to most entries of a provider's due index in one shard
+// whose score has passed, the lowest score first, and the store's clock. Their
+// expiries are read only if there are more than take, for only then it matters
+// which go first; otherwise ExpiresAt is 0, as it is for one that cannot be
+// read.
+func (s *Store) Overdue(ctx context.Context, shard int, provider string, most, take int) ([]credential.Overdue, credential.Millis, error) {
+	names, err := s.dueOf(shard, provider)
+	if err != nil {
+		return nil, 0, err
+	}
+	reply, err := s.runList(ctx, s.scripts.overdue, []string{names.due + provider}, most)
+	if err != nil {
+		return nil, 0, fmt.Errorf("overdue credentials: %w", err)
+	}
+	if len(reply) == 0 {
+		return nil, 0, errReply
+	}
+	now, ok := reply[0].(int64)
+	if !ok {
+		return nil, 0, errReply
+	}
+	list := make([]credential.Overdue, len(reply)-1)
+	for i := range list {
+		list[i].ID = credential.ID(text(reply[1+i]))
+	}
+	if len(list) > take {
+		err = s.readExpiries(ctx, names, list)
+	}
+	return list, credential.Millis(now), err
+}
+
+func (s *Store) readExpiries(ctx context.Context, names shardKeys, list []credential.Overdue) error {
+	for from := 0; from < len(list); from += perScript {
+		part := list[from:min(from+perScript, len(list))]
+		keys := make([]string, len(part))
+		for i, o := range part {
+			keys[i] = names.cred + string(o.ID)
+		}
+		reply, err := s.runList(ctx, s.scripts.expiries, keys)
+		if err != nil {
+			return fmt.Errorf("expiries of overdue credentials: %w", err)
+		}
+		if len(reply) != len(part) {
+			return errReply
+		}
+		for i := range part {
+			ms, err := strconv.ParseInt(text(reply[i]), 10, 64)
+			if err != nil {
+				return errReply
+			}
+			part[i].ExpiresAt = credential.Millis(ms)
+		}
+	}
+	return nil
+}
+
+// Claim moves the scores of those ids that are due to now + hold and returns
+// them: nobody else is handed them meanwhile. A claim repeated with its nonce
+// returns the same IDs.
+func (s *Store) Claim(ctx context.Context, shard int, provider string, ids []credential.ID, nonce credential.Nonce, hold time.Duration) ([]credential.ID, error) {
+	names, err := s.dueOf(shard, provider)
+	if err != nil || len(ids) == 0 {
+		return nil, err
+	}
+	args := make([]any, 0, 2+len(ids))
+	args = append(args, hold.Milliseconds(), claimReply.Milliseconds())
+	for _, id := range ids {
+		args = append(args, string(id))
+	}
+	reply, err := s.runList(ctx, s.scripts.claim, []string{names.due + provider, names.claim + nonce.String()}, args...)
+	if err != nil {
+		return nil, fmt.Errorf("claim: %w", err)
+	}
+	claimed := make([]credential.ID, len(reply))
+	for i, v := range reply {
+		claimed[i] = credential.ID(text(v))
+	}
+	return claimed, nil
+}
+
+// NextDue returns the lowest score of a provider's due index in one shard;
+// false if it is empty.
+func (s *Store) NextDue(ctx context.Context, shard int, provider string) (credential.Millis, bool, error) {
+	names, err := s.dueOf(shard, provider)
+	if err != nil {
+		return 0, false, err
+	}
+	key := names.due + provider
+	first, err := s.client.ZRangeWithScores(ctx, key, 0, 0).Result()
+	if err != nil {
+		return 0, false, fmt.Errorf("next due time: %w", s.explain(ctx, err, key))
+	}
+	if len(first) == 0 {
+		return 0, false, nil
+	}
+	return credential.Millis(first[0].Score), true, nil
+}
+
+// Release gives back what was claimed and not begun: those that are overdue
+// are due at the given moment; where the record says that its time is still to
+// come, because somebody else took care of it, it is due then.
+func (s *Store) Release(ctx context.Context, provider string, ids []credential.ID, at credential.Millis) error {
+	if err := checkName("provider", provider); err != nil || len(ids) == 0 {
+		return err
+	}
+	groups := s.groups(len(ids), func(i int) credential.ID { return ids[i] })
+	err := s.eachGroup(groups, func(g group) error {
+		names := s.shards[g.shard]
+		keys := append(make([]string, 0, 1+len(g.at)), names.due+provider)
+		for _, i := range g.at {
+			keys = append(keys, names.cred+string(ids[i]))
+		}
+		_, err := s.runInt(ctx, s.scripts.release, keys, int64(at), len(names.cred), provider)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("release: %w", err)
+	}
+	return nil
+}
+
+// Heal sets the score of h in the due index to due, 0 for none, and sees to
+// it that it is listed, unless the record or its open attempt have changed
+// since h was read. It reports whether something was wrong. A score of the
+// near future in place of one that has passed is right: it is a claim's. So is
+// one before the deadline of an open attempt.
+func (s *Store) Heal(ctx context.Context, h credential.Held, due credential.Millis) (bool, error) {
+	names := s.keysOfID(h.Record.ID)
+	nonce := ""
+	if h.Attempt != nil {
+		nonce = h.Attempt.Nonce.String()
+	}
+	keys := []string{names.cred + string(h.Record.ID), names.due + h.Record.Provider, names.ids}
+	wrong, err := s.runInt(ctx, s.scripts.heal, keys, h.Record.Revision, nonce, int64(due), string(h.Record.ID),
+		flag(listed(h.Record)), claimedWithin.Milliseconds())
+	if err != nil {
+		return false, fmt.Errorf("heal the indexes: %w", err)
+	}
+	return wrong == 1, nil
+}
+
+// listed reports whether a record stands in the listing of its shard.
+func listed(r credential.Record) bool {
+	return r.State != credential.StateDeleted && !r.ID.IsClient()
+}
+
+func (s *Store) dueOf(shard int, provider string) (shardKeys, error) {
+	if err := checkName("provider", provider); err != nil {
+		return shardKeys{}, err
+	}
+	return s.ofShard(shard)
+}

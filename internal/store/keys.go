@@ -1,0 +1,131 @@
+package store
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+// All names in Redis. Every key starts with "rd:". The hash tag in braces puts
+// keys that are used together into one slot of a cluster; that of a shard is
+// the name of its queue in asynq as well, so a credential and its tasks share
+// a slot.
+//
+//	rd:meta                          hash    schema, shards, epoch, keyset, canary
+//	rd:owners                        hash    owner -> heartbeats so far
+//	rd:{refresh-07}:cred:<id>        hash    h head and r rest of the record, s sealed token, o open attempt, a newest generation of the sealed alternates and these
+//	rd:{refresh-07}:due:<provider>   zset    id -> ms at which it has to be looked at
+//	rd:{refresh-07}:open             hash    id -> owner of its open attempt
+//	rd:{refresh-07}:ids              zset    id -> 0, for sorted listing
+//	rd:{refresh-07}:events           stream  one field e per event
+//	rd:{refresh-07}:trimmed          string  position of the newest trimmed event
+//	rd:{refresh-07}:claim:<nonce>    string  the IDs that a claim got, for its repetition
+//	rd:{permit:<provider>}:leases    zset    lease -> ms at which it ends
+//	rd:{permit:<provider>}:state     hash    used, tokens, at, l:<lease> -> permits
+//	rd:{keys}:all                    hash    SHA-256 of an API key -> its description
+//	rd:{slots}:<name>                hash    progress of a periodic task
+//	rd:{sub:<name>}:state            hash    disabled, since, f<shard> -> where it starts
+//	rd:{sub:<name>}:lane:<n>         hash    want, done, attempt, next, holder, until, lease, c<shard> -> cursor
+const (
+	prefix     = "rd:"
+	keyMeta    = prefix + "meta"
+	keyOwners  = prefix + "owners"
+	keyAPIKeys = prefix + "{keys}:all"
+	slotPrefix = prefix + "{slots}:"
+	anyCred    = prefix + "{refresh-*}:cred:*"
+
+	// MaxShards is the largest number of shards: their names have two digits.
+	MaxShards = 100
+)
+
+// shardKeys are the names of one shard.
+type shardKeys struct {
+	cred    string // + ID
+	due     string // + provider
+	claim   string // + nonce
+	open    string
+	ids     string
+	events  string
+	trimmed string
+}
+
+func keysOf(shard int) shardKeys {
+	tag := fmt.Sprintf("%s{refresh-%02d}:", prefix, shard)
+	return shardKeys{
+		cred: tag + "cred:", due: tag + "due:", claim: tag + "claim:",
+		open: tag + "open", ids: tag + "ids", events: tag + "events", trimmed: tag + "trimmed",
+	}
+}
+
+func allShardKeys(shards int) []shardKeys {
+	list := make([]shardKeys, shards)
+	for i := range list {
+		list[i] = keysOf(i)
+	}
+	return list
+}
+
+func keyPermitLeases(provider string) string { return prefix + "{permit:" + provider + "}:leases" }
+func keyPermitState(provider string) string  { return prefix + "{permit:" + provider + "}:state" }
+func keySub(sub string) string               { return prefix + "{sub:" + sub + "}:state" }
+func keyLane(sub string, lane int) string {
+	return prefix + "{sub:" + sub + "}:lane:" + strconv.Itoa(lane)
+}
+
+// idOfKey returns the ID in the name of a credential's key.
+func idOfKey(key string) (credential.ID, bool) {
+	_, id, ok := strings.Cut(key, "}:cred:")
+	return credential.ID(id), ok
+}
+
+// wantType is the Redis type that a key of ours has.
+func wantType(key string) string {
+	tag, rest, _ := strings.Cut(key, "}:")
+	name, _, _ := strings.Cut(rest, ":")
+	switch {
+	case strings.HasPrefix(tag, prefix+"{permit:"):
+		if name == "leases" {
+			return "zset"
+		}
+	case strings.HasPrefix(tag, prefix+"{refresh-"):
+		switch name {
+		case "due", "ids":
+			return "zset"
+		case "events":
+			return "stream"
+		case "claim", "trimmed":
+			return "string"
+		}
+	}
+	return "hash"
+}
+
+// shardHash places an ID: 64-bit FNV-1a. Where a credential is stored depends
+// on it, so it never changes.
+func shardHash(id credential.ID) uint64 {
+	const offset, prime = 14695981039346656037, 1099511628211
+	h := uint64(offset)
+	for i := range len(id) {
+		h ^= uint64(id[i])
+		h *= prime
+	}
+	return h
+}
+
+// maxName bounds the names of providers, subscriptions and periodic tasks.
+const maxName = 128
+
+// checkName refuses what would break out of a key or of a stored line.
+func checkName(what, name string) error {
+	if name == "" || len(name) > maxName {
+		return &NameError{What: what, Len: len(name)}
+	}
+	for i := range len(name) {
+		if c := name[i]; c <= ' ' || c >= 0x7f || c == '{' || c == '}' {
+			return &NameError{What: what, Len: len(name), Byte: c, Pos: i}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,58 @@
+-- Prelude of the scripts that read records: what stands in a head and in an
+-- open attempt (record_codec.go, attempt_codec.go), and when a credential has
+-- to be looked at. It repeats credential.NextDue for the cases in which a
+-- script refuses something and no Go code computes a score.
+
+-- state, refreshable, provider, generation, grant, refresh at, clock
+local HEAD = '^1 %d+ (%a)([01]) (%S+) (%d+) (%d+) (%-?%d+) (%-?%d+) '
+-- nonce, deadline, doubt, recover at, first sent
+local OPEN = '^(%x+) %S+ %d+ %d+ %d+ (%-?%d+) ([01]) (%-?%d+) (%-?%d+)'
+-- How soon a credential is looked at again whose announcement is overdue, or
+-- which waits for an alternate: whoever was told takes care of it now, this is
+-- for the case that he dies.
+local AGAIN = 5000
+
+local function now()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+local function terminal(state)
+  return state == 'r' or state == 'l' or state == 'x'
+end
+
+-- soonest returns the earlier of two moments of which 0 is none.
+local function soonest(a, b)
+  if a == 0 then return b end
+  if b == 0 or a < b then return a end
+  return b
+end
+
+-- ahead returns a clock that has not passed, else a moment soon after now.
+local function ahead(clock, at)
+  if clock ~= 0 and clock <= at then return at + AGAIN end
+  return clock
+end
+
+-- each calls cmd on key for the items of list, in commands of a bounded size.
+local function each(cmd, key, list, flag)
+  local n = #list
+  for i = 1, n, 1000 do
+    if flag then
+      redis.call(cmd, key, flag, unpack(list, i, math.min(i + 999, n)))
+    else
+      redis.call(cmd, key, unpack(list, i, math.min(i + 999, n)))
+    end
+  end
+end
+
+-- queue appends v (and w) to the list that tab has under key.
+local function queue(tab, key, v, w)
+  local list = tab[key]
+  if not list then
+    list = {}
+    tab[key] = list
+  end
+  list[#list + 1] = v
+  if w then list[#list + 1] = w end
+end

@@ -1,0 +1,61 @@
+#!lua
+-- Leases permits of one provider: so many may be out at once, and so many per
+-- second are given out by a token bucket that holds one second's worth.
+--
+-- KEYS  1 leases by their end, 2 state
+-- ARGV  1 most at once (0: any number), 2 per second (0: any number), 3 how
+--       many are wanted (0: only tell), 4 lease, 5 ms that it lasts
+-- Reply granted, ms until another may be granted, free now at once (-1: any
+--       number), tokens in the bucket in thousandths (-1: any number)
+--
+-- Repeated with the same lease it tells the same number again. A lease whose
+-- holder died ends by itself.
+local most, rate, want, lease = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local t = redis.call('TIME')
+local at = t[1] * 1000 + math.floor(t[2] / 1000)
+local s = redis.call('HMGET', KEYS[2], 'used', 'tokens', 'at', 'l:' .. lease)
+local used, tokens = tonumber(s[1] or 0), 0
+local ended = redis.call('ZRANGE', KEYS[1], '-inf', at, 'BYSCORE')
+for i = 1, #ended do
+  local n = redis.call('HGET', KEYS[2], 'l:' .. ended[i])
+  used = used - (n or 0)
+  redis.call('HDEL', KEYS[2], 'l:' .. ended[i], 'r:' .. ended[i])
+  redis.call('ZREM', KEYS[1], ended[i])
+end
+if used < 0 then used = 0 end
+if rate > 0 then
+  local burst = math.max(1, rate)
+  tokens = tonumber(s[2] or burst)
+  local since = tonumber(s[3] or at)
+  if since > at then redis.call('HSET', KEYS[2], 'at', at) end -- the clock was set back
+  if since < at then tokens = tokens + (at - since) * rate / 1000 end
+  if tokens > burst then tokens = burst end
+end
+local free = -1
+if most > 0 then free = math.max(most - used, 0) end
+local level = -1
+if rate > 0 then level = math.floor(tokens * 1000) end
+if want == 0 then return {0, 0, free, level} end
+if s[4] and redis.call('ZSCORE', KEYS[1], lease) then return {tonumber(s[4]), 0, free, level} end
+
+local granted = want
+if most > 0 then granted = math.min(granted, free) end
+if rate > 0 then granted = math.min(granted, math.floor(tokens)) end
+if granted > 0 then
+  used = used + granted
+  tokens = tokens - granted
+  redis.call('ZADD', KEYS[1], at + ARGV[5], lease)
+  redis.call('HSET', KEYS[2], 'used', used, 'tokens', tostring(tokens), 'at', at, 'l:' .. lease, granted)
+elseif #ended > 0 then
+  redis.call('HSET', KEYS[2], 'used', used)
+end
+local wait = 0
+if granted < want then
+  if most > 0 and used >= most then
+    local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+    wait = 1000
+    if first[2] then wait = math.max(1, math.min(wait, tonumber(first[2]) - at)) end
+  end
+  if rate > 0 and tokens < 1 then wait = math.max(wait, math.ceil((1 - tokens) * 1000 / rate)) end
+end
+return {granted, wait, free, level}

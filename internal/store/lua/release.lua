@@ -1,0 +1,42 @@
+#!lua
+-- Gives back what was claimed and not begun: it is due at a given moment, or
+-- when its record says if that is still to come.
+--
+-- KEYS  1 a due index, 2.. the credentials' hashes
+-- ARGV  1 the moment, 2 length of the prefix of a credential's key, 3 the
+--       provider whose index it is
+-- Reply how many are due at the given moment
+redis.call('ZCARD', KEYS[1])
+local at = now()
+local due, rem, given = {}, {}, 0
+for i = 2, #KEYS do
+  local id = string.sub(KEYS[i], ARGV[2] + 1)
+  local f = redis.pcall('HMGET', KEYS[i], 'h', 'o')
+  local h, o = f[1], f[2] or ''
+  local score = 0
+  if h then
+    local state, refreshable, provider, _, _, refreshAt, clock = string.match(h, HEAD)
+    if not state then
+      score = tonumber(ARGV[1]) -- unreadable for this version; leave it to others
+    elseif provider == ARGV[3] and not terminal(state) then
+      local _, deadline, doubt, recoverAt = string.match(o, OPEN)
+      score = tonumber(clock)
+      if deadline then
+        score = soonest(score, tonumber(doubt == '1' and recoverAt or deadline))
+      elseif refreshable == '1' then
+        score = soonest(score, tonumber(refreshAt))
+      end
+      if score ~= 0 and score <= at then score = tonumber(ARGV[1]) end
+    end
+  end
+  if score == 0 then
+    rem[#rem + 1] = id
+  else
+    if score == tonumber(ARGV[1]) then given = given + 1 end
+    due[#due + 1] = score
+    due[#due + 1] = id
+  end
+end
+each('ZADD', KEYS[1], due)
+each('ZREM', KEYS[1], rem)
+return given

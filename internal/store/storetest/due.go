@@ -1,0 +1,261 @@
+package storetest
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+func all() *redis.ZRangeBy { return &redis.ZRangeBy{Min: "-inf", Max: "+inf"} }
+
+func member(id credential.ID, at credential.Millis) redis.Z {
+	return redis.Z{Member: string(id), Score: float64(at)}
+}
+
+// inShard returns n IDs of shard 0.
+func (b *bundle) inShard(n int) []credential.ID {
+	var list []credential.ID
+	for _, id := range ids(64 * n) {
+		if b.store.ShardOf(id) == 0 && len(list) < n {
+			list = append(list, id)
+		}
+	}
+	return list
+}
+
+func dueOverdue(b *bundle) {
+	list := b.inShard(6)
+	for i, id := range list {
+		b.due(id)
+		b.setScore(id, b.now.Add(-time.Duration(i)*time.Minute))
+	}
+	b.setScore(list[0], b.now.Add(time.Hour))
+	found, now, err := b.store.Overdue(b.ctx, 0, provider, 10, 10)
+	require.NoError(b, err)
+	assert.GreaterOrEqual(b, now, b.now)
+	want := slices.Clone(list[1:])
+	slices.Reverse(want)
+	assert.Equal(b, want, overdueIDs(found))
+	assert.Zero(b, found[0].ExpiresAt, "not read where all can be taken")
+
+	found, _, err = b.store.Overdue(b.ctx, 0, provider, 3, 2)
+	require.NoError(b, err)
+	assert.Equal(b, want[:3], overdueIDs(found))
+	for _, o := range found {
+		assert.Equal(b, b.load(o.ID).Record.ExpiresAt, o.ExpiresAt)
+	}
+	found, _, err = b.store.Overdue(b.ctx, 0, "nobody", 3, 2)
+	require.NoError(b, err)
+	assert.Empty(b, found)
+	_, _, err = b.store.Overdue(b.ctx, b.store.Shards(), provider, 3, 2)
+	require.Error(b, err)
+}
+
+func overdueIDs(list []credential.Overdue) []credential.ID {
+	ids := make([]credential.ID, len(list))
+	for i, o := range list {
+		ids[i] = o.ID
+	}
+	return ids
+}
+
+func (b *bundle) claim(list []credential.ID, nonce credential.Nonce, hold time.Duration) []credential.ID {
+	b.Helper()
+	claimed, err := b.store.Claim(b.ctx, 0, provider, list, nonce, hold)
+	require.NoError(b, err)
+	return claimed
+}
+
+func dueClaim(b *bundle) {
+	list := b.inShard(4)
+	for _, id := range list[:3] {
+		b.due(id)
+	}
+	b.setScore(list[2], b.now.Add(time.Hour))
+	assert.Equal(b, list[:2], b.claim(list, newNonce(), time.Minute), "neither what is not due nor what is not there")
+	score, _ := b.score(list[0])
+	assert.GreaterOrEqual(b, score, b.now.Add(time.Minute))
+	b.requireScore(b.now.Add(time.Hour), list[2])
+	assert.Empty(b, b.claim(list, newNonce(), time.Minute))
+	assert.Empty(b, b.claim(nil, newNonce(), time.Minute))
+}
+
+func dueClaimTwice(b *bundle) {
+	list := b.inShard(3)
+	for _, id := range list {
+		b.due(id)
+	}
+	nonce := newNonce()
+	first := b.claim(list, nonce, time.Minute)
+	assert.Equal(b, list, first)
+	score, _ := b.score(list[0])
+	assert.Equal(b, first, b.claim(list, nonce, time.Minute), "the reply was lost, the claim was not")
+	b.requireScore(score, list[0])
+}
+
+func dueClaimRace(b *bundle) {
+	list := b.inShard(60)
+	for _, id := range list {
+		b.due(id)
+	}
+	var mu sync.Mutex
+	times := map[credential.ID]int{}
+	b.atOnce(12, func(i int) error {
+		part := append(slices.Clone(list[5*i:]), list[:5*i]...)
+		claimed, err := b.store.Claim(b.ctx, 0, provider, part[:30], newNonce(), time.Hour)
+		mu.Lock()
+		defer mu.Unlock()
+		for _, id := range claimed {
+			times[id]++
+		}
+		return err
+	})
+	assert.Len(b, times, len(list))
+	for id, n := range times {
+		assert.Equal(b, 1, n, "%s was handed out more than once", id)
+	}
+}
+
+func dueClaimEnds(b *bundle) {
+	list := b.inShard(1)
+	b.due(list[0])
+	assert.Equal(b, list, b.claim(list, newNonce(), 5*time.Millisecond))
+	b.eventually(func() bool {
+		return len(b.claim(list, newNonce(), time.Hour)) == 1
+	}, "the claim of somebody who died")
+}
+
+func dueRelease(b *bundle) {
+	list := b.inShard(6)
+	claimed, open, fresh, out, moved, gone := list[0], list[1], list[2], list[3], list[4], list[5]
+	for _, id := range []credential.ID{claimed, open, out} {
+		b.due(id)
+	}
+	rested := b.fresh(fresh)
+	attempt := b.begun(open).Attempt
+	b.apply(credential.Logout(b.load(out), newNonce(), b.now))
+	b.apply(credential.Connect(nil, credential.Login{ID: moved, Provider: "other", Token: token("x")}, b.policy, newNonce(), b.now))
+	for _, id := range list {
+		b.setScore(id, b.now.Add(5*time.Second))
+	}
+	at := b.now.Add(700 * time.Millisecond)
+	require.NoError(b, b.store.Release(b.ctx, provider, list, at))
+	b.requireScore(at, claimed)
+	b.requireScore(attempt.Deadline, open)
+	b.requireScore(rested.Record.RefreshAt, fresh)
+	for _, id := range []credential.ID{out, moved, gone} {
+		_, ok := b.score(id)
+		assert.False(b, ok, id)
+	}
+	require.NoError(b, b.store.Release(b.ctx, provider, nil, at))
+}
+
+func dueHeal(b *bundle) {
+	h := b.fresh("alice")
+	right := credential.NextDue(h.Record, nil)
+	heal := func(h credential.Held, due credential.Millis) bool {
+		wrong, err := b.store.Heal(b.ctx, h, due)
+		require.NoError(b, err)
+		return wrong
+	}
+	assert.False(b, heal(h, right), "nothing is wrong")
+	require.NoError(b, b.Client.Del(b.ctx, b.key("alice", "due:"+provider), b.key("alice", "ids")).Err())
+	assert.True(b, heal(h, right))
+	b.requireScore(right, "alice")
+	assert.False(b, heal(h, right))
+	b.setScore("alice", right+1000000)
+	assert.True(b, heal(h, right))
+	b.requireScore(right, "alice")
+	listed, err := b.Client.ZRange(b.ctx, b.key("alice", "ids"), 0, -1).Result()
+	require.NoError(b, err)
+	assert.Equal(b, []string{"alice"}, listed)
+
+	assert.True(b, heal(h, 0))
+	_, ok := b.score("alice")
+	assert.False(b, ok)
+	assert.False(b, heal(h, 0))
+
+	late := b.due("late")
+	b.setScore("late", b.now.Add(5*time.Second))
+	assert.False(b, heal(late, late.Record.RefreshAt), "a claim is left alone")
+	b.setScore("late", b.now.Add(time.Hour))
+	assert.True(b, heal(late, late.Record.RefreshAt))
+
+	late = b.begun("late")
+	deadline := credential.NextDue(late.Record, late.Attempt)
+	b.setScore("late", b.now.Add(5*time.Second))
+	assert.False(b, heal(late, deadline), "early enough for an open attempt")
+	b.setScore("late", b.now.Add(time.Hour))
+	assert.True(b, heal(late, deadline))
+	b.requireScore(deadline, "late")
+}
+
+func dueHealMoved(b *bundle) {
+	stale := b.fresh("alice")
+	attempt := b.forceBegun("alice").Attempt
+	wrong, err := b.store.Heal(b.ctx, stale, stale.Record.RefreshAt)
+	require.NoError(b, err)
+	assert.False(b, wrong, "an attempt was opened since")
+	b.requireScore(attempt.Deadline, "alice")
+	stale = b.load("alice")
+	b.apply(credential.Abandon(stale, *stale.Attempt, credential.BySchedule, b.now))
+	before, _ := b.score("alice")
+	wrong, err = b.store.Heal(b.ctx, stale, 0)
+	require.NoError(b, err)
+	assert.False(b, wrong, "the record was written since")
+	b.requireScore(before, "alice")
+	wrong, err = b.store.Heal(b.ctx, credential.Held{Record: credential.Record{ID: "nobody", Provider: provider, Revision: 1}}, 5)
+	require.NoError(b, err)
+	assert.False(b, wrong)
+}
+
+func dueNext(b *bundle) {
+	_, ok, err := b.store.NextDue(b.ctx, 0, provider)
+	require.NoError(b, err)
+	assert.False(b, ok)
+	list := b.inShard(2)
+	b.fresh(list[0])
+	b.fresh(list[1])
+	b.setScore(list[1], b.now+77)
+	next, ok, err := b.store.NextDue(b.ctx, 0, provider)
+	require.NoError(b, err)
+	assert.True(b, ok)
+	assert.Equal(b, b.now+77, next)
+}
+
+func openByOwner(b *bundle) {
+	for i, id := range ids(10) {
+		b.due(id)
+		r := ask(id)
+		if i%2 == 0 {
+			r.Owner = "owner-2"
+		}
+		require.Equal(b, credential.RefusedNot, b.begin(r).Refusal)
+	}
+	owners, err := b.store.OpenOwners(b.ctx)
+	require.NoError(b, err)
+	require.Len(b, owners, 2)
+	got := owners["owner-2"]
+	slices.Sort(got)
+	assert.Equal(b, []credential.ID{"user-0000", "user-0002", "user-0004", "user-0006", "user-0008"}, got)
+	assert.Len(b, owners[owner], 5)
+}
+
+func ownersBeat(b *bundle) {
+	for range 3 {
+		require.NoError(b, b.store.Beat(b.ctx))
+	}
+	owners, err := b.store.Owners(b.ctx)
+	require.NoError(b, err)
+	assert.Equal(b, map[string]uint64{b.Options.Owner: 3}, owners)
+	require.NoError(b, b.store.Forget(b.ctx, b.Options.Owner))
+	owners, err = b.store.Owners(b.ctx)
+	require.NoError(b, err)
+	assert.Empty(b, owners)
+}

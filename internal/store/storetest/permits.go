@@ -1,0 +1,140 @@
+package storetest
+
+import (
+	"math"
+	"sync"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/refreshd/refreshd/internal/store"
+)
+
+func (b *bundle) permits(limits store.Limits, want int, lease time.Duration) (int, string, time.Duration) {
+	b.Helper()
+	granted, id, wait, err := b.store.Permits(b.ctx, provider, limits, want, lease)
+	require.NoError(b, err)
+	return granted, id, wait
+}
+
+func permitsConcurrency(b *bundle) {
+	limits := store.Limits{Concurrency: 5}
+	granted, first, wait := b.permits(limits, 3, time.Hour)
+	assert.Equal(b, 3, granted)
+	assert.Zero(b, wait)
+	granted, second, wait := b.permits(limits, 3, time.Hour)
+	assert.Equal(b, 2, granted)
+	assert.Positive(b, wait)
+	granted, none, wait := b.permits(limits, 1, time.Hour)
+	assert.Zero(b, granted)
+	assert.Empty(b, none)
+	assert.Positive(b, wait)
+	assert.LessOrEqual(b, wait, time.Second)
+
+	require.NoError(b, b.store.ReturnPermits(b.ctx, provider, first, 2))
+	granted, third, _ := b.permits(limits, 9, time.Hour)
+	assert.Equal(b, 2, granted, "what was returned, and no more")
+	require.NoError(b, b.store.ReturnPermits(b.ctx, provider, first, 9))
+	require.NoError(b, b.store.ReturnPermits(b.ctx, provider, first, 9), "it has nothing left to give")
+	require.NoError(b, b.store.ReturnPermits(b.ctx, provider, second, 2))
+	require.NoError(b, b.store.ReturnPermits(b.ctx, provider, third, 2))
+	require.NoError(b, b.store.ReturnPermits(b.ctx, provider, "", 2))
+	granted, _, _ = b.permits(limits, 9, time.Hour)
+	assert.Equal(b, 5, granted)
+	granted, _, wait = b.permits(store.Limits{Concurrency: 3}, 1, time.Hour)
+	assert.Zero(b, granted, "a limit that was lowered holds at once")
+	assert.Positive(b, wait)
+}
+
+func permitsRate(b *bundle) {
+	limits := store.Limits{PerSecond: 4}
+	granted, _, wait := b.permits(limits, 10, time.Hour)
+	assert.Equal(b, 4, granted, "a second's worth at once")
+	assert.Positive(b, wait)
+	assert.LessOrEqual(b, wait, 250*time.Millisecond)
+	since := b.clock()
+	total := 0
+	b.eventually(func() bool {
+		granted, _, _ := b.permits(limits, 10, time.Hour)
+		total += granted
+		return total >= 2
+	}, "the bucket fills up again")
+	assert.GreaterOrEqual(b, b.clock().Sub(since), 200*time.Millisecond, "and no faster than the rate")
+
+	// One every ten seconds still gets its one.
+	granted, _, wait, err := b.store.Permits(b.ctx, "slow", store.Limits{PerSecond: 0.1}, 2, time.Hour)
+	require.NoError(b, err)
+	assert.Equal(b, 1, granted)
+	assert.Greater(b, wait, 9*time.Second)
+}
+
+func permitsLease(b *bundle) {
+	limits := store.Limits{Concurrency: 2}
+	granted, dead, _ := b.permits(limits, 2, 20*time.Millisecond)
+	require.Equal(b, 2, granted)
+	b.eventually(func() bool {
+		granted, _, _ := b.permits(limits, 2, time.Hour)
+		return granted == 2
+	}, "the permits of a holder that died")
+	require.NoError(b, b.store.ReturnPermits(b.ctx, provider, dead, 2))
+	granted, _, _ = b.permits(limits, 2, time.Hour)
+	assert.Zero(b, granted, "a lease that ended has nothing to give back")
+}
+
+func permitsNone(b *bundle) {
+	granted, id, wait := b.permits(store.Limits{}, 1000, time.Hour)
+	assert.Equal(b, 1000, granted)
+	assert.Empty(b, id)
+	assert.Zero(b, wait)
+	free, err := b.store.FreePermits(b.ctx, provider, store.Limits{}, time.Second)
+	require.NoError(b, err)
+	assert.Equal(b, math.MaxInt, free)
+	keys, err := b.Client.Keys(b.ctx, "rd:{permit:*").Result()
+	require.NoError(b, err)
+	assert.Empty(b, keys, "Redis was not asked")
+}
+
+func permitsFree(b *bundle) {
+	free := func(limits store.Limits) int {
+		n, err := b.store.FreePermits(b.ctx, provider, limits, 2*time.Second)
+		require.NoError(b, err)
+		return n
+	}
+	assert.Equal(b, 16, free(store.Limits{Concurrency: 16}))
+	assert.Equal(b, 30, free(store.Limits{PerSecond: 10}))
+	assert.Equal(b, 16, free(store.Limits{Concurrency: 16, PerSecond: 10}))
+	granted, _, _ := b.permits(store.Limits{Concurrency: 16, PerSecond: 10}, 6, time.Hour)
+	require.Equal(b, 6, granted)
+	assert.Equal(b, 10, free(store.Limits{Concurrency: 16}))
+	assert.Zero(b, free(store.Limits{Concurrency: 6}))
+}
+
+func permitsRace(b *bundle) {
+	limits := store.Limits{Concurrency: 7}
+	var mu sync.Mutex
+	out, most := 0, 0
+	b.atOnce(20, func(int) error {
+		for range 10 {
+			granted, id, _, err := b.store.Permits(b.ctx, provider, limits, 3, time.Hour)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			out += granted
+			most = max(most, out)
+			mu.Unlock()
+			mu.Lock()
+			out -= granted
+			mu.Unlock()
+			if err := b.store.ReturnPermits(b.ctx, provider, id, granted); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	assert.LessOrEqual(b, most, 7)
+	assert.Positive(b, most)
+	granted, _, _ := b.permits(limits, 9, time.Hour)
+	assert.Equal(b, 7, granted, "all came back")
+}
