@@ -1,0 +1,293 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+const (
+	// batchBudget is how long a batch goes on taking permits. What it did not
+	// begin by then goes back to the due index, before its claim runs out.
+	batchBudget = 3 * time.Second
+	// idlePause is how long a credential rests that is due while its client
+	// is held back.
+	idlePause = 15 * time.Second
+)
+
+// RefreshBatch refreshes what is due of a batch. Members fail independently; an
+// error means that the batch as a whole could not be worked on, and the due
+// index will bring it back.
+func (e *Engine) RefreshBatch(ctx context.Context, provider string, ids []credential.ID) (credential.BatchReport, error) {
+	leave, err := e.enter()
+	if err != nil {
+		return credential.BatchReport{}, err
+	}
+	defer leave()
+	t, err := e.target(provider)
+	if err != nil {
+		return credential.BatchReport{}, errors.Join(err, e.store.Release(ctx, provider, ids, e.clock.Now().Add(time.Minute)))
+	}
+	var report credential.BatchReport
+	rest := ids
+	started := e.clock.Boot()
+	for len(rest) > 0 {
+		allowed, err := e.breakers.allow(ctx, t.Name)
+		if err != nil {
+			return report, err
+		}
+		want := len(rest)
+		switch allowed {
+		case blocked:
+			return report, e.idle(ctx, t, rest, &report)
+		case oneProbe:
+			want = 1
+		case free:
+		}
+		permits, err := e.takePermits(ctx, t, want)
+		if unavailable, ok := errors.AsType[*UnavailableError](err); ok {
+			report.Returned += len(rest)
+			return report, e.store.Release(ctx, t.Name, rest, e.clock.Now().Add(unavailable.RetryAfter))
+		}
+		if err != nil {
+			return report, err
+		}
+		n := min(permits.granted, want)
+		err = e.refreshSome(ctx, t, rest[:n], permits, &report)
+		rest = rest[n:]
+		if err != nil {
+			return report, err
+		}
+		if len(rest) > 0 && e.clock.Boot()-started > batchBudget {
+			report.Returned += len(rest)
+			return report, e.store.Release(ctx, t.Name, rest, e.clock.Now())
+		}
+	}
+	return report, nil
+}
+
+// refreshSome begins as many attempts as there are permits and carries them to
+// their ends.
+func (e *Engine) refreshSome(ctx context.Context, t *Target, ids []credential.ID, permits *permitLease, report *credential.BatchReport) error {
+	defer permits.giveBack(ctx)
+	var list []wanted
+	led := make(map[credential.ID]*flight, len(ids))
+	for _, id := range ids {
+		fl, leads := e.flights.join(id)
+		if !leads {
+			report.Skipped++
+			continue
+		}
+		led[id] = fl
+		list = append(list, wanted{id: id})
+	}
+	land := func(id credential.ID, result settled) { e.flights.land(id, led[id], result) }
+	if len(list) == 0 {
+		return nil
+	}
+	turns, refused, err := e.begin(ctx, t, list, credential.BySchedule, false)
+	for _, answer := range refused {
+		delete(led, e.landRefused(ctx, t, answer, land, report))
+	}
+	if err != nil {
+		for id := range led {
+			land(id, settled{err: err})
+		}
+		return err
+	}
+	var (
+		wg sync.WaitGroup
+		mu sync.Mutex
+	)
+	for _, tn := range turns {
+		wg.Add(1)
+		e.crew.run(func() {
+			defer wg.Done()
+			result := e.take(ctx, tn)
+			permits.doneOne(ctx)
+			land(tn.held.Record.ID, result)
+			mu.Lock()
+			defer mu.Unlock()
+			if result.outcome.Class == credential.ClassOK && result.err == nil {
+				report.Refreshed++
+			} else {
+				report.Failed++
+			}
+		})
+	}
+	wg.Wait()
+	return nil
+}
+
+// landRefused deals with a credential whose begin was refused and returns its
+// ID.
+func (e *Engine) landRefused(ctx context.Context, t *Target, answer credential.Begun, land func(credential.ID, settled), report *credential.BatchReport) credential.ID {
+	result := settled{held: answer.Held, err: answer.Err}
+	switch {
+	case answer.Err != nil:
+		report.Failed++
+		e.log.Error().Err(answer.Err).Str("credential", string(answer.ID)).Msg("a credential cannot be begun")
+	case answer.Refusal == credential.RefusedAlternate:
+		result = e.installAlternate(ctx, t, answer.ID)
+		report.Advanced++
+	case e.advanceClock(ctx, answer.Held):
+		report.Advanced++
+	default:
+		report.Skipped++
+	}
+	land(answer.ID, result)
+	return answer.ID
+}
+
+// advanceClock stores what the passing of time alone has brought, such as an
+// expiry, and reports whether there was anything.
+func (e *Engine) advanceClock(ctx context.Context, h credential.Held) bool {
+	if h.Record.ID == "" {
+		return false
+	}
+	for {
+		write, ok := credential.Advance(h, newNonce(), e.clock.Now())
+		if !ok {
+			return false
+		}
+		status, err := e.commits.do(ctx, write, nil)
+		if err != nil {
+			return false // the due index brings it back
+		}
+		if status == credential.StatusWritten {
+			e.announce(write)
+			return true
+		}
+		again, err := e.reload(ctx, h.Record.ID)
+		if err != nil || again == nil {
+			return false
+		}
+		h = *again
+	}
+}
+
+// idle does for a held-back client what needs no call: expiries are still
+// published. What stays due rests for a while.
+func (e *Engine) idle(ctx context.Context, t *Target, ids []credential.ID, report *credential.BatchReport) error {
+	list, err := e.store.Load(ctx, ids...)
+	if _, single := errors.AsType[itemsError](err); err != nil && !single {
+		return err
+	}
+	var later []credential.ID
+	for i, h := range list {
+		if h == nil {
+			report.Skipped++
+			continue
+		}
+		if e.advanceClock(ctx, *h) {
+			report.Advanced++
+		} else {
+			report.Skipped++
+		}
+		later = append(later, ids[i])
+	}
+	if len(later) == 0 {
+		return nil
+	}
+	return e.store.Release(ctx, t.Name, later, e.clock.Now().Add(idlePause))
+}
+
+// Capacity tells a dispatcher how many due credentials of a provider could be
+// begun within horizon.
+func (e *Engine) Capacity(ctx context.Context, provider string, horizon time.Duration) (int, error) {
+	t, err := e.target(provider)
+	if err != nil {
+		return 0, err
+	}
+	if t.Limits == (Limits{}) {
+		return maxCapacity, nil
+	}
+	free, err := e.permits.Free(ctx, provider, t.Limits, horizon)
+	if err != nil {
+		return 0, err
+	}
+	return max(free, e.pace.turnover(provider, t.Limits, horizon)), nil
+}
+
+// maxCapacity stands for "no limit".
+const maxCapacity = 5000
+
+// permitLease is a number of permits taken together.
+type permitLease struct {
+	engine  *Engine
+	target  *Target
+	id      string
+	granted int
+
+	mu      sync.Mutex
+	done    int // not yet returned
+	pending int // still in use, or never used
+}
+
+// takePermits leases up to want permits, waiting for the first at most
+// permitWait. If there is none by then the error is an [UnavailableError].
+func (e *Engine) takePermits(ctx context.Context, t *Target, want int) (*permitLease, error) {
+	if t.Limits == (Limits{}) {
+		return &permitLease{granted: want}, nil
+	}
+	started := e.clock.Boot()
+	for {
+		granted, id, wait, err := e.permits.Take(ctx, t.Name, t.Limits, want, t.Policy.Times.Attempt()+permitSlack)
+		if err != nil {
+			return nil, &outageError{err}
+		}
+		if granted > 0 {
+			return &permitLease{engine: e, target: t, id: id, granted: granted, pending: granted}, nil
+		}
+		left := permitWait - (e.clock.Boot() - started)
+		if left <= 0 || wait > left {
+			return nil, &UnavailableError{Reason: credential.ReasonRateLimited, RetryAfter: max(wait, time.Second)}
+		}
+		if err := pause(ctx, max(wait, time.Millisecond)); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// doneOne returns a permit, together with others that are done.
+func (p *permitLease) doneOne(ctx context.Context) {
+	if p.engine == nil {
+		return
+	}
+	p.mu.Lock()
+	p.done++
+	p.pending--
+	n := 0
+	if p.done >= max(p.granted/4, 1) || p.pending == 0 {
+		n, p.done = p.done, 0
+	}
+	p.mu.Unlock()
+	p.giveN(ctx, n)
+}
+
+// giveBack returns what is left of the lease.
+func (p *permitLease) giveBack(ctx context.Context) {
+	if p.engine == nil {
+		return
+	}
+	p.mu.Lock()
+	n := p.done + p.pending
+	p.done, p.pending = 0, 0
+	p.mu.Unlock()
+	p.giveN(ctx, n)
+}
+
+func (p *permitLease) giveN(ctx context.Context, n int) {
+	if n == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitDeadline)
+	defer cancel()
+	if err := p.engine.permits.Return(ctx, p.target.Name, p.id, n); err != nil {
+		p.engine.log.Warn().Err(err).Str("provider", p.target.Name).Int("permits", n).
+			Msg("permits could not be returned, their lease will end by itself")
+	}
+}

@@ -1,0 +1,204 @@
+package refresh
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+// breakerFresh is how long a breaker's state is believed without asking the
+// store again. The event log tells of changes at once; this is for when it is
+// not being read.
+const breakerFresh = time.Second
+
+// breakers holds back the calls of clients that their provider refuses. The
+// state is in the store, so every replica obeys it.
+type breakers struct {
+	engine *Engine
+	mu     sync.Mutex
+	known  map[string]knownBreaker
+}
+
+type knownBreaker struct {
+	state credential.Breaker
+	asked time.Duration // boot time
+}
+
+func newBreakers(e *Engine) *breakers {
+	return &breakers{engine: e, known: map[string]knownBreaker{}}
+}
+
+// forget makes the next question go to the store.
+func (b *breakers) forget(provider string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.known, provider)
+}
+
+// state returns the breaker of a provider's client.
+func (b *breakers) state(ctx context.Context, provider string) (credential.Breaker, error) {
+	now := b.engine.clock.Boot()
+	b.mu.Lock()
+	known, ok := b.known[provider]
+	b.mu.Unlock()
+	if ok && now-known.asked < breakerFresh {
+		return known.state, nil
+	}
+	held, err := b.record(ctx, provider)
+	if err != nil {
+		return credential.Breaker{}, err
+	}
+	var state credential.Breaker
+	if held != nil {
+		state = credential.BreakerOf(held.Record)
+	}
+	b.learn(provider, state)
+	return state, nil
+}
+
+func (b *breakers) learn(provider string, state credential.Breaker) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.known[provider] = knownBreaker{state: state, asked: b.engine.clock.Boot()}
+}
+
+func (b *breakers) record(ctx context.Context, provider string) (*credential.Held, error) {
+	list, err := b.engine.store.Load(ctx, credential.ClientID(provider))
+	if err != nil {
+		return nil, &outageError{err}
+	}
+	return list[0], nil
+}
+
+// passage is what a breaker lets through.
+type passage int
+
+const (
+	blocked passage = iota
+	oneProbe
+	free
+)
+
+// allow tells whether calls may be made: freely while the breaker is closed,
+// one a minute while it is open. A probe that is granted is taken.
+func (b *breakers) allow(ctx context.Context, provider string) (passage, error) {
+	state, err := b.state(ctx, provider)
+	switch {
+	case err != nil:
+		return blocked, err
+	case !state.Open:
+		return free, nil
+	case state.ProbeAt > b.engine.clock.Now():
+		return blocked, nil
+	}
+	taken, err := b.change(ctx, provider, func(h *credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
+		if h == nil {
+			return credential.Write{}, false
+		}
+		if br := credential.BreakerOf(h.Record); !br.Open || br.ProbeAt > now {
+			return credential.Write{}, false
+		}
+		return credential.Probe(*h, nonce, now), true
+	}, false)
+	if err != nil || !taken {
+		return blocked, err
+	}
+	return oneProbe, nil
+}
+
+// refused opens the breaker: the provider does not accept this client. Of many
+// exchanges that come back refused together, the first one opens it.
+func (b *breakers) refused(ctx context.Context, provider string, o credential.Outcome) {
+	b.mu.Lock()
+	known := b.known[provider].state
+	b.mu.Unlock()
+	if known.Open && known.ProbeAt > b.engine.clock.Now() {
+		return
+	}
+	_, err := b.change(ctx, provider, func(h *credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
+		if h != nil {
+			if br := credential.BreakerOf(h.Record); br.Open && br.ProbeAt > now {
+				return credential.Write{}, false
+			}
+		}
+		return credential.Trip(h, provider, o, nonce, now), true
+	}, true)
+	b.complain(err, provider)
+}
+
+// accepted closes the breaker if it is open. It is called after every reply
+// that shows the client to be accepted, so it asks nobody while it is closed.
+func (b *breakers) accepted(ctx context.Context, provider string) {
+	b.mu.Lock()
+	known, ok := b.known[provider]
+	b.mu.Unlock()
+	if ok && !known.state.Open {
+		return
+	}
+	closed, err := b.change(ctx, provider, func(h *credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
+		if h == nil || !credential.BreakerOf(h.Record).Open {
+			return credential.Write{}, false
+		}
+		return credential.Reset(*h, nonce, now), true
+	}, true)
+	b.complain(err, provider)
+	if closed && b.engine.opts.OnClientRecovered != nil {
+		b.engine.opts.OnClientRecovered(provider)
+	}
+}
+
+// retune lets a probe out at once, for the client's settings have changed.
+func (b *breakers) retune(ctx context.Context, provider string) {
+	_, err := b.change(ctx, provider, func(h *credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
+		if h == nil || !credential.BreakerOf(h.Record).Open {
+			return credential.Write{}, false
+		}
+		return credential.Retune(*h, nonce, now), true
+	}, true)
+	b.complain(err, provider)
+}
+
+// change writes what decide makes of the breaker's record, and reports whether
+// it did. If somebody else was faster, it decides again where again is set,
+// and gives up otherwise.
+func (b *breakers) change(
+	ctx context.Context, provider string,
+	decide func(*credential.Held, credential.Nonce, credential.Millis) (credential.Write, bool), again bool,
+) (bool, error) {
+	for {
+		held, err := b.record(ctx, provider)
+		if err != nil {
+			return false, err
+		}
+		write, wanted := decide(held, newNonce(), b.engine.clock.Now())
+		if !wanted {
+			var state credential.Breaker
+			if held != nil {
+				state = credential.BreakerOf(held.Record)
+			}
+			b.learn(provider, state)
+			return false, nil
+		}
+		status, err := b.engine.store.Apply(ctx, []credential.Write{write})
+		if err != nil {
+			return false, &outageError{err}
+		}
+		if status[0] == credential.StatusWritten {
+			b.learn(provider, credential.BreakerOf(write.Record))
+			b.engine.announce(write)
+			return true, nil
+		}
+		if !again {
+			b.forget(provider)
+			return false, nil
+		}
+	}
+}
+
+func (b *breakers) complain(err error, provider string) {
+	if err != nil {
+		b.engine.log.Error().Err(err).Str("provider", provider).Msg("the breaker of a client could not be changed")
+	}
+}

@@ -1,0 +1,283 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+const (
+	cacheShards   = 64
+	cachePerShard = 4096 // records; with 64 shards about a quarter of a million
+)
+
+// tokenCache keeps the records that this process has read or written, so that
+// a read costs no round trip while the event log is being followed, and none
+// at all while the store is away. It never goes back: a record is replaced
+// only by one of the same or a later revision.
+type tokenCache struct {
+	seed   maphash.Seed
+	shards [cacheShards]cacheShard
+}
+
+type cacheShard struct {
+	mu      sync.Mutex
+	entries map[credential.ID]*cached
+	seen    uint64 // counts observed events: a read that began before one may be stale
+}
+
+type cached struct {
+	held     credential.Held
+	promised bool   // not stored yet; the journal has it
+	stale    bool   // a later version is known to exist
+	latest   uint64 // version that was observed
+	waiters  []chan struct{}
+}
+
+func newTokenCache() *tokenCache {
+	c := &tokenCache{seed: maphash.MakeSeed()}
+	for i := range c.shards {
+		c.shards[i].entries = map[credential.ID]*cached{}
+	}
+	return c
+}
+
+func (c *tokenCache) shard(id credential.ID) *cacheShard {
+	return &c.shards[maphash.String(c.seed, string(id))%cacheShards]
+}
+
+// get returns what is cached, and whether it is current as far as the event
+// log tells.
+func (c *tokenCache) get(id credential.ID) (held credential.Held, current, ok bool) {
+	s := c.shard(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.entries[id]
+	if !ok || e.held.Record.ID == "" {
+		return credential.Held{}, false, false
+	}
+	return e.held, !e.stale, true
+}
+
+// holdsAny reports whether some record can be served at now.
+func (c *tokenCache) holdsAny(now credential.Millis) bool {
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		for _, e := range s.entries {
+			if e.held.Record.ValidAt(now, 0) {
+				s.mu.Unlock()
+				return true
+			}
+		}
+		s.mu.Unlock()
+	}
+	return false
+}
+
+// mark returns a token for [tokenCache.fill]: it tells whether an event came
+// between the read and its arrival.
+func (c *tokenCache) mark(id credential.ID) uint64 {
+	s := c.shard(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.seen
+}
+
+// fill stores what was read from the store after mark was taken.
+func (c *tokenCache) fill(held credential.Held, mark uint64) {
+	s := c.shard(held.Record.ID)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.replace(held, false, s.seen != mark)
+}
+
+// put stores what this process has just written.
+func (c *tokenCache) put(held credential.Held) {
+	s := c.shard(held.Record.ID)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.replace(held, false, false)
+}
+
+// promise serves a received token that the store has not taken yet.
+func (c *tokenCache) promise(held credential.Held) {
+	s := c.shard(held.Record.ID)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e, ok := s.entries[held.Record.ID]; !ok || e.held.Record.Revision < held.Record.Revision {
+		s.replace(held, true, false)
+	}
+}
+
+func (s *cacheShard) replace(held credential.Held, promised, stale bool) {
+	e, ok := s.entries[held.Record.ID]
+	if !ok {
+		if len(s.entries) >= cachePerShard {
+			s.evict()
+		}
+		e = &cached{}
+		s.entries[held.Record.ID] = e
+	}
+	if held.Record.Revision < e.held.Record.Revision {
+		return
+	}
+	e.held, e.promised, e.stale = held, promised, stale || held.Record.Version < e.latest
+	s.wake(e)
+}
+
+// evict drops one record that nobody waits for; Go's map order is as good as
+// any.
+func (s *cacheShard) evict() {
+	for id, e := range s.entries {
+		if len(e.waiters) == 0 && !e.promised {
+			delete(s.entries, id)
+			return
+		}
+	}
+}
+
+func (s *cacheShard) wake(e *cached) {
+	for _, w := range e.waiters {
+		close(w)
+	}
+	e.waiters = nil
+}
+
+// observe notes that the log has a version of id.
+func (c *tokenCache) observe(id credential.ID, version uint64) {
+	s := c.shard(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen++
+	if e, ok := s.entries[id]; ok {
+		e.latest = max(e.latest, version)
+		e.stale = e.stale || version > e.held.Record.Version
+		s.wake(e)
+	}
+}
+
+// wait returns a channel that is closed when something is heard of id, and a
+// function that must be called once nobody waits on it any more.
+func (c *tokenCache) wait(id credential.ID) (<-chan struct{}, func()) {
+	s := c.shard(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.entries[id]
+	if !ok {
+		e = &cached{stale: true}
+		s.entries[id] = e
+	}
+	w := make(chan struct{})
+	e.waiters = append(e.waiters, w)
+	return w, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		e.waiters = slices.DeleteFunc(e.waiters, func(other chan struct{}) bool { return other == w })
+	}
+}
+
+// followedWithin is how fresh the reading of the event log must be for memory
+// to count as current: no read is staler than this.
+const followedWithin = time.Second
+
+// Heard tells the engine that a shard's event log was just read to its end.
+func (e *Engine) Heard(shard int) { e.heard[shard].Store(int64(e.clock.Boot())) }
+
+// following reports whether every shard's log is being read.
+func (e *Engine) following() bool {
+	now := e.clock.Boot()
+	for i := range e.heard {
+		if at := e.heard[i].Load(); at == 0 || now-time.Duration(at) > followedWithin {
+			return false
+		}
+	}
+	return true
+}
+
+// servable reports whether a record that can't be read now may be served from
+// memory.
+func (e *Engine) servable(held credential.Held) bool {
+	now := e.clock.Now()
+	if !held.Record.ValidAt(now, 0) {
+		return false
+	}
+	if e.opts.OfflineReads < 0 {
+		return true
+	}
+	return e.clock.Boot()-e.lastHeard() <= e.opts.OfflineReads
+}
+
+// Serving reports whether tokens are still served from memory although the
+// store is away.
+func (e *Engine) Serving() bool {
+	if e.opts.OfflineReads < 0 {
+		return e.tokens.holdsAny(e.clock.Now())
+	}
+	return e.clock.Boot()-e.lastHeard() <= e.opts.OfflineReads && e.tokens.holdsAny(e.clock.Now())
+}
+
+// lastHeard returns the boot time at which the shard that was silent longest
+// was last read.
+func (e *Engine) lastHeard() time.Duration {
+	last := e.clock.Boot()
+	for i := range e.heard {
+		last = min(last, time.Duration(e.heard[i].Load()))
+	}
+	return last
+}
+
+// Observe tells the engine of an entry of the event log. Whoever follows the
+// log calls it for each, in the log's order.
+func (e *Engine) Observe(event credential.Event) {
+	e.tokens.observe(event.ID, event.Version)
+	if event.ID.IsClient() {
+		e.breakers.forget(event.Provider)
+	}
+}
+
+// read returns a record, from memory while the log is followed, else from the
+// store; from memory too while the store is away and the token still lives.
+func (e *Engine) read(ctx context.Context, id credential.ID) (credential.Held, error) {
+	held, current, ok := e.tokens.get(id)
+	if ok && current && e.following() {
+		if held.Record.State == credential.StateDeleted {
+			return credential.Held{}, ErrNotFound
+		}
+		return held, nil
+	}
+	fresh, err := e.load(ctx, id)
+	if err == nil {
+		return fresh, nil
+	}
+	if ok && errors.As(err, new(*outageError)) && e.servable(held) {
+		return held, nil
+	}
+	return credential.Held{}, err
+}
+
+// load reads a record from the store and remembers it.
+func (e *Engine) load(ctx context.Context, id credential.ID) (credential.Held, error) {
+	mark := e.tokens.mark(id)
+	list, err := e.store.Load(ctx, id)
+	if err != nil {
+		return credential.Held{}, &outageError{err}
+	}
+	if list[0] == nil {
+		return credential.Held{}, ErrNotFound
+	}
+	e.tokens.fill(*list[0], mark)
+	if list[0].Record.State == credential.StateDeleted {
+		return credential.Held{}, ErrNotFound
+	}
+	// What this process has served or promised may be newer.
+	if held, _, ok := e.tokens.get(id); ok && held.Record.Generation > list[0].Record.Generation && held.Record.Grant == list[0].Record.Grant {
+		return held, nil
+	}
+	return *list[0], nil
+}

@@ -1,0 +1,313 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+const (
+	// readMargin is added to what a caller asks for: the token has to reach
+	// the resource alive.
+	readMargin = time.Second
+	// longestPart is the part of an issued life that can be asked for.
+	longestPart = 0.9
+	// followPoll is how often a follower looks for itself, in case the event
+	// log is not being read.
+	followPoll = 500 * time.Millisecond
+	// permitWait is the longest that anyone waits for a permit.
+	permitWait = time.Second
+	// permitSlack is how much longer than an attempt a permit is leased.
+	permitSlack = 10 * time.Second
+	// demandRounds bounds how many steps one request drives: a provider whose
+	// tokens are dead on arrival must not be called in a loop.
+	demandRounds = 3
+	// suspectFor is how long a token that replaced a rejected one counts as
+	// just refreshed.
+	suspectFor = time.Minute
+)
+
+// Token returns the credential with an access token that stays valid for at
+// least minTTL. It never waits while the token in hand is good enough;
+// otherwise it refreshes, once however many ask.
+//
+// Errors: [ErrNotFound]; a [StateError] where only a person can mend it;
+// [ErrNotRefreshable]; a [MinTTLError]; an [UnavailableError].
+func (e *Engine) Token(ctx context.Context, id credential.ID, minTTL time.Duration) (credential.Held, error) {
+	for range demandRounds {
+		held, err := e.read(ctx, id)
+		if err != nil {
+			return credential.Held{}, e.unavailable(err)
+		}
+		if done, err := e.enough(held, minTTL); done {
+			return held, err
+		}
+		moved, err := e.advance(ctx, held, false)
+		if err != nil {
+			return credential.Held{}, e.unavailable(err)
+		}
+		if !moved {
+			break
+		}
+	}
+	held, err := e.read(ctx, id)
+	if err != nil {
+		return credential.Held{}, e.unavailable(err)
+	}
+	if done, err := e.enough(held, minTTL); done {
+		return held, err
+	}
+	return credential.Held{}, e.notNow(held)
+}
+
+// enough reports whether held answers a request for minTTL, with the token or
+// with an error.
+func (e *Engine) enough(held credential.Held, minTTL time.Duration) (bool, error) {
+	r := held.Record
+	if r.ValidAt(e.clock.Now(), minTTL+readMargin) {
+		return true, nil
+	}
+	if r.State.Terminal() {
+		return true, &StateError{State: r.State, Reason: r.Reason, Since: r.Since}
+	}
+	longest := min(time.Duration(longestPart*float64(r.Lifetime)), r.Lifetime-readMargin)
+	if longest = max(longest, 0); r.Lifetime > 0 && minTTL > longest {
+		return true, &MinTTLError{Asked: minTTL, Longest: longest}
+	}
+	if !r.Refreshable {
+		return true, ErrNotRefreshable
+	}
+	return false, nil
+}
+
+// Refresh is asked for by a caller whose token was refused: rejected is its
+// generation. If a newer one is installed already, that is returned without a
+// call. 0 asks for a refresh whatever the generation.
+func (e *Engine) Refresh(ctx context.Context, id credential.ID, rejected uint64) (credential.Held, error) {
+	held, err := e.load(ctx, id)
+	if err != nil {
+		return credential.Held{}, e.unavailable(err)
+	}
+	first := held.Record.Generation
+	for range demandRounds {
+		r := held.Record
+		switch {
+		case r.State.Terminal():
+			return held, &StateError{State: r.State, Reason: r.Reason, Since: r.Since}
+		case r.Generation != first, rejected != 0 && r.Generation > rejected:
+			if r.ValidAt(e.clock.Now(), readMargin) {
+				return held, nil
+			}
+		case rejected != 0 && r.Rejected == r.Generation && e.clock.Now().Sub(r.IssuedAt) < suspectFor:
+			return held, ErrFreshRejected
+		}
+		if !r.Refreshable {
+			return held, ErrNotRefreshable
+		}
+		moved, err := e.advance(ctx, held, rejected != 0 && r.Generation <= rejected)
+		if err != nil {
+			return credential.Held{}, e.unavailable(err)
+		}
+		if held, err = e.load(ctx, id); err != nil {
+			return credential.Held{}, e.unavailable(err)
+		}
+		if !moved && !held.Record.State.Terminal() {
+			break
+		}
+	}
+	if r := held.Record; r.Generation != first && r.ValidAt(e.clock.Now(), readMargin) {
+		return held, nil
+	}
+	return credential.Held{}, e.notNow(held)
+}
+
+// advance brings a credential one step on from what held shows: by an exchange
+// of its own, or by waiting for somebody else's. It reports whether anything
+// may have changed for the better.
+func (e *Engine) advance(ctx context.Context, held credential.Held, rejected bool) (bool, error) {
+	id := held.Record.ID
+	for {
+		fl, leads := e.flights.join(id)
+		if leads {
+			leave, err := e.enter()
+			if err != nil {
+				e.flights.land(id, fl, settled{err: err})
+				return false, err
+			}
+			go func() {
+				defer leave()
+				ctx, cancel := e.untilStopped(context.WithoutCancel(ctx))
+				defer cancel()
+				e.flights.land(id, fl, e.lead(ctx, held, rejected))
+			}()
+		}
+		select {
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		case <-fl.done:
+		}
+		switch result := fl.result; {
+		case result.err != nil:
+			return false, result.err
+		case result.outcome.Class == credential.ClassOK, result.held.Record.Generation > held.Record.Generation:
+			return true, nil
+		case leads, result.outcome.Class != "":
+			return false, nil
+		}
+		// A batch looked at it and found it in other hands: lead, and follow
+		// those.
+	}
+}
+
+// lead makes the attempt that everyone in this process waits for.
+func (e *Engine) lead(ctx context.Context, held credential.Held, rejected bool) settled {
+	id := held.Record.ID
+	t, err := e.target(held.Record.Provider)
+	if err != nil {
+		return settled{err: err}
+	}
+	if e.opts.Delegate != nil { // before the breaker: its probe is for the one that makes the call
+		var generation uint64
+		if rejected {
+			generation = held.Record.Generation
+		}
+		if err := e.opts.Delegate(ctx, id, generation); err != nil {
+			return settled{err: err}
+		}
+		return e.follow(ctx, t, held, true)
+	}
+	allowed, err := e.breakers.allow(ctx, t.Name)
+	if err != nil {
+		return settled{err: err}
+	}
+	if allowed == blocked {
+		return settled{err: &UnavailableError{Reason: credential.ReasonClientMisconfigured, RetryAfter: credential.ProbeEvery}}
+	}
+	permits, err := e.takePermits(ctx, t, 1)
+	if err != nil {
+		return settled{err: err}
+	}
+	defer permits.giveBack(ctx)
+	want := wanted{id: id, force: true, generation: held.Record.Generation}
+	turns, refused, err := e.begin(ctx, t, []wanted{want}, credential.ByDemand, rejected)
+	if err != nil {
+		return settled{err: err}
+	}
+	if len(turns) == 1 {
+		return e.take(ctx, turns[0])
+	}
+	return e.refusedDemand(ctx, t, held, refused[0])
+}
+
+// refusedDemand answers for a begin that was refused.
+func (e *Engine) refusedDemand(ctx context.Context, t *Target, held credential.Held, answer credential.Begun) settled {
+	if answer.Err != nil {
+		return settled{err: answer.Err}
+	}
+	switch answer.Refusal {
+	case credential.RefusedOpen:
+		if a := answer.Held.Attempt; a != nil && a.Doubt {
+			return settled{err: &UnavailableError{Reason: answer.Held.Record.LastAttempt.Failure, RetryAfter: max(a.RecoverAt.Sub(answer.Now), time.Second)}}
+		}
+		return e.follow(ctx, t, held, false)
+	case credential.RefusedAlternate:
+		return e.installAlternate(ctx, t, held.Record.ID)
+	case credential.RefusedUnknown:
+		return settled{err: ErrNotFound}
+	case credential.RefusedNot, credential.RefusedMoved, credential.RefusedTerminal,
+		credential.RefusedNotDue, credential.RefusedNoRefresh:
+	}
+	fresh, err := e.load(ctx, held.Record.ID)
+	return settled{held: fresh, err: err}
+}
+
+// follow waits until somebody else's attempt has ended, at most as long as one
+// may take. One that is still to be begun has ended once the record moves.
+func (e *Engine) follow(ctx context.Context, t *Target, held credential.Held, toBegin bool) settled {
+	ctx, cancel := context.WithTimeout(ctx, t.Policy.Times.Attempt())
+	defer cancel()
+	for {
+		heard, forget := e.tokens.wait(held.Record.ID)
+		fresh, err := e.load(ctx, held.Record.ID)
+		if errors.Is(err, ErrNotFound) {
+			forget()
+			return settled{err: err}
+		}
+		ended := fresh.Attempt == nil || fresh.Attempt.Doubt || fresh.Record.Generation != held.Record.Generation
+		if err == nil && ended && (!toBegin || fresh.Record.Revision != held.Record.Revision) {
+			forget()
+			return settled{held: fresh}
+		}
+		timer := time.NewTimer(followPoll)
+		var over error
+		select {
+		case <-heard:
+		case <-timer.C:
+		case <-ctx.Done():
+			over = &UnavailableError{Reason: credential.ReasonTimeout, RetryAfter: time.Second}
+		case <-e.ctx.Done():
+			over = ErrStopping
+		}
+		timer.Stop()
+		forget()
+		if over != nil {
+			return settled{err: over}
+		}
+	}
+}
+
+// installAlternate makes a token that waits as an alternate the current one, if
+// it was got with the current generation: that one is spent then. It settles a
+// doubt about that generation, and brings a credential back that was given up.
+func (e *Engine) installAlternate(ctx context.Context, t *Target, id credential.ID) settled {
+	for {
+		h, err := e.reload(ctx, id)
+		if err != nil || h == nil {
+			return settled{err: errors.Join(err, ErrNotFound)}
+		}
+		alt, spent, ok := credential.NextAlternate(*h)
+		if !ok || !spent || h.Attempt != nil && !h.Attempt.Doubt {
+			return settled{held: *h}
+		}
+		write := credential.InstallAlternate(*h, alt, t.Policy, newNonce(), credential.BySchedule, e.clock.Now())
+		status, err := e.commits.do(ctx, write, nil)
+		if err != nil {
+			return settled{err: err}
+		}
+		if status == credential.StatusWritten {
+			after := write.Result(*h)
+			e.tokens.put(after)
+			e.announce(write)
+			return settled{held: after}
+		}
+	}
+}
+
+// unavailable turns what stood in the way of an answer into one that tells
+// when to ask again.
+func (e *Engine) unavailable(err error) error {
+	var known *UnavailableError
+	switch {
+	case errors.As(err, &known), errors.Is(err, ErrNotFound), errors.Is(err, ErrUnknownProvider),
+		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	default:
+		return &UnavailableError{Reason: credential.ReasonUnavailable, RetryAfter: time.Second, Err: err}
+	}
+}
+
+// notNow tells why there is no good enough token, and when there may be one.
+func (e *Engine) notNow(held credential.Held) error {
+	r := held.Record
+	reason := r.LastAttempt.Failure
+	if reason == credential.ReasonNone {
+		reason = credential.ReasonUnavailable
+	}
+	wait := time.Second
+	if next := credential.NextDue(r, held.Attempt); next != 0 {
+		wait = max(wait, next.Sub(e.clock.Now()))
+	}
+	return &UnavailableError{Reason: reason, RetryAfter: wait}
+}

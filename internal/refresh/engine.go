@@ -1,0 +1,233 @@
+package refresh
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+// Target is one configured provider.
+type Target struct {
+	Name      string
+	Policy    credential.Policy
+	Limits    Limits
+	Exchanger Exchanger
+	// Settings identifies the client's settings. When it changes, a breaker
+	// that those settings opened is probed at once.
+	Settings string
+}
+
+// Options are what an [Engine] is made of. All but Retain, Quarantine and
+// OfflineReads are required.
+type Options struct {
+	Store    Store
+	Registry Registry
+	Permits  Permits
+	Journal  Journal
+	Clock    Clock
+	Owner    string // a random ID of this process start
+	Shards   int    // of the store
+	Log      zerolog.Logger
+	Metrics  *Metrics
+
+	// Retain is how long the journal keeps a record after its commit: the
+	// window in which the store may still lose what it has acknowledged.
+	Retain time.Duration
+	// Quarantine is how long an owner on another machine is given to come
+	// back, or its journal, before its attempts count as sent and unknown.
+	Quarantine time.Duration
+	// OfflineReads is how long tokens are served from memory without the
+	// store; negative means until they expire.
+	OfflineReads time.Duration
+	// Delegate, if set, is called instead of refreshing here: this process has
+	// no journal, and asks one that has.
+	Delegate func(ctx context.Context, id credential.ID, rejected uint64) error
+	// OnClientRecovered is called when a provider accepts this client again.
+	OnClientRecovered func(provider string)
+}
+
+// Engine refreshes credentials. Create it with [New], then [Engine.Start];
+// stop it with [Engine.Stop].
+type Engine struct {
+	store    Store
+	registry Registry
+	permits  Permits
+	journal  Journal
+	clock    Clock
+	owner    string
+	log      zerolog.Logger
+	metrics  *Metrics
+	opts     Options
+
+	targets  atomic.Pointer[map[string]*Target]
+	breakers *breakers
+	commits  *committer
+	flights  *flights
+	tokens   *tokenCache
+	ledger   *ledger
+	crew     *crew
+	pace     *pace
+	heard    []atomic.Int64 // boot time at which each shard's event log was last read
+
+	ctx      context.Context //nolint:containedctx // the engine's own life; work outlives whoever asked for it
+	cancel   context.CancelCauseFunc
+	loops    sync.WaitGroup // background loops
+	gate     sync.RWMutex   // guards draining against new work
+	draining bool
+	work     sync.WaitGroup // begun attempts
+
+	adopting sync.Mutex
+	adopted  []adoptedJournal
+	judged   map[string]judgement // by the recovery pass alone
+	lastPass time.Duration        // boot time of the last pass that judged; by it alone
+}
+
+// tickEvery is the period of the recovery passes.
+const tickEvery = time.Second
+
+// New returns an engine without targets.
+func New(opts Options) *Engine {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	e := &Engine{
+		store: opts.Store, registry: opts.Registry, permits: opts.Permits, journal: opts.Journal,
+		clock: opts.Clock, owner: opts.Owner, log: opts.Log, metrics: opts.Metrics, opts: opts,
+		heard: make([]atomic.Int64, opts.Shards), flights: newFlights(), tokens: newTokenCache(), ledger: newLedger(), crew: newCrew(), pace: newPace(),
+		ctx: ctx, cancel: cancel, judged: map[string]judgement{},
+	}
+	e.commits = newCommitter(opts.Store, opts.Log)
+	e.breakers = newBreakers(e)
+	e.targets.Store(&map[string]*Target{})
+	return e
+}
+
+// SetTargets replaces the configured providers. Exchanges under way finish
+// with the ones they began with.
+func (e *Engine) SetTargets(ctx context.Context, targets []Target) {
+	next := make(map[string]*Target, len(targets))
+	before := *e.targets.Load()
+	var changed []string
+	for _, t := range targets {
+		next[t.Name] = &t
+		if old, ok := before[t.Name]; ok && old.Settings != t.Settings {
+			changed = append(changed, t.Name)
+		}
+	}
+	e.targets.Store(&next)
+	for _, name := range changed {
+		e.breakers.retune(ctx, name)
+	}
+}
+
+func (e *Engine) target(name string) (*Target, error) {
+	if t, ok := (*e.targets.Load())[name]; ok {
+		return t, nil
+	}
+	return nil, fmt.Errorf("%w: %q", ErrUnknownProvider, name)
+}
+
+// Start replays the journals that dead processes of this machine left, before
+// anything is served or begun, and then begins the background loops. After an
+// error only [Engine.Stop] may be called.
+func (e *Engine) Start(ctx context.Context) error {
+	e.commits.start(&e.loops)
+	if err := e.registry.Beat(ctx); err != nil {
+		return fmt.Errorf("first heartbeat: %w", err)
+	}
+	if err := e.adopt(ctx); err != nil {
+		return fmt.Errorf("replay of the journals: %w", err)
+	}
+	e.loops.Go(func() { e.every(tickEvery, e.tick) })
+	return nil
+}
+
+// every calls f once per period until the engine is stopped. One call's
+// failure is logged and the loop lives.
+func (e *Engine) every(period time.Duration, f func(context.Context) error) {
+	ticker := time.NewTicker(period)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-e.ctx.Done():
+			return
+		case <-ticker.C:
+			if err := f(e.ctx); err != nil && e.ctx.Err() == nil {
+				e.log.Warn().Err(err).Msg("recovery pass failed, next in a second")
+			}
+		}
+	}
+}
+
+// tick is one recovery pass. Nobody is judged silent by a pass in which the
+// store could not be reached: its outage makes nobody dead.
+func (e *Engine) tick(ctx context.Context) error {
+	e.dropRetained()
+	if err := e.registry.Beat(ctx); err != nil {
+		e.judged = map[string]judgement{}
+		return errors.Join(err, e.adopt(ctx))
+	}
+	trouble := e.adopt(ctx) // of one journal is none of the rest's
+	open, err := e.registry.OpenOwners(ctx)
+	if err != nil {
+		return errors.Join(trouble, err)
+	}
+	return errors.Join(trouble, e.closeOrphans(ctx, open[e.owner]), e.question(ctx, open))
+}
+
+// enter counts a piece of work in, unless the engine drains.
+func (e *Engine) enter() (leave func(), err error) {
+	e.gate.RLock()
+	defer e.gate.RUnlock()
+	if e.draining {
+		return nil, ErrStopping
+	}
+	e.work.Add(1)
+	return e.work.Done, nil
+}
+
+// Drain stops new work and waits until every begun attempt has been settled
+// and stored, or ctx ends. What is left then is in the journal, and will be
+// taken up from there.
+func (e *Engine) Drain(ctx context.Context) error {
+	e.gate.Lock()
+	e.draining = true
+	e.gate.Unlock()
+	done := make(chan struct{})
+	go func() {
+		e.work.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		e.cancel(ErrStopping) // lets whoever still waits for the store give up
+		<-done
+		return fmt.Errorf("not every refresh could be stored, the journal keeps the rest: %w", context.Cause(ctx))
+	}
+}
+
+// Stop drains, then ends the background loops.
+func (e *Engine) Stop(ctx context.Context) error {
+	err := e.Drain(ctx)
+	e.dropRetained()
+	e.cancel(ErrStopping)
+	e.crew.stop()
+	e.commits.stop()
+	e.loops.Wait()
+	return errors.Join(err, e.releaseAdopted())
+}
+
+// newNonce draws a nonce.
+func newNonce() credential.Nonce {
+	var n credential.Nonce
+	_, _ = rand.Read(n[:]) // never fails: crypto/rand ends the process instead
+	return n
+}

@@ -1,0 +1,74 @@
+package refresh
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+// Errors of the package. Typed ones carry what a caller can act on.
+var (
+	// ErrNotFound: no credential has that ID.
+	ErrNotFound = errors.New("no such credential")
+	// ErrUnknownProvider: the configuration has no provider of that name.
+	ErrUnknownProvider = errors.New("no such provider")
+	// ErrStaleToken: the refresh token was presented or replaced before.
+	ErrStaleToken = errors.New("this refresh token was used before; log in again for a new one")
+	// ErrNotRefreshable: the token in hand is not good enough, and there is
+	// no refresh token.
+	ErrNotRefreshable = errors.New("the credential has no refresh token")
+	// ErrFreshRejected: the resource refused a token that was installed only
+	// because it had refused the one before.
+	ErrFreshRejected = errors.New("a token that was just refreshed is refused as well: look at its scope and at the account")
+	// ErrConflict: the credential is not as the caller expects it.
+	ErrConflict = errors.New("the credential is not as expected")
+	// ErrStopping: the process is about to end and begins nothing new.
+	ErrStopping = errors.New("the service is stopping")
+	// ErrDeadOnArrival: the login that was brought can never be used.
+	ErrDeadOnArrival = errors.New("the access token has expired and there is no refresh token")
+)
+
+// StateError says that only a person can mend the credential.
+type StateError struct {
+	State  credential.State
+	Reason credential.Reason
+	Since  credential.Millis
+}
+
+func (e *StateError) Error() string {
+	return fmt.Sprintf("the credential is %s (%s) since %s", e.State, e.Reason, e.Since.Time().Format(time.RFC3339))
+}
+
+// UnavailableError says that no good enough token can be had now.
+type UnavailableError struct {
+	Reason     credential.Reason
+	RetryAfter time.Duration
+	Err        error // what was in the way, if it was an error
+}
+
+func (e *UnavailableError) Error() string {
+	if e.Err != nil {
+		return fmt.Sprintf("no valid token now (%s), ask again in %s: %v", e.Reason, e.RetryAfter.Round(time.Second), e.Err)
+	}
+	return fmt.Sprintf("no valid token now (%s), ask again in %s", e.Reason, e.RetryAfter.Round(time.Second))
+}
+
+func (e *UnavailableError) Unwrap() error { return e.Err }
+
+// MinTTLError says that the provider does not grant a life that long.
+type MinTTLError struct {
+	Asked   time.Duration
+	Longest time.Duration // that can be asked for
+}
+
+func (e *MinTTLError) Error() string {
+	return fmt.Sprintf("min_ttl is %s, but this credential's tokens live too short for more than %s", e.Asked, e.Longest.Truncate(time.Second))
+}
+
+// outageError says that the store could not be asked.
+type outageError struct{ err error }
+
+func (e *outageError) Error() string { return "the store cannot be reached: " + e.err.Error() }
+func (e *outageError) Unwrap() error { return e.err }

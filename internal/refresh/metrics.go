@@ -1,0 +1,66 @@
+package refresh
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+// Metrics counts what the engine does. Labels are closed lists; none holds an
+// ID.
+type Metrics struct {
+	exchanges *prometheus.CounterVec
+	duration  *prometheus.HistogramVec
+	events    *prometheus.CounterVec
+	doubts    *prometheus.CounterVec
+	lost      *prometheus.CounterVec
+	adoptions *prometheus.CounterVec
+}
+
+// NewMetrics registers the engine's metrics with reg.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		exchanges: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "refreshd_exchanges_total", Help: "Exchanges with a provider, by what came of them.",
+		}, []string{"provider", "class"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "refreshd_exchange_duration_seconds", Help: "Time from sending an exchange to having read its reply.",
+			Buckets: []float64{0.005, 0.02, 0.1, 0.3, 1, 3, 10, 30, 100, 300},
+		}, []string{"provider"}),
+		events: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "refreshd_events_total", Help: "Events committed by this process.",
+		}, []string{"provider", "type", "reason"}),
+		doubts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "refreshd_in_doubt_total", Help: "Attempts that were sent and whose reply is unknown.",
+		}, []string{"provider"}),
+		lost: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "refreshd_lost_rotation_total", Help: "Credentials whose rotation happened in a reply that was lost.",
+		}, []string{"provider"}),
+		adoptions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "refreshd_adopted_total", Help: "What was taken up from dead processes of this machine.",
+		}, []string{"kind"}),
+	}
+	reg.MustRegister(m.exchanges, m.duration, m.events, m.doubts, m.lost, m.adoptions)
+	return m
+}
+
+func (m *Metrics) exchanged(provider string, class credential.Class, took time.Duration) {
+	m.exchanges.WithLabelValues(provider, string(class)).Inc()
+	m.duration.WithLabelValues(provider).Observe(took.Seconds())
+}
+
+func (m *Metrics) event(e credential.Event) {
+	m.events.WithLabelValues(e.Provider, string(e.Type), string(e.Reason)).Inc()
+	if e.Reason == credential.ReasonLostRotation {
+		m.lost.WithLabelValues(e.Provider).Inc()
+	}
+}
+
+func (m *Metrics) inDoubt(provider string) { m.doubts.WithLabelValues(provider).Inc() }
+
+func (m *Metrics) adopted(received, open int) {
+	m.adoptions.WithLabelValues("received").Add(float64(received))
+	m.adoptions.WithLabelValues("open").Add(float64(open))
+}

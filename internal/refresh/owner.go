@@ -1,0 +1,237 @@
+package refresh
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+// Expect is a caller's condition on the version of a credential.
+type Expect struct {
+	Absent  bool   // If-None-Match: *
+	Version uint64 // If-Match; 0: any
+}
+
+// Put is the result of [Engine.Put].
+type Put struct {
+	Held    credential.Held
+	Created bool
+}
+
+// Put stores a login: a new credential, or a new token for one that exists. It
+// is journaled before it returns. A login that brings back the current refresh
+// token changes nothing; one that brings back an earlier one is refused with
+// [ErrStaleToken].
+func (e *Engine) Put(ctx context.Context, login credential.Login, expect Expect) (Put, error) {
+	leave, err := e.enter()
+	if err != nil {
+		return Put{}, err
+	}
+	defer leave()
+	t, err := e.target(login.Provider)
+	if err != nil {
+		return Put{}, err
+	}
+	nonce := newNonce()
+	for {
+		before, err := e.before(ctx, login.ID, expect)
+		if err != nil {
+			return Put{}, err
+		}
+		now := e.clock.Now()
+		if login.ExpiresAt != 0 && login.ExpiresAt <= now && login.Token.Refresh.IsZero() {
+			return Put{}, ErrDeadOnArrival
+		}
+		if before != nil {
+			same, err := e.repeated(*before, login)
+			if err != nil || same {
+				return Put{Held: *before}, err
+			}
+		}
+		write := credential.Connect(before, login, t.Policy, nonce, now)
+		change := Change{Nonce: nonce, ID: login.ID, Kind: ChangePut, Grant: write.Record.Grant, At: now, Login: &login}
+		written, err := e.change(ctx, change, write)
+		if err != nil {
+			return Put{}, err
+		}
+		if written {
+			held := write.Result(credential.Held{})
+			created := before == nil || before.Record.State == credential.StateDeleted
+			return Put{Held: held, Created: created}, nil
+		}
+	}
+}
+
+// repeated reports whether login brings what is stored already.
+func (e *Engine) repeated(h credential.Held, login credential.Login) (bool, error) {
+	deleted := h.Record.State == credential.StateDeleted
+	if login.Provider != h.Record.Provider && !deleted {
+		return false, fmt.Errorf("%w: it belongs to provider %q; delete it first to store one of %q", ErrConflict, h.Record.Provider, login.Provider)
+	}
+	brought := login.Token.Refresh
+	switch {
+	case brought.IsZero():
+		return !deleted && h.Token.Refresh.IsZero() && !h.Token.Access.IsZero() && login.Token.Access.Equal(h.Token.Access), nil
+	case brought.Equal(h.Token.Refresh):
+		return !h.Record.State.Terminal(), e.staleIf(h.Record.State.Terminal())
+	case e.store.SpentBefore(h, brought):
+		return false, ErrStaleToken
+	default:
+		return false, nil
+	}
+}
+
+func (e *Engine) staleIf(stale bool) error {
+	if stale {
+		return ErrStaleToken
+	}
+	return nil
+}
+
+// Logout ends a credential at its owner's word and erases its secrets. A
+// credential that is logged out already is left as it is.
+func (e *Engine) Logout(ctx context.Context, id credential.ID, expect Expect) (credential.Held, error) {
+	return e.end(ctx, id, expect, ChangeLogout, func(h credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
+		return credential.Logout(h, nonce, now), h.Record.State != credential.StateLoggedOut
+	}, false)
+}
+
+// Delete removes a credential. revoke also ends its tokens at the provider, as
+// far as that can be done.
+func (e *Engine) Delete(ctx context.Context, id credential.ID, expect Expect, revoke bool) error {
+	_, err := e.end(ctx, id, expect, ChangeDelete, func(h credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
+		return credential.Delete(h, nonce, now), true
+	}, revoke)
+	return err
+}
+
+func (e *Engine) end(
+	ctx context.Context, id credential.ID, expect Expect, kind ChangeKind,
+	decide func(credential.Held, credential.Nonce, credential.Millis) (credential.Write, bool), revoke bool,
+) (credential.Held, error) {
+	leave, err := e.enter()
+	if err != nil {
+		return credential.Held{}, err
+	}
+	defer leave()
+	nonce := newNonce()
+	for {
+		before, err := e.before(ctx, id, expect)
+		if err != nil {
+			return credential.Held{}, err
+		}
+		if before == nil || before.Record.State == credential.StateDeleted {
+			return credential.Held{}, ErrNotFound
+		}
+		now := e.clock.Now()
+		write, wanted := decide(*before, nonce, now)
+		if !wanted {
+			return *before, nil
+		}
+		change := Change{Nonce: nonce, ID: id, Kind: kind, Grant: write.Record.Grant, At: now}
+		written, err := e.change(ctx, change, write)
+		if err != nil {
+			return credential.Held{}, err
+		}
+		if !written {
+			continue
+		}
+		if revoke {
+			empty := before.Token.Refresh.IsZero() && before.Token.Access.IsZero()
+			if t, err := e.target(before.Record.Provider); err == nil && !empty {
+				e.revoke(ctx, t, before.Token)
+			}
+		}
+		return write.Result(*before), nil
+	}
+}
+
+// before reads what is stored and checks the caller's condition.
+func (e *Engine) before(ctx context.Context, id credential.ID, expect Expect) (*credential.Held, error) {
+	list, err := e.store.Load(ctx, id)
+	if err != nil {
+		return nil, e.unavailable(&outageError{err})
+	}
+	h := list[0]
+	exists := h != nil && h.Record.State != credential.StateDeleted
+	switch {
+	case expect.Absent && exists:
+		return nil, fmt.Errorf("%w: it exists, at version %d", ErrConflict, h.Record.Version)
+	case expect.Version != 0 && !exists:
+		return nil, fmt.Errorf("%w: it does not exist", ErrConflict)
+	case expect.Version != 0 && h.Record.Version != expect.Version:
+		return nil, fmt.Errorf("%w: it is at version %d, not %d", ErrConflict, h.Record.Version, expect.Version)
+	}
+	return h, nil
+}
+
+// change journals and stores what an owner did, and reports whether the record
+// was still the one that it was decided on.
+func (e *Engine) change(ctx context.Context, change Change, write credential.Write) (bool, error) {
+	if err := e.journal.Note(ctx, change); err != nil {
+		return false, e.unavailable(fmt.Errorf("journal: %w", err))
+	}
+	status, err := e.store.Apply(ctx, []credential.Write{write})
+	if err != nil {
+		// It may have been stored. The journal has it; whether it is rolled
+		// forward is not promised, for it is not acknowledged.
+		e.journal.Drop(change.Nonce)
+		return false, e.unavailable(&outageError{err})
+	}
+	if status[0] != credential.StatusWritten {
+		e.journal.Drop(change.Nonce)
+		return false, nil
+	}
+	e.ledger.retain(e.clock.Boot(), change.Nonce)
+	e.tokens.put(write.Result(credential.Held{}))
+	e.announce(write)
+	return true, nil
+}
+
+// replayChange stores what an owner did and was told had been done, should the
+// store have lost it.
+func (e *Engine) replayChange(ctx context.Context, change Change) error {
+	for {
+		list, err := e.store.Load(ctx, change.ID)
+		if err != nil {
+			return err
+		}
+		h := list[0]
+		if h != nil && h.Record.Grant >= change.Grant {
+			return nil
+		}
+		var write credential.Write
+		switch change.Kind {
+		case ChangePut:
+			t, err := e.target(change.Login.Provider)
+			if err != nil {
+				return err
+			}
+			login := *change.Login
+			if login.ExpiresAt == 0 { // what was told in seconds counts from when it was brought
+				login.ExpiresAt = change.At.Add(t.Policy.Lifetime(login.ExpiresIn, 0, change.At))
+			}
+			write = credential.Connect(h, login, t.Policy, change.Nonce, e.clock.Now())
+		case ChangeLogout, ChangeDelete:
+			if h == nil {
+				return nil
+			}
+			write = credential.Logout(*h, change.Nonce, e.clock.Now())
+			if change.Kind == ChangeDelete {
+				write = credential.Delete(*h, change.Nonce, e.clock.Now())
+			}
+		default:
+			return fmt.Errorf("unknown kind %d of an owner's change", change.Kind)
+		}
+		write.Record.Grant = max(write.Record.Grant, change.Grant)
+		status, err := e.commits.do(ctx, write, nil)
+		if err != nil {
+			return err
+		}
+		if status == credential.StatusWritten {
+			e.announce(write)
+			return nil
+		}
+	}
+}

@@ -1,0 +1,133 @@
+package refresh
+
+import (
+	"context"
+	"time"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+// Store keeps credentials. Every method may be called concurrently and honours
+// its context; an error means that nothing is known of what was done, and
+// repeating the same call with the same nonces is safe.
+type Store interface {
+	// Begin answers one entry per request, in order.
+	Begin(ctx context.Context, requests []credential.Begin) ([]credential.Begun, error)
+	// Apply stores each write that finds what it expects, independently of
+	// the others.
+	Apply(ctx context.Context, writes []credential.Write) ([]credential.Status, error)
+	// Load reads records with their secrets; nil where there is none.
+	Load(ctx context.Context, ids ...credential.ID) ([]*credential.Held, error)
+	// Release gives back IDs that were claimed from the due index: they are
+	// due at the given moment, or at their own if that is later.
+	Release(ctx context.Context, provider string, ids []credential.ID, at credential.Millis) error
+	// SpentBefore reports whether token is a refresh token that was replaced.
+	SpentBefore(h credential.Held, token credential.Secret) bool
+}
+
+// Registry tells which owners hold open attempts, and which of them live.
+type Registry interface {
+	OpenOwners(ctx context.Context) (map[string][]credential.ID, error)
+	Beat(ctx context.Context) error
+	// Owners returns each owner's heartbeat, a counter.
+	Owners(ctx context.Context) (map[string]uint64, error)
+}
+
+// Permits shares a provider's limits among all replicas. A permit is leased:
+// it comes back by itself when its holder dies.
+type Permits interface {
+	// Take leases up to want permits. If none is free, wait says how long to
+	// wait before asking again.
+	Take(ctx context.Context, provider string, limits Limits, want int, lease time.Duration) (granted int, id string, wait time.Duration, err error)
+	Return(ctx context.Context, provider, id string, n int) error
+	// Free estimates how many permits could be taken within horizon.
+	Free(ctx context.Context, provider string, limits Limits, horizon time.Duration) (int, error)
+}
+
+// Limits are those of one provider's client. Zero means no limit.
+type Limits struct {
+	Concurrency int
+	PerSecond   float64
+}
+
+// Exchanger presents refresh tokens to one provider.
+type Exchanger interface {
+	// Prepare does what can fail before anything is sent, such as discovery.
+	// A non-nil outcome means that an exchange is not possible now.
+	Prepare(ctx context.Context) *credential.Outcome
+	// Exchange presents refresh exactly once. It calls keep as soon as a
+	// token was found in the reply, and before it looks at anything else. It
+	// is bounded by the provider's own timeout.
+	Exchange(ctx context.Context, refresh credential.Secret, keep func(credential.Found) error) credential.Outcome
+	// Revoke asks the provider to end a token (RFC 7009).
+	Revoke(ctx context.Context, token credential.Secret) error
+}
+
+// Journal is the local write-ahead journal. What Intend, Keep and Note have
+// acknowledged survives a kill -9 and a power cut.
+type Journal interface {
+	Intend(ctx context.Context, intents []Intent) error
+	Keep(kept Kept) error
+	Note(ctx context.Context, change Change) error
+	// Drop forgets records that the store is known to hold.
+	Drop(nonces ...credential.Nonce)
+	// Adopt locks and reads the journals of dead processes of this machine.
+	Adopt(ctx context.Context) ([]Dead, error)
+}
+
+// Intent says that a generation is about to be presented.
+type Intent struct {
+	Nonce      credential.Nonce
+	ID         credential.ID
+	Generation uint64
+	Grant      uint64
+	At         credential.Millis
+}
+
+// Kept is a received token.
+type Kept struct {
+	Intent // of the attempt that brought it; At is when the exchange was sent
+
+	Found credential.Found
+}
+
+// ChangeKind says what an owner did.
+type ChangeKind uint8
+
+// The kinds. They are stored.
+const (
+	ChangePut ChangeKind = iota + 1
+	ChangeLogout
+	ChangeDelete
+)
+
+// Change is what an owner did: it is journaled before it is acknowledged.
+type Change struct {
+	Nonce credential.Nonce
+	ID    credential.ID
+	Kind  ChangeKind
+	Grant uint64 // that it opens
+	At    credential.Millis
+	Login *credential.Login // for ChangePut
+}
+
+// Dead is the journal of a process that is proven dead: its lock was free.
+type Dead struct {
+	Owner   string
+	Intents []Intent // without a kept token
+	Kept    []Kept
+	Changes []Change
+	// Damaged says that a part could not be read: an intent may be missing, so
+	// every attempt that the owner left open may have been sent.
+	Damaged bool
+	// Remove deletes the journal; its records must be durable elsewhere.
+	Remove func() error
+	// Release leaves it for another adopter.
+	Release func() error
+}
+
+// Clock tells the store's time and the machine's.
+type Clock interface {
+	Now() credential.Millis
+	Boot() time.Duration
+}

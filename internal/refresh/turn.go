@@ -1,0 +1,364 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+// turn is one begun attempt on its way through exchange and commit.
+type turn struct {
+	target   *Target
+	held     credential.Held // as begin handed it out
+	attempt  credential.Attempt
+	by       credential.Initiator
+	rejected bool              // asked for because the resource had refused the token
+	asked    time.Duration     // boot time just before begin was sent
+	answered time.Duration     // boot time when its answer had come
+	now      credential.Millis // the store's time in that answer
+}
+
+// settled is what became of a turn.
+type settled struct {
+	held    credential.Held // as stored afterwards
+	outcome credential.Outcome
+	err     error // the store could not be told; the journal knows
+}
+
+// wanted is one credential that begin is asked for.
+type wanted struct {
+	id         credential.ID
+	force      bool
+	generation uint64 // 0: whichever is current
+}
+
+// begin asks the store for the right to present each credential's generation,
+// and notes an intent for each that is granted. Refused ones are returned as
+// the store answered them.
+func (e *Engine) begin(ctx context.Context, t *Target, list []wanted, by credential.Initiator, rejected bool) ([]turn, []credential.Begun, error) {
+	requests := make([]credential.Begin, len(list))
+	for i, want := range list {
+		requests[i] = credential.Begin{
+			ID: want.id, Nonce: newNonce(), Owner: e.owner, Lasts: t.Policy.Times.Attempt(),
+			Force: want.force, Generation: want.generation,
+		}
+		e.ledger.begun(requests[i].Nonce)
+	}
+	asked := e.clock.Boot()
+	answers, err := e.store.Begin(ctx, requests)
+	if err != nil {
+		// Some may have been granted. They are open under this owner, held by
+		// nobody: the next recovery pass closes them.
+		for _, r := range requests {
+			e.ledger.ended(r.Nonce)
+		}
+		return nil, nil, err
+	}
+	answered := e.clock.Boot()
+	var turns []turn
+	var refused []credential.Begun
+	for i, answer := range answers {
+		if answer.Refusal != credential.RefusedNot || answer.Err != nil {
+			e.ledger.ended(requests[i].Nonce)
+			refused = append(refused, answer)
+			continue
+		}
+		if answer.Held.Record.Provider != t.Name {
+			// A left-over of the due index. The token is not for this provider.
+			e.abandon(ctx, turn{target: t, held: answer.Held, attempt: *answer.Held.Attempt, by: by})
+			refused = append(refused, credential.Begun{ID: answer.ID, Refusal: credential.RefusedUnknown, Now: answer.Now})
+			continue
+		}
+		turns = append(turns, turn{
+			target: t, held: answer.Held, attempt: *answer.Held.Attempt, by: by, rejected: rejected,
+			asked: asked, answered: answered, now: answer.Now,
+		})
+	}
+	if err := e.intend(ctx, turns); err != nil {
+		for _, tn := range turns {
+			e.abandon(ctx, tn)
+		}
+		return nil, refused, errors.Join(err, e.rest(ctx, t, turns))
+	}
+	return turns, refused, nil
+}
+
+// rest puts off credentials that could not be journaled: a full disk does not
+// become free by asking again at once.
+func (e *Engine) rest(ctx context.Context, t *Target, turns []turn) error {
+	ids := make([]credential.ID, len(turns))
+	for i, tn := range turns {
+		ids[i] = tn.held.Record.ID
+	}
+	return e.store.Release(context.WithoutCancel(ctx), t.Name, ids, e.clock.Now().Add(t.Policy.Times.Send))
+}
+
+// intend notes all intents with one sync.
+func (e *Engine) intend(ctx context.Context, turns []turn) error {
+	if len(turns) == 0 {
+		return nil
+	}
+	intents := make([]Intent, len(turns))
+	for i, tn := range turns {
+		intents[i] = Intent{
+			Nonce: tn.attempt.Nonce, ID: tn.held.Record.ID,
+			Generation: tn.attempt.Generation, Grant: tn.attempt.Grant, At: tn.now,
+		}
+	}
+	return e.journal.Intend(context.WithoutCancel(ctx), intents)
+}
+
+// abandon gives up an attempt of which nothing was sent.
+func (e *Engine) abandon(ctx context.Context, tn turn) {
+	e.settle(ctx, tn, nil, func(h credential.Held, now credential.Millis) credential.Write {
+		return credential.Abandon(h, tn.attempt, tn.by, now)
+	})
+}
+
+// take carries one turn to its end, whatever becomes of ctx: once sent, an
+// exchange is never cut off.
+func (e *Engine) take(ctx context.Context, tn turn) settled {
+	ctx = context.WithoutCancel(ctx)
+	if failed := tn.target.Exchanger.Prepare(ctx); failed != nil {
+		return e.conclude(ctx, tn, *failed, tn.now)
+	}
+	// Judged as late as possible: a machine may have slept in Prepare, and
+	// somebody else may have taken the attempt for lost.
+	if e.clock.Boot()-tn.asked > tn.target.Policy.Times.Send {
+		e.abandon(ctx, tn)
+		return settled{held: tn.held, outcome: credential.Outcome{Class: credential.ClassNotSent, Reason: credential.ReasonTimeout}}
+	}
+	if tn.attempt.Recovery {
+		now := tn.now.Add(e.clock.Boot() - tn.answered)
+		if credential.RecoverAt(tn.held.Record, tn.attempt, tn.target.Policy, now) > now {
+			return e.settle(ctx, tn, nil, func(h credential.Held, now credential.Millis) credential.Write {
+				return credential.Postpone(h, tn.attempt, tn.target.Policy, now)
+			})
+		}
+	}
+	sentAt := tn.now.Add(e.clock.Boot() - tn.answered)
+	started := e.clock.Boot()
+	outcome := tn.target.Exchanger.Exchange(ctx, tn.held.Token.Refresh, func(found credential.Found) error {
+		return e.journal.Keep(Kept{
+			Intent: Intent{
+				Nonce: tn.attempt.Nonce, ID: tn.held.Record.ID,
+				Generation: tn.attempt.Generation, Grant: tn.attempt.Grant, At: sentAt,
+			},
+			Found: found,
+		})
+	})
+	took := e.clock.Boot() - started
+	e.metrics.exchanged(tn.target.Name, outcome.Class, took)
+	e.pace.saw(tn.target.Name, took)
+	return e.conclude(ctx, tn, outcome, sentAt)
+}
+
+// conclude stores what came of an exchange.
+func (e *Engine) conclude(ctx context.Context, tn turn, o credential.Outcome, sentAt credential.Millis) settled {
+	e.logOutcome(tn, o)
+	if got, ok := received(tn, o, sentAt); ok {
+		e.breakers.accepted(ctx, tn.target.Name)
+		return e.install(ctx, tn, o, got)
+	}
+	switch o.Class {
+	case credential.ClassOperator:
+		e.breakers.refused(ctx, tn.target.Name, o)
+	case credential.ClassPermanent:
+		e.breakers.accepted(ctx, tn.target.Name)
+		return e.lastLook(ctx, tn, o)
+	case credential.ClassOK, credential.ClassNotSent, credential.ClassRateLimited, credential.ClassNotProcessed,
+		credential.ClassTransient, credential.ClassAmbiguous, credential.ClassRefused:
+	}
+	return e.settle(ctx, tn, nil, func(h credential.Held, now credential.Millis) credential.Write {
+		return credential.Fail(h, tn.attempt, o, tn.target.Policy, tn.by, now)
+	}).with(o)
+}
+
+// received returns the token that an outcome carries, also where the rest of
+// the reply was broken.
+func received(tn turn, o credential.Outcome, sentAt credential.Millis) (credential.Received, bool) {
+	newRefresh := !o.Token.Refresh.IsZero() && !o.Token.Refresh.Equal(tn.held.Token.Refresh)
+	if o.Token.Access.IsZero() && !newRefresh {
+		return credential.Received{}, false
+	}
+	return credential.Received{
+		Token: o.Token, SentAt: sentAt, ExpiresIn: o.ExpiresIn, ExpiresAt: o.ExpiresAt,
+		Partial: o.Class != credential.ClassOK, Rejected: tn.rejected,
+	}, true
+}
+
+// install stores a received token. If the attempt is no longer the open one,
+// the token is kept as an alternate, or revoked if its login is over.
+func (e *Engine) install(ctx context.Context, tn turn, o credential.Outcome, got credential.Received) settled {
+	result := e.settle(ctx, tn, &got, func(h credential.Held, now credential.Millis) credential.Write {
+		return credential.Install(h, tn.attempt, got, tn.target.Policy, tn.by, now)
+	})
+	return result.with(o)
+}
+
+// lastLook is made before a credential is given up: a token that a dead
+// process received, or that waits as an alternate, is installed instead.
+func (e *Engine) lastLook(ctx context.Context, tn turn, o credential.Outcome) settled {
+	ctx, cancel := e.untilStopped(ctx)
+	defer cancel()
+	if err := e.adopt(ctx); err != nil {
+		e.log.Warn().Err(err).Str("credential", string(tn.held.Record.ID)).Msg("journals could not be read before giving up a credential")
+	}
+	if fresh, err := e.store.Load(ctx, tn.held.Record.ID); err == nil && fresh[0] != nil {
+		tn.held = *fresh[0]
+	}
+	return e.settle(ctx, tn, nil, func(h credential.Held, now credential.Millis) credential.Write {
+		if alt, _, ok := credential.NextAlternate(h); ok {
+			return credential.InstallAlternate(h, alt, tn.target.Policy, tn.attempt.Nonce, tn.by, now)
+		}
+		return credential.Fail(h, tn.attempt, o, tn.target.Policy, tn.by, now)
+	}).with(o)
+}
+
+func (s settled) with(o credential.Outcome) settled {
+	s.outcome = o
+	return s
+}
+
+// settle stores what decide makes of the record as it is now. Where the record
+// has moved it is read and decided again; where the attempt is no longer open,
+// only a received token is still of interest.
+func (e *Engine) settle(ctx context.Context, tn turn, got *credential.Received, decide func(credential.Held, credential.Millis) credential.Write) settled {
+	ctx, cancel := e.untilStopped(context.WithoutCancel(ctx))
+	defer cancel()
+	h := tn.held
+	for {
+		if h.Attempt == nil || h.Attempt.Nonce != tn.attempt.Nonce {
+			return e.superseded(ctx, tn, h, got)
+		}
+		write := decide(h, e.clock.Now())
+		var stalled func()
+		if got != nil {
+			stalled = func() { e.tokens.promise(write.Result(h)) }
+		}
+		status, err := e.commits.do(ctx, write, stalled)
+		if err != nil {
+			return settled{held: write.Result(h), err: err}
+		}
+		if status == credential.StatusWritten {
+			after := write.Result(h)
+			e.finished(tn, after)
+			e.announce(write)
+			return settled{held: after}
+		}
+		again, err := e.reload(ctx, h.Record.ID)
+		if err != nil {
+			return settled{held: h, err: err}
+		}
+		if again == nil {
+			e.finished(tn, credential.Held{})
+			return settled{err: ErrNotFound}
+		}
+		h = *again
+	}
+}
+
+// superseded ends a turn whose attempt was closed by somebody else.
+func (e *Engine) superseded(ctx context.Context, tn turn, h credential.Held, got *credential.Received) settled {
+	if got == nil || h.Record.LastWrite == tn.attempt.Nonce {
+		e.finished(tn, h)
+		return settled{held: h}
+	}
+	kept := Kept{
+		Intent: Intent{
+			Nonce: tn.attempt.Nonce, ID: h.Record.ID,
+			Generation: tn.attempt.Generation, Grant: tn.attempt.Grant, At: got.SentAt,
+		},
+	}
+	after, err := e.keepLate(ctx, tn.target, h, kept, *got)
+	if err == nil {
+		e.finished(tn, after)
+	} // else the journal has the only copy
+	return settled{held: after, err: err}
+}
+
+// reload reads a record, asking again while the store is away.
+func (e *Engine) reload(ctx context.Context, id credential.ID) (*credential.Held, error) {
+	wait := firstStoreWait
+	for {
+		list, err := e.store.Load(ctx, id)
+		if err == nil {
+			return list[0], nil
+		}
+		if pause(ctx, wait) != nil {
+			return nil, err
+		}
+		wait = min(2*wait, maxStoreWait)
+	}
+}
+
+// pause waits for d or until ctx ends.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// untilStopped returns ctx, ended when the engine gives up waiting.
+func (e *Engine) untilStopped(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(e.ctx, func() { cancel(context.Cause(e.ctx)) })
+	return ctx, func() {
+		stop()
+		cancel(nil)
+	}
+}
+
+// finished forgets a turn that is settled in the store, and lets the journal's
+// record go once the store cannot lose it any more.
+func (e *Engine) finished(tn turn, after credential.Held) {
+	e.ledger.ended(tn.attempt.Nonce)
+	e.ledger.retain(e.clock.Boot(), tn.attempt.Nonce)
+	if after.Record.ID != "" {
+		e.tokens.put(after)
+	}
+}
+
+// logOutcome says what came of an exchange: success is for those who debug, a
+// failure that mends itself is information, one that needs a person a warning.
+func (e *Engine) logOutcome(tn turn, o credential.Outcome) {
+	level := zerolog.InfoLevel
+	switch o.Class {
+	case credential.ClassOK:
+		level = zerolog.DebugLevel
+	case credential.ClassPermanent, credential.ClassOperator:
+		level = zerolog.WarnLevel
+	case credential.ClassNotSent, credential.ClassRateLimited, credential.ClassNotProcessed,
+		credential.ClassTransient, credential.ClassAmbiguous, credential.ClassRefused:
+	}
+	e.log.WithLevel(level).Str("credential", string(tn.held.Record.ID)).Str("provider", tn.target.Name).
+		Uint64("generation", tn.attempt.Generation).Bool("recovery", tn.attempt.Recovery).
+		Str("class", string(o.Class)).Str("reason", string(o.Reason)).Str("detail", o.Detail).
+		Str("initiated_by", string(tn.by)).Msg("exchange")
+}
+
+// announce counts and logs the events of a write that was stored.
+func (e *Engine) announce(write credential.Write) {
+	for _, event := range write.Events {
+		e.metrics.event(event)
+		level := zerolog.InfoLevel
+		switch event.Type {
+		case credential.EventReauthRequired, credential.EventReuseSuspected, credential.EventClientMisconfigured:
+			level = zerolog.WarnLevel
+		case credential.EventRefreshed:
+			level = zerolog.DebugLevel
+		default: // the others are information
+		}
+		e.log.WithLevel(level).Str("credential", string(event.ID)).Str("provider", event.Provider).Uint64("version", event.Version).
+			Str("state", string(event.State)).Str("reason", string(event.Reason)).Msg(string(event.Type))
+	}
+}
