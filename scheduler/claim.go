@@ -1,0 +1,99 @@
+package scheduler
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/tasks"
+)
+
+const (
+	// claimRounds is how often a claim is sent whose answer does not come.
+	claimRounds = 3
+	// claimAgain is the first wait between them; it doubles.
+	claimAgain = 50 * time.Millisecond
+	// releaseTimeout bounds giving back, which goes on when the service stops.
+	releaseTimeout = 5 * time.Second
+)
+
+// pick returns up to n overdue IDs, those first that die first, and whether
+// there are more. What it read and did not return is kept for a moment: while
+// a provider is served slowly, its backlog is not read over and over.
+func (l *shardLoop) pick(ctx context.Context, list *dueList, n int) (ids []credential.ID, more bool, err error) {
+	if len(list.ahead) == 0 || time.Since(list.read) > l.d.poll {
+		overdue, now, err := l.d.index.Overdue(ctx, l.shard, list.provider, mostOverdue, n)
+		if err != nil {
+			return nil, false, err
+		}
+		if len(overdue) > n {
+			credential.OrderOverdue(overdue, now)
+		}
+		list.read = time.Now()
+		list.ahead = make([]credential.ID, len(overdue))
+		for i, o := range overdue {
+			list.ahead[i] = o.ID
+		}
+	}
+	full := len(list.ahead) >= mostOverdue
+	n = min(n, len(list.ahead))
+	ids, list.ahead = list.ahead[:n], list.ahead[n:]
+	return ids, full || len(list.ahead) > 0, nil
+}
+
+// claim takes those of ids that are still due. A claim whose answer was lost
+// is sent again with the same nonce, which answers the same IDs; if no answer
+// comes at all, they are due again when the claim has run out.
+func (l *shardLoop) claim(ctx context.Context, provider string, ids []credential.ID) ([]credential.ID, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	var nonce credential.Nonce
+	_, _ = rand.Read(nonce[:]) // never fails: crypto/rand ends the process instead
+	wait := claimAgain
+	for round := 1; ; round++ {
+		claimed, err := l.d.index.Claim(ctx, l.shard, provider, ids, nonce, l.d.hold)
+		if err == nil || round == claimRounds {
+			return claimed, err
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, err
+		case <-timer.C:
+		}
+		wait *= 2
+	}
+}
+
+// enqueue puts claimed credentials on the queue. What the queue does not take
+// is due again at once.
+func (l *shardLoop) enqueue(ctx context.Context, provider string, ids []credential.ID) error {
+	for batch := range slices.Chunk(ids, tasks.MaxBatch) {
+		task, err := tasks.NewBatch(l.shard, tasks.Batch{Provider: provider, IDs: batch})
+		if err == nil {
+			_, err = tasks.Enqueue(ctx, l.d.queue, task)
+		}
+		if err != nil {
+			l.giveBack(ctx, provider, ids)
+			return fmt.Errorf("a batch could not be enqueued: %w", err)
+		}
+		l.d.metrics.batched(provider, len(batch))
+		ids = ids[len(batch):]
+	}
+	return nil
+}
+
+func (l *shardLoop) giveBack(ctx context.Context, provider string, ids []credential.ID) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	defer cancel()
+	l.d.metrics.gaveBack(provider, len(ids))
+	if err := l.d.index.Release(ctx, provider, ids, l.d.clock.Now()); err != nil {
+		l.log.Warn().Err(err).Str("provider", provider).Int("credentials", len(ids)).
+			Msg("claimed credentials could not be given back, they are due again when their claim has run out")
+	}
+}

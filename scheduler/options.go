@@ -1,0 +1,106 @@
+package scheduler
+
+import (
+	"context"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/tasks"
+)
+
+// Options are what a [Scheduler] is made of. Those up to Shards are required.
+// All of them are used by many goroutines at once.
+type Options struct {
+	Index    Index
+	Capacity Capacity
+	Queue    tasks.Enqueuer // an [asynq.Client]
+	Depth    Depth
+	Tasks    TaskInfo
+	Slots    Slots
+	Log      EventLog
+	Clock    Clock // must have been synced once; nobody else may sync it
+	Shards   int   // of the store
+
+	// Retention is how long an event stays in the event log.
+	Retention time.Duration
+	// FetchWithin is the longest that a sweep may take; 10 min unless set. It
+	// is never more than the interval of its schedule.
+	FetchWithin time.Duration
+	// Poll is the longest that due times are not looked at; 1 s unless set.
+	// The shorter waits while there is work are parts of it.
+	Poll time.Duration
+
+	Logger     zerolog.Logger
+	Registerer prometheus.Registerer
+}
+
+// Index is the due index, one per shard and provider.
+type Index interface {
+	// NextDue returns the lowest score; false if there is none.
+	NextDue(ctx context.Context, shard int, provider string) (credential.Millis, bool, error)
+	// Overdue returns up to most entries whose score has passed, the lowest
+	// first, and the store's clock. If there are more than take, it also
+	// returns when their access tokens expire.
+	Overdue(ctx context.Context, shard int, provider string, most, take int) ([]credential.Overdue, credential.Millis, error)
+	// Claim moves the scores of those ids that are due to now + hold, and
+	// returns them in the same order. Repeated with the same nonce it returns
+	// the same IDs.
+	Claim(ctx context.Context, shard int, provider string, ids []credential.ID, nonce credential.Nonce, hold time.Duration) ([]credential.ID, error)
+	// Release makes what was claimed and handed to nobody due at the given
+	// moment.
+	Release(ctx context.Context, provider string, ids []credential.ID, at credential.Millis) error
+}
+
+// Capacity estimates how many due credentials of a provider can be begun
+// within horizon. 5000 or more stands for any number, 0 for a provider that
+// is paused.
+type Capacity interface {
+	Capacity(ctx context.Context, provider string, horizon time.Duration) (int, error)
+}
+
+// Depth tells how many tasks wait in a queue, without those that are being
+// worked on. A queue that does not exist yet has none.
+type Depth interface {
+	Waiting(ctx context.Context, queue string) (int, error)
+}
+
+// TaskInfo tells of a task; [asynq.Inspector] does. The error wraps
+// [asynq.ErrTaskNotFound] or [asynq.ErrQueueNotFound] where there is none.
+type TaskInfo interface {
+	GetTaskInfo(queue, id string) (*asynq.TaskInfo, error)
+}
+
+// Slots tells how far a provider's fetches are.
+type Slots interface {
+	// Slot returns the state stored under a name; the zero state if there is
+	// none.
+	Slot(ctx context.Context, name string) (Slot, error)
+}
+
+// Slot is the stored state of a provider's fetches. Slots are numbered by the
+// Unix time at which the schedule opened them.
+type Slot struct {
+	Done    int64             // the last one that was finished
+	Running int64             // the one that was started and not finished, else 0
+	Until   credential.Millis // when its worker counts as dead unless it says more
+	Resumes int               // how often it was taken up after its worker died
+}
+
+// EventLog is the event log.
+type EventLog interface {
+	// TrimEvents drops entries older than before and returns how many there
+	// were.
+	TrimEvents(ctx context.Context, before credential.Millis) (int64, error)
+}
+
+// Clock tells the store's clock.
+type Clock interface {
+	Now() credential.Millis
+	// Sync reads the store's clock and returns by how much it moved against
+	// the machine's boot clock since the last reading.
+	Sync(ctx context.Context) (step time.Duration, err error)
+}
