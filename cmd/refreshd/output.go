@@ -1,0 +1,72 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"golang.org/x/term"
+)
+
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
+// say tells a person something, on the standard error. There is nobody left to
+// tell that it failed.
+func (p *program) say(format string, values ...any) {
+	_, _ = fmt.Fprintf(p.errOut, "refreshd: "+format+"\n", values...)
+}
+
+// table collects rows and prints them aligned; what fails shows when it is
+// flushed.
+type table struct{ *tabwriter.Writer }
+
+func (p *program) table(header string) table {
+	t := table{tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)}
+	t.row("%s", header)
+	return t
+}
+
+func (t table) row(format string, values ...any) {
+	_, _ = fmt.Fprintf(t, format+"\n", values...)
+}
+
+// printJSON prints data indented.
+func (p *program) printJSON(data []byte) error {
+	var pretty bytes.Buffer
+	if err := json.Indent(&pretty, data, "", "  "); err != nil {
+		return err
+	}
+	pretty.WriteByte('\n')
+	_, err := p.out.Write(pretty.Bytes())
+	return err
+}
+
+func (p *program) printRecords(list []record) error {
+	w := p.table("ID\tPROVIDER\tSTATE\tREASON\tVERSION\tEXPIRES IN\tDUE IN")
+	for _, one := range list {
+		state := one.State
+		if one.InDoubt {
+			state += " (in doubt)"
+		}
+		w.row("%s\t%s\t%s\t%s\t%d\t%s\t%s", one.ID, one.Provider, state, dash(one.Reason), one.Version, until(one.ExpiresAt), until(one.DueAt))
+	}
+	return w.Flush()
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+// until says how far away a moment is.
+func until(at *time.Time) string {
+	if at == nil {
+		return "-"
+	}
+	return time.Until(*at).Round(time.Second).String()
+}

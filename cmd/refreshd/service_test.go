@@ -1,0 +1,103 @@
+package main
+
+import (
+	"encoding/json"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/refreshd/refreshd/internal/practice"
+	"github.com/refreshd/refreshd/internal/testproc"
+)
+
+// readyWithin bounds a start on a machine that is busy with other tests.
+const readyWithin = time.Minute
+
+var readyLine = regexp.MustCompile(`"listen":"([^"]+)".*"message":"ready"`)
+
+// provider is a practice provider on a loopback port.
+type provider struct {
+	*practice.Server
+
+	url string
+}
+
+func startProvider(t *testing.T) *provider {
+	t.Helper()
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	p := &provider{
+		Server: practice.New(practice.Options{AccessTTL: time.Hour, Clients: []practice.Client{{ID: "demo", Secret: clientSecret}}}),
+		url:    "http://" + ln.Addr().String(),
+	}
+	served := make(chan error, 1)
+	go func() { served <- p.Serve(t.Context(), ln) }()
+	t.Cleanup(func() { assert.NoError(t, <-served) })
+	return p
+}
+
+// clientSecret is that of the service at the provider.
+const clientSecret = "cs-canary-of-the-client+/%"
+
+// service is a real refreshd serve, with the in-process store and a practice
+// provider.
+type service struct {
+	*testproc.Process
+
+	provider *provider
+	dir      string
+	config   string // leads the command line to it
+	url      string
+	key      string
+}
+
+func startService(t *testing.T) *service {
+	t.Helper()
+	s := &service{provider: startProvider(t), dir: t.TempDir()}
+	require.NoError(t, os.WriteFile(filepath.Join(s.dir, "client.secret"), []byte(clientSecret+"\n"), 0o600))
+	s.Process = s.serve(t, "127.0.0.1:0")
+	address := s.ReadyMatch()[1]
+	s.url = "http://" + address
+	s.config = s.write(t, "client.yaml", address)
+	key, err := os.ReadFile(filepath.Join(s.dir, "data", "admin.key"))
+	require.NoError(t, err)
+	s.key = strings.TrimSpace(string(key))
+	return s
+}
+
+// serve starts a process in the service's folder.
+func (s *service) serve(t *testing.T, listen string) *testproc.Process {
+	t.Helper()
+	path, err := exec.LookPath("refreshd")
+	require.NoError(t, err)
+	return testproc.Start(t, testproc.Options{
+		Path: path, Args: []string{"serve", "--config", s.write(t, "config.yaml", listen)}, Dir: s.dir,
+		// A PATH without redis-server has it use the in-process store.
+		Env:   []string{"PATH=" + s.dir, "HOME=" + s.dir, "ACME_SECRET=" + clientSecret},
+		Ready: readyLine, ReadyTimeout: readyWithin,
+	})
+}
+
+// write writes a configuration. JSON is YAML, too.
+func (s *service) write(t *testing.T, name, listen string) string {
+	t.Helper()
+	data, err := json.Marshal(map[string]any{
+		"listen": listen,
+		"providers": map[string]any{"acme": map[string]any{
+			"kind": "oauth2", "token_url": s.provider.url + "/token", "revoke_url": s.provider.url + "/revoke",
+			"client_id": "demo", "client_secret": map[string]any{"file": "./client.secret"}, "rotation": map[string]any{"rotates": "yes"},
+		}},
+	})
+	require.NoError(t, err)
+	path := filepath.Join(s.dir, name)
+	require.NoError(t, os.WriteFile(path, data, 0o600))
+	return path
+}

@@ -1,0 +1,137 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+// Options are what an [API] is made of. All but Metrics, Monitoring and Streams
+// are required.
+type Options struct {
+	Engine  Engine
+	Records Records
+	Events  Events
+	Keys    Keys
+	Service Service
+
+	Now        func() credential.Millis // the store's clock
+	Version    string                   // of refreshd
+	Source     string                   // of the events that the API itself makes
+	Log        zerolog.Logger
+	Registerer prometheus.Registerer
+
+	Metrics    http.Handler // served at /metrics; nil: nothing is
+	Monitoring http.Handler // served at /monitoring/, root path "/monitoring"; nil: nothing is
+	Streams    StreamOptions
+}
+
+// StreamOptions bound the event streams. What is 0 gets its default.
+type StreamOptions struct {
+	Max       int           // streams and long polls at a time; 1000
+	Heartbeat time.Duration // between signs of life on an idle stream; 15 s
+	Write     time.Duration // that a client is given to take a batch; 10 s
+}
+
+func (o StreamOptions) withDefaults() StreamOptions {
+	if o.Max == 0 {
+		o.Max = 1000
+	}
+	if o.Heartbeat == 0 {
+		o.Heartbeat = 15 * time.Second
+	}
+	if o.Write == 0 {
+		o.Write = 10 * time.Second
+	}
+	return o
+}
+
+// API is the HTTP API. Create it with [New], serve [API.Server].
+type API struct {
+	engine  Engine
+	records Records
+	events  Events
+	keys    *keyCache
+	stored  Keys
+	service Service
+
+	now     func() credential.Millis
+	version string
+	source  string
+	log     zerolog.Logger
+	metrics *metrics
+	streams StreamOptions
+	places  chan struct{} // one for each stream that may be open
+
+	mux  *http.ServeMux
+	huma huma.API
+
+	stop     chan struct{} // closed when event streams have to end
+	stopOnce sync.Once
+}
+
+// New returns an API that is ready to serve. It fails only if its own
+// description cannot be encoded.
+func New(o Options) (*API, error) {
+	streams := o.Streams.withDefaults()
+	a := &API{
+		engine: o.Engine, records: o.Records, events: o.Events, keys: newKeyCache(o.Keys), stored: o.Keys, service: o.Service,
+		now: o.Now, version: o.Version, source: o.Source, log: o.Log, metrics: newMetrics(o.Registerer),
+		streams: streams, places: make(chan struct{}, streams.Max),
+		mux: http.NewServeMux(), stop: make(chan struct{}),
+	}
+	a.huma = humago.New(a.mux, describe(o.Version))
+	a.credentialRoutes()
+	a.tokenRoutes()
+	a.eventRoutes()
+	a.keyRoutes()
+	a.statusRoutes()
+	if err := a.plainRoutes(o); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// plainRoutes registers what is no operation.
+func (a *API) plainRoutes(o Options) error {
+	dropUnused(a.huma.OpenAPI())
+	document, err := json.Marshal(a.huma.OpenAPI())
+	if err != nil {
+		return fmt.Errorf("encode the OpenAPI document: %w", err)
+	}
+	a.mux.Handle("GET /openapi.json", a.keyed(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", jsonType)
+		_, _ = w.Write(document) // whoever asked may be gone
+	})))
+	if o.Metrics != nil {
+		a.mux.Handle("GET /metrics", a.keyed(o.Metrics))
+	}
+	if o.Monitoring != nil {
+		a.mux.Handle(monitoringRoot+"/", a.monitoring(o.Monitoring))
+	}
+	a.mux.HandleFunc("/", a.noRoute)
+	return nil
+}
+
+// StopStreams ends every event stream and long poll, and lets none begin. The
+// server's Shutdown calls it; it can be called more than once.
+func (a *API) StopStreams() { a.stopOnce.Do(func() { close(a.stop) }) }
+
+// stopping reports whether the event streams have to end.
+func (a *API) stopping() bool {
+	select {
+	case <-a.stop:
+		return true
+	default:
+		return false
+	}
+}

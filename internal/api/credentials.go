@@ -1,0 +1,218 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+const (
+	credentialsPath = "/v1/credentials"
+	credentialPath  = credentialsPath + "/{id}"
+)
+
+// readers may see records: whoever reads tokens or writes credentials.
+func readers() []Scope { return []Scope{ScopeTokenRead, ScopeCredentialWrite} }
+
+// IDParam is the ID in a path.
+type IDParam struct {
+	ID string `path:"id" doc:"The credential's ID: up to 128 of A-Z a-z 0-9 . _ : @ -, starting with a letter or digit" example:"github:alice"`
+}
+
+// ConditionParams is the condition of a change.
+type ConditionParams struct {
+	IfMatch string `header:"If-Match" doc:"Only at that version: an ETag as it was handed out"`
+}
+
+type recordOut struct {
+	Status int
+	ETag   string `header:"ETag"`
+	Body   Record
+}
+
+func (a *API) credentialRoutes() {
+	define(a, route{
+		method: http.MethodPut, path: credentialPath, id: "put-credential", tag: tagCredentials, needs: []Scope{ScopeCredentialWrite},
+		summary:     "Store a credential, or log it in again",
+		description: "Stores a token for this ID. One that brings back the current refresh token changes nothing; one that brings back an earlier refresh token is refused as stale_token. 201 where nothing was stored before.",
+		bodyLimit:   bodyLimitPut, problems: []int{http.StatusConflict, http.StatusPreconditionFailed, http.StatusInsufficientStorage},
+		responses: map[string]*huma.Response{"201": a.answer("Created", Record{}, "ETag")},
+	}, a.putCredential)
+	define(a, route{
+		method: http.MethodGet, path: credentialsPath, id: "list-credentials", tag: tagCredentials, needs: readers(),
+		summary:     "List credentials",
+		description: "In the order of their IDs. A page that has a next cursor is followed by another.",
+	}, a.listCredentials)
+	define(a, route{
+		method: http.MethodGet, path: credentialPath, id: "get-credential", tag: tagCredentials, needs: readers(),
+		summary: "Show a credential", description: "Without its secrets.",
+		problems: []int{http.StatusNotFound},
+	}, a.getCredential)
+	define(a, route{
+		method: http.MethodPost, path: credentialPath + "/logout", id: "logout-credential", tag: tagCredentials, needs: []Scope{ScopeCredentialWrite},
+		summary:     "Log a credential out",
+		description: "Erases its secrets and keeps its record. Nothing changes where it is logged out already.",
+		problems:    []int{http.StatusNotFound, http.StatusPreconditionFailed},
+	}, a.logoutCredential)
+	define(a, route{
+		method: http.MethodDelete, path: credentialPath, id: "delete-credential", tag: tagCredentials, needs: []Scope{ScopeCredentialWrite},
+		summary:     "Delete a credential",
+		description: "With revoke=true its token is also ended at the provider, as far as that can be done.",
+		success:     http.StatusNoContent,
+		problems:    []int{http.StatusNotFound, http.StatusPreconditionFailed},
+	}, a.deleteCredential)
+}
+
+type putIn struct {
+	IDParam
+	ConditionParams
+
+	IfNoneMatch string `header:"If-None-Match" doc:"*: only where nothing is stored"`
+	Body        LoginBody
+}
+
+func (a *API) putCredential(ctx context.Context, in *putIn) (*recordOut, error) {
+	expect, p := expectation(in.IfMatch, in.IfNoneMatch)
+	if p != nil {
+		return nil, p
+	}
+	login, p := in.Body.login(credential.ID(in.ID), a.now())
+	if p != nil {
+		return nil, p
+	}
+	stored, err := a.engine.Put(ctx, login, expect)
+	if err != nil {
+		return nil, a.refusedPut(err, expect)
+	}
+	out := &recordOut{Status: http.StatusOK, ETag: etag(stored.Held.Record.Version), Body: recordOf(stored.Held, a.now())}
+	if stored.Created {
+		out.Status = http.StatusCreated
+	}
+	return out, nil
+}
+
+// refusedPut adds to a refusal which part of the request it is about.
+func (a *API) refusedPut(err error, expect Expect) error {
+	p := problemOf(err)
+	if p == nil {
+		return err
+	}
+	switch FaultKind(p.Code) {
+	case FaultUnknownProvider:
+		return p.at("body.provider")
+	case FaultDeadOnArrival:
+		return p.at("body.token")
+	case FaultStaleToken:
+		return p.at("body.token.refresh_token")
+	default:
+		return a.refused(err, expect)
+	}
+}
+
+// refused turns a conflict with the caller's own condition into 412.
+func (a *API) refused(err error, expect Expect) error {
+	if p := problemOf(err); p != nil && p.Code == string(FaultConflict) && expect.isSet() {
+		return problem(http.StatusPreconditionFailed, codePrecondition, p.Detail)
+	}
+	return err
+}
+
+type listIn struct {
+	Provider string   `query:"provider" maxLength:"128" doc:"Only of that provider"`
+	State    string   `query:"state" enum:"pending,active,degraded,expired,reauth_required,logged_out" doc:"Only in that state"`
+	Label    []string `query:"label,explode" nullable:"false" doc:"name=value; only with that label. Repeat it for more" example:"team=blue"`
+	Prefix   string   `query:"prefix" maxLength:"128" doc:"Only IDs that start so"`
+	Cursor   string   `query:"cursor" maxLength:"1024" doc:"The next cursor of the page before"`
+	Limit    int      `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"Records a page"`
+}
+
+type listOut struct {
+	Body struct {
+		Credentials []Record `json:"credentials" nullable:"false"`
+		Next        string   `json:"next,omitempty" doc:"Cursor of the next page; absent on the last"`
+	} `nameHint:"CredentialPage"`
+}
+
+func (a *API) listCredentials(ctx context.Context, in *listIn) (*listOut, error) {
+	labels, p := parseLabels(in.Label)
+	if p != nil {
+		return nil, p
+	}
+	prefix, p := narrowed(holder(ctx), in.Prefix)
+	if p != nil {
+		return nil, p
+	}
+	want := RecordFilter{Provider: in.Provider, State: credential.State(in.State), Labels: labels, Prefix: prefix}
+	list, next, err := a.records.List(ctx, want, in.Cursor, in.Limit)
+	if err != nil {
+		return nil, locate(err, FaultBadCursor, "query.cursor")
+	}
+	out := &listOut{}
+	out.Body.Credentials = make([]Record, 0, len(list))
+	out.Body.Next = next
+	now := a.now()
+	for _, h := range list {
+		if h.Record.ID.IsClient() || h.Record.State == credential.StateDeleted {
+			continue
+		}
+		out.Body.Credentials = append(out.Body.Credentials, recordOf(h, now))
+	}
+	return out, nil
+}
+
+// locate adds to a fault of one kind which part of the request it is about.
+func locate(err error, kind FaultKind, location string) error {
+	if p := problemOf(err); p != nil && p.Code == string(kind) {
+		return p.at(location)
+	}
+	return err
+}
+
+func (a *API) getCredential(ctx context.Context, in *struct{ IDParam }) (*recordOut, error) {
+	held, err := a.records.Record(ctx, credential.ID(in.ID))
+	if err != nil {
+		return nil, err
+	}
+	if held == nil || held.Record.State == credential.StateDeleted {
+		return nil, &FaultError{Kind: FaultNotFound, Detail: "no credential has this ID"}
+	}
+	return &recordOut{Status: http.StatusOK, ETag: etag(held.Record.Version), Body: recordOf(*held, a.now())}, nil
+}
+
+type logoutIn struct {
+	IDParam
+	ConditionParams
+}
+
+func (a *API) logoutCredential(ctx context.Context, in *logoutIn) (*recordOut, error) {
+	expect, p := expectation(in.IfMatch, "")
+	if p != nil {
+		return nil, p
+	}
+	held, err := a.engine.Logout(ctx, credential.ID(in.ID), expect)
+	if err != nil {
+		return nil, a.refused(err, expect)
+	}
+	return &recordOut{Status: http.StatusOK, ETag: etag(held.Record.Version), Body: recordOf(held, a.now())}, nil
+}
+
+type deleteIn struct {
+	IDParam
+	ConditionParams
+
+	Revoke bool `query:"revoke" doc:"Also end the token at the provider"`
+}
+
+func (a *API) deleteCredential(ctx context.Context, in *deleteIn) (*struct{}, error) {
+	expect, p := expectation(in.IfMatch, "")
+	if p != nil {
+		return nil, p
+	}
+	if err := a.engine.Delete(ctx, credential.ID(in.ID), expect, in.Revoke); err != nil {
+		return nil, a.refused(err, expect)
+	}
+	return nil, nil //nolint:nilnil // huma answers with the status alone
+}

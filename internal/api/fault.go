@@ -1,0 +1,53 @@
+package api
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+// FaultKind sorts what keeps the service from doing as it was asked. It is the
+// code of the problem that the caller sees.
+type FaultKind string
+
+// The kinds.
+const (
+	FaultNotFound        FaultKind = "not_found"        // no credential has that ID
+	FaultUnknownProvider FaultKind = "unknown_provider" // the configuration has no such provider
+	FaultStaleToken      FaultKind = "stale_token"      // the refresh token was used or replaced before
+	FaultDeadOnArrival   FaultKind = "dead_on_arrival"  // the token that was brought can never be used
+	FaultConflict        FaultKind = "conflict"         // the credential is not as the caller expects it
+	FaultNotRefreshable  FaultKind = "not_refreshable"  // not good enough, and there is no refresh token
+	FaultFreshRejected   FaultKind = "fresh_rejected"   // a token that was just refreshed is refused as well
+	FaultState           FaultKind = "state"            // only a person can mend it; the code is the state's name
+	FaultMinTTL          FaultKind = "min_ttl"          // the provider grants no life that long
+	FaultUnavailable     FaultKind = "unavailable"      // not now
+	FaultFull            FaultKind = "full"             // no room for another credential
+	FaultBadCursor       FaultKind = "bad_cursor"       // the cursor was not handed out by this service
+	FaultBadFilter       FaultKind = "bad_filter"       // the event types asked for do not exist
+)
+
+// FaultError says why the service did not do as it was asked, in words that
+// the caller may read.
+type FaultError struct {
+	Kind   FaultKind
+	Detail string // for the caller: no secret, no address, no part of a reply
+	Err    error  // for the log; may be nil
+
+	State      credential.State  // with FaultState
+	Reason     credential.Reason // with FaultState and FaultUnavailable
+	Since      credential.Millis // with FaultState
+	RetryAfter time.Duration     // with FaultUnavailable; 0 counts as a second
+}
+
+// Error returns the kind, what the caller is told and the cause.
+func (e *FaultError) Error() string {
+	if e.Err != nil {
+		return fmt.Sprintf("%s: %s: %v", e.Kind, e.Detail, e.Err)
+	}
+	return fmt.Sprintf("%s: %s", e.Kind, e.Detail)
+}
+
+// Unwrap returns the cause.
+func (e *FaultError) Unwrap() error { return e.Err }

@@ -1,0 +1,110 @@
+package api
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+// LoginBody is what an owner stores.
+type LoginBody struct {
+	Provider string            `json:"provider" minLength:"1" maxLength:"128" doc:"Name of a configured provider" example:"github"`
+	Subject  string            `json:"subject,omitempty" maxLength:"256" doc:"The user's UID at the provider"`
+	Labels   map[string]string `json:"labels,omitempty" doc:"At most 32, to find credentials by. Names: 1 to 63 of A-Z a-z 0-9 . _ / -; values: up to 256 bytes"`
+	Token    *TokenBody        `json:"token,omitempty" doc:"A token that was issued already"`
+	Login    any               `json:"login,omitempty" doc:"A user name and a password, for providers that sign in with those. Not supported by providers of kind oauth2"`
+	UserData any               `json:"user_data,omitempty" doc:"Belongs to a login. Not supported by providers of kind oauth2"`
+}
+
+// TokenBody is a token as its authorization server issued it, by the names of
+// RFC 6749 section 5.1.
+type TokenBody struct {
+	AccessToken  string     `json:"access_token" minLength:"1" maxLength:"65536"`
+	RefreshToken string     `json:"refresh_token,omitempty" maxLength:"65536" doc:"Without one the credential lives as long as its access token"`
+	TokenType    string     `json:"token_type,omitempty" maxLength:"64" doc:"Bearer if absent"`
+	Scope        string     `json:"scope,omitempty" maxLength:"4096" doc:"Space-separated"`
+	ExpiresIn    *int64     `json:"expires_in,omitempty" minimum:"1" maximum:"31622400" doc:"Seconds the access token still lives. Without it and expires_at the token's own exp claim counts, then the provider's default"`
+	ExpiresAt    *time.Time `json:"expires_at,omitempty" doc:"End of the access token's life, in place of expires_in"`
+}
+
+// login turns the body into what the engine stores.
+func (b LoginBody) login(id credential.ID, now credential.Millis) (credential.Login, *Problem) {
+	if p := b.check(); p != nil {
+		return credential.Login{}, p
+	}
+	t := *b.Token
+	in := credential.Login{
+		ID: id, Provider: b.Provider, Subject: b.Subject, Labels: b.Labels,
+		Token: credential.Token{
+			Access: credential.NewSecret(t.AccessToken), Refresh: credential.NewSecret(t.RefreshToken),
+			Type: t.TokenType, Scope: t.Scope,
+		},
+	}
+	if in.Token.Type == "" {
+		in.Token.Type = "Bearer"
+	}
+	switch {
+	case t.ExpiresIn != nil && t.ExpiresAt != nil:
+		return credential.Login{}, invalid("body.token.expires_at", "is given beside expires_in; give one of them")
+	case t.ExpiresIn != nil:
+		in.ExpiresIn = time.Duration(*t.ExpiresIn) * time.Second
+	case t.ExpiresAt != nil:
+		in.ExpiresAt = credential.At(*t.ExpiresAt)
+		if in.ExpiresAt <= 0 || in.ExpiresAt > now.Add(credential.MaxLifetime) {
+			return credential.Login{}, invalid("body.token.expires_at", "must be after 1970 and within the next 366 days")
+		}
+	default:
+		if exp := credential.JWTExpiry(in.Token.Access); exp != 0 && exp <= now.Add(credential.MaxLifetime) {
+			in.ExpiresAt = exp
+		}
+	}
+	return in, nil
+}
+
+func (b LoginBody) check() *Problem {
+	switch {
+	case b.Login != nil:
+		return unsupportedLogin("body.login")
+	case b.UserData != nil:
+		return unsupportedLogin("body.user_data")
+	case !plain(b.Provider):
+		return invalid("body.provider", "holds a control character")
+	case !plain(b.Subject):
+		return invalid("body.subject", "holds a control character")
+	case b.Token == nil:
+		return invalid("body.token", "is missing")
+	}
+	if p := checkLabels(b.Labels); p != nil {
+		return p
+	}
+	// A token goes into a header, so RFC 6749 appendix A gives it visible
+	// ASCII; nothing else is let through, line breaks least of all.
+	for name, value := range map[string]string{
+		"access_token": b.Token.AccessToken, "refresh_token": b.Token.RefreshToken,
+		"token_type": b.Token.TokenType, "scope": b.Token.Scope,
+	} {
+		if at := invisible(value); at >= 0 {
+			return invalid("body.token."+name, fmt.Sprintf("has a byte outside of visible ASCII at position %d", at))
+		}
+	}
+	return nil
+}
+
+// invisible returns the position of the first byte that is not visible ASCII
+// or a space, -1 if there is none.
+func invisible(s string) int {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return i
+		}
+	}
+	return -1
+}
+
+func unsupportedLogin(location string) *Problem {
+	p := problem(http.StatusUnprocessableEntity, codeUnsupported,
+		"this kind of provider takes tokens, not logins: send a token that its authorization server has issued")
+	return p.at(location)
+}

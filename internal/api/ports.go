@@ -1,0 +1,126 @@
+package api
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"time"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+// Engine carries out what is asked for a credential. Every method may be
+// called concurrently and honours its context. Errors that a caller can act on
+// are of type [FaultError]; any other is answered with 500.
+type Engine interface {
+	// Token returns the credential with an access token that stays valid for
+	// at least minTTL, refreshed where needed.
+	Token(ctx context.Context, id credential.ID, minTTL time.Duration) (credential.Held, error)
+	// Refresh brings a newer token than the generation that was rejected; 0
+	// asks for a refresh whatever the generation.
+	Refresh(ctx context.Context, id credential.ID, rejected uint64) (Refreshed, error)
+	// Put stores a login.
+	Put(ctx context.Context, login credential.Login, expect Expect) (Stored, error)
+	// Logout erases the credential's secrets and keeps its record.
+	Logout(ctx context.Context, id credential.ID, expect Expect) (credential.Held, error)
+	// Delete removes the credential. With revoke its token is also ended at
+	// the provider.
+	Delete(ctx context.Context, id credential.ID, expect Expect, revoke bool) error
+}
+
+// Expect is a caller's condition on what is stored.
+type Expect struct {
+	Absent  bool   // nothing must be stored (If-None-Match: *)
+	Version uint64 // must be the stored version (If-Match); 0: any
+}
+
+func (e Expect) isSet() bool { return e != Expect{} }
+
+// Refreshed is what [Engine.Refresh] brought.
+type Refreshed struct {
+	Held   credential.Held
+	Queued bool // nothing yet: this process may not refresh, and has asked one that may
+}
+
+// Stored is what [Engine.Put] stored.
+type Stored struct {
+	Held    credential.Held
+	Created bool
+}
+
+// Records reads credentials without their secrets.
+type Records interface {
+	// Record returns nil where nothing is stored.
+	Record(ctx context.Context, id credential.ID) (*credential.Held, error)
+	// List returns up to limit records in the order of their IDs, from where
+	// cursor points to ("" is the first), and the cursor of the next page, ""
+	// after the last. A cursor that was not handed out is a [FaultError] of
+	// kind [FaultBadCursor].
+	List(ctx context.Context, want RecordFilter, cursor string, limit int) (records []credential.Held, next string, err error)
+}
+
+// RecordFilter selects records. Every condition that is set must hold.
+type RecordFilter struct {
+	Provider string
+	State    credential.State
+	Labels   map[string]string // all must be there with that value
+	Prefix   string            // of the ID
+}
+
+// Events gives access to the event log.
+type Events interface {
+	// Open places a reader behind the event that cursor names: "0" is the
+	// start of the log, "" its end. A text that is no cursor is a
+	// [FaultError] of kind [FaultBadCursor]; a filter that can select nothing
+	// is one of kind [FaultBadFilter].
+	Open(ctx context.Context, cursor string, want EventFilter) (EventReader, error)
+	// Changed returns a channel that is closed when the next event arrives.
+	// Taken before a read, it misses none.
+	Changed() <-chan struct{}
+}
+
+// EventReader reads the log for one subscriber. It is used by one goroutine.
+type EventReader interface {
+	// Reset reports whether events behind the cursor that was asked for are
+	// gone: the reader stands at what is left.
+	Reset() bool
+	// Read looks at the next events, up to about most, and returns those that
+	// are wanted. atEnd is true if there was nothing more to look at.
+	Read(ctx context.Context, most int) (events []StreamedEvent, atEnd bool, err error)
+	// Cursor names the last event that was looked at.
+	Cursor() string
+}
+
+// EventFilter selects events. Every condition that is set must hold.
+type EventFilter struct {
+	Types    []string // globs over types; any may match
+	Provider string
+	Prefix   string            // of the credential's ID
+	Labels   map[string]string // all must be there with that value
+}
+
+// StreamedEvent is one event as it goes out.
+type StreamedEvent struct {
+	Cursor string          // to read on behind it
+	Type   string          // as in the event
+	JSON   json.RawMessage // a [CloudEvent], in one line
+}
+
+// Keys stores API keys. Only the hash of a key is kept.
+type Keys interface {
+	// Find returns the key of that hash; nil where there is none.
+	Find(ctx context.Context, hash [sha256.Size]byte) (*Key, error)
+	// Create stores a key.
+	Create(ctx context.Context, hash [sha256.Size]byte, key Key) error
+	List(ctx context.Context) ([]Key, error)
+	// Revoke removes the key with that ID and reports whether there was one.
+	Revoke(ctx context.Context, id string) (bool, error)
+}
+
+// Service tells how the service is.
+type Service interface {
+	// Ready is answered without a key: it must not tell secrets.
+	Ready(ctx context.Context) Readiness
+	Status(ctx context.Context) (Status, error)
+	Providers(ctx context.Context) ([]Provider, error)
+}

@@ -1,0 +1,158 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// Readiness tells whether valid tokens can be served, if only from memory.
+type Readiness struct {
+	Ready  bool    `json:"ready"`
+	Checks []Check `json:"checks" nullable:"false"`
+}
+
+// Check is one thing that readiness depends on, or that is worth knowing.
+type Check struct {
+	Name   string `json:"name" example:"redis"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail,omitempty" doc:"For people"`
+}
+
+// Status is how this process and what it works with are.
+type Status struct {
+	Service   string           `json:"service" example:"refreshd"`
+	Version   string           `json:"version"`
+	Owner     string           `json:"owner" doc:"This process: a new one at every start"`
+	Roles     []string         `json:"roles" nullable:"false" doc:"What it does: api, scheduler, worker"`
+	StartedAt time.Time        `json:"started_at"`
+	Redis     RedisStatus      `json:"redis"`
+	Providers []ProviderStatus `json:"providers" nullable:"false"`
+	Queues    []QueueStatus    `json:"queues" nullable:"false"`
+}
+
+// RedisStatus tells what keeps the data.
+type RedisStatus struct {
+	Kind       string `json:"kind" doc:"What it is and who runs it" example:"external"`
+	Durability string `json:"durability" doc:"What a crash can lose" example:"appendfsync always"`
+	Shards     int    `json:"shards"`
+	Reachable  bool   `json:"reachable"`
+}
+
+// Provider is one configured provider.
+type Provider struct {
+	Name    string  `json:"name" example:"github"`
+	Kind    string  `json:"kind" example:"oauth2"`
+	Breaker Breaker `json:"breaker"`
+}
+
+// Breaker is open while the provider refuses refreshd's own client: no
+// credential is to blame then, and only probes are sent.
+type Breaker struct {
+	Open    bool       `json:"open"`
+	Reason  string     `json:"reason,omitempty"`
+	Since   *time.Time `json:"since,omitempty"`
+	ProbeAt *time.Time `json:"probe_at,omitempty" doc:"When the next probe may go out"`
+}
+
+// ProviderStatus is a provider and how its periodic fetch does.
+type ProviderStatus struct {
+	Provider
+
+	Fetch       *FetchStatus     `json:"fetch,omitempty" doc:"Absent before the first one"`
+	Credentials map[string]int64 `json:"credentials,omitempty" doc:"Credentials by state, where they are counted"`
+}
+
+// FetchStatus is the state of a provider's periodic fetch.
+type FetchStatus struct {
+	Schedule   string           `json:"schedule" example:"@every 15m"`
+	Slot       int64            `json:"slot" doc:"Number of the slot that was done last"`
+	Running    bool             `json:"running"`
+	Outcome    string           `json:"outcome,omitempty" doc:"How the last one ended" example:"finished"`
+	StartedAt  *time.Time       `json:"started_at,omitempty"`
+	FinishedAt *time.Time       `json:"finished_at,omitempty"`
+	NextAt     *time.Time       `json:"next_at,omitempty"`
+	Counts     map[string]int64 `json:"counts,omitempty" doc:"What it came across"`
+}
+
+// QueueStatus is one queue of tasks.
+type QueueStatus struct {
+	Name     string  `json:"name" example:"refresh-00"`
+	Paused   bool    `json:"paused"`
+	Pending  int     `json:"pending"`
+	Active   int     `json:"active"`
+	Waiting  int     `json:"scheduled"`
+	Archived int     `json:"archived"`
+	Latency  float64 `json:"latency_seconds" doc:"Age of the oldest pending task"`
+}
+
+func (a *API) statusRoutes() {
+	define(a, route{
+		method: http.MethodGet, path: "/healthz", id: "get-health", tag: tagService, public: true,
+		summary: "Is the process alive", description: "Needs no key.",
+	}, func(context.Context, *struct{}) (*healthOut, error) {
+		out := &healthOut{}
+		out.Body.Status = "ok"
+		return out, nil
+	})
+	define(a, route{
+		method: http.MethodGet, path: "/readyz", id: "get-readiness", tag: tagService, public: true,
+		summary: "Can valid tokens be served", description: "200 if so, if only from memory; else 503. Needs no key.",
+		responses: map[string]*huma.Response{"503": a.answer("Service Unavailable", Readiness{})},
+	}, a.getReadiness)
+	define(a, route{
+		method: http.MethodGet, path: "/v1/status", id: "get-status", tag: tagService, needs: []Scope{ScopeAdmin},
+		summary: "How the service is", description: "This process, its Redis, the providers and the queues.",
+	}, func(ctx context.Context, _ *struct{}) (*statusOut, error) {
+		status, err := a.service.Status(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return &statusOut{Body: status}, nil
+	})
+	define(a, route{
+		method: http.MethodGet, path: "/v1/providers", id: "list-providers", tag: tagService,
+		summary: "List the configured providers", description: "And whether their clients are held back. Any key will do.",
+	}, a.listProviders)
+}
+
+type healthOut struct {
+	Body struct {
+		Status string `json:"status" enum:"ok"`
+	} `nameHint:"Health"`
+}
+
+type readinessOut struct {
+	Status int
+	Body   Readiness
+}
+
+func (a *API) getReadiness(ctx context.Context, _ *struct{}) (*readinessOut, error) {
+	out := &readinessOut{Status: http.StatusOK, Body: a.service.Ready(ctx)}
+	if !out.Body.Ready {
+		out.Status = http.StatusServiceUnavailable
+	}
+	return out, nil
+}
+
+type statusOut struct {
+	Body Status
+}
+
+type providersOut struct {
+	Body struct {
+		Providers []Provider `json:"providers" nullable:"false"`
+	} `nameHint:"ProviderList"`
+}
+
+func (a *API) listProviders(ctx context.Context, _ *struct{}) (*providersOut, error) {
+	list, err := a.service.Providers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := &providersOut{}
+	out.Body.Providers = append(make([]Provider, 0, len(list)), list...)
+	return out, nil
+}

@@ -1,0 +1,224 @@
+package app
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/refreshd/refreshd/internal/api"
+	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/event"
+	"github.com/refreshd/refreshd/internal/refresh"
+	"github.com/refreshd/refreshd/internal/store"
+)
+
+// apiEngine answers the API's calls with the engine, and tells its errors in
+// the API's words.
+type apiEngine struct{ *refresh.Engine }
+
+func (e apiEngine) Token(ctx context.Context, id credential.ID, minTTL time.Duration) (credential.Held, error) {
+	held, err := e.Engine.Token(ctx, id, minTTL)
+	return held, fault(err)
+}
+
+func (e apiEngine) Refresh(ctx context.Context, id credential.ID, rejected uint64) (api.Refreshed, error) {
+	held, err := e.Engine.Refresh(ctx, id, rejected)
+	return api.Refreshed{Held: held}, fault(err)
+}
+
+func (e apiEngine) Put(ctx context.Context, login credential.Login, expect api.Expect) (api.Stored, error) {
+	put, err := e.Engine.Put(ctx, login, refresh.Expect(expect))
+	return api.Stored{Held: put.Held, Created: put.Created}, fault(err)
+}
+
+func (e apiEngine) Logout(ctx context.Context, id credential.ID, expect api.Expect) (credential.Held, error) {
+	held, err := e.Engine.Logout(ctx, id, refresh.Expect(expect))
+	return held, fault(err)
+}
+
+func (e apiEngine) Delete(ctx context.Context, id credential.ID, expect api.Expect, revoke bool) error {
+	return fault(e.Engine.Delete(ctx, id, refresh.Expect(expect), revoke))
+}
+
+// fault translates an error of the engine or the store.
+func fault(err error) error {
+	if err == nil {
+		return nil
+	}
+	if full, ok := errors.AsType[*store.FullError](err); ok {
+		return &api.FaultError{Kind: api.FaultFull, Detail: full.Error(), Err: err}
+	}
+	if state, ok := errors.AsType[*refresh.StateError](err); ok {
+		if state.State == credential.StateDeleted { // its tombstone is nobody's business
+			return &api.FaultError{Kind: api.FaultNotFound, Detail: refresh.ErrNotFound.Error()}
+		}
+		return &api.FaultError{
+			Kind: api.FaultState, Detail: state.Error(), State: state.State, Reason: state.Reason, Since: state.Since,
+		}
+	}
+	if ttl, ok := errors.AsType[*refresh.MinTTLError](err); ok {
+		return &api.FaultError{Kind: api.FaultMinTTL, Detail: ttl.Error()}
+	}
+	if away, ok := errors.AsType[*refresh.UnavailableError](err); ok {
+		detail := fmt.Sprintf("no valid token can be had now (%s)", away.Reason)
+		return &api.FaultError{Kind: api.FaultUnavailable, Detail: detail, Err: away.Err, Reason: away.Reason, RetryAfter: away.RetryAfter}
+	}
+	for _, row := range []struct {
+		err  error
+		kind api.FaultKind
+	}{
+		{refresh.ErrNotFound, api.FaultNotFound},
+		{refresh.ErrUnknownProvider, api.FaultUnknownProvider},
+		{refresh.ErrStaleToken, api.FaultStaleToken},
+		{refresh.ErrDeadOnArrival, api.FaultDeadOnArrival},
+		{refresh.ErrConflict, api.FaultConflict},
+		{refresh.ErrNotRefreshable, api.FaultNotRefreshable},
+		{refresh.ErrFreshRejected, api.FaultFreshRejected},
+		{store.ErrBadCursor, api.FaultBadCursor},
+		{event.ErrBadCursor, api.FaultBadCursor},
+	} {
+		if errors.Is(err, row.err) {
+			return &api.FaultError{Kind: row.kind, Detail: err.Error()}
+		}
+	}
+	if errors.Is(err, refresh.ErrStopping) {
+		return &api.FaultError{Kind: api.FaultUnavailable, Detail: err.Error()}
+	}
+	return err
+}
+
+// apiRecords reads records for the API.
+type apiRecords struct{ store *store.Store }
+
+func (r apiRecords) Record(ctx context.Context, id credential.ID) (*credential.Held, error) {
+	list, err := r.store.Records(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if list[0] == nil || list[0].Record.State == credential.StateDeleted {
+		return nil, nil //nolint:nilnil // nothing stored is an answer
+	}
+	return list[0], nil
+}
+
+func (r apiRecords) List(ctx context.Context, want api.RecordFilter, cursor string, limit int) ([]credential.Held, string, error) {
+	list, next, err := r.store.List(ctx, store.Filter(want), cursor, limit)
+	return list, next, fault(err)
+}
+
+// apiEvents reads the event log for the API.
+type apiEvents struct {
+	log    *event.Log
+	source string
+}
+
+func (e apiEvents) Changed() <-chan struct{} { return e.log.Changed() }
+
+func (e apiEvents) Open(ctx context.Context, cursor string, want api.EventFilter) (api.EventReader, error) {
+	filter := event.Filter{Types: want.Types, Prefix: want.Prefix, Labels: want.Labels}
+	if want.Provider != "" {
+		filter.Providers = []string{want.Provider}
+	}
+	if err := filter.Check(); err != nil {
+		return nil, &api.FaultError{Kind: api.FaultBadFilter, Detail: err.Error()}
+	}
+	reader := &eventReader{events: e, filter: filter}
+	var err error
+	if cursor == "" {
+		reader.at, err = e.log.End(ctx)
+		return reader, err
+	}
+	if reader.at, err = e.log.Parse(cursor); err != nil {
+		return nil, fault(err)
+	}
+	reader.at, err = e.log.Place(ctx, reader.at)
+	if errors.Is(err, event.ErrReset) {
+		reader.reset, err = true, nil
+	}
+	return reader, err
+}
+
+// eventReader is one subscriber's place in the event log.
+type eventReader struct {
+	events apiEvents
+	filter event.Filter
+	at     event.Cursor
+	reset  bool
+}
+
+func (r *eventReader) Reset() bool    { return r.reset }
+func (r *eventReader) Cursor() string { return r.at.String() }
+
+func (r *eventReader) Read(ctx context.Context, most int) ([]api.StreamedEvent, bool, error) {
+	entries, next, err := r.events.log.Read(ctx, r.at, most)
+	if err != nil {
+		return nil, false, err
+	}
+	var list []api.StreamedEvent
+	for _, entry := range entries {
+		r.at.Last[entry.Shard] = entry.Position
+		if !r.filter.Wants(entry.Event) {
+			continue
+		}
+		data, err := event.Expand(entry.LogEntry, r.events.source, r.filter).Encode()
+		if err != nil {
+			return nil, false, err
+		}
+		list = append(list, api.StreamedEvent{Cursor: r.at.String(), Type: string(entry.Event.Type), JSON: data})
+	}
+	r.at = next
+	return list, len(entries) == 0, nil
+}
+
+// apiKeys keeps the API's keys.
+type apiKeys struct{ store *store.Store }
+
+func (k apiKeys) Find(ctx context.Context, hash [sha256.Size]byte) (*api.Key, error) {
+	found, err := k.store.KeyByHash(ctx, hash)
+	if errors.Is(err, store.ErrKeyNotFound) {
+		return nil, nil //nolint:nilnil // no such key is an answer
+	}
+	if err != nil {
+		return nil, err
+	}
+	return new(apiKey(found)), nil
+}
+
+func (k apiKeys) Create(ctx context.Context, hash [sha256.Size]byte, key api.Key) error {
+	scopes := make([]string, len(key.Scopes))
+	for i, scope := range key.Scopes {
+		scopes[i] = string(scope)
+	}
+	_, err := k.store.AddKey(ctx, hash, store.KeySpec{Name: key.Name, Scopes: scopes, Prefix: key.Prefix})
+	return err
+}
+
+func (k apiKeys) List(ctx context.Context) ([]api.Key, error) {
+	stored, err := k.store.ListKeys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]api.Key, len(stored))
+	for i, one := range stored {
+		list[i] = apiKey(one)
+	}
+	return list, nil
+}
+
+func (k apiKeys) Revoke(ctx context.Context, id string) (bool, error) {
+	err := k.store.RevokeKey(ctx, id)
+	if errors.Is(err, store.ErrKeyNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func apiKey(stored store.Key) api.Key {
+	key := api.Key{ID: stored.ID, Name: stored.Name, Prefix: stored.Prefix, CreatedAt: stored.CreatedAt}
+	for _, scope := range stored.Scopes {
+		key.Scopes = append(key.Scopes, api.Scope(scope))
+	}
+	return key
+}

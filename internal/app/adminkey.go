@@ -1,0 +1,51 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/rs/zerolog"
+
+	"github.com/refreshd/refreshd/internal/api"
+	"github.com/refreshd/refreshd/internal/store"
+)
+
+// adminKeyName is the name of the key that the first start makes.
+const adminKeyName = "admin"
+
+// ensureAdminKey makes the admin key on the first start and writes it to
+// admin.key in the data folder, for the owner alone. It is not made again: the
+// store has only its hash, and a file that was lost on purpose stays lost.
+func ensureAdminKey(ctx context.Context, keys *store.Store, dataDir string, log zerolog.Logger) error {
+	list, err := keys.ListKeys(ctx)
+	if err != nil {
+		return fmt.Errorf("API keys: %w", err)
+	}
+	if len(list) > 0 {
+		return nil
+	}
+	path := filepath.Join(dataDir, "admin.key")
+	file, err := os.CreateTemp(dataDir, ".admin.key.*") // made with mode 0600
+	if err != nil {
+		return fmt.Errorf("admin key: %w", err)
+	}
+	secret, hash, _ := api.NewKey()
+	_, err = file.WriteString(secret.Reveal() + "\n")
+	if err = errors.Join(err, file.Sync(), file.Close()); err == nil {
+		err = os.Rename(file.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("admin key: %w", errors.Join(err, os.Remove(file.Name())))
+	}
+	// Last, because a store with a key counts as set up: a start that dies
+	// before this is a first start again, and one after it has its file.
+	_, err = keys.AddKey(ctx, hash, store.KeySpec{Name: adminKeyName, Scopes: []string{string(api.ScopeAdmin)}})
+	if err != nil {
+		return fmt.Errorf("admin key: %w", err)
+	}
+	log.Info().Str("file", path).Msg("an admin key was made; the command line finds it there")
+	return nil
+}

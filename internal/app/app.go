@@ -1,0 +1,183 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/refreshd/refreshd/internal/config"
+	"github.com/refreshd/refreshd/internal/logging"
+)
+
+// ErrStopped is the cause with which a caller of [Run] ends its context to stop
+// the service in good order.
+var ErrStopped = errors.New("told to stop")
+
+// filesEvery is how often the files with secrets are looked at for a change.
+const filesEvery = 5 * time.Second
+
+// Options say what to run.
+type Options struct {
+	Config  string   // path of the configuration file
+	Env     []string // as of os.Environ
+	Roles   Roles
+	Version string
+	LogTo   io.Writer
+	Reload  <-chan struct{} // asks for the configuration to be loaded again
+}
+
+// Run runs the service until ctx ends, then drains it: what was sent to a
+// provider is answered and stored, and nothing new is begun. It returns nil
+// after an orderly stop.
+func Run(ctx context.Context, opts Options) error {
+	conf, err := config.Load(opts.Config, opts.Env)
+	if err != nil {
+		return err
+	}
+	log := logging.New(logging.Options{Level: conf.Log.Level, Format: conf.Log.Format, Out: opts.LogTo})
+	main := logging.Component(log, "app")
+	warn(main, conf)
+
+	life := &lifecycle{log: main}
+	s := &service{opts: opts, log: log, life: life, systemd: systemd{main}}
+	s.conf.Store(conf)
+	s.files = stampsOf(conf.Files())
+	started := time.Now()
+	if err := s.start(ctx); err != nil {
+		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), longestAttempt(conf))
+		defer cancel()
+		if errors.Is(context.Cause(ctx), ErrStopped) {
+			err = nil // what was interrupted says so; it is no failure
+		}
+		return errors.Join(err, life.stop(stopCtx))
+	}
+	main.Info().Str("listen", s.address).Str("redis", string(s.redis.Kind())).Str("owner", s.owner).
+		Str("version", opts.Version).Dur("took", time.Since(started)).Msg("ready")
+	s.systemd.ready()
+	s.loop(ctx)
+
+	s.systemd.stopping()
+	main.Info().Str("why", context.Cause(ctx).Error()).Msg("draining: what was sent is answered and stored, nothing new is begun")
+	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), longestAttempt(s.conf.Load()))
+	defer cancel()
+	if err := life.stop(stopCtx); err != nil {
+		main.Error().Err(err).Msg("stopped, but not in good order")
+		return err
+	}
+	main.Info().Msg("stopped")
+	return nil
+}
+
+func warn(log zerolog.Logger, conf *config.Config) {
+	for _, warning := range conf.Warnings {
+		log.Warn().Msg(warning)
+	}
+}
+
+// loop waits for the end, and loads the configuration again when asked or when
+// a file with a secret has changed.
+func (s *service) loop(ctx context.Context) {
+	log := logging.Component(s.log, "app")
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	watchdog := make(chan struct{})
+	go func() {
+		defer close(watchdog)
+		s.systemd.watch(ctx, s.alive)
+	}()
+	defer func() { cancel(); <-watchdog }()
+
+	files := s.files
+	ticker := time.NewTicker(filesEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.opts.Reload:
+		case <-ticker.C:
+			now := stampsOf(s.conf.Load().Files())
+			if now == files {
+				continue
+			}
+		}
+		s.systemd.reloading()
+		if err := s.reload(ctx); err != nil {
+			log.Error().Err(err).Msg("the configuration was not loaded again, the old one stays in force")
+		} else {
+			log.Info().Msg("the configuration was loaded again")
+		}
+		files = stampsOf(s.conf.Load().Files())
+		s.systemd.ready()
+	}
+}
+
+// reload takes over a changed configuration, as a whole or not at all.
+func (s *service) reload(ctx context.Context) error {
+	next, err := config.Load(s.opts.Config, s.opts.Env)
+	if err != nil {
+		return err
+	}
+	subscriptions, err := receivers(next)
+	if err != nil {
+		return err
+	}
+	pair, err := keyPair(next.TLS)
+	if err != nil {
+		return err
+	}
+	targets, settle, err := s.providers.build(next)
+	if err != nil {
+		return err
+	}
+	if err := s.webhooks.SetSubscriptions(ctx, subscriptions); err != nil {
+		settle(false)
+		return fmt.Errorf("subscriptions: %w", err)
+	}
+	log := logging.Component(s.log, "app")
+	for _, key := range fixed(s.conf.Load(), next) {
+		log.Warn().Str("key", key).Msg("this key has changed; it takes effect with the next start")
+	}
+	s.engine.SetTargets(ctx, targets)
+	if plan := s.scheduler.Load(); plan != nil {
+		plan.SetSchedules(schedulesOf(next)) //nolint:contextcheck // its loops live until it is stopped
+		plan.Nudge()
+	}
+	settle(true)
+	if s.conf.Load().TLS == next.TLS {
+		s.tls.Store(pair)
+	}
+	s.conf.Store(next)
+	warn(log, next)
+	return nil
+}
+
+// fixed lists the keys that differ and cannot be changed while running.
+func fixed(before, after *config.Config) []string {
+	var keys []string
+	for _, row := range []struct {
+		key  string
+		same bool
+	}{
+		{"listen", before.Listen == after.Listen},
+		{"data_dir", before.DataDir == after.DataDir},
+		{"redis", before.Redis.Shards == after.Redis.Shards && before.Redis.URL.Equal(after.Redis.URL)},
+		{"keyset", before.Keyset == after.Keyset},
+		{"tls", before.TLS == after.TLS},
+		{"log", before.Log == after.Log},
+		{"metrics_listen", before.MetricsListen == after.MetricsListen},
+		{"events.retention", before.Events == after.Events},
+		{"recovery", before.Recovery == after.Recovery},
+		{"offline_reads", before.OfflineReads == after.OfflineReads},
+		{"network.allow", fmt.Sprint(before.Network.Allow) == fmt.Sprint(after.Network.Allow)},
+	} {
+		if !row.same {
+			keys = append(keys, row.key)
+		}
+	}
+	return keys
+}

@@ -1,0 +1,100 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/refreshd/refreshd/internal/api"
+	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/event"
+	"github.com/refreshd/refreshd/internal/refresh"
+	"github.com/refreshd/refreshd/internal/store"
+)
+
+func TestErrorsOfTheEngineInTheAPIsWords(t *testing.T) {
+	t.Parallel()
+	refused := errors.New("dial 10.0.0.7:6379: canary of an address")
+	for name, row := range map[string]struct {
+		err  error
+		want api.FaultError // Detail is compared where it is set
+	}{
+		"not found":        {refresh.ErrNotFound, api.FaultError{Kind: api.FaultNotFound}},
+		"unknown provider": {refresh.ErrUnknownProvider, api.FaultError{Kind: api.FaultUnknownProvider}},
+		"stale token":      {refresh.ErrStaleToken, api.FaultError{Kind: api.FaultStaleToken}},
+		"dead on arrival":  {refresh.ErrDeadOnArrival, api.FaultError{Kind: api.FaultDeadOnArrival}},
+		"conflict":         {refresh.ErrConflict, api.FaultError{Kind: api.FaultConflict}},
+		"not refreshable":  {refresh.ErrNotRefreshable, api.FaultError{Kind: api.FaultNotRefreshable}},
+		"fresh rejected":   {refresh.ErrFreshRejected, api.FaultError{Kind: api.FaultFreshRejected}},
+		"stopping":         {refresh.ErrStopping, api.FaultError{Kind: api.FaultUnavailable}},
+		"cursor of a list": {store.ErrBadCursor, api.FaultError{Kind: api.FaultBadCursor}},
+		"cursor of events": {event.ErrBadCursor, api.FaultError{Kind: api.FaultBadCursor}},
+		"state": {
+			&refresh.StateError{State: credential.StateReauthRequired, Reason: credential.ReasonInvalidGrant, Since: noon},
+			api.FaultError{Kind: api.FaultState, State: credential.StateReauthRequired, Reason: credential.ReasonInvalidGrant, Since: noon},
+		},
+		"logged out": {
+			&refresh.StateError{State: credential.StateLoggedOut, Reason: credential.ReasonOwner, Since: noon},
+			api.FaultError{Kind: api.FaultState, State: credential.StateLoggedOut, Reason: credential.ReasonOwner, Since: noon},
+		},
+		"deleted": {
+			&refresh.StateError{State: credential.StateDeleted, Reason: credential.ReasonOwner, Since: noon},
+			api.FaultError{Kind: api.FaultNotFound, Detail: refresh.ErrNotFound.Error()},
+		},
+		"min_ttl": {
+			&refresh.MinTTLError{Asked: time.Hour, Longest: 54 * time.Second},
+			api.FaultError{Kind: api.FaultMinTTL, Detail: "min_ttl is 1h0m0s, but this credential's tokens live too short for more than 54s"},
+		},
+		"unavailable": {
+			&refresh.UnavailableError{Reason: credential.ReasonNetwork, RetryAfter: 3 * time.Second, Err: refused},
+			api.FaultError{
+				Kind: api.FaultUnavailable, Reason: credential.ReasonNetwork, RetryAfter: 3 * time.Second,
+				Err: refused, Detail: "no valid token can be had now (network)",
+			},
+		},
+		"full": {&store.FullError{Max: 10_000}, api.FaultError{Kind: api.FaultFull, Detail: (&store.FullError{Max: 10_000}).Error()}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, err := range []error{row.err, fmt.Errorf("put: %w", row.err)} {
+				got, ok := errors.AsType[*api.FaultError](fault(err))
+				require.True(t, ok)
+				assert.Equal(t, row.want.Kind, got.Kind)
+				assert.Equal(t, row.want.State, got.State)
+				assert.Equal(t, row.want.Reason, got.Reason)
+				assert.Equal(t, row.want.Since, got.Since)
+				assert.Equal(t, row.want.RetryAfter, got.RetryAfter)
+				require.NotEmpty(t, got.Detail)
+				if row.want.Detail != "" {
+					assert.Equal(t, row.want.Detail, got.Detail)
+				}
+				if row.want.Err != nil {
+					require.ErrorIs(t, got, row.want.Err, "for the log")
+				}
+				assert.NotContains(t, got.Detail, "canary", "not for the caller")
+			}
+		})
+	}
+}
+
+func TestFullStoreIsToldOutOfAListOfErrors(t *testing.T) {
+	t.Parallel()
+	// As the store's write of one credential comes back through the engine.
+	err := &refresh.UnavailableError{Err: &store.ItemsError{
+		IDs: []credential.ID{"user:one"}, Errs: []error{&store.FullError{Max: 1}},
+	}}
+	got, ok := errors.AsType[*api.FaultError](fault(err))
+	require.True(t, ok)
+	assert.Equal(t, api.FaultFull, got.Kind)
+}
+
+func TestOtherErrorsStayWhatTheyAre(t *testing.T) {
+	t.Parallel()
+	require.NoError(t, fault(nil))
+	strange := errors.New("strange")
+	assert.Equal(t, strange, fault(strange), "the API conceals it")
+}

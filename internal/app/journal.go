@@ -1,0 +1,190 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/journal"
+	"github.com/refreshd/refreshd/internal/refresh"
+	"github.com/refreshd/refreshd/internal/seal"
+)
+
+// Names of what is sealed into a journal's record; part of its associated
+// data.
+const (
+	fieldKept   = "journal.kept"
+	fieldChange = "journal.change"
+)
+
+// sealedJournal is the local journal with its contents sealed.
+type sealedJournal struct {
+	journal *journal.Journal
+	dir     string
+	owner   string
+	keys    *seal.Keyset
+}
+
+func (j *sealedJournal) Intend(ctx context.Context, intents []refresh.Intent) error {
+	list := make([]journal.Intent, len(intents))
+	for i, intent := range intents {
+		list[i] = journal.Intent{
+			Nonce: intent.Nonce, ID: intent.ID, Generation: intent.Generation, Grant: intent.Grant, At: intent.At,
+		}
+	}
+	return j.journal.Intent(ctx, list)
+}
+
+// foundForm is the plain form of a kept reply. It exists only between here and
+// the seal. Tokens are bytes in it: JSON would replace those of a text that is
+// not UTF-8, and with them the token.
+type foundForm struct {
+	Access    []byte `json:"a,omitempty"`
+	Refresh   []byte `json:"r,omitempty"`
+	Type      string `json:"t,omitempty"`
+	Scope     string `json:"s,omitempty"`
+	ExpiresIn string `json:"e,omitempty"`
+	Complete  bool   `json:"c,omitempty"`
+}
+
+func (j *sealedJournal) Keep(kept refresh.Kept) error {
+	plain, err := json.Marshal(foundForm{
+		Access: []byte(kept.Found.Token.Access.Reveal()), Refresh: []byte(kept.Found.Token.Refresh.Reveal()),
+		Type: kept.Found.Token.Type, Scope: kept.Found.Token.Scope,
+		ExpiresIn: kept.Found.ExpiresIn, Complete: kept.Found.Complete,
+	})
+	if err != nil {
+		return errors.New("a received token has no form that can be journaled")
+	}
+	sealed, err := j.keys.Seal(plain, seal.AD(kept.ID, fieldKept, kept.Grant, kept.Generation))
+	if err != nil {
+		return err
+	}
+	return j.journal.Keep(journal.Keep{
+		Nonce: kept.Nonce, ID: kept.ID, Generation: kept.Generation, Grant: kept.Grant, At: kept.At, Sealed: sealed,
+	})
+}
+
+// loginForm is the plain form of what an owner brought.
+type loginForm struct {
+	Provider  string            `json:"p"`
+	Subject   string            `json:"u,omitempty"`
+	Labels    map[string]string `json:"l,omitempty"`
+	Token     foundForm         `json:"t"`
+	ExpiresIn time.Duration     `json:"e,omitempty"`
+	ExpiresAt credential.Millis `json:"x,omitempty"`
+}
+
+func (j *sealedJournal) Note(ctx context.Context, change refresh.Change) error {
+	record := journal.Change{
+		Nonce: change.Nonce, ID: change.ID, Grant: change.Grant, Kind: journal.ChangeKind(change.Kind), At: change.At,
+	}
+	if login := change.Login; login != nil {
+		plain, err := json.Marshal(loginForm{
+			Provider: login.Provider, Subject: login.Subject, Labels: login.Labels,
+			Token: foundForm{
+				Access: []byte(login.Token.Access.Reveal()), Refresh: []byte(login.Token.Refresh.Reveal()),
+				Type: login.Token.Type, Scope: login.Token.Scope,
+			},
+			ExpiresIn: login.ExpiresIn, ExpiresAt: login.ExpiresAt,
+		})
+		if err != nil {
+			return errors.New("a login has no form that can be journaled")
+		}
+		if record.Payload, err = j.keys.Seal(plain, seal.AD(change.ID, fieldChange, change.Grant, 0)); err != nil {
+			return err
+		}
+	}
+	return j.journal.Change(ctx, record)
+}
+
+func (j *sealedJournal) Drop(nonces ...credential.Nonce) { j.journal.Drop(nonces...) }
+
+// Adopt opens the journals of dead processes. A record that cannot be opened
+// keeps its journal where it is: somebody with the right keyset may come.
+func (j *sealedJournal) Adopt(context.Context) ([]refresh.Dead, error) {
+	found, trouble := journal.Adopt(j.dir, j.owner)
+	var list []refresh.Dead
+	for _, dead := range found {
+		opened, err := j.open(dead)
+		if err != nil {
+			trouble = errors.Join(trouble, fmt.Errorf("journal of %s: %w", dead.Owner, err), dead.Release())
+			continue
+		}
+		list = append(list, opened)
+	}
+	return list, trouble
+}
+
+func (j *sealedJournal) open(dead *journal.Dead) (refresh.Dead, error) {
+	opened := refresh.Dead{Owner: dead.Owner, Remove: dead.Remove, Release: dead.Release, Damaged: len(dead.Corrupt) > 0}
+	for _, intent := range dead.Intents {
+		opened.Intents = append(opened.Intents, refresh.Intent{
+			Nonce: intent.Nonce, ID: intent.ID, Generation: intent.Generation, Grant: intent.Grant, At: intent.At,
+		})
+	}
+	for _, keep := range dead.Keeps {
+		var form foundForm
+		if err := j.unseal(keep.Sealed, seal.AD(keep.ID, fieldKept, keep.Grant, keep.Generation), &form); err != nil {
+			return refresh.Dead{}, fmt.Errorf("received token of %s: %w", keep.ID, err)
+		}
+		opened.Kept = append(opened.Kept, refresh.Kept{
+			Intent: refresh.Intent{
+				Nonce: keep.Nonce, ID: keep.ID, Generation: keep.Generation, Grant: keep.Grant, At: keep.At,
+			},
+			Found: form.found(),
+		})
+	}
+	for _, change := range dead.Changes {
+		record := refresh.Change{
+			Nonce: change.Nonce, ID: change.ID, Kind: refresh.ChangeKind(change.Kind), Grant: change.Grant, At: change.At,
+		}
+		if change.Kind == journal.Put {
+			var form loginForm
+			if err := j.unseal(change.Payload, seal.AD(change.ID, fieldChange, change.Grant, 0), &form); err != nil {
+				return refresh.Dead{}, fmt.Errorf("login of %s: %w", change.ID, err)
+			}
+			record.Login = &credential.Login{
+				ID: change.ID, Provider: form.Provider, Subject: form.Subject, Labels: form.Labels,
+				Token: form.Token.found().Token, ExpiresIn: form.ExpiresIn, ExpiresAt: form.ExpiresAt,
+			}
+		}
+		opened.Changes = append(opened.Changes, record)
+	}
+	return opened, nil
+}
+
+func (j *sealedJournal) unseal(sealed, ad []byte, into any) error {
+	plain, err := j.keys.Open(sealed, ad)
+	if err != nil {
+		return err
+	}
+	if json.Unmarshal(plain, into) != nil {
+		return errors.New("what was sealed cannot be read by this version") // the decoder's error would quote it
+	}
+	return nil
+}
+
+func (f foundForm) found() credential.Found {
+	return credential.Found{
+		Token: credential.Token{
+			Access: credential.NewSecret(string(f.Access)), Refresh: credential.NewSecret(string(f.Refresh)), Type: f.Type, Scope: f.Scope,
+		},
+		ExpiresIn: f.ExpiresIn, Complete: f.Complete,
+	}
+}
+
+// noJournal is that of a process that presents no refresh token. What an owner
+// does there is acknowledged once Redis has it.
+type noJournal struct{}
+
+func (noJournal) Intend(context.Context, []refresh.Intent) error { return errNoJournal }
+func (noJournal) Keep(refresh.Kept) error                        { return errNoJournal }
+func (noJournal) Note(context.Context, refresh.Change) error     { return nil }
+func (noJournal) Drop(...credential.Nonce)                       {}
+func (noJournal) Adopt(context.Context) ([]refresh.Dead, error)  { return nil, nil }
+
+var errNoJournal = errors.New("this process has no journal and presents no refresh token")

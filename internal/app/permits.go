@@ -1,0 +1,24 @@
+package app
+
+import (
+	"context"
+	"time"
+
+	"github.com/refreshd/refreshd/internal/refresh"
+	"github.com/refreshd/refreshd/internal/store"
+)
+
+// permits gives the shared limits of providers to the engine.
+type permits struct{ store *store.Store }
+
+func (p permits) Take(ctx context.Context, provider string, limits refresh.Limits, want int, lease time.Duration) (granted int, id string, wait time.Duration, err error) {
+	return p.store.Permits(ctx, provider, store.Limits(limits), want, lease)
+}
+
+func (p permits) Return(ctx context.Context, provider, id string, n int) error {
+	return p.store.ReturnPermits(ctx, provider, id, n)
+}
+
+func (p permits) Free(ctx context.Context, provider string, limits refresh.Limits, horizon time.Duration) (int, error) {
+	return p.store.FreePermits(ctx, provider, store.Limits(limits), horizon)
+}

@@ -1,0 +1,328 @@
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+
+	"github.com/refreshd/refreshd/internal/clock"
+	"github.com/refreshd/refreshd/internal/config"
+	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/event"
+	"github.com/refreshd/refreshd/internal/journal"
+	"github.com/refreshd/refreshd/internal/logging"
+	"github.com/refreshd/refreshd/internal/redisconn"
+	"github.com/refreshd/refreshd/internal/refresh"
+	"github.com/refreshd/refreshd/internal/schedule"
+	"github.com/refreshd/refreshd/internal/seal"
+	"github.com/refreshd/refreshd/internal/store"
+	"github.com/refreshd/refreshd/scheduler"
+	"github.com/refreshd/refreshd/tasks"
+	"github.com/refreshd/refreshd/worker"
+)
+
+const (
+	// lossWindow is how long Redis may still lose a write that it has
+	// acknowledged, unless it syncs each one: a second with everysec, more
+	// while the disk is slow.
+	lossWindow = 10 * time.Second
+	// clockEvery is how often a process without a scheduler reads Redis's
+	// clock; with one, the scheduler does.
+	clockEvery = 5 * time.Second
+)
+
+// service is a running service. Its fields are set in the order of start.
+type service struct {
+	opts    Options
+	conf    atomic.Pointer[config.Config]
+	log     zerolog.Logger
+	life    *lifecycle
+	systemd systemd
+
+	registry  *prometheus.Registry
+	owner     string
+	redis     *redisconn.Conn
+	keys      *seal.Keyset
+	store     *store.Store
+	clock     *clock.Clock
+	providers *providers
+	events    *event.Log
+	queue     *queue
+	engine    *refresh.Engine
+	webhooks  *event.Webhooks
+	scheduler atomic.Pointer[scheduler.Scheduler] // nil without the role, and until it is made
+	tls       atomic.Pointer[tls.Certificate]     // nil where there is none
+	files     string                              // stamps of the files that the first configuration refers to
+	address   string                              // that the API listens on
+	started   time.Time
+}
+
+// start brings everything up, from the store to the API. What it has acquired
+// is in s.life, also when it fails.
+func (s *service) start(ctx context.Context) error {
+	s.started = time.Now()
+	s.registry = prometheus.NewRegistry()
+	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for _, step := range []func(context.Context) error{
+		s.openStore, s.openQueue, s.openEngine, s.openEvents, s.recover, s.startWork, s.startAPI,
+	} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openStore connects to Redis, opens the keyset and checks that they belong
+// together.
+func (s *service) openStore(ctx context.Context) (err error) {
+	if err := os.MkdirAll(s.conf.Load().DataDir, 0o700); err != nil {
+		return fmt.Errorf("data_dir: %w", err)
+	}
+	id := make([]byte, 16)
+	_, _ = rand.Read(id) // never fails: crypto/rand ends the process instead
+	s.owner = hex.EncodeToString(id)
+
+	redis.SetLogger(logging.NewRedis(s.log))
+	s.redis, err = redisconn.Open(ctx, redisconn.Options{
+		URL: s.conf.Load().Redis.URL, DataDir: s.conf.Load().DataDir, Log: logging.Component(s.log, "redis"),
+	})
+	if err != nil {
+		return err
+	}
+	s.life.add("redis", func(context.Context) error { return s.redis.Close() })
+
+	keys, created, err := seal.Open(s.conf.Load().Keyset.File, seal.Options{})
+	if err != nil {
+		return fmt.Errorf("keyset: %w", err)
+	}
+	s.keys = keys
+	if created {
+		log := logging.Component(s.log, "seal")
+		log.Info().Str("file", s.conf.Load().Keyset.File).
+			Msg("a keyset was made; back it up: without it nothing that is stored can be read")
+	}
+	s.store, err = store.New(ctx, store.Options{
+		Client: s.redis.Client(), Keyset: keys, Shards: s.conf.Load().Redis.Shards, Owner: s.owner,
+		Retention: s.conf.Load().Events.Retention, MaxCredentials: s.redis.MaxCredentials(),
+		Memory: s.redis.Kind() == redisconn.KindMemory, RunID: s.runID,
+	})
+	if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	s.clock = clock.New(s.store, clock.Boot)
+	if _, err := s.clock.Sync(ctx); err != nil {
+		return err
+	}
+	return ensureAdminKey(ctx, s.store, s.conf.Load().DataDir, logging.Component(s.log, "api"))
+}
+
+func (s *service) runID(ctx context.Context) (string, error) {
+	identity, err := s.redis.Identity(ctx)
+	return identity.RunID, err
+}
+
+// openQueue opens the way to asynq's queues.
+func (s *service) openQueue(context.Context) error {
+	client := s.redis.QueueClient()
+	s.queue = &queue{client: asynq.NewClientFromRedisClient(client), redis: client}
+	return nil
+}
+
+// openEngine opens the journal and builds the engine with its providers.
+func (s *service) openEngine(ctx context.Context) error {
+	retain := lossWindow
+	durability, err := s.redis.Durability(ctx)
+	if err != nil {
+		return err
+	}
+	if durability.EveryWrite() {
+		retain = 0
+	}
+	log, err := s.openJournal()
+	if err != nil {
+		return err
+	}
+	opts := refresh.Options{
+		Store: s.store, Registry: s.store, Permits: permits{s.store}, Journal: log, Clock: s.clock,
+		Owner: s.owner, Shards: s.store.Shards(), Log: logging.Component(s.log, "refresh"), Metrics: refresh.NewMetrics(s.registry),
+		Retain: retain, Quarantine: s.conf.Load().Recovery.Quarantine, OfflineReads: time.Duration(s.conf.Load().OfflineReads),
+		OnClientRecovered: s.clientRecovered,
+	}
+	if !s.opts.Roles.Worker {
+		opts.Delegate = s.delegate
+	}
+	s.engine = refresh.New(opts)
+	s.providers = &providers{version: s.opts.Version, log: logging.Component(s.log, "provider")}
+	s.life.add("providers", func(context.Context) error { s.providers.close(); return nil })
+	targets, settle, err := s.providers.build(s.conf.Load())
+	if err != nil {
+		return err
+	}
+	s.engine.SetTargets(ctx, targets)
+	settle(true)
+	return nil
+}
+
+// openJournal opens this process's journal. One without the worker's role
+// presents no refresh token and needs none.
+func (s *service) openJournal() (refresh.Journal, error) {
+	if !s.opts.Roles.Worker {
+		return noJournal{}, nil
+	}
+	dir := filepath.Join(s.conf.Load().DataDir, "journal")
+	j, err := journal.Create(dir, s.owner, journal.Options{})
+	if err != nil {
+		return nil, err
+	}
+	s.life.add("journal", func(context.Context) error { return j.Close() })
+	return &sealedJournal{journal: j, dir: dir, owner: s.owner, keys: s.keys}, nil
+}
+
+// delegate asks a process that may refresh to do it.
+func (s *service) delegate(ctx context.Context, id credential.ID, rejected uint64) error {
+	task, err := tasks.NewSingle(tasks.Single{ID: id, RejectedGeneration: rejected})
+	if err != nil {
+		return err
+	}
+	_, err = tasks.Enqueue(ctx, s.queue, task)
+	return err
+}
+
+// clientRecovered has every credential of a provider looked at: its refreshes
+// were held back.
+func (s *service) clientRecovered(provider string) {
+	plan := s.scheduler.Load() // the worker that noticed may have started before it
+	if plan == nil {
+		return
+	}
+	if err := plan.Sweep(context.Background(), provider, scheduler.WhyClientRecovered); err != nil {
+		log := logging.Component(s.log, "scheduler")
+		log.Warn().Err(err).Str("provider", provider).
+			Msg("no extra sweep after a client recovered; the periodic one will come")
+	}
+}
+
+// openEvents follows the event log and builds what hears of it.
+func (s *service) openEvents(ctx context.Context) error {
+	log := logging.Component(s.log, "event")
+	s.events = event.NewLog(s.store, log)
+	s.webhooks = event.NewWebhooks(event.WebhookOptions{
+		Log: s.events, Lanes: lanes{s.store}, Subscriptions: subscriptions{s.store, s.clock.Now}, Queue: s.queue,
+		Client: event.NewClient(s.conf.Load().Network.Allow), Now: s.clock.Now, Source: s.source(),
+		UserAgent: "refreshd/" + s.opts.Version, Logger: log, Registerer: s.registry,
+	})
+	list, err := receivers(s.conf.Load())
+	if err != nil {
+		return err
+	}
+	if err := s.webhooks.SetSubscriptions(ctx, list); err != nil {
+		return err
+	}
+	s.events.Listen(s.engine, s.webhooks)
+	if err := s.events.Start(ctx); err != nil {
+		return err
+	}
+	s.life.add("event log", func(context.Context) error { s.events.Stop(); return nil })
+	s.webhooks.Start()
+	s.life.add("webhooks", func(context.Context) error { s.webhooks.Stop(); return nil })
+	return nil
+}
+
+// source names this event log to subscribers, who drop duplicates by source
+// and ID: every replica has the same one.
+func (s *service) source() string { return "urn:refreshd:" + s.store.Epoch() }
+
+// recover replays what dead processes left, before anything is served.
+func (s *service) recover(ctx context.Context) error {
+	s.life.add("refreshes", s.engine.Stop)
+	return s.engine.Start(ctx)
+}
+
+// startWork starts the scheduler and the worker, as far as they are this
+// process's roles.
+func (s *service) startWork(ctx context.Context) error {
+	if s.opts.Roles.Worker {
+		client := s.redis.QueueClient()
+		pool, err := worker.New(worker.Options{
+			NewServer: func(conf asynq.Config) *asynq.Server { return asynq.NewServerFromRedisClient(client, conf) },
+			Refresher: s.engine, Deliverer: s.webhooks, Walker: s.store, Slots: fetchSlots{s.store},
+			Clock: s.clock, Owner: s.owner, Shards: s.store.Shards(), ShutdownTimeout: longestAttempt(s.conf.Load()),
+			AsynqLog: logging.NewAsynq(s.log), Logger: logging.Component(s.log, "worker"), Registerer: s.registry,
+		})
+		if err != nil {
+			return fmt.Errorf("worker: %w", err)
+		}
+		s.life.add("worker", pool.Stop)
+		if err := pool.Start(); err != nil {
+			return fmt.Errorf("worker: %w", err)
+		}
+	}
+	if !s.opts.Roles.Scheduler {
+		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			s.readClock(ctx)
+		}()
+		s.life.add("clock", func(context.Context) error { cancel(); <-done; return nil })
+		return nil
+	}
+	inspector := asynq.NewInspectorFromRedisClient(s.redis.QueueClient())
+	plan := scheduler.New(scheduler.Options{ //nolint:contextcheck // its loops live until it is stopped
+		Index: s.store, Capacity: s.engine, Queue: s.queue, Depth: s.queue, Tasks: inspector, Slots: slotStates{s.store},
+		Log: s.store, Clock: s.clock, Shards: s.store.Shards(), Retention: s.conf.Load().Events.Retention,
+		Logger: logging.Component(s.log, "scheduler"), Registerer: s.registry,
+	})
+	s.life.add("scheduler", func(context.Context) error { plan.Stop(); return nil })
+	plan.SetSchedules(schedulesOf(s.conf.Load())) //nolint:contextcheck // as above
+	plan.Start()                                  //nolint:contextcheck // as above
+	s.scheduler.Store(plan)
+	return nil
+}
+
+// readClock keeps the clock of a process without a scheduler.
+func (s *service) readClock(ctx context.Context) {
+	ticker := time.NewTicker(clockEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if _, err := s.clock.Sync(ctx); err != nil && ctx.Err() == nil {
+			log := logging.Component(s.log, "app")
+			log.Warn().Err(err).Msg("the clock of Redis cannot be read, again in a moment")
+		}
+	}
+}
+
+func schedulesOf(conf *config.Config) map[string]schedule.Schedule {
+	all := make(map[string]schedule.Schedule, len(conf.Providers))
+	for name, set := range conf.Providers {
+		all[name] = set.Fetch
+		if set.Fetch.IsZero() {
+			all[name] = conf.Schedule.Fetch
+		}
+	}
+	return all
+}
+
+// alive is what the watchdog asks: whether the locks that every call needs can
+// still be taken. Redis is not asked. Its outage is no reason to be killed, also
+// one in which it takes connections and says nothing: tokens go on being served
+// from memory, and a new process would have none.
+func (s *service) alive() { s.engine.Serving() }
