@@ -93,6 +93,7 @@ type Why string
 // The reasons for an extra sweep.
 const (
 	WhyClientRecovered Why = "client" // the provider accepts this client again
+	WhyClientRetuned   Why = "retune" // a client that is refused got other settings
 	WhyClockStep       Why = "clock"  // scores were computed by another time
 )
 

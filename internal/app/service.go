@@ -159,7 +159,8 @@ func (s *service) openEngine(ctx context.Context) error {
 		Store: s.store, Registry: s.store, Permits: permits{s.store}, Journal: log, Clock: s.clock,
 		Owner: s.owner, Shards: s.store.Shards(), Log: logging.Component(s.log, "refresh"), Metrics: refresh.NewMetrics(s.registry),
 		Retain: retain, Quarantine: s.conf.Load().Recovery.Quarantine, OfflineReads: time.Duration(s.conf.Load().OfflineReads),
-		OnClientRecovered: s.clientRecovered,
+		OnClientRecovered: func(provider string) { s.sweep(provider, scheduler.WhyClientRecovered) },
+		OnClientRetuned:   func(provider string) { s.sweep(provider, scheduler.WhyClientRetuned) },
 	}
 	if !s.opts.Roles.Worker {
 		opts.Delegate = s.delegate
@@ -201,17 +202,16 @@ func (s *service) delegate(ctx context.Context, id credential.ID, rejected uint6
 	return err
 }
 
-// clientRecovered has every credential of a provider looked at: its refreshes
-// were held back.
-func (s *service) clientRecovered(provider string) {
+// sweep has every credential of a provider looked at, so that refreshes which
+// were held back are due at once.
+func (s *service) sweep(provider string, why scheduler.Why) {
 	plan := s.scheduler.Load() // the worker that noticed may have started before it
 	if plan == nil {
 		return
 	}
-	if err := plan.Sweep(context.Background(), provider, scheduler.WhyClientRecovered); err != nil {
+	if err := plan.Sweep(context.Background(), provider, why); err != nil {
 		log := logging.Component(s.log, "scheduler")
-		log.Warn().Err(err).Str("provider", provider).
-			Msg("no extra sweep after a client recovered; the periodic one will come")
+		log.Warn().Err(err).Str("provider", provider).Str("why", string(why)).Msg("no extra sweep; the periodic one will come")
 	}
 }
 

@@ -30,8 +30,9 @@ const (
 	// deliveryTimeout bounds one delivery (Standard Webhooks recommends 15 to
 	// 30 s).
 	deliveryTimeout = 20 * time.Second
-	// laneLease is how long a lane stays with a worker that says nothing more.
-	laneLease = deliveryTimeout + 10*time.Second
+	// laneLease is how long a lane stays with a worker that says nothing more:
+	// what a killed one held goes on after it.
+	laneLease = 5 * time.Second
 	// maxReply is how much of a receiver's answer is read, to keep its
 	// connection usable.
 	maxReply = 16 << 10
@@ -392,10 +393,35 @@ func (r *laneRun) save(ctx context.Context) error {
 	return nil
 }
 
+// hold extends the lane's lease until the returned function is called: a
+// receiver may take longer than a lease lasts.
+func (r *laneRun) hold(ctx context.Context) (letGo func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		ticker := time.NewTicker(laneLease / 3)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+			}
+			// Lost or not, the delivery under way is brought to its end; what
+			// is stored afterwards shows it.
+			_, _, _ = r.w.opts.Lanes.Take(ctx, r.to.Name, r.lane, r.holder, laneLease)
+		}
+	}()
+	return func() { cancel(); <-done }
+}
+
 // deliver sends one event. It reports false if that failed and the lane was
 // given up.
 func (r *laneRun) deliver(ctx context.Context, entry Numbered) (bool, error) {
+	letGo := r.hold(ctx)
 	result := r.w.post(ctx, r.to, entry.LogEntry)
+	letGo()
 	r.w.deliveries.WithLabelValues(r.to.Name, result.outcome).Inc()
 	if result.err == nil {
 		return true, nil

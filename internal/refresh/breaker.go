@@ -151,13 +151,16 @@ func (b *breakers) accepted(ctx context.Context, provider string) {
 
 // retune lets a probe out at once, for the client's settings have changed.
 func (b *breakers) retune(ctx context.Context, provider string) {
-	_, err := b.change(ctx, provider, func(h *credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
+	changed, err := b.change(ctx, provider, func(h *credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
 		if h == nil || !credential.BreakerOf(h.Record).Open {
 			return credential.Write{}, false
 		}
 		return credential.Retune(*h, nonce, now), true
 	}, true)
 	b.complain(err, provider)
+	if changed && b.engine.opts.OnClientRetuned != nil {
+		b.engine.opts.OnClientRetuned(provider)
+	}
 }
 
 // change writes what decide makes of the breaker's record, and reports whether

@@ -50,8 +50,11 @@ type Options struct {
 	// Delegate, if set, is called instead of refreshing here: this process has
 	// no journal, and asks one that has.
 	Delegate func(ctx context.Context, id credential.ID, rejected uint64) error
-	// OnClientRecovered is called when a provider accepts this client again.
-	OnClientRecovered func(provider string)
+	// OnClientRecovered is called when a provider accepts this client again,
+	// OnClientRetuned before, when a client that is refused got other settings
+	// and is to be probed. Either way what was held back is to be looked at at
+	// once.
+	OnClientRecovered, OnClientRetuned func(provider string)
 }
 
 // Engine refreshes credentials. Create it with [New], then [Engine.Start];
