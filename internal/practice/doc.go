@@ -42,11 +42,13 @@
 //   - The reply is written and flushed; an error makes it undelivered.
 //   - After that the kernel is asked (again): a reset that has come back by then
 //     means that the peer had closed, or closed without reading all of the reply.
+//   - Under [Server.Serve], a reset that comes later, before another request on
+//     that connection, takes the delivery back: the peer's kernel throws away
+//     unread bytes in that way when their process dies.
 //
 // So delivered=false is certain: the client did not get the whole reply.
-// delivered=true says that the peer's kernel was able to take it. It cannot say
-// that the program behind has read it: bytes that wait in the receive buffer of
-// a process die with the process, and bytes that it has read may die in its
+// delivered=true says that the peer's kernel took it and, as far as has been
+// heard, that the program behind has read it. What it read may still die in its
 // memory. The closer replied_at is to the death of a client, the less
 // delivered=true says; a test that kills clients has to allow for the moment
 // between both (loopback: well under 50 ms). A client that half-closes its

@@ -126,6 +126,7 @@ func (p *presentation) grantID() string {
 
 // arrive enters the presentation into the ledger.
 func (p *presentation) arrive(received time.Time) {
+	answered(p.r.Context(), 0)
 	rec := record{
 		received:   received.UnixNano(),
 		generation: p.number,

@@ -121,6 +121,9 @@ func (p *presentation) send(status int, body []byte, token bool, outcome label) 
 		delivered: delivered,
 		tokenSent: delivered && token,
 	})
+	if delivered {
+		answered(p.r.Context(), p.seq)
+	}
 }
 
 // connected reports whether the client is still there, as far as net/http knows.

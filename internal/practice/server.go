@@ -111,10 +111,10 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		Handler:           s.handler,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
-		ConnContext:       withPeer,
+		ConnContext:       withConn,
 	}
 	served := make(chan error, 1)
-	go func() { served <- hs.Serve(ln) }()
+	go func() { served <- hs.Serve(watchedListener{ln, s.ledger}) }()
 	select {
 	case err := <-served:
 		s.Close()
