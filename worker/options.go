@@ -65,6 +65,9 @@ type Walker interface {
 	// read, and unwraps to one error for each: the others, and the cursor,
 	// hold.
 	Walk(ctx context.Context, provider, cursor string, count int) (list []credential.Held, next string, err error)
+	// Suspects tells which records Heal would find something wrong with as of
+	// now; due are their right scores.
+	Suspects(ctx context.Context, provider string, list []credential.Held, due []credential.Millis, now credential.Millis) ([]bool, error)
 	// Heal sets the credential's score in the due index, 0 for none, unless
 	// the record has changed meanwhile, and reports whether it was wrong.
 	Heal(ctx context.Context, h credential.Held, due credential.Millis) (bool, error)

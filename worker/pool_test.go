@@ -258,6 +258,10 @@ func (w blockingWalker) Walk(ctx context.Context, _, _ string, _ int) ([]credent
 	return nil, "", nil
 }
 
+func (w blockingWalker) Suspects(context.Context, string, []credential.Held, []credential.Millis, credential.Millis) ([]bool, error) {
+	return nil, nil
+}
+
 func (w blockingWalker) Heal(context.Context, credential.Held, credential.Millis) (bool, error) {
 	return false, nil
 }

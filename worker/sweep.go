@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"maps"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -165,36 +166,49 @@ func (s *sweep) page(ctx context.Context) (counts map[string]int64, next string,
 	} else if err != nil {
 		return nil, "", err
 	}
-	healed := make([]bool, len(list))
-	var group errgroup.Group
-	group.SetLimit(healers)
 	now := s.clock.Now()
+	due := make([]credential.Millis, len(list))
 	for i, h := range list {
-		due := credential.NextDue(h.Record, h.Attempt)
+		due[i] = credential.NextDue(h.Record, h.Attempt)
 		counts[countSeen]++
 		switch {
 		case h.Record.State.Terminal():
 			counts[countDead]++
-		case due != 0 && due <= now:
+		case due[i] != 0 && due[i] <= now:
 			counts[countDue]++
 			counts[countLive]++
 		default:
 			counts[countLive]++
 		}
-		group.Go(func() (err error) {
-			healed[i], err = s.walker.Heal(ctx, h, due)
+	}
+	counts[countHealed], err = s.heal(ctx, list, due, now)
+	return counts, next, err
+}
+
+// heal puts the indexes right for the records of a page and returns for how
+// many they were wrong.
+func (s *sweep) heal(ctx context.Context, list []credential.Held, due []credential.Millis, now credential.Millis) (int64, error) {
+	suspects, err := s.walker.Suspects(ctx, s.task.Provider, list, due, now)
+	if err != nil {
+		return 0, err
+	}
+	var healed atomic.Int64
+	var group errgroup.Group
+	group.SetLimit(healers)
+	for i, suspect := range suspects {
+		if !suspect {
+			continue
+		}
+		group.Go(func() error {
+			wrong, err := s.walker.Heal(ctx, list[i], due[i])
+			if wrong {
+				healed.Add(1)
+			}
 			return err
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return nil, "", err
-	}
-	for _, wrong := range healed {
-		if wrong {
-			counts[countHealed]++
-		}
-	}
-	return counts, next, nil
+	err = group.Wait()
+	return healed.Load(), err
 }
 
 // itemised is an error about single records of a page.

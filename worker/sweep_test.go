@@ -76,6 +76,16 @@ func (w *fakeWalker) Walk(ctx context.Context, _, cursor string, _ int) ([]crede
 	return w.pages[page], next, nil
 }
 
+func (w *fakeWalker) Suspects(_ context.Context, _ string, list []credential.Held, due []credential.Millis, _ credential.Millis) ([]bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	suspects := make([]bool, len(list))
+	for i, h := range list {
+		suspects[i] = w.scores[h.Record.ID] != due[i]
+	}
+	return suspects, nil
+}
+
 func (w *fakeWalker) Heal(_ context.Context, h credential.Held, due credential.Millis) (bool, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

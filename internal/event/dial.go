@@ -30,12 +30,16 @@ func special() []netip.Prefix {
 		netip.MustParsePrefix("198.51.100.0/24"), // documentation
 		netip.MustParsePrefix("203.0.113.0/24"),  // documentation
 		netip.MustParsePrefix("240.0.0.0/4"),     // reserved
+		netip.MustParsePrefix("::/96"),           // IPv4-compatible, RFC 4291 section 2.5.5.1
+		netip.MustParsePrefix("::ffff:0:0:0/96"), // IPv4-translated, RFC 2765
 		netip.MustParsePrefix("64:ff9b::/96"),    // NAT64
 		netip.MustParsePrefix("64:ff9b:1::/48"),  // local NAT64
 		netip.MustParsePrefix("100::/64"),        // discard
 		netip.MustParsePrefix("2001::/23"),       // IETF protocol assignments, Teredo
 		netip.MustParsePrefix("2001:db8::/32"),   // documentation
 		netip.MustParsePrefix("2002::/16"),       // 6to4
+		netip.MustParsePrefix("3fff::/20"),       // documentation, RFC 9637
+		netip.MustParsePrefix("5f00::/16"),       // segment routing, RFC 9602
 		netip.MustParsePrefix("fec0::/10"),       // former site-local
 	}
 }

@@ -50,8 +50,12 @@ func (f Filter) WantsType(kind credential.EventType) bool {
 	return false
 }
 
-// Wants reports whether e is selected.
+// Wants reports whether e is selected. An empty one, which stands for an entry
+// that this version cannot read, never is.
 func (f Filter) Wants(e credential.Event) bool {
+	if e.Type == "" {
+		return false
+	}
 	if len(f.Providers) > 0 && !slices.Contains(f.Providers, e.Provider) || !strings.HasPrefix(string(e.ID), f.Prefix) {
 		return false
 	}

@@ -128,6 +128,9 @@ func (l *Log) follow(shard int) {
 			continue
 		}
 		wait = firstWait
+		if len(entries) > 0 {
+			l.keep(shard, entries) // before anyone hears of them: who hears reads
+		}
 		for _, entry := range entries {
 			for _, listener := range l.listeners {
 				listener.Observe(entry.Event)
@@ -137,9 +140,6 @@ func (l *Log) follow(shard int) {
 			for _, listener := range l.listeners {
 				listener.Heard(shard)
 			}
-		}
-		if len(entries) > 0 {
-			l.keep(shard, entries)
 		}
 	}
 }
@@ -173,7 +173,8 @@ func (l *Log) keep(shard int, entries []credential.LogEntry) {
 var ErrReset = errors.New("events after this cursor are gone")
 
 // Place checks a cursor against the log. A cursor from elsewhere, or one that
-// the log was trimmed past, gives [ErrReset] and the place to go on from.
+// the log was trimmed past, gives [ErrReset] and the place to go on from: the
+// oldest entry that is left, in the shards that this concerns.
 func (l *Log) Place(ctx context.Context, c Cursor) (Cursor, error) {
 	if c.Epoch == "" {
 		c = c.clone()
@@ -183,24 +184,25 @@ func (l *Log) Place(ctx context.Context, c Cursor) (Cursor, error) {
 	if c.Epoch != l.store.Epoch() {
 		return startCursor(l.store.Epoch(), len(l.recent)), ErrReset
 	}
+	at, reset := c.clone(), error(nil)
 	for shard, last := range c.Last {
 		trimmed, err := l.store.TrimmedTo(ctx, shard)
 		if err != nil {
 			return Cursor{}, err
 		}
-		at, err := parsePosition(last)
+		seen, err := parsePosition(last)
 		if err != nil {
 			return Cursor{}, err
 		}
-		end, err := parsePosition(trimmed)
+		gone, err := parsePosition(trimmed)
 		if err != nil {
 			return Cursor{}, err
 		}
-		if end.after(at) {
-			return startCursor(c.Epoch, len(l.recent)), ErrReset
+		if gone.after(seen) {
+			at.Last[shard], reset = Start, ErrReset
 		}
 	}
-	return c, nil
+	return at, reset
 }
 
 // Parse reads the text of a cursor over this log's shards.
@@ -228,10 +230,26 @@ type Numbered struct {
 // Read returns up to about max entries after the cursor, in each shard's
 // order, and the cursor behind them. None means that the end was reached.
 func (l *Log) Read(ctx context.Context, c Cursor, most int) ([]Numbered, Cursor, error) {
+	return l.read(ctx, c, most, l.readShard)
+}
+
+// readStored does what Read does, but from the store alone: what it does not
+// find is not there, while this process's memory may lag behind the one that
+// told of it.
+func (l *Log) readStored(ctx context.Context, c Cursor) ([]Numbered, Cursor, error) {
+	return l.read(ctx, c, pageSize, func(ctx context.Context, shard int, after string, most int) ([]credential.LogEntry, error) {
+		return l.store.Events(ctx, shard, after, most, 0)
+	})
+}
+
+func (l *Log) read(
+	ctx context.Context, c Cursor, most int,
+	readShard func(ctx context.Context, shard int, after string, most int) ([]credential.LogEntry, error),
+) ([]Numbered, Cursor, error) {
 	c = c.clone()
 	var found []Numbered
 	for shard := range c.Last {
-		entries, err := l.readShard(ctx, shard, c.Last[shard], most)
+		entries, err := readShard(ctx, shard, c.Last[shard], most)
 		if err != nil {
 			return nil, Cursor{}, err
 		}

@@ -244,10 +244,13 @@ func (w *Webhooks) notifyLoop() {
 		dirty := w.dirty
 		w.dirty = map[laneKey]struct{}{}
 		w.mu.Unlock()
+		wait := notifyEvery
 		for key := range dirty {
-			w.notify(key)
+			if !w.notify(key) {
+				wait = auditEvery
+			}
 		}
-		timer := time.NewTimer(notifyEvery)
+		timer := time.NewTimer(wait)
 		select {
 		case <-w.ctx.Done():
 		case <-timer.C:
@@ -256,16 +259,18 @@ func (w *Webhooks) notifyLoop() {
 	}
 }
 
-func (w *Webhooks) notify(key laneKey) {
+// notify tells of a lane's news. If that fails it is done again, not at once.
+func (w *Webhooks) notify(key laneKey) bool {
 	enqueue, err := w.opts.Lanes.Notify(w.ctx, key.subscription, key.lane)
 	if err == nil && enqueue {
 		err = w.opts.Queue.EnqueueDelivery(w.ctx, key.subscription, key.lane)
 	}
 	if err != nil && w.ctx.Err() == nil {
 		w.opts.Logger.Warn().Err(err).Str("subscription", key.subscription).Int("lane", key.lane).
-			Msg("a lane could not be notified, the next audit will find it")
+			Msg("a lane could not be notified, again in a second")
 		w.mark(key)
 	}
+	return err == nil
 }
 
 // auditLoop finds the lanes whose task died, or whose next delivery has become
@@ -356,6 +361,9 @@ func (r *laneRun) drain(ctx context.Context) (bool, error) {
 	r.at = at
 	for {
 		entries, next, err := r.w.opts.Log.Read(ctx, r.at, pageSize)
+		if err == nil && len(entries) == 0 {
+			entries, next, err = r.w.opts.Log.readStored(ctx, r.at)
+		}
 		if err != nil {
 			return false, err
 		}
@@ -368,13 +376,17 @@ func (r *laneRun) drain(ctx context.Context) (bool, error) {
 					return false, err
 				}
 				r.at.Last[entry.Shard] = entry.Position
-				if err := r.save(ctx); err != nil {
+				r.attempt = 0
+				if err := r.save(context.WithoutCancel(ctx)); err != nil { // it was delivered, whoever stops now
 					return false, err
 				}
 			}
 			r.at.Last[entry.Shard] = entry.Position
 		}
 		r.at = next
+		if err := r.save(ctx); err != nil { // a long way without a delivery keeps the lease as well
+			return false, err
+		}
 	}
 }
 
@@ -388,7 +400,6 @@ func (r *laneRun) save(ctx context.Context) error {
 			return err
 		}
 		r.saved.Last[shard] = last
-		r.attempt = 0
 	}
 	return nil
 }
@@ -422,6 +433,11 @@ func (r *laneRun) deliver(ctx context.Context, entry Numbered) (bool, error) {
 	letGo := r.hold(ctx)
 	result := r.w.post(ctx, r.to, entry.LogEntry)
 	letGo()
+	if result.err != nil && ctx.Err() != nil { // cut off from this side: no fault of the receiver's
+		stopped := context.Cause(ctx)
+		ctx = context.WithoutCancel(ctx)
+		return false, errors.Join(stopped, r.save(ctx), r.w.opts.Lanes.Fail(ctx, r.to.Name, r.lane, r.holder, r.attempt, 0))
+	}
 	r.w.deliveries.WithLabelValues(r.to.Name, result.outcome).Inc()
 	if result.err == nil {
 		return true, nil

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -15,7 +16,7 @@ const (
 	// claimedWithin is how near a score must be that stands in place of an
 	// overdue one to be taken for a claim's, or for that of a credential that
 	// waits for a permit.
-	claimedWithin = time.Minute
+	claimedWithin = 6 * time.Second
 )
 
 // Overdue returns up to most entries of a provider's due index in one shard
@@ -139,6 +140,68 @@ func (s *Store) Release(ctx context.Context, provider string, ids []credential.I
 	return nil
 }
 
+// Suspects tells, for records of one provider, which of them [Store.Heal] would
+// find something wrong with as of now: due are their right scores. It reads
+// both indexes with two commands for each shard, where healing takes a script
+// for each record.
+func (s *Store) Suspects(ctx context.Context, provider string, list []credential.Held, due []credential.Millis, now credential.Millis) ([]bool, error) {
+	if err := checkName("provider", provider); err != nil {
+		return nil, err
+	}
+	suspect := make([]bool, len(list))
+	groups := s.groups(len(list), func(i int) credential.ID { return list[i].Record.ID })
+	err := s.eachGroup(groups, func(g group) error {
+		names := s.shards[g.shard]
+		ids := make([]string, len(g.at))
+		for n, i := range g.at {
+			ids[n] = string(list[i].Record.ID)
+		}
+		pipe := s.client.Pipeline()
+		scores := pipe.ZMScore(ctx, names.due+provider, ids...) // 0 where there is none: nothing is due in 1970
+		places := pipe.Do(ctx, zmscore(names.ids, ids)...)      // all are 0, so nil has to be told from it
+		if _, err := pipe.Exec(ctx); err != nil {
+			return s.explain(ctx, err, names.due+provider, names.ids)
+		}
+		there, err := places.Slice()
+		if err != nil || len(there) != len(ids) || len(scores.Val()) != len(ids) {
+			return errors.Join(errReply, err)
+		}
+		for n, i := range g.at {
+			have := credential.Millis(scores.Val()[n])
+			suspect[i] = wrongScore(list[i], due[i], have, now) || there[n] == nil && isListed(list[i].Record)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("compare the indexes: %w", err)
+	}
+	return suspect, nil
+}
+
+func zmscore(key string, members []string) []any {
+	args := make([]any, 0, 2+len(members))
+	args = append(args, "zmscore", key)
+	for _, m := range members {
+		args = append(args, m)
+	}
+	return args
+}
+
+// wrongScore reports whether have is neither the right score nor one that a
+// claim or an attempt has put there for the time being.
+func wrongScore(h credential.Held, want, have, now credential.Millis) bool {
+	switch {
+	case have == want:
+		return false
+	case want == 0 || have == 0:
+		return true
+	case want <= now && have <= now.Add(claimedWithin):
+		return false
+	default:
+		return h.Attempt == nil || have > want
+	}
+}
+
 // Heal sets the score of h in the due index to due, 0 for none, and sees to
 // it that it is listed, unless the record or its open attempt have changed
 // since h was read. It reports whether something was wrong. A score of the
@@ -152,15 +215,15 @@ func (s *Store) Heal(ctx context.Context, h credential.Held, due credential.Mill
 	}
 	keys := []string{names.cred + string(h.Record.ID), names.due + h.Record.Provider, names.ids}
 	wrong, err := s.runInt(ctx, s.scripts.heal, keys, h.Record.Revision, nonce, int64(due), string(h.Record.ID),
-		flag(listed(h.Record)), claimedWithin.Milliseconds())
+		flag(isListed(h.Record)), claimedWithin.Milliseconds())
 	if err != nil {
 		return false, fmt.Errorf("heal the indexes: %w", err)
 	}
 	return wrong == 1, nil
 }
 
-// listed reports whether a record stands in the listing of its shard.
-func listed(r credential.Record) bool {
+// isListed reports whether a record stands in the listing of its shard.
+func isListed(r credential.Record) bool {
 	return r.State != credential.StateDeleted && !r.ID.IsClient()
 }
 

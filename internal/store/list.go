@@ -66,7 +66,7 @@ func (s *Store) List(ctx context.Context, f Filter, cursor string, limit int) (p
 			trouble = append(trouble, err)
 		}
 		for _, h := range records {
-			if h == nil || !listed(h.Record) || !f.passes(h.Record) {
+			if h == nil || !isListed(h.Record) || !f.passes(h.Record) {
 				continue
 			}
 			if len(page) == limit {

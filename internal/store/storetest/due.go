@@ -160,8 +160,11 @@ func dueHeal(b *bundle) {
 	h := b.fresh("alice")
 	right := credential.NextDue(h.Record, nil)
 	heal := func(h credential.Held, due credential.Millis) bool {
+		suspects, err := b.store.Suspects(b.ctx, provider, []credential.Held{h}, []credential.Millis{due}, b.now)
+		require.NoError(b, err)
 		wrong, err := b.store.Heal(b.ctx, h, due)
 		require.NoError(b, err)
+		assert.Equal(b, []bool{wrong}, suspects, "what is suspected is what is healed")
 		return wrong
 	}
 	assert.False(b, heal(h, right), "nothing is wrong")
