@@ -59,10 +59,16 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 	return withPeer(ctx, c)
 }
 
-// answered notes the last reply on the connection of a request; 0 as soon as
-// the next request is there, which its sender made knowing that reply.
-func answered(ctx context.Context, seq uint64) {
-	if c, ok := ctx.Value(connKey{}).(*watchedConn); ok {
+// connOf returns the watched connection of a request, nil if it is not watched.
+func connOf(ctx context.Context) *watchedConn {
+	c, _ := ctx.Value(connKey{}).(*watchedConn)
+	return c
+}
+
+// answered notes the last reply on the connection; 0 as soon as the next
+// request is there, which its sender made knowing that reply.
+func (c *watchedConn) answered(seq uint64) {
+	if c != nil {
 		c.last.Store(seq)
 	}
 }

@@ -14,6 +14,7 @@ type presentation struct {
 	r        *http.Request
 	settings *Settings
 	peer     peer
+	conn     *watchedConn // nil where nothing watches it
 	form     form
 	client   client
 	grant    *grant // nil: no refresh token, or an unknown one
@@ -39,7 +40,7 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 		s.writeOAuthError(w, &oauthError{status: http.StatusMethodNotAllowed, code: "invalid_request", description: "The token endpoint takes POST."})
 		return
 	}
-	p := &presentation{s: s, w: w, r: r, settings: s.settings.Load(), peer: peerOf(r.Context())}
+	p := &presentation{s: s, w: w, r: r, settings: s.settings.Load(), peer: peerOf(r.Context()), conn: connOf(r.Context())}
 	f, err := s.readForm(r)
 	if malformed, ok := errors.AsType[*formError](err); ok {
 		p.refusal = &refusal{invalidRequest(malformed.what), OutcomeInvalidRequest}
@@ -126,7 +127,7 @@ func (p *presentation) grantID() string {
 
 // arrive enters the presentation into the ledger.
 func (p *presentation) arrive(received time.Time) {
-	answered(p.r.Context(), 0)
+	p.conn.answered(0)
 	rec := record{
 		received:   received.UnixNano(),
 		generation: p.number,

@@ -122,7 +122,7 @@ func (p *presentation) send(status int, body []byte, token bool, outcome label) 
 		tokenSent: delivered && token,
 	})
 	if delivered {
-		answered(p.r.Context(), p.seq)
+		p.conn.answered(p.seq)
 	}
 }
 
