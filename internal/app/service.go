@@ -159,8 +159,8 @@ func (s *service) openEngine(ctx context.Context) error {
 		Store: s.store, Registry: s.store, Permits: permits{s.store}, Journal: log, Clock: s.clock,
 		Owner: s.owner, Shards: s.store.Shards(), Log: logging.Component(s.log, "refresh"), Metrics: refresh.NewMetrics(s.registry),
 		Retain: retain, Quarantine: s.conf.Load().Recovery.Quarantine, OfflineReads: time.Duration(s.conf.Load().OfflineReads),
-		OnClientRecovered: func(provider string) { s.sweep(provider, scheduler.WhyClientRecovered) },
-		OnClientRetuned:   func(provider string) { s.sweep(provider, scheduler.WhyClientRetuned) },
+		OnClientRecovered: s.clientRecovered,
+		OnClientRetuned:   s.clientRetuned,
 	}
 	if !s.opts.Roles.Worker {
 		opts.Delegate = s.delegate
@@ -201,6 +201,10 @@ func (s *service) delegate(ctx context.Context, id credential.ID, rejected uint6
 	_, err = tasks.Enqueue(ctx, s.queue, task)
 	return err
 }
+
+func (s *service) clientRecovered(provider string) { s.sweep(provider, scheduler.WhyClientRecovered) }
+
+func (s *service) clientRetuned(provider string) { s.sweep(provider, scheduler.WhyClientRetuned) }
 
 // sweep has every credential of a provider looked at, so that refreshes which
 // were held back are due at once.

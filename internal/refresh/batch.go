@@ -106,8 +106,8 @@ func (e *Engine) refreshSome(ctx context.Context, t *Target, ids []credential.ID
 		wg.Add(1)
 		e.crew.run(func() {
 			defer wg.Done()
+			tn.spare = func() { permits.doneOne(ctx) }
 			result := e.take(ctx, tn)
-			permits.doneOne(ctx)
 			land(tn.held.Record.ID, result)
 			mu.Lock()
 			defer mu.Unlock()

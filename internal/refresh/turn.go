@@ -20,6 +20,10 @@ type turn struct {
 	asked    time.Duration     // boot time just before begin was sent
 	answered time.Duration     // boot time when its answer had come
 	now      credential.Millis // the store's time in that answer
+
+	// spare, if not nil, is called once the provider is done with: the permit
+	// is free then, while the reply is still to be stored.
+	spare func()
 }
 
 // settled is what became of a turn.
@@ -152,6 +156,9 @@ func (e *Engine) take(ctx context.Context, tn turn) settled {
 		})
 	})
 	took := e.clock.Boot() - started
+	if tn.spare != nil {
+		tn.spare()
+	}
 	e.metrics.exchanged(tn.target.Name, outcome.Class, took)
 	e.pace.saw(tn.target.Name, took)
 	return e.conclude(ctx, tn, outcome, sentAt)

@@ -1,0 +1,91 @@
+package event
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+func sample() credential.Event {
+	last := make(map[credential.EventType]uint64)
+	last[credential.EventConnected], last[credential.EventRefreshed], last[credential.EventDegraded] = 1, 4, 6
+	return credential.Event{
+		Type: credential.EventRefreshed, ID: "github:alice", Version: 7, State: credential.StateActive, PreviousState: credential.StateDegraded,
+		Reason: credential.ReasonNone, InitiatedBy: credential.BySchedule, Nonce: credential.Nonce{0x9f, 0x86, 0xd0, 0x81},
+		ExpiresAt: 1_800_003_600_000, Provider: "github", Subject: "u-7", Labels: map[string]string{"team": "blue"},
+		Last: last,
+	}
+}
+
+func TestFilter(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		filter Filter
+		wants  bool
+	}{
+		"everything":      {Filter{}, true},
+		"its type":        {Filter{Types: []string{"credential.refreshed"}}, true},
+		"a glob":          {Filter{Types: []string{"session.*", "credential.*"}}, true},
+		"another type":    {Filter{Types: []string{"credential.expired"}}, false},
+		"its provider":    {Filter{Providers: []string{"acme", "github"}}, true},
+		"another":         {Filter{Providers: []string{"acme"}}, false},
+		"its prefix":      {Filter{Prefix: "github:"}, true},
+		"another prefix":  {Filter{Prefix: "Github:"}, false},
+		"its label":       {Filter{Labels: map[string]string{"team": "blue"}}, true},
+		"another value":   {Filter{Labels: map[string]string{"team": "red"}}, false},
+		"another label":   {Filter{Labels: map[string]string{"team": "blue", "tier": ""}}, false},
+		"all but one":     {Filter{Types: []string{"credential.*"}, Providers: []string{"github"}, Prefix: "x"}, false},
+		"all of the four": {Filter{Types: []string{"*"}, Providers: []string{"github"}, Prefix: "git", Labels: map[string]string{"team": "blue"}}, true},
+	} {
+		assert.Equal(t, c.wants, c.filter.Wants(sample()), name)
+		assert.False(t, c.filter.Wants(credential.Event{}), "an entry that cannot be read, by %s", name)
+		require.NoError(t, c.filter.Check(), name)
+	}
+	require.Error(t, Filter{Types: []string{"credential.refresh"}}.Check(), "misspelled")
+	require.Error(t, Filter{Types: []string{"credential.["}}.Check())
+}
+
+// What subscribers get is a CloudEvent by its own SDK.
+func TestCloudEvent(t *testing.T) {
+	t.Parallel()
+	data, err := Expand(credential.LogEntry{Position: "1-1", Event: sample(), At: 1_800_000_000_000}, "urn:refreshd:e", Filter{}).Encode()
+	require.NoError(t, err)
+	assert.NotContains(t, string(data), "\n")
+	var e cloudevents.Event
+	require.NoError(t, json.Unmarshal(data, &e))
+	require.NoError(t, e.Validate())
+	assert.Equal(t, "github:alice/7/9f86d081", e.ID())
+	assert.Equal(t, "urn:refreshd:e", e.Source())
+	assert.Equal(t, "credential.refreshed", e.Type())
+	assert.Equal(t, "github:alice", e.Subject())
+	assert.Equal(t, time.UnixMilli(1_800_000_000_000).UTC(), e.Time().UTC())
+	var got map[string]any
+	require.NoError(t, e.DataAs(&got))
+	want := map[string]any{
+		"credential": "github:alice", "provider": "github", "user": "u-7", "labels": map[string]any{"team": "blue"},
+		"state": "active", "previous_state": "degraded", "initiated_by": "schedule",
+		"version": 7.0, "previous_version": 6.0, "expires_at": "2027-01-15T09:00:00Z",
+	}
+	assert.Empty(t, cmp.Diff(want, got))
+}
+
+// The previous version is that of the last event among those asked for.
+func TestPreviousVersionUnderAFilter(t *testing.T) {
+	t.Parallel()
+	for glob, want := range map[string]uint64{
+		"credential.*": 6, "credential.refreshed": 4, "credential.re*": 4, "credential.connected": 1, "session.*": 0,
+	} {
+		e := Expand(credential.LogEntry{Event: sample()}, "urn:x", Filter{Types: []string{glob}})
+		assert.Equal(t, want, e.Data.PreviousVersion, glob)
+	}
+	gone := sample()
+	gone.ExpiresAt = 0
+	assert.Nil(t, Expand(credential.LogEntry{Event: gone}, "urn:x", Filter{}).Data.ExpiresAt)
+}

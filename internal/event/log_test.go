@@ -1,0 +1,202 @@
+package event
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+func ids(entries []Numbered) []string {
+	var list []string
+	for _, e := range entries {
+		list = append(list, fmt.Sprintf("%s/%d", e.Event.ID, e.Event.Version))
+	}
+	return list
+}
+
+// readAll reads to the end in pages.
+func readAll(t *testing.T, l *Log, c Cursor, page int) ([]Numbered, Cursor) {
+	t.Helper()
+	var all []Numbered
+	for {
+		entries, next, err := l.Read(t.Context(), c, page)
+		require.NoError(t, err)
+		if len(entries) == 0 {
+			return all, next
+		}
+		all, c = append(all, entries...), next
+	}
+}
+
+func TestFollow(t *testing.T) {
+	t.Parallel()
+	b := setup(t, 3)
+	b.emit("before")
+	l, e := b.following()
+	for seen := map[int]bool{}; len(seen) < 3; {
+		seen[soon(t, e.heard, "the end of a log")] = true
+	}
+	assert.Empty(t, e.events, "what was before the start is not heard again")
+	changed := l.Changed()
+	b.emit("alice", "bob", "alice")
+	versions := map[credential.ID][]uint64{}
+	for range 3 {
+		got := soon(t, e.events, "an event")
+		versions[got.ID] = append(versions[got.ID], got.Version)
+	}
+	assert.Equal(t, map[credential.ID][]uint64{"alice": {1, 2}, "bob": {1}}, versions)
+	soon(t, changed, "the word to readers")
+}
+
+// Whoever hears of an event finds it in memory.
+func TestHeardIsReadable(t *testing.T) {
+	t.Parallel()
+	b := setup(t, 1)
+	l := b.log()
+	end, err := l.End(t.Context())
+	require.NoError(t, err)
+	found := make(chan int, 1)
+	l.Listen(listenerFunc(func(credential.Event) {
+		entries, _ := l.fromMemory(0, end.Last[0], 10)
+		found <- len(entries)
+	}))
+	require.NoError(t, l.Start(t.Context()))
+	b.emit("alice")
+	assert.Equal(t, 1, soon(t, found, "the event"))
+}
+
+type listenerFunc func(credential.Event)
+
+func (f listenerFunc) Observe(e credential.Event) { f(e) }
+func (listenerFunc) Heard(int)                    {}
+
+func TestReadFromMemoryAndFromTheStore(t *testing.T) {
+	t.Parallel()
+	b := setup(t, 1)
+	b.emit("old-1", "old-2")
+	l, e := b.following()
+	end, err := l.End(t.Context())
+	require.NoError(t, err)
+	b.emit("new-1", "new-2", "new-3")
+	for range 3 {
+		soon(t, e.events, "an event")
+	}
+	before := b.store.reads
+	entries, at := readAll(t, l, end, 2)
+	assert.Equal(t, []string{"new-1/1", "new-2/1", "new-3/1"}, ids(entries))
+	assert.Equal(t, before, b.store.reads, "from memory")
+
+	entries, again := readAll(t, l, startCursor(end.Epoch, 1), 2)
+	assert.Equal(t, []string{"old-1/1", "old-2/1", "new-1/1", "new-2/1", "new-3/1"}, ids(entries))
+	assert.Greater(t, b.store.reads, before)
+	assert.Equal(t, at, again)
+
+	stopped := b.log() // never started: everything from the store
+	entries, _ = readAll(t, stopped, startCursor(end.Epoch, 1), 100)
+	assert.Len(t, entries, 5)
+}
+
+// Memory holds the end of the log; what it dropped is read from the store, and
+// nothing is missing where the two meet.
+func TestMemoryIsBounded(t *testing.T) {
+	t.Parallel()
+	b := setup(t, 1)
+	l := b.log()
+	l.recent[0] = tail{since: "0", ready: true}
+	for i := range 3 * recentMax {
+		l.keep(0, []credential.LogEntry{{Position: fmt.Sprintf("%d-0", i+1), Event: sample()}})
+	}
+	kept := l.recent[0].entries
+	assert.LessOrEqual(t, len(kept), 2*recentMax)
+	assert.GreaterOrEqual(t, len(kept), recentMax)
+	since := l.recent[0].since
+	first, ok := l.fromMemory(0, since, 1)
+	require.True(t, ok)
+	at, err := parsePosition(since)
+	require.NoError(t, err)
+	assert.Equal(t, fmt.Sprintf("%d-0", at.ms+1), first[0].Position)
+	_, ok = l.fromMemory(0, fmt.Sprintf("%d-0", at.ms-1), 1)
+	assert.False(t, ok, "it does not know what came before")
+	last, ok := l.fromMemory(0, fmt.Sprintf("%d-0", 3*recentMax), 1)
+	assert.True(t, ok)
+	assert.Empty(t, last)
+}
+
+func TestPlace(t *testing.T) {
+	t.Parallel()
+	b := setup(t, 2)
+	l := b.log()
+	start, err := l.Place(t.Context(), startCursor("", 2))
+	require.NoError(t, err)
+	assert.Equal(t, b.store.Epoch(), start.Epoch)
+
+	var inShard [2]credential.ID
+	for _, id := range inLane(20, false) {
+		inShard[b.store.ShardOf(id)] = id
+	}
+	b.emit(inShard[0], inShard[1])
+	_, early := readAll(t, l, start, 10)
+	b.advance(time.Hour)
+	b.emit(inShard[0])
+	_, late := readAll(t, l, early, 10)
+	b.advance(time.Hour)
+	b.emit(inShard[0])
+
+	_, err = b.store.TrimEvents(t.Context(), b.clock().Add(-30*time.Minute))
+	require.NoError(t, err)
+	at, err := l.Place(t.Context(), late)
+	require.NoError(t, err, "nothing after it is gone")
+	assert.Equal(t, late, at)
+	at, err = l.Place(t.Context(), early)
+	require.ErrorIs(t, err, ErrReset)
+	assert.Equal(t, Start, at.Last[0])
+	assert.Equal(t, early.Last[1], at.Last[1], "nothing of that shard is missing")
+	entries, _ := readAll(t, l, at, 10)
+	assert.Equal(t, []string{string(inShard[0]) + "/3"}, ids(entries), "what is left")
+
+	other := late
+	other.Epoch = "another"
+	at, err = l.Place(t.Context(), other)
+	require.ErrorIs(t, err, ErrReset)
+	assert.Equal(t, startCursor(b.store.Epoch(), 2), at)
+
+	broken := late.clone()
+	broken.Last[0] = "x"
+	_, err = l.Place(t.Context(), broken)
+	require.Error(t, err)
+	parsed, err := l.Parse(late.String())
+	require.NoError(t, err)
+	assert.Equal(t, late, parsed)
+}
+
+// The log goes on being followed after an outage, without a gap.
+func TestFollowThroughAnOutage(t *testing.T) {
+	t.Parallel()
+	b := setup(t, 1)
+	_, e := b.following()
+	soon(t, e.heard, "the end of the log")
+	b.store.set(func(s *faultyStore) { s.away = true })
+	b.emit("alice", "bob")
+	b.store.set(func(s *faultyStore) { s.away = false })
+	assert.EqualValues(t, "alice", soon(t, e.events, "the first event").ID)
+	assert.EqualValues(t, "bob", soon(t, e.events, "the second event").ID)
+}
+
+func TestLogStops(t *testing.T) {
+	t.Parallel()
+	b := setup(t, 2)
+	l, _ := b.following()
+	l.Stop()
+	l.Stop()
+	soon(t, l.Done(), "the end")
+
+	away := b.log()
+	b.mini.Close()
+	require.Error(t, away.Start(t.Context()))
+	away.Stop()
+}

@@ -1,0 +1,201 @@
+package event
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/store"
+)
+
+const hookSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+// testLanes and testSubscriptions give the stored lanes to the deliverer.
+type testLanes struct{ store *store.Store }
+
+func (l testLanes) Notify(ctx context.Context, subscription string, lane int) (bool, error) {
+	return l.store.LaneNotify(ctx, subscription, lane)
+}
+
+func (l testLanes) Take(ctx context.Context, subscription string, lane int, holder credential.Nonce, lease time.Duration) (Lane, bool, error) {
+	state, taken, err := l.store.LaneTake(ctx, subscription, lane, holder, lease)
+	return Lane{Last: state.Cursors, Want: state.Want, Attempt: state.Attempt}, taken, err
+}
+
+func (l testLanes) Advance(ctx context.Context, subscription string, lane int, holder credential.Nonce, shard int, last string) error {
+	return l.store.LaneAdvance(ctx, subscription, lane, holder, shard, last)
+}
+
+func (l testLanes) Fail(ctx context.Context, subscription string, lane int, holder credential.Nonce, attempt int, next credential.Millis) error {
+	return l.store.LaneFail(ctx, subscription, lane, holder, attempt, next)
+}
+
+func (l testLanes) Done(ctx context.Context, subscription string, lane int, holder credential.Nonce, want uint64) (bool, error) {
+	return l.store.LaneDone(ctx, subscription, lane, holder, want)
+}
+
+type testSubscriptions struct {
+	store *store.Store
+	now   func() credential.Millis
+}
+
+func (s testSubscriptions) Open(ctx context.Context, subscription string, last []string) error {
+	_, err := s.store.StartSubscription(ctx, subscription, last)
+	return err
+}
+
+func (s testSubscriptions) Pending(ctx context.Context, subscription string) ([]int, error) {
+	return s.store.LanesPending(ctx, subscription, s.now())
+}
+
+func (s testSubscriptions) Disable(ctx context.Context, subscription, reason string) error {
+	return s.store.Disable(ctx, subscription, reason)
+}
+
+// endpoint is a receiver: it verifies what it gets, and answers as it is told.
+type endpoint struct {
+	*httptest.Server
+
+	t        *testing.T
+	verifier *standardwebhooks.Webhook
+
+	mu     sync.Mutex
+	answer func(w http.ResponseWriter, e CloudEvent)
+	got    []CloudEvent
+	came   chan CloudEvent
+}
+
+func newEndpoint(t *testing.T) *endpoint {
+	t.Helper()
+	verifier, err := standardwebhooks.NewWebhook(hookSecret)
+	require.NoError(t, err)
+	e := &endpoint{t: t, verifier: verifier, came: make(chan CloudEvent, 10_000)}
+	e.Server = httptest.NewServer(http.HandlerFunc(e.receive))
+	t.Cleanup(e.Close)
+	return e
+}
+
+func (e *endpoint) receive(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // cut off by the test
+	}
+	// The library's own tolerance is about the wall clock, which stands still here.
+	if err := e.verifier.VerifyIgnoringTimestamp(body, r.Header); err != nil {
+		e.t.Errorf("signature: %v", err)
+	}
+	var event CloudEvent
+	if err := json.Unmarshal(body, &event); err != nil {
+		e.t.Errorf("body: %v", err)
+	}
+	if event.ID != r.Header.Get("Webhook-Id") || r.Header.Get("Content-Type") != "application/cloudevents+json" {
+		e.t.Errorf("headers: %v", r.Header)
+	}
+	e.mu.Lock()
+	e.got = append(e.got, event)
+	answer := e.answer
+	e.mu.Unlock()
+	e.came <- event
+	if answer != nil {
+		answer(w, event)
+	}
+}
+
+func (e *endpoint) answering(answer func(w http.ResponseWriter, e CloudEvent)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.answer = answer
+}
+
+func (e *endpoint) refusing(status int) {
+	e.answering(func(w http.ResponseWriter, _ CloudEvent) { w.WriteHeader(status) })
+}
+
+func (e *endpoint) received() []CloudEvent {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return append([]CloudEvent(nil), e.got...)
+}
+
+// hooks is a bundle with a deliverer of one subscription, "ui".
+type hooks struct {
+	*bundle
+	*Webhooks
+
+	log      *Log
+	endpoint *endpoint
+	sub      Subscription
+	logged   *sink
+}
+
+type sink struct {
+	mu  sync.Mutex
+	all []byte
+}
+
+func (s *sink) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all = append(s.all, p...)
+	return len(p), nil
+}
+
+func (s *sink) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return string(s.all)
+}
+
+func setupHooks(t *testing.T, shards int) *hooks {
+	t.Helper()
+	h := &hooks{bundle: setup(t, shards), endpoint: newEndpoint(t), logged: new(sink)}
+	h.log = h.bundle.log()
+	h.Webhooks = h.deliverer(h.log, nil)
+	h.sub = Subscription{Name: "ui", URL: h.endpoint.URL + "/hook?token=s3cr3t-query", Secret: credential.NewSecret(hookSecret)}
+	require.NoError(t, h.SetSubscriptions(t.Context(), []Subscription{h.sub}))
+	return h
+}
+
+func (h *hooks) deliverer(log *Log, lanes Lanes) *Webhooks {
+	h.t.Helper()
+	if lanes == nil {
+		lanes = testLanes{h.store.Store}
+	}
+	client := NewClient([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")})
+	h.t.Cleanup(client.CloseIdleConnections)
+	w := NewWebhooks(WebhookOptions{
+		Log: log, Lanes: lanes, Subscriptions: testSubscriptions{h.store.Store, h.clock}, Queue: h.queue,
+		Client: client, Now: h.clock, Source: "urn:refreshd:test", UserAgent: "refreshd/test",
+		Logger: zerolog.New(h.logged), Registerer: prometheus.NewRegistry(),
+	})
+	h.t.Cleanup(w.Stop)
+	return w
+}
+
+// tell notifies the lane of a credential, as an event that is heard does.
+func (h *hooks) tell(id credential.ID) int {
+	h.t.Helper()
+	lane := laneOf(id)
+	_, err := h.store.LaneNotify(h.t.Context(), "ui", lane)
+	require.NoError(h.t, err)
+	return lane
+}
+
+func (h *hooks) disabled() store.SubscriptionState {
+	h.t.Helper()
+	state, err := h.store.Subscription(h.t.Context(), "ui")
+	require.NoError(h.t, err)
+	return state
+}

@@ -1,0 +1,405 @@
+package event
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+// From the log to the endpoint: signed, each event once, in order for each
+// credential, over all lanes and shards.
+func TestDeliveries(t *testing.T) {
+	t.Parallel()
+	h := setupHooks(t, 3)
+	h.log.Listen(h.Webhooks)
+	require.NoError(t, h.log.Start(t.Context()))
+	h.Start()
+	ctx, cancel := context.WithCancel(t.Context())
+	var workers sync.WaitGroup
+	for range 4 {
+		workers.Go(func() {
+			for {
+				select {
+				case task := <-h.queue.tasks:
+					if err := h.Advance(ctx, task.subscription, task.lane); err != nil && ctx.Err() == nil {
+						t.Errorf("lane %d: %v", task.lane, err)
+					}
+				case <-ctx.Done():
+					return
+				}
+			}
+		})
+	}
+	all := inLane(40, false)
+	const each = 3
+	for range each {
+		h.emit(all...)
+	}
+	next := map[string]uint64{}
+	for range each * len(all) {
+		e := soon(t, h.endpoint.came, "a delivery")
+		require.Equal(t, next[e.Data.Credential]+1, e.Data.Version, e.Data.Credential)
+		require.Equal(t, next[e.Data.Credential], e.Data.PreviousVersion)
+		next[e.Data.Credential] = e.Data.Version
+		require.Equal(t, "urn:refreshd:test", e.Source)
+	}
+	cancel()
+	workers.Wait()
+	assert.Empty(t, h.endpoint.came)
+}
+
+func TestOnlyWhatWasAskedFor(t *testing.T) {
+	t.Parallel()
+	h := setupHooks(t, 1)
+	h.sub.Filter = Filter{Types: []string{"credential.reauthorized"}}
+	require.NoError(t, h.SetSubscriptions(t.Context(), []Subscription{h.sub}))
+	h.emit("alice", "alice", "alice")
+	require.NoError(t, h.Advance(t.Context(), "ui", h.tell("alice")))
+	got := h.endpoint.received()
+	require.Len(t, got, 2)
+	assert.Zero(t, got[0].Data.PreviousVersion, "the first of those asked for")
+	assert.EqualValues(t, 2, got[1].Data.PreviousVersion)
+
+	h.Observe(sample()) // not wanted
+	assert.Empty(t, h.dirty)
+	require.NoError(t, h.Advance(t.Context(), "nobody", 0), "a subscription that is gone")
+}
+
+func TestBadSubscriptions(t *testing.T) {
+	t.Parallel()
+	h := setupHooks(t, 1)
+	bad := h.sub
+	bad.Secret = credential.NewSecret("whsec_!!s3cr3t")
+	err := h.SetSubscriptions(t.Context(), []Subscription{bad})
+	require.Error(t, err)
+	assert.NotContains(t, err.Error(), "s3cr3t")
+	bad = h.sub
+	bad.Filter.Types = []string{"credential.refresh"}
+	require.Error(t, h.SetSubscriptions(t.Context(), []Subscription{bad}))
+}
+
+// A failed delivery is repeated along the schedule; at its end the endpoint is
+// disabled and nothing is skipped.
+func TestSchedule(t *testing.T) {
+	t.Parallel()
+	for _, shards := range []int{1, 3} {
+		t.Run(fmt.Sprintf("%d shards", shards), func(t *testing.T) {
+			t.Parallel()
+			h := setupHooks(t, shards)
+			h.endpoint.refusing(http.StatusInternalServerError)
+			h.emit("alice")
+			lane := h.tell("alice")
+			schedule := RetrySchedule()
+			for attempt, wait := range schedule {
+				if wait > 0 {
+					h.advance(wait - time.Millisecond)
+					require.NoError(t, h.Advance(t.Context(), "ui", lane))
+					require.Len(t, h.endpoint.received(), attempt, "too early")
+					h.advance(time.Millisecond)
+				}
+				h.emit(inLane(5, false)...) // what goes on in other lanes changes nothing
+				require.NoError(t, h.Advance(t.Context(), "ui", lane))
+				require.Len(t, h.endpoint.received(), attempt+1)
+				require.Equal(t, attempt == len(schedule)-1, h.disabled().Disabled, "attempt %d", attempt+1)
+			}
+			assert.Equal(t, "the receiver answered 500", h.disabled().Reason)
+			h.advance(1000 * time.Hour)
+			require.NoError(t, h.Advance(t.Context(), "ui", lane))
+			assert.Len(t, h.endpoint.received(), len(schedule), "no more")
+
+			h.endpoint.answering(nil)
+			require.NoError(t, h.store.Enable(t.Context(), "ui"))
+			require.NoError(t, h.Advance(t.Context(), "ui", lane))
+			got := h.endpoint.received()
+			assert.Equal(t, got[0].ID, got[len(got)-1].ID, "it goes on with what was refused, under the same ID")
+			assert.NotContains(t, h.logged.String(), "s3cr3t")
+		})
+	}
+}
+
+// A success begins the schedule anew.
+func TestScheduleStartsAnewAfterASuccess(t *testing.T) {
+	t.Parallel()
+	h := setupHooks(t, 1)
+	pair := inLane(2, true)
+	h.emit(pair...)
+	lane := h.tell(pair[0])
+	h.endpoint.refusing(http.StatusBadGateway)
+	for _, wait := range []time.Duration{0, 5 * time.Second} {
+		h.advance(wait)
+		require.NoError(t, h.Advance(t.Context(), "ui", lane))
+	}
+	h.advance(5 * time.Minute)
+	h.endpoint.answering(func(w http.ResponseWriter, e CloudEvent) {
+		if e.Subject == string(pair[1]) {
+			w.WriteHeader(http.StatusBadGateway)
+		}
+	})
+	require.NoError(t, h.Advance(t.Context(), "ui", lane))
+	require.Len(t, h.endpoint.received(), 4, "the first went through, the second was refused once")
+	h.endpoint.answering(nil)
+	h.advance(5 * time.Second)
+	require.NoError(t, h.Advance(t.Context(), "ui", lane))
+	assert.Len(t, h.endpoint.received(), 5)
+}
+
+func TestAnswers(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		status   int
+		after    func(now time.Time) string // Retry-After
+		wait     time.Duration
+		disabled bool
+	}{
+		"204":              {status: 204},
+		"redirect":         {status: 302, wait: 5 * time.Second},
+		"gone":             {status: 410, disabled: true},
+		"later":            {status: 429, after: func(time.Time) string { return "60" }, wait: time.Minute},
+		"sooner":           {status: 503, after: func(time.Time) string { return "1" }, wait: 5 * time.Second},
+		"at a date":        {status: 503, after: func(now time.Time) string { return now.Add(time.Hour).Format(http.TimeFormat) }, wait: time.Hour},
+		"in the past":      {status: 503, after: func(now time.Time) string { return now.Add(-time.Hour).Format(http.TimeFormat) }, wait: 5 * time.Second},
+		"negative":         {status: 503, after: func(time.Time) string { return "-1" }, wait: 5 * time.Second},
+		"absurd":           {status: 503, after: func(time.Time) string { return strconv.Itoa(1_000_000_000) }, wait: maxRetryAfter},
+		"not a number":     {status: 503, after: func(time.Time) string { return "soon" }, wait: 5 * time.Second},
+		"client's mistake": {status: 400, wait: 5 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := setupHooks(t, 1)
+			h.emit("alice")
+			lane := h.tell("alice")
+			h.endpoint.answering(func(w http.ResponseWriter, _ CloudEvent) {
+				if c.after != nil {
+					w.Header().Set("Retry-After", c.after(h.clock().Time()))
+				}
+				w.WriteHeader(c.status)
+			})
+			require.NoError(t, h.Advance(t.Context(), "ui", lane))
+			require.Len(t, h.endpoint.received(), 1)
+			assert.Equal(t, c.disabled, h.disabled().Disabled)
+			h.endpoint.answering(nil)
+			if c.wait > 0 {
+				h.advance(c.wait - time.Millisecond)
+				require.NoError(t, h.Advance(t.Context(), "ui", lane))
+				require.Len(t, h.endpoint.received(), 1, "too early")
+				h.advance(time.Millisecond)
+			}
+			require.NoError(t, h.Advance(t.Context(), "ui", lane))
+			want := 2
+			if c.disabled || c.wait == 0 {
+				want = 1
+			}
+			assert.Len(t, h.endpoint.received(), want)
+		})
+	}
+}
+
+// A receiver's answer is not read beyond what keeps the connection usable.
+func TestAnswerWithoutEnd(t *testing.T) {
+	t.Parallel()
+	h := setupHooks(t, 1)
+	h.endpoint.answering(func(w http.ResponseWriter, _ CloudEvent) {
+		line := make([]byte, 4<<10)
+		for {
+			if _, err := w.Write(line); err != nil {
+				return
+			}
+		}
+	})
+	h.emit("alice")
+	require.NoError(t, h.Advance(t.Context(), "ui", h.tell("alice")))
+	assert.Len(t, h.endpoint.received(), 1)
+	lanes, err := h.opts.Subscriptions.Pending(t.Context(), "ui")
+	require.NoError(t, err)
+	assert.Empty(t, lanes, "delivered")
+}
+
+// Errors name neither the address's query nor what was answered.
+func TestErrorsAreBare(t *testing.T) {
+	t.Parallel()
+	h := setupHooks(t, 1)
+	h.endpoint.Close()
+	h.emit("alice")
+	require.NoError(t, h.Advance(t.Context(), "ui", h.tell("alice")))
+	assert.Contains(t, h.logged.String(), "refused")
+	assert.NotContains(t, h.logged.String(), "s3cr3t")
+	assert.NotContains(t, h.logged.String(), "hook?")
+
+	h.sub.URL = "http://192.168.7.7/hook?token=s3cr3t-query"
+	require.NoError(t, h.SetSubscriptions(t.Context(), []Subscription{h.sub}))
+	h.advance(5 * time.Second)
+	require.NoError(t, h.Advance(t.Context(), "ui", laneOf("alice")))
+	assert.Contains(t, h.logged.String(), "network.allow")
+	assert.NotContains(t, h.logged.String(), "s3cr3t")
+}
+
+// One holder at a time; whoever lost the lane stops.
+func TestLeaseLost(t *testing.T) {
+	t.Parallel()
+	h := setupHooks(t, 1)
+	h.emit("alice", "alice")
+	lane := h.tell("alice")
+	h.endpoint.answering(func(w http.ResponseWriter, e CloudEvent) {
+		if e.Data.Version != 1 || len(h.endpoint.received()) > 1 {
+			return
+		}
+		require.NoError(t, h.Advance(t.Context(), "ui", lane), "somebody else finds it held")
+		h.advance(laneLease + time.Second)
+		require.NoError(t, h.deliverer2().Advance(t.Context(), "ui", lane), "its lease has passed")
+	})
+	require.Error(t, h.Advance(t.Context(), "ui", lane))
+	var versions []uint64
+	for _, e := range h.endpoint.received() {
+		versions = append(versions, e.Data.Version)
+	}
+	assert.Equal(t, []uint64{1, 1, 2}, versions, "delivered twice, and not out of order")
+}
+
+// deliverer2 is another process's.
+func (h *hooks) deliverer2() *Webhooks {
+	w := h.deliverer(h.bundle.log(), nil)
+	w.subs.Store(h.subs.Load())
+	return w
+}
+
+// News that come while a lane is drained are delivered by its holder.
+func TestNotifiedWhileDraining(t *testing.T) {
+	t.Parallel()
+	h := setupHooks(t, 1)
+	h.emit("alice")
+	lane := h.tell("alice")
+	hooked := &doneHook{Lanes: testLanes{h.store.Store}}
+	hooked.before = func() {
+		h.emit("alice")
+		enqueue, err := h.store.LaneNotify(t.Context(), "ui", lane)
+		require.NoError(t, err)
+		assert.False(t, enqueue, "somebody works on it")
+	}
+	w := h.deliverer(h.log, hooked)
+	w.subs.Store(h.subs.Load())
+	require.NoError(t, w.Advance(t.Context(), "ui", lane))
+	assert.Len(t, h.endpoint.received(), 2)
+	lanes, err := h.opts.Subscriptions.Pending(t.Context(), "ui")
+	require.NoError(t, err)
+	assert.Empty(t, lanes)
+}
+
+// doneHook calls before once, when a holder believes to be done.
+type doneHook struct {
+	Lanes
+
+	before func()
+}
+
+func (d *doneHook) Done(ctx context.Context, subscription string, lane int, holder credential.Nonce, want uint64) (bool, error) {
+	if hook := d.before; hook != nil {
+		d.before = nil
+		hook()
+	}
+	return d.Lanes.Done(ctx, subscription, lane, holder, want)
+}
+
+// What a killed holder left is found once its lease has passed.
+func TestKilledHolderIsFound(t *testing.T) {
+	t.Parallel()
+	h := setupHooks(t, 1)
+	h.emit("alice")
+	lane := h.tell("alice")
+	_, taken, err := h.opts.Lanes.Take(t.Context(), "ui", lane, newHolder(), laneLease)
+	require.NoError(t, err)
+	require.True(t, taken)
+	h.advance(laneLease + time.Millisecond)
+	h.Start()
+	assert.Equal(t, laneKey{"ui", lane}, soon(t, h.queue.tasks, "a task"))
+	require.NoError(t, h.Advance(t.Context(), "ui", lane))
+	assert.Len(t, h.endpoint.received(), 1)
+}
+
+// The task may reach a process that has not read the event yet.
+func TestAProcessThatLagsBehind(t *testing.T) {
+	t.Parallel()
+	h := setupHooks(t, 1)
+	lag := make(chan struct{})
+	h.store.set(func(s *faultyStore) { s.lag = lag })
+	require.NoError(t, h.log.Start(t.Context()))
+	h.emit("alice")
+	require.NoError(t, h.Advance(t.Context(), "ui", h.tell("alice")))
+	assert.Len(t, h.endpoint.received(), 1)
+	close(lag)
+}
+
+// A delivery that is cut off by a stop is no fault of the receiver's, and
+// whoever comes next need not wait.
+func TestStopDuringADelivery(t *testing.T) {
+	t.Parallel()
+	h := setupHooks(t, 1)
+	h.emit("alice")
+	lane := h.tell("alice")
+	ctx, cancel := context.WithCancel(t.Context())
+	release := make(chan struct{})
+	let := sync.OnceFunc(func() { close(release) })
+	defer let() // the endpoint cannot close before
+	h.endpoint.answering(func(http.ResponseWriter, CloudEvent) {
+		cancel()
+		<-release
+	})
+	require.ErrorIs(t, h.Advance(ctx, "ui", lane), context.Canceled)
+	let()
+	h.endpoint.answering(nil)
+	state, taken, err := h.opts.Lanes.Take(t.Context(), "ui", lane, newHolder(), laneLease)
+	require.NoError(t, err)
+	assert.True(t, taken, "given back at once")
+	assert.Zero(t, state.Attempt)
+}
+
+// Notifications go on being made when they fail, and events of the log that
+// were trimmed away are passed.
+func TestNotifyingFails(t *testing.T) {
+	t.Parallel()
+	h := setupHooks(t, 1)
+	h.queue.mu.Lock()
+	h.queue.fail = 1
+	h.queue.mu.Unlock()
+	h.Start()
+	h.emit("alice")
+	h.Observe(credential.Event{Type: credential.EventConnected, ID: "alice"})
+	assert.Equal(t, laneKey{"ui", laneOf("alice")}, soon(t, h.queue.tasks, "a task"))
+}
+
+func TestTrimmedBeforeDelivery(t *testing.T) {
+	t.Parallel()
+	h := setupHooks(t, 1)
+	h.emit("alice")
+	h.advance(time.Hour)
+	h.emit("alice")
+	_, err := h.store.TrimEvents(t.Context(), h.clock().Add(-time.Minute))
+	require.NoError(t, err)
+	require.NoError(t, h.Advance(t.Context(), "ui", h.tell("alice")))
+	got := h.endpoint.received()
+	require.Len(t, got, 1)
+	assert.EqualValues(t, 2, got[0].Data.Version)
+	assert.Contains(t, h.logged.String(), "trimmed")
+}
+
+// An entry that this version cannot read is passed.
+func TestUnreadableEntry(t *testing.T) {
+	t.Parallel()
+	h := setupHooks(t, 1)
+	lane := laneOf("")
+	stream := "rd:{refresh-00}:events"
+	_, err := h.mini.XAdd(stream, "*", []string{"e", "9 from the future"})
+	require.NoError(t, err)
+	_, err = h.store.LaneNotify(t.Context(), "ui", lane)
+	require.NoError(t, err)
+	require.NoError(t, h.Advance(t.Context(), "ui", lane))
+	assert.Empty(t, h.endpoint.received())
+}

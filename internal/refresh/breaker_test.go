@@ -1,0 +1,194 @@
+package refresh
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+func refusedClient() credential.Outcome {
+	return credential.Outcome{Class: credential.ClassOperator, Reason: credential.ReasonClientMisconfigured}
+}
+
+// While a provider refuses the client itself there is one event, one probe a
+// minute, and no credential is to blame.
+func TestBreaker(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	recovered := make(chan string, 10)
+	n := b.node("one", func(o *Options) { o.OnClientRecovered = func(provider string) { recovered <- provider } })
+	var ids []credential.ID
+	for i := range 100 {
+		ids = append(ids, credential.ID(fmt.Sprintf("user-%d", i)))
+		b.put(n, ids[i])
+	}
+	b.due()
+	b.provider.failing(refusedClient())
+	let := b.provider.holding()
+	done := start(func() (credential.BatchReport, error) { return n.RefreshBatch(t.Context(), acme, ids) })
+	for range ids {
+		soon(t, b.provider.entered, "an exchange")
+	}
+	let()
+	got := soon(t, done, "the end of the batch")
+	require.NoError(t, got.err)
+	assert.Equal(t, credential.BatchReport{Failed: 100}, got.value)
+	client := credential.ClientID(acme)
+	assert.Equal(t, []credential.EventType{credential.EventClientMisconfigured}, b.events(n, client), "one of a hundred")
+	assert.Equal(t, credential.StateActive, b.held(n, ids[7]).Record.State)
+
+	// Nothing more goes out, but one a minute, whoever asks.
+	for minute := 1; minute <= 3; minute++ {
+		b.clock.advance(credential.ProbeEvery - time.Second)
+		b.batch(n, ids...)
+		_, err := n.Refresh(t.Context(), ids[0], 1)
+		unavailable := new(UnavailableError)
+		require.ErrorAs(t, err, &unavailable)
+		assert.Equal(t, credential.ReasonClientMisconfigured, unavailable.Reason)
+		b.clock.advance(time.Second)
+		report := b.batch(n, ids...)
+		assert.Equal(t, credential.BatchReport{Failed: 1, Skipped: 99}, report)
+		assert.Equal(t, 100+minute, b.provider.calls())
+	}
+	assert.Len(t, b.events(n, client), 1)
+
+	// The next probe succeeds, and the rest follows it.
+	b.provider.ordinary()
+	b.clock.advance(credential.ProbeEvery)
+	assert.Equal(t, credential.BatchReport{Refreshed: 100}, b.batch(n, ids...))
+	assert.Equal(t, acme, soon(t, recovered, "the word that the client recovered"))
+	assert.Empty(t, recovered)
+	assert.Equal(t, []credential.EventType{credential.EventClientMisconfigured, credential.EventClientRecovered}, b.events(n, client))
+	for _, id := range ids {
+		assert.Equal(t, []credential.EventType{credential.EventConnected, credential.EventRefreshed}, b.events(n, id))
+	}
+}
+
+// What is not due any more is published although no call is made.
+func TestExpiryBehindAnOpenBreaker(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	b.put(n, "alice")
+	b.due()
+	b.provider.failing(refusedClient())
+	b.batch(n, "alice")
+	for range 5 {
+		b.clock.advance(4 * time.Minute)
+		b.batch(n, "alice") // the probe
+	}
+	calls := b.provider.calls()
+	b.clock.advance(time.Second)
+	b.batch(n, "alice")
+	assert.Equal(t, calls, b.provider.calls())
+	assert.Equal(t, credential.StateExpired, b.held(n, "alice").Record.State)
+	assert.Equal(t, []credential.EventType{credential.EventConnected, credential.EventExpired}, b.events(n, "alice"))
+	next, ok, err := n.store.NextDue(t.Context(), 0, acme)
+	require.NoError(t, err)
+	require.True(t, ok)
+	assert.Equal(t, b.clock.Now().Add(idlePause), next)
+}
+
+// Changed settings are probed at once; the same ones are not.
+func TestRetune(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	one, two := b.node("one"), b.node("two")
+	b.put(one, "alice")
+	b.due()
+	b.provider.failing(refusedClient())
+	b.batch(one, "alice")
+	one.SetTargets(t.Context(), []Target{b.target()})
+	b.batch(one, "alice")
+	require.Equal(t, 1, b.provider.calls())
+
+	b.provider.ordinary()
+	mended := b.target()
+	mended.Settings = "second"
+	one.SetTargets(t.Context(), []Target{mended})
+	assert.Equal(t, credential.BatchReport{Refreshed: 1}, b.batch(one, "alice"))
+
+	b.clock.advance(breakerFresh)
+	b.due()
+	assert.Equal(t, credential.BatchReport{Refreshed: 1}, b.batch(two, "alice"), "every process hears of it")
+}
+
+// An event of the client that is heard while a probe is in the air makes the
+// breaker's state unknown, and its success counts all the same.
+func TestProbeSucceedsWhileTheStateIsUnknown(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	b.put(n, "alice")
+	b.due()
+	b.provider.failing(refusedClient())
+	b.batch(n, "alice")
+	b.provider.ordinary()
+	b.clock.advance(credential.ProbeEvery)
+	let := b.provider.holding()
+	done := start(func() (credential.BatchReport, error) {
+		return n.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
+	})
+	<-b.provider.entered // of the first batch
+	soon(t, b.provider.entered, "the probe")
+	n.Observe(credential.Event{ID: credential.ClientID(acme), Provider: acme, Version: 1})
+	let()
+	require.NoError(t, soon(t, done, "the end of the batch").err)
+	assert.False(t, credential.BreakerOf(b.held(n, credential.ClientID(acme)).Record).Open)
+}
+
+// Permits: as many attempts as there are permits, and each comes back.
+func TestPermits(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	target := b.target()
+	target.Limits = Limits{Concurrency: 3}
+	n.SetTargets(t.Context(), []Target{target})
+	var ids []credential.ID
+	for i := range 10 {
+		ids = append(ids, credential.ID(fmt.Sprintf("user-%d", i)))
+		b.put(n, ids[i])
+	}
+	b.due()
+	free, err := n.Capacity(t.Context(), acme, 2*time.Second)
+	require.NoError(t, err)
+	assert.Equal(t, 3, free)
+	let := b.provider.holding()
+	done := start(func() (credential.BatchReport, error) { return n.RefreshBatch(t.Context(), acme, ids) })
+	for range 3 {
+		soon(t, b.provider.entered, "an exchange")
+	}
+	assert.Equal(t, 3, b.provider.calls())
+	free, err = n.Capacity(t.Context(), acme, 2*time.Second)
+	require.NoError(t, err)
+	assert.Zero(t, free)
+
+	// What is not begun within the batch's budget goes back.
+	b.clock.advance(batchBudget + time.Second)
+	let()
+	got := soon(t, done, "the end of the batch")
+	require.NoError(t, got.err)
+	assert.Equal(t, credential.BatchReport{Refreshed: 3, Returned: 7}, got.value)
+	assert.Equal(t, 3, n.store.returned)
+	assert.Equal(t, credential.BatchReport{Refreshed: 7}, b.batch(n, ids[3:]...))
+	assert.Equal(t, 10, n.store.returned)
+	assert.Equal(t, 1, b.provider.most())
+	_, err = n.Capacity(t.Context(), "nobody", time.Second)
+	require.ErrorIs(t, err, ErrUnknownProvider)
+}
+
+// A provider without limits asks nobody for permits.
+func TestNoLimits(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	free, err := n.Capacity(t.Context(), acme, time.Second)
+	require.NoError(t, err)
+	assert.Equal(t, maxCapacity, free)
+}

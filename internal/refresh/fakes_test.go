@@ -1,0 +1,538 @@
+package refresh
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/journal"
+	"github.com/refreshd/refreshd/internal/store"
+)
+
+var (
+	errAway  = errors.New("connection refused")
+	errFull  = errors.New("no space left on device")
+	errSpoil = errors.New("this record cannot be read")
+)
+
+// fakeProvider rotates strictly, and counts how often it was shown each
+// refresh token. A test may replace what it answers, or hold its answers back.
+type fakeProvider struct {
+	mu        sync.Mutex
+	serial    int
+	current   map[string]string // refresh token → family, while it can be spent
+	presented map[string]int
+	total     int
+	revoked   []string
+	prepare   func() *credential.Outcome
+	answer    func(refresh string, rotate func() credential.Token) reply // nil: an ordinary reply
+	hold      chan struct{}                                              // answers wait for it to be closed, if set
+	entered   chan string                                                // hears of each presentation
+}
+
+// reply is what the provider answers, and how much of it arrives.
+type reply struct {
+	found   credential.Found // handed to keep, unless it is empty
+	outcome credential.Outcome
+}
+
+func newFakeProvider() *fakeProvider {
+	return &fakeProvider{
+		current: map[string]string{}, presented: map[string]int{}, entered: make(chan string, 10_000),
+	}
+}
+
+// grant logs a user in.
+func (p *fakeProvider) grant(family string) credential.Token {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.issue(family)
+}
+
+func (p *fakeProvider) issue(family string) credential.Token {
+	p.serial++
+	refresh := fmt.Sprintf("%srt-%s-%d", mark, family, p.serial)
+	p.current[refresh] = family
+	return credential.Token{
+		Access:  credential.NewSecret(fmt.Sprintf("%sat-%s-%d", mark, family, p.serial)),
+		Refresh: credential.NewSecret(refresh), Type: "Bearer", Scope: "read",
+	}
+}
+
+func (p *fakeProvider) Prepare(context.Context) *credential.Outcome {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.prepare == nil {
+		return nil
+	}
+	return p.prepare()
+}
+
+func (p *fakeProvider) Exchange(_ context.Context, refresh credential.Secret, keep func(credential.Found) error) credential.Outcome {
+	token := refresh.Reveal()
+	p.mu.Lock()
+	p.presented[token]++
+	p.total++
+	family, valid := p.current[token]
+	rotate := func() credential.Token {
+		delete(p.current, token)
+		return p.issue(family)
+	}
+	var r reply
+	switch {
+	case p.answer != nil:
+		r = p.answer(token, rotate)
+	case valid:
+		r = whole(rotate())
+	default:
+		r = reply{outcome: credential.Outcome{Class: credential.ClassPermanent, Reason: credential.ReasonInvalidGrant}}
+	}
+	hold := p.hold
+	p.mu.Unlock()
+	p.entered <- token
+	if hold != nil {
+		<-hold
+	}
+	if !r.found.IsZero() {
+		_ = keep(r.found) // a reply is used even where it could not be journaled
+	}
+	return r.outcome
+}
+
+// whole is the reply that has all of token.
+func whole(token credential.Token) reply {
+	return reply{
+		found:   credential.Found{Token: token, ExpiresIn: "3600", Complete: true},
+		outcome: credential.Outcome{Class: credential.ClassOK, Token: token, ExpiresIn: life},
+	}
+}
+
+func (p *fakeProvider) Revoke(_ context.Context, token credential.Secret) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.revoked = append(p.revoked, token.Reveal())
+	return nil
+}
+
+// set changes how the provider behaves.
+func (p *fakeProvider) set(change func(*fakeProvider)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change(p)
+}
+
+// failing answers every presentation with o, rotating nothing.
+func (p *fakeProvider) failing(o credential.Outcome) {
+	p.set(func(p *fakeProvider) {
+		p.answer = func(string, func() credential.Token) reply { return reply{outcome: o} }
+	})
+}
+
+// losing rotates, and lets no reply arrive.
+func (p *fakeProvider) losing() {
+	p.set(func(p *fakeProvider) {
+		p.answer = func(_ string, rotate func() credential.Token) reply {
+			rotate()
+			return reply{outcome: credential.Outcome{Class: credential.ClassAmbiguous, Reason: credential.ReasonTimeout}}
+		}
+	})
+}
+
+func (p *fakeProvider) ordinary() { p.set(func(p *fakeProvider) { p.answer = nil }) }
+
+// holding keeps replies back until the returned function is called.
+func (p *fakeProvider) holding() (let func()) {
+	hold := make(chan struct{})
+	p.set(func(p *fakeProvider) { p.hold = hold })
+	return sync.OnceFunc(func() {
+		p.set(func(p *fakeProvider) { p.hold = nil })
+		close(hold)
+	})
+}
+
+func (p *fakeProvider) calls() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.total
+}
+
+// most returns how often the token that was presented most often was.
+func (p *fakeProvider) most() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	most := 0
+	for _, n := range p.presented {
+		most = max(most, n)
+	}
+	return most
+}
+
+func (p *fakeProvider) withdrawn() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]string(nil), p.revoked...)
+}
+
+// faultyStore is the real store behind a line that fails when told to.
+type faultyStore struct {
+	*store.Store
+
+	mu        sync.Mutex
+	away      bool                                // nothing gets through
+	lostBegin bool                                // the next Begin is carried out and its reply lost
+	lostApply int                                 // so many Applies are carried out and their replies lost
+	failApply int                                 // so many Applies do not get through
+	spoilt    map[credential.ID]bool              // records that cannot be read or written
+	applied   func(credential.Write)              // hears of each write that gets through
+	scripted  func(want int) (int, time.Duration) // grants, if set
+	refused   chan struct{}                       // hears of each Apply that did not get through
+	began     chan struct{}                       // hears of each Begin that got through
+	moved     func()                              // called under the lock after a Load that follows an Apply that moved
+	stale     bool
+	returned  int
+	loads     int
+	begins    int
+}
+
+// spoiltError says which items of a list failed by themselves.
+type spoiltError struct{ at []bool }
+
+func (e *spoiltError) Error() string { return errSpoil.Error() }
+
+func (e *spoiltError) At(i int) error {
+	if e.at[i] {
+		return errSpoil
+	}
+	return nil
+}
+
+func (s *faultyStore) heal() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.away, s.lostBegin, s.lostApply, s.failApply, s.spoilt = false, false, 0, 0, nil
+}
+
+func (s *faultyStore) set(change func(*faultyStore)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(s)
+}
+
+func (s *faultyStore) gone() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.away {
+		return errAway
+	}
+	return nil
+}
+
+func (s *faultyStore) Begin(ctx context.Context, requests []credential.Begin) ([]credential.Begun, error) {
+	if err := s.gone(); err != nil {
+		return nil, err
+	}
+	answers, err := s.Store.Begin(ctx, requests)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.begins++
+	s.began <- struct{}{}
+	if s.lostBegin {
+		s.lostBegin = false
+		return nil, errAway
+	}
+	return answers, err
+}
+
+func (s *faultyStore) Apply(ctx context.Context, writes []credential.Write) ([]credential.Status, error) {
+	if err := s.gone(); err != nil {
+		s.refused <- struct{}{}
+		return nil, err
+	}
+	s.mu.Lock()
+	if s.failApply > 0 {
+		s.failApply--
+		s.mu.Unlock()
+		s.refused <- struct{}{}
+		return nil, errAway
+	}
+	bad := &spoiltError{at: make([]bool, len(writes))}
+	var good []credential.Write
+	for i, w := range writes {
+		if bad.at[i] = s.spoilt[w.Record.ID]; !bad.at[i] {
+			good = append(good, w)
+		}
+	}
+	hear := s.applied
+	s.mu.Unlock()
+	some, err := s.Store.Apply(ctx, good)
+	if err != nil {
+		return nil, err
+	}
+	if hear != nil {
+		for _, w := range good {
+			hear(w)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lostApply > 0 {
+		s.lostApply--
+		return nil, errAway
+	}
+	s.stale = s.stale || len(some) > 0 && some[0] == credential.StatusMoved
+	if len(good) == len(writes) {
+		return some, nil
+	}
+	statuses := make([]credential.Status, len(writes))
+	for i := range writes {
+		if !bad.at[i] {
+			statuses[i], some = some[0], some[1:]
+		}
+	}
+	return statuses, bad
+}
+
+func (s *faultyStore) Load(ctx context.Context, ids ...credential.ID) ([]*credential.Held, error) {
+	if err := s.gone(); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	s.loads++
+	bad, some := &spoiltError{at: make([]bool, len(ids))}, false
+	for i, id := range ids {
+		bad.at[i] = s.spoilt[id]
+		some = some || bad.at[i]
+	}
+	s.mu.Unlock()
+	list, err := s.Store.Load(ctx, ids...)
+	s.mu.Lock()
+	if s.stale && s.moved != nil {
+		s.moved()
+	}
+	s.mu.Unlock()
+	if err == nil && some {
+		for i := range list {
+			if bad.at[i] {
+				list[i] = nil
+			}
+		}
+		return list, bad
+	}
+	return list, err
+}
+
+func (s *faultyStore) Release(ctx context.Context, provider string, ids []credential.ID, at credential.Millis) error {
+	if err := s.gone(); err != nil {
+		return err
+	}
+	return s.Store.Release(ctx, provider, ids, at)
+}
+
+func (s *faultyStore) Beat(ctx context.Context) error {
+	if err := s.gone(); err != nil {
+		return err
+	}
+	return s.Store.Beat(ctx)
+}
+
+func (s *faultyStore) OpenOwners(ctx context.Context) (map[string][]credential.ID, error) {
+	if err := s.gone(); err != nil {
+		return nil, err
+	}
+	return s.Store.OpenOwners(ctx)
+}
+
+func (s *faultyStore) Take(ctx context.Context, provider string, limits Limits, want int, lease time.Duration) (int, string, time.Duration, error) {
+	if err := s.gone(); err != nil {
+		return 0, "", 0, err
+	}
+	s.mu.Lock()
+	scripted := s.scripted
+	s.mu.Unlock()
+	if scripted != nil {
+		n, wait := scripted(want)
+		return n, "lease", wait, nil
+	}
+	return s.Permits(ctx, provider, store.Limits(limits), want, lease)
+}
+
+func (s *faultyStore) Return(ctx context.Context, provider, id string, n int) error {
+	s.mu.Lock()
+	s.returned += n
+	s.mu.Unlock()
+	if err := s.gone(); err != nil {
+		return err
+	}
+	return s.ReturnPermits(ctx, provider, id, n)
+}
+
+func (s *faultyStore) Free(ctx context.Context, provider string, limits Limits, horizon time.Duration) (int, error) {
+	if err := s.gone(); err != nil {
+		return 0, err
+	}
+	free, err := s.FreePermits(ctx, provider, store.Limits(limits), horizon)
+	return min(free, math.MaxInt32), err
+}
+
+// testJournal is a real journal; its records are not sealed.
+type testJournal struct {
+	file  *journal.Journal
+	dir   string
+	owner string
+
+	mu     sync.Mutex
+	intend error // what Intend answers, if set
+	keep   error
+	note   error
+	adopt  error
+	damage bool // what is adopted counts as damaged
+	drops  []credential.Nonce
+}
+
+type keptForm struct {
+	Access    string `json:"a"`
+	Refresh   string `json:"r"`
+	Type      string `json:"t"`
+	Scope     string `json:"s"`
+	ExpiresIn string `json:"e"`
+	Complete  bool   `json:"c"`
+}
+
+type loginForm struct {
+	Provider  string            `json:"p"`
+	Token     keptForm          `json:"t"`
+	ExpiresIn time.Duration     `json:"e"`
+	ExpiresAt credential.Millis `json:"x"`
+}
+
+func formOf(f credential.Found) keptForm {
+	return keptForm{
+		Access: f.Token.Access.Reveal(), Refresh: f.Token.Refresh.Reveal(), Type: f.Token.Type, Scope: f.Token.Scope,
+		ExpiresIn: f.ExpiresIn, Complete: f.Complete,
+	}
+}
+
+func (f keptForm) found() credential.Found {
+	return credential.Found{
+		Token: credential.Token{
+			Access: credential.NewSecret(f.Access), Refresh: credential.NewSecret(f.Refresh), Type: f.Type, Scope: f.Scope,
+		},
+		ExpiresIn: f.ExpiresIn, Complete: f.Complete,
+	}
+}
+
+func (j *testJournal) set(change func(*testJournal)) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	change(j)
+}
+
+func (j *testJournal) dropped(n credential.Nonce) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.Contains(j.drops, n)
+}
+
+func (j *testJournal) Intend(ctx context.Context, intents []Intent) error {
+	j.mu.Lock()
+	err := j.intend
+	j.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	list := make([]journal.Intent, len(intents))
+	for i, in := range intents {
+		list[i] = journal.Intent(in)
+	}
+	return j.file.Intent(ctx, list)
+}
+
+func (j *testJournal) Keep(kept Kept) error {
+	j.mu.Lock()
+	err := j.keep
+	j.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	data, err := json.Marshal(formOf(kept.Found))
+	if err != nil {
+		return err
+	}
+	return j.file.Keep(journal.Keep{
+		Nonce: kept.Nonce, ID: kept.ID, Generation: kept.Generation, Grant: kept.Grant, At: kept.At, Sealed: data,
+	})
+}
+
+func (j *testJournal) Note(ctx context.Context, change Change) error {
+	j.mu.Lock()
+	err := j.note
+	j.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	record := journal.Change{
+		Nonce: change.Nonce, ID: change.ID, Grant: change.Grant, Kind: journal.ChangeKind(change.Kind), At: change.At,
+	}
+	if in := change.Login; in != nil {
+		form := loginForm{
+			Provider: in.Provider, Token: formOf(credential.Found{Token: in.Token}), ExpiresIn: in.ExpiresIn, ExpiresAt: in.ExpiresAt,
+		}
+		if record.Payload, err = json.Marshal(form); err != nil {
+			return err
+		}
+	}
+	return j.file.Change(ctx, record)
+}
+
+func (j *testJournal) Drop(nonces ...credential.Nonce) {
+	j.mu.Lock()
+	j.drops = append(j.drops, nonces...)
+	j.mu.Unlock()
+	j.file.Drop(nonces...)
+}
+
+func (j *testJournal) Adopt(context.Context) ([]Dead, error) {
+	j.mu.Lock()
+	trouble, damage := j.adopt, j.damage
+	j.mu.Unlock()
+	found, err := journal.Adopt(j.dir, j.owner)
+	trouble = errors.Join(trouble, err)
+	var list []Dead
+	for _, dead := range found {
+		one := Dead{Owner: dead.Owner, Damaged: damage, Remove: dead.Remove, Release: dead.Release}
+		for _, in := range dead.Intents {
+			one.Intents = append(one.Intents, Intent(in))
+		}
+		for _, k := range dead.Keeps {
+			var form keptForm
+			if err := json.Unmarshal(k.Sealed, &form); err != nil {
+				return nil, err
+			}
+			one.Kept = append(one.Kept, Kept{
+				Intent: Intent{Nonce: k.Nonce, ID: k.ID, Generation: k.Generation, Grant: k.Grant, At: k.At}, Found: form.found(),
+			})
+		}
+		for _, c := range dead.Changes {
+			change := Change{Nonce: c.Nonce, ID: c.ID, Kind: ChangeKind(c.Kind), Grant: c.Grant, At: c.At}
+			if c.Kind == journal.Put {
+				var form loginForm
+				if err := json.Unmarshal(c.Payload, &form); err != nil {
+					return nil, err
+				}
+				change.Login = &credential.Login{
+					ID: c.ID, Provider: form.Provider, Token: form.Token.found().Token,
+					ExpiresIn: form.ExpiresIn, ExpiresAt: form.ExpiresAt,
+				}
+			}
+			one.Changes = append(one.Changes, change)
+		}
+		list = append(list, one)
+	}
+	return list, trouble
+}

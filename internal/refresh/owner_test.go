@@ -1,0 +1,225 @@
+package refresh
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+func TestPut(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	ctx := t.Context()
+	login := b.login("alice")
+
+	_, err := n.Put(ctx, login, Expect{Version: 1})
+	require.ErrorIs(t, err, ErrConflict, "nothing is there")
+	put, err := n.Put(ctx, login, Expect{Absent: true})
+	require.NoError(t, err)
+	assert.True(t, put.Created)
+	assert.EqualValues(t, 1, put.Held.Record.Version)
+
+	put, err = n.Put(ctx, login, Expect{})
+	require.NoError(t, err)
+	assert.False(t, put.Created)
+	assert.EqualValues(t, 1, put.Held.Record.Version, "the current token changes nothing")
+	_, err = n.Put(ctx, login, Expect{Absent: true})
+	require.ErrorIs(t, err, ErrConflict)
+	_, err = n.Put(ctx, b.login("alice"), Expect{Version: 9})
+	require.ErrorIs(t, err, ErrConflict)
+
+	_, err = n.Refresh(ctx, "alice", 1)
+	require.NoError(t, err)
+	_, err = n.Put(ctx, login, Expect{})
+	require.ErrorIs(t, err, ErrStaleToken, "it was presented")
+
+	put, err = n.Put(ctx, b.login("alice"), Expect{Version: 2})
+	require.NoError(t, err)
+	assert.EqualValues(t, 2, put.Held.Record.Grant)
+	assert.Equal(t, []credential.EventType{credential.EventConnected, credential.EventRefreshed, credential.EventReauthorized}, b.events(n, "alice"))
+
+	other := b.login("alice")
+	other.Provider = "globex"
+	target := b.target()
+	target.Name = "globex"
+	n.SetTargets(ctx, []Target{b.target(), target})
+	_, err = n.Put(ctx, other, Expect{})
+	require.ErrorIs(t, err, ErrConflict, "it belongs to another provider")
+
+	gone := credential.Login{ID: "gone", Provider: acme, Token: credential.Token{Access: credential.NewSecret(mark + "x")}, ExpiresAt: b.clock.Now() - 1}
+	_, err = n.Put(ctx, gone, Expect{})
+	require.ErrorIs(t, err, ErrDeadOnArrival)
+}
+
+// A dead credential is not brought back by the token that killed it.
+func TestPutOfTheTokenThatWasRefused(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	login := b.login("alice")
+	_, err := n.Put(t.Context(), login, Expect{})
+	require.NoError(t, err)
+	b.provider.failing(credential.Outcome{Class: credential.ClassPermanent, Reason: credential.ReasonInvalidGrant})
+	_, err = n.Refresh(t.Context(), "alice", 1)
+	require.Error(t, err)
+	_, err = n.Put(t.Context(), login, Expect{})
+	require.ErrorIs(t, err, ErrStaleToken)
+}
+
+func TestOwnersChangeIsJournaledFirst(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	n.journal.set(func(j *testJournal) { j.note = errFull })
+	_, err := n.Put(t.Context(), b.login("alice"), Expect{})
+	require.ErrorIs(t, err, errFull)
+	list, err := n.store.Load(t.Context(), "alice")
+	require.NoError(t, err)
+	assert.Nil(t, list[0], "what cannot be journaled is not done")
+
+	n.journal.set(func(j *testJournal) { j.note = nil })
+	n.store.set(func(s *faultyStore) { s.failApply = 1 })
+	_, err = n.Put(t.Context(), b.login("alice"), Expect{})
+	require.ErrorIs(t, err, errAway)
+	assert.Len(t, n.journal.drops, 1, "what was not acknowledged is not rolled forward")
+}
+
+// A login, a logout or a deletion in the middle of an exchange wins: the reply
+// of the ended login is revoked and never installed.
+func TestOwnersChangeDuringAnExchange(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(t *testing.T, b *bundle, n *node)
+		state  credential.State
+		events []credential.EventType
+	}{
+		"login": {
+			change: func(t *testing.T, b *bundle, n *node) {
+				t.Helper()
+				put, err := n.Put(t.Context(), b.login("alice"), Expect{})
+				require.NoError(t, err)
+				assert.False(t, put.Created)
+			},
+			state:  credential.StateActive,
+			events: []credential.EventType{credential.EventConnected, credential.EventReauthorized},
+		},
+		"logout": {
+			change: func(t *testing.T, _ *bundle, n *node) {
+				t.Helper()
+				_, err := n.Logout(t.Context(), "alice", Expect{})
+				require.NoError(t, err)
+			},
+			state:  credential.StateLoggedOut,
+			events: []credential.EventType{credential.EventConnected, credential.EventLoggedOut},
+		},
+		"deletion": {
+			change: func(t *testing.T, _ *bundle, n *node) {
+				t.Helper()
+				require.NoError(t, n.Delete(t.Context(), "alice", Expect{}, false))
+			},
+			state:  credential.StateDeleted,
+			events: []credential.EventType{credential.EventConnected, credential.EventDeleted},
+		},
+		"deletion and a new login": {
+			change: func(t *testing.T, b *bundle, n *node) {
+				t.Helper()
+				require.NoError(t, n.Delete(t.Context(), "alice", Expect{}, false))
+				put, err := n.Put(t.Context(), b.login("alice"), Expect{Absent: true})
+				require.NoError(t, err)
+				assert.True(t, put.Created)
+				assert.EqualValues(t, 3, put.Held.Record.Version, "it goes on counting")
+			},
+			state:  credential.StateActive,
+			events: []credential.EventType{credential.EventConnected, credential.EventDeleted, credential.EventConnected},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			n, other := b.node("one"), b.node("two")
+			b.put(n, "alice")
+			b.due()
+			let := b.provider.holding()
+			done := start(func() (credential.BatchReport, error) {
+				return n.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
+			})
+			soon(t, b.provider.entered, "the exchange")
+			c.change(t, b, other)
+			after := b.held(n, "alice")
+			assert.Nil(t, after.Attempt, "closed by the same write")
+			let()
+			require.NoError(t, soon(t, done, "the end of the batch").err)
+
+			h := b.held(n, "alice")
+			assert.Equal(t, c.state, h.Record.State)
+			assert.Equal(t, after.Record.Revision, h.Record.Revision, "the reply changed nothing")
+			assert.Empty(t, h.Alternates)
+			assert.True(t, h.Token.Refresh.Equal(after.Token.Refresh))
+			assert.Len(t, b.provider.withdrawn(), 1)
+			assert.Equal(t, c.events, b.events(n, "alice"))
+			assert.Equal(t, 1, b.provider.calls())
+		})
+	}
+}
+
+// A stale failure ends nothing: it belongs to the login before.
+func TestRefusalOfAnEndedLogin(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	b.put(n, "alice")
+	b.due()
+	b.provider.failing(credential.Outcome{Class: credential.ClassPermanent, Reason: credential.ReasonInvalidGrant})
+	let := b.provider.holding()
+	done := start(func() (credential.BatchReport, error) {
+		return n.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
+	})
+	soon(t, b.provider.entered, "the exchange")
+	b.put(n, "alice")
+	let()
+	require.NoError(t, soon(t, done, "the end of the batch").err)
+	assert.Equal(t, credential.StateActive, b.held(n, "alice").Record.State)
+}
+
+func TestLogoutAndDelete(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	ctx := t.Context()
+	b.put(n, "alice")
+	n.Heard(0)
+	_, err := n.Logout(ctx, "alice", Expect{Version: 7})
+	require.ErrorIs(t, err, ErrConflict)
+	held, err := n.Logout(ctx, "alice", Expect{Version: 1})
+	require.NoError(t, err)
+	assert.True(t, held.Token.Refresh.IsZero())
+	again, err := n.Logout(ctx, "alice", Expect{})
+	require.NoError(t, err)
+	assert.Equal(t, held.Record.Version, again.Record.Version, "logged out once")
+
+	require.NoError(t, n.Delete(ctx, "alice", Expect{}, true))
+	require.ErrorIs(t, n.Delete(ctx, "alice", Expect{}, false), ErrNotFound)
+	_, err = n.Logout(ctx, "alice", Expect{})
+	require.ErrorIs(t, err, ErrNotFound)
+	_, err = n.Token(ctx, "alice", 0)
+	require.ErrorIs(t, err, ErrNotFound, "also from memory")
+	assert.Empty(t, b.provider.withdrawn(), "there was nothing left to revoke")
+}
+
+func TestDeleteRevokes(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	held := b.put(n, "alice")
+	require.NoError(t, n.Delete(t.Context(), "alice", Expect{}, true))
+	only := credential.Login{ID: "bob", Provider: acme, Token: credential.Token{Access: credential.NewSecret(mark + "b")}, ExpiresIn: time.Hour}
+	_, err := n.Put(t.Context(), only, Expect{})
+	require.NoError(t, err)
+	require.NoError(t, n.Delete(t.Context(), "bob", Expect{}, true))
+	assert.Equal(t, []string{held.Token.Refresh.Reveal(), mark + "b"}, b.provider.withdrawn())
+}
