@@ -48,7 +48,9 @@ never stands in an argument, where other users could see it:
     {"access_token": "…", "refresh_token": "…", "expires_in": 3600}
 
 Beside expires_in (seconds), expires_at (RFC 3339), token_type and scope are
-understood; a provider's whole reply will do. A refresh token that was used before is refused.`
+understood; a provider's whole reply will do. A refresh token
+that was used before under this ID is refused. Store each under one ID only:
+under two, both would present it.`
 
 func (p *program) putCommand() *cobra.Command {
 	var provider, subject, file string

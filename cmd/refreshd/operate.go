@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/refreshd/refreshd/internal/config"
 )
 
 // healthTimeout bounds a health check: an orchestrator asks often.
@@ -39,7 +41,7 @@ func (p *program) healthcheckCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			base := strings.TrimRight(os.Getenv("REFRESHD_URL"), "/")
 			if base == "" {
-				conf, err := p.loadConfig()
+				conf, err := config.Locate(p.config, os.Environ())
 				if err != nil {
 					return err
 				}

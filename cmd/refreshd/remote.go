@@ -25,6 +25,9 @@ const remoteTimeout = 60 * time.Second
 // maxAnswer bounds what is read of an answer.
 const maxAnswer = 64 << 20
 
+// problemPrefix starts the types of refreshd's own error answers.
+const problemPrefix = "urn:refreshd:problem:"
+
 // remote is a running service.
 type remote struct {
 	base   string
@@ -34,6 +37,7 @@ type remote struct {
 
 // problem is an error answer (RFC 9457).
 type problem struct {
+	Type   string `json:"type"`
 	Status int    `json:"status"`
 	Title  string `json:"title"`
 	Detail string `json:"detail"`
@@ -59,6 +63,9 @@ func (e *problem) Error() string {
 func (e *problem) code() int {
 	switch e.Status {
 	case http.StatusNotFound:
+		if !strings.HasPrefix(e.Type, problemPrefix) {
+			return exitFailure // something else than refreshd answers there
+		}
 		return exitNotFound
 	case http.StatusConflict:
 		return exitPerson
@@ -79,7 +86,7 @@ func (p *program) connect() (*remote, error) {
 	if r.base != "" && r.key != "" {
 		return r, nil
 	}
-	conf, err := p.loadConfig()
+	conf, err := config.Locate(p.config, os.Environ())
 	if err != nil {
 		return nil, fmt.Errorf("cannot tell where the service is; set REFRESHD_URL and REFRESHD_KEY, or mend: %w", err)
 	}

@@ -51,7 +51,7 @@ func (a *API) keyRoutes() {
 		method: http.MethodDelete, path: keysPath + "/{key}", id: "revoke-key", tag: tagKeys, needs: admin,
 		summary:     "Revoke an API key",
 		description: "It stops working here at once, and on every other replica within 3 seconds.",
-		success:     http.StatusNoContent, problems: []int{http.StatusNotFound, http.StatusUnprocessableEntity},
+		success:     http.StatusNoContent, problems: []int{http.StatusNotFound, http.StatusConflict, http.StatusUnprocessableEntity},
 	}, a.revokeKey)
 }
 
@@ -119,7 +119,24 @@ type keyParam struct {
 	Key string `path:"key" pattern:"^[0-9a-f]{16}$" doc:"ID of the key" example:"9f86d081884c7d65"`
 }
 
+// keepAnAdmin refuses to revoke the last key that may create others: nobody
+// could let anybody in any more.
+func (a *API) keepAnAdmin(ctx context.Context, id string) error {
+	list, err := a.stored.List(ctx)
+	if err != nil {
+		return err
+	}
+	admins := slices.DeleteFunc(list, func(k Key) bool { return k.Prefix != "" || !slices.Contains(k.Scopes, ScopeAdmin) })
+	if len(admins) == 1 && admins[0].ID == id {
+		return problem(http.StatusConflict, codeLastAdmin, "this is the last admin key; create another one first")
+	}
+	return nil
+}
+
 func (a *API) revokeKey(ctx context.Context, in *keyParam) (*struct{}, error) {
+	if err := a.keepAnAdmin(ctx, in.Key); err != nil {
+		return nil, err
+	}
 	found, err := a.stored.Revoke(ctx, in.Key)
 	if err != nil {
 		return nil, err

@@ -21,7 +21,7 @@ type LoginBody struct {
 // TokenBody is a token as its authorization server issued it, by the names of
 // RFC 6749 section 5.1.
 type TokenBody struct {
-	AccessToken  string     `json:"access_token" minLength:"1" maxLength:"65536"`
+	AccessToken  string     `json:"access_token,omitempty" maxLength:"65536" doc:"Without one the credential is pending until its first refresh, which is due at once"`
 	RefreshToken string     `json:"refresh_token,omitempty" maxLength:"65536" doc:"Without one the credential lives as long as its access token"`
 	TokenType    string     `json:"token_type,omitempty" maxLength:"64" doc:"Bearer if absent"`
 	Scope        string     `json:"scope,omitempty" maxLength:"4096" doc:"Space-separated"`
@@ -75,6 +75,8 @@ func (b LoginBody) check() *Problem {
 		return invalid("body.subject", "holds a control character")
 	case b.Token == nil:
 		return invalid("body.token", "is missing")
+	case b.Token.AccessToken == "" && b.Token.RefreshToken == "":
+		return invalid("body.token", "has neither an access_token nor a refresh_token")
 	}
 	if p := checkLabels(b.Labels); p != nil {
 		return p

@@ -37,6 +37,7 @@ const (
 	codeInternal     = "internal"          // a fault of the service itself
 	codeUnsupported  = "login_unsupported" // the provider takes tokens, not logins
 	codeKeyNotFound  = "key_not_found"     // no API key has that ID
+	codeLastAdmin    = "last_admin_key"    // revoking it would lock everybody out
 )
 
 // Problem is an error as RFC 9457 describes it. It never holds what was sent.

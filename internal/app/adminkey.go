@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/rs/zerolog"
 
@@ -24,7 +25,7 @@ func ensureAdminKey(ctx context.Context, keys *store.Store, dataDir string, log 
 	if err != nil {
 		return fmt.Errorf("API keys: %w", err)
 	}
-	if len(list) > 0 {
+	if slices.ContainsFunc(list, func(k store.Key) bool { return k.Prefix == "" && slices.Contains(k.Scopes, string(api.ScopeAdmin)) }) {
 		return nil
 	}
 	path := filepath.Join(dataDir, "admin.key")

@@ -173,7 +173,6 @@ func fixed(before, after *config.Config) []string {
 		{"events.retention", before.Events == after.Events},
 		{"recovery", before.Recovery == after.Recovery},
 		{"offline_reads", before.OfflineReads == after.OfflineReads},
-		{"network.allow", fmt.Sprint(before.Network.Allow) == fmt.Sprint(after.Network.Allow)},
 	} {
 		if !row.same {
 			keys = append(keys, row.key)

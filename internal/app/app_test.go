@@ -91,7 +91,6 @@ func TestFixedKeysAreNamed(t *testing.T) {
 		"events":         map[string]any{"retention": "48h"},
 		"recovery":       map[string]any{"quarantine": "11m"},
 		"offline_reads":  "1m",
-		"network":        map[string]any{"allow": []any{"10.0.0.0/8"}},
 	} {
 		f := newFolder(t, "https://id.acme.example/token")
 		before := f.load(t)

@@ -30,7 +30,7 @@ func (s apiService) Ready(ctx context.Context) api.Readiness {
 	if err := s.redis.Client().Ping(ctx).Err(); err != nil {
 		check = api.Check{Name: "redis", Detail: "not reachable; tokens that this process has served go on being served from memory"}
 	}
-	durable := api.Check{Name: "durability", OK: true, Detail: s.durability(ctx)}
+	durable := api.Check{Name: "durability", OK: check.OK, Detail: s.durability(ctx)}
 	return api.Readiness{
 		Ready:  check.OK || s.engine.Serving(),
 		Checks: []api.Check{check, durable},

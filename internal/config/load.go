@@ -27,14 +27,32 @@ const (
 // os.Environ. An empty path means no file: the defaults and env. What is wrong
 // is returned as an [InvalidError]; an unreadable file as an error of its own.
 func Load(path string, env []string) (*Config, error) {
+	return read(path, env, everything)
+}
+
+// Locate reads the same as [Load] for somebody who only wants to find the
+// service: what is wrong elsewhere than in listen, data_dir and tls does not
+// matter, such as a secret that is not in his environment. Nothing else of the
+// result can be relied on.
+func Locate(path string, env []string) (*Config, error) {
+	return read(path, env, func(key string) bool {
+		first, _, _ := strings.Cut(key, ".")
+		return first == "" || first == "listen" || first == "data_dir" || first == "tls"
+	})
+}
+
+// everything says that all of a configuration matters.
+func everything(string) bool { return true }
+
+func read(path string, env []string, matters func(key string) bool) (*Config, error) {
 	if path == "" {
-		return load("the defaults", ".", nil, env)
+		return load("the defaults", ".", nil, env, matters)
 	}
 	data, err := readFile(path, maxFile)
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
-	return load(path, filepath.Dir(path), data, env)
+	return load(path, filepath.Dir(path), data, env, matters)
 }
 
 // loader gathers what is known while a configuration is read.
@@ -53,7 +71,7 @@ type loader struct {
 	envUsed  map[string]bool
 }
 
-func load(name, base string, data []byte, env []string) (*Config, error) {
+func load(name, base string, data []byte, env []string, matters func(key string) bool) (*Config, error) {
 	l := &loader{
 		name: name, base: base, env: environ(env), cfg: Default(),
 		at: map[string]string{}, below: map[string]string{}, bad: map[string]bool{}, envUsed: map[string]bool{},
@@ -71,6 +89,7 @@ func load(name, base string, data []byte, env []string) (*Config, error) {
 	l.override()
 	l.inherit()
 	l.check()
+	l.problems = slices.DeleteFunc(l.problems, func(p Problem) bool { return !matters(p.Key) })
 	if len(l.problems) > 0 {
 		slices.SortStableFunc(l.problems, byPlace)
 		return nil, &InvalidError{Problems: l.problems}

@@ -73,7 +73,7 @@ func TestNoFileMeansDefaults(t *testing.T) {
 	want.Log.Level = "debug"
 	assert.Equal(t, want, got)
 	for _, text := range []string{"", "\n", "# nothing\n", "---\n", "\ufeff", "{}"} {
-		got, err := load("x", ".", []byte(text), nil)
+		got, err := load("x", ".", []byte(text), nil, everything)
 		require.NoError(t, err, "%q", text)
 		assert.Equal(t, Default(), got, "%q", text)
 	}
@@ -218,4 +218,21 @@ func TestDefaultIsFresh(t *testing.T) {
 	t.Parallel()
 	Default().Providers["x"] = Provider{}
 	assert.Empty(t, Default().Providers)
+}
+
+// Whoever only looks for the service needs no secret of its providers.
+func TestLocate(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	text := "listen: 127.0.0.1:7999\nproviders:\n  acme:\n    kind: oauth2\n    token_url: https://id.acme.example/token\n    client_id: me\n    client_secret: {env: NOT_SET_HERE}\n"
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	_, err := Load(path, nil)
+	require.ErrorContains(t, err, "NOT_SET_HERE")
+	conf, err := Locate(path, nil)
+	require.NoError(t, err)
+	assert.Equal(t, "127.0.0.1:7999", conf.Listen)
+
+	require.NoError(t, os.WriteFile(path, []byte("listen: nowhere\n"), 0o600))
+	_, err = Locate(path, nil)
+	require.ErrorContains(t, err, "listen")
 }

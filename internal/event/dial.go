@@ -47,8 +47,9 @@ func special() []netip.Prefix {
 // NewClient returns an HTTP client for deliveries: it follows no redirect,
 // obeys no proxy variable, and checks each address as it is dialled, so that a
 // name cannot change between check and use. Addresses that are not public are
-// refused unless allow has a network that holds them.
-func NewClient(allow []netip.Prefix) *http.Client {
+// refused unless allowed returns a network that holds them; it is asked each
+// time, for a reload may change the answer.
+func NewClient(allowed func() []netip.Prefix) *http.Client {
 	forbidden := special()
 	dialer := &net.Dialer{
 		Timeout: 5 * time.Second,
@@ -57,7 +58,7 @@ func NewClient(allow []netip.Prefix) *http.Client {
 			if err != nil {
 				return fmt.Errorf("%w: %s", ErrForbiddenAddress, address)
 			}
-			return checkAddress(at.Addr(), allow, forbidden)
+			return checkAddress(at.Addr(), allowed(), forbidden)
 		},
 	}
 	return &http.Client{

@@ -60,7 +60,7 @@ func TestNothingOfThisMachineIsReached(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { hits <- r.Host }))
 	t.Cleanup(server.Close)
 	port := server.URL[strings.LastIndex(server.URL, ":"):]
-	client := NewClient(nil)
+	client := NewClient(func() []netip.Prefix { return nil })
 	t.Cleanup(client.CloseIdleConnections)
 	for _, host := range []string{"127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "0.0.0.0", "user:pw@127.0.0.1"} {
 		_, err := post(t, client, "http://"+host+port+"/")
@@ -80,7 +80,7 @@ func TestNoRedirects(t *testing.T) {
 			http.Redirect(w, r, inside.URL, status)
 		}))
 		t.Cleanup(server.Close)
-		client := NewClient([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")})
+		client := NewClient(func() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} })
 		t.Cleanup(client.CloseIdleConnections)
 		got, err := post(t, client, server.URL)
 		require.NoError(t, err)
@@ -92,7 +92,7 @@ func TestNoRedirects(t *testing.T) {
 // No proxy is used that nobody asked for.
 func TestNoProxy(t *testing.T) {
 	t.Parallel()
-	transport, ok := NewClient(nil).Transport.(*http.Transport)
+	transport, ok := NewClient(func() []netip.Prefix { return nil }).Transport.(*http.Transport)
 	require.True(t, ok)
 	if transport.Proxy != nil {
 		proxy, err := transport.Proxy(&http.Request{URL: &url.URL{Scheme: "http", Host: "example.org"}})

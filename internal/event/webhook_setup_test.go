@@ -173,7 +173,7 @@ func (h *hooks) deliverer(log *Log, lanes Lanes) *Webhooks {
 	if lanes == nil {
 		lanes = testLanes{h.store.Store}
 	}
-	client := NewClient([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")})
+	client := NewClient(func() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} })
 	h.t.Cleanup(client.CloseIdleConnections)
 	w := NewWebhooks(WebhookOptions{
 		Log: log, Lanes: lanes, Subscriptions: testSubscriptions{h.store.Store, h.clock}, Queue: h.queue,

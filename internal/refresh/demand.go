@@ -3,6 +3,7 @@ package refresh
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/refreshd/refreshd/internal/credential"
@@ -91,6 +92,9 @@ func (e *Engine) Refresh(ctx context.Context, id credential.ID, rejected uint64)
 		return credential.Held{}, e.unavailable(err)
 	}
 	first := held.Record.Generation
+	if rejected > first {
+		return held, fmt.Errorf("%w: generation %d was never handed out, the current one is %d", ErrConflict, rejected, first)
+	}
 	for range demandRounds {
 		r := held.Record
 		switch {
@@ -153,6 +157,8 @@ func (e *Engine) advance(ctx context.Context, held credential.Held, rejected boo
 			return false, result.err
 		case result.outcome.Class == credential.ClassOK, result.held.Record.Generation > held.Record.Generation:
 			return true, nil
+		case result.outcome.Class == credential.ClassOperator:
+			return false, clientRefused()
 		case leads, result.outcome.Class != "":
 			return false, nil
 		}
@@ -183,7 +189,7 @@ func (e *Engine) lead(ctx context.Context, held credential.Held, rejected bool) 
 		return settled{err: err}
 	}
 	if allowed == blocked {
-		return settled{err: &UnavailableError{Reason: credential.ReasonClientMisconfigured, RetryAfter: credential.ProbeEvery}}
+		return settled{err: clientRefused()}
 	}
 	permits, err := e.takePermits(ctx, t, 1)
 	if err != nil {
@@ -283,6 +289,11 @@ func (e *Engine) installAlternate(ctx context.Context, t *Target, id credential.
 			return settled{held: after}
 		}
 	}
+}
+
+// clientRefused says that the provider does not accept refreshd's own client.
+func clientRefused() error {
+	return &UnavailableError{Reason: credential.ReasonClientMisconfigured, RetryAfter: credential.ProbeEvery}
 }
 
 // unavailable turns what stood in the way of an answer into one that tells
