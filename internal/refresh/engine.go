@@ -225,6 +225,13 @@ func (e *Engine) Stop(ctx context.Context) error {
 	e.crew.stop()
 	e.commits.stop()
 	e.loops.Wait()
+	if err == nil {
+		// Nothing is open under this name any more. A heartbeat that stays
+		// behind does no harm, so a store that is away is no failure.
+		if forgot := e.registry.Forget(ctx, e.owner); forgot != nil {
+			e.log.Debug().Err(forgot).Msg("the heartbeat stays behind")
+		}
+	}
 	return errors.Join(err, e.releaseAdopted())
 }
 

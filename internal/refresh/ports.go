@@ -31,6 +31,8 @@ type Registry interface {
 	Beat(ctx context.Context) error
 	// Owners returns each owner's heartbeat, a counter.
 	Owners(ctx context.Context) (map[string]uint64, error)
+	// Forget removes the heartbeat of an owner that will not come back.
+	Forget(ctx context.Context, owner string) error
 }
 
 // Permits shares a provider's limits among all replicas. A permit is leased:

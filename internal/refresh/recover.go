@@ -121,6 +121,9 @@ func (e *Engine) rollForward(ctx context.Context, dead Dead) (settled bool, err 
 	if len(left) > 0 {
 		return false, nil
 	}
+	if err := e.registry.Forget(ctx, dead.Owner); err != nil {
+		return false, err
+	}
 	e.metrics.adopted(len(dead.Kept), len(open))
 	e.log.Info().Str("owner", dead.Owner).Int("received", len(dead.Kept)).Int("open", len(open)).
 		Int("changes", len(dead.Changes)).Msg("took up what a dead process left")
