@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/failpoint"
 	"github.com/refreshd/refreshd/tasks"
 )
 
@@ -76,7 +77,13 @@ func (l *shardLoop) enqueue(ctx context.Context, provider string, ids []credenti
 	for batch := range slices.Chunk(ids, tasks.MaxBatch) {
 		task, err := tasks.NewBatch(l.shard, tasks.Batch{Provider: provider, IDs: batch})
 		if err == nil {
+			err = failpoint.Hit(failpoint.DispatchEnqueue)
+		}
+		if err == nil {
 			_, err = tasks.Enqueue(ctx, l.d.queue, task)
+		}
+		if err == nil {
+			err = failpoint.Hit(failpoint.DispatchEnqueued)
 		}
 		if err != nil {
 			l.giveBack(ctx, provider, ids)

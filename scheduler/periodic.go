@@ -14,6 +14,7 @@ import (
 	"github.com/robfig/cron/v3"
 	"github.com/rs/zerolog"
 
+	"github.com/refreshd/refreshd/internal/failpoint"
 	"github.com/refreshd/refreshd/internal/schedule"
 	"github.com/refreshd/refreshd/tasks"
 )
@@ -196,6 +197,9 @@ func (p *periodic) open(ctx context.Context, e *entry, sweep tasks.Sweep) error 
 			return err
 		}
 		added, err := tasks.Enqueue(ctx, p.queue, task)
+		if err == nil {
+			err = failpoint.Hit(failpoint.DispatchSlot)
+		}
 		if err != nil {
 			return err
 		}

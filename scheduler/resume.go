@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
 const (
@@ -48,7 +50,7 @@ func newClockWatch(clock Clock, log zerolog.Logger, m *metrics, stepped func(ctx
 		clock: clock, stepped: stepped, log: log, metrics: m,
 		read: func() reading {
 			now := time.Now()
-			return reading{wall: now.Round(0), mono: now.Sub(started)}
+			return reading{wall: now.Round(0).Add(failpoint.Offset(failpoint.ClockWall)), mono: now.Sub(started)}
 		},
 	}
 }

@@ -25,7 +25,8 @@ import (
 func (h *house) engine(provider *strictProvider) *refresh.Engine {
 	h.t.Helper()
 	e := refresh.New(refresh.Options{
-		Store: h.store, Registry: h.store, Journal: &noJournal{}, Clock: h.clock, Owner: "owner", Shards: 1,
+		Store: h.store, Registry: h.store, Runs: h.store, Folder: noFolder{}, Journal: &noJournal{}, Clock: h.clock, Owner: "owner", Shards: 1,
+		Loss: func() time.Duration { return 0 }, Silence: time.Second,
 		Log: zerolog.New(io.Discard), Metrics: refresh.NewMetrics(prometheus.NewRegistry()),
 	})
 	e.SetTargets(h.t.Context(), []refresh.Target{{Name: "acme", Policy: policy(), Exchanger: provider}})
@@ -75,6 +76,12 @@ func (p *strictProvider) presentations() map[string]int {
 	defer p.mu.Unlock()
 	return maps.Clone(p.shown)
 }
+
+// noFolder has nobody's journals.
+type noFolder struct{}
+
+func (noFolder) Place() string            { return "" }
+func (noFolder) Look(string) (bool, bool) { return false, false }
 
 // noJournal acknowledges everything: nobody crashes here.
 type noJournal struct{}

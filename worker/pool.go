@@ -11,6 +11,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/rs/zerolog"
 
+	"github.com/refreshd/refreshd/internal/failpoint"
 	"github.com/refreshd/refreshd/tasks"
 )
 
@@ -153,7 +154,10 @@ func (p *Pool) handler(kind string, handle func(ctx context.Context, payload []b
 		p.running.Add(1)
 		defer p.running.Done()
 		started := time.Now()
-		err := handle(ctx, task.Payload())
+		err := failpoint.Hit(failpoint.TaskReceived)
+		if err == nil {
+			err = handle(ctx, task.Payload())
+		}
 		outcome := "ok"
 		if err != nil {
 			outcome = "error"
@@ -166,6 +170,7 @@ func (p *Pool) handler(kind string, handle func(ctx context.Context, payload []b
 			id, _ := asynq.GetTaskID(ctx)
 			p.log.Warn().Err(err).Str("type", kind).Str("task", id).Msg("a task did not do what it was for")
 		}
+		_ = failpoint.Hit(failpoint.TaskDone)
 		return nil
 	}
 }

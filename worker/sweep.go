@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/failpoint"
 	"github.com/refreshd/refreshd/tasks"
 )
 
@@ -121,6 +122,9 @@ func (s *sweep) start(ctx context.Context) (mine bool, err error) {
 	}
 	err = s.insist(ctx, "a slot could not be started", func() error {
 		s.progress, mine, err = s.slots.StartSlot(ctx, tasks.SlotName(s.task.Provider), s.task.Slot, s.owner, slotLease)
+		if err == nil {
+			err = failpoint.Hit(failpoint.TaskSlot)
+		}
 		return err
 	})
 	if s.progress.Counts == nil {
@@ -182,6 +186,9 @@ func (s *sweep) page(ctx context.Context) (counts map[string]int64, next string,
 		}
 	}
 	counts[countHealed], err = s.heal(ctx, list, due, now)
+	if err == nil {
+		err = failpoint.Hit(failpoint.TaskPage)
+	}
 	return counts, next, err
 }
 
@@ -235,6 +242,9 @@ func (s *sweep) end(ctx context.Context, outcome string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
 	err := s.insist(ctx, "the end of a fetch could not be kept", func() error {
+		if err := failpoint.Hit(failpoint.TaskFinish); err != nil {
+			return err
+		}
 		if outcome == outcomeInterrupted {
 			return s.save(ctx, time.Millisecond)
 		}

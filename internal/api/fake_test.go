@@ -26,6 +26,7 @@ type fakeEngine struct {
 	mu      sync.Mutex
 	stored  map[credential.ID]*credential.Held
 	err     error    // that the next calls return
+	besides error    // that List returns beside its page
 	queued  bool     // Refresh only enqueues
 	asked   []string // calls, as text
 	panics  any
@@ -172,11 +173,11 @@ func (e *fakeEngine) List(_ context.Context, want api.RecordFilter, cursor strin
 			continue
 		}
 		if len(page) == limit {
-			return page, string(page[limit-1].Record.ID), nil
+			return page, string(page[limit-1].Record.ID), e.besides
 		}
 		page = append(page, *h)
 	}
-	return page, "", nil
+	return page, "", e.besides
 }
 
 // fakeKeys stores keys in memory.

@@ -55,8 +55,15 @@ type Records interface {
 	// List returns up to limit records in the order of their IDs, from where
 	// cursor points to ("" is the first), and the cursor of the next page, ""
 	// after the last. A cursor that was not handed out is a [FaultError] of
-	// kind [FaultBadCursor].
+	// kind [FaultBadCursor]. Records of the page that cannot be read are an
+	// error that has the method of [Unreadable]; the others hold then.
 	List(ctx context.Context, want RecordFilter, cursor string, limit int) (records []credential.Held, next string, err error)
+}
+
+// Unreadable is the error of a list some of whose records cannot be read.
+type Unreadable interface {
+	error
+	Failed() []credential.ID // whose records these are
 }
 
 // RecordFilter selects records. Every condition that is set must hold.

@@ -12,6 +12,17 @@ import (
 type Readiness struct {
 	Ready  bool    `json:"ready"`
 	Checks []Check `json:"checks" nullable:"false"`
+	// Findings are what is not as it should be, the worst first.
+	Findings []Finding `json:"findings,omitempty" nullable:"false"`
+}
+
+// Finding is one thing that an operator should know, and what to do about it.
+type Finding struct {
+	Topic       string `json:"topic" example:"eviction"`
+	Severity    string `json:"severity" enum:"ok,warn,fail"`
+	What        string `json:"what" doc:"Is the case" example:"maxmemory-policy allkeys-lru"`
+	Consequence string `json:"consequence,omitempty" doc:"Of it"`
+	Remedy      string `json:"remedy,omitempty" doc:"What to do"`
 }
 
 // Check is one thing that readiness depends on, or that is worth knowing.
@@ -29,6 +40,7 @@ type Status struct {
 	Roles     []string         `json:"roles" nullable:"false" doc:"What it does: api, scheduler, worker"`
 	StartedAt time.Time        `json:"started_at"`
 	Redis     RedisStatus      `json:"redis"`
+	Recovery  *RecoveryStatus  `json:"recovery,omitempty" doc:"Absent while Redis is away"`
 	Providers []ProviderStatus `json:"providers" nullable:"false"`
 	Queues    []QueueStatus    `json:"queues" nullable:"false"`
 }
@@ -39,6 +51,32 @@ type RedisStatus struct {
 	Durability string `json:"durability" doc:"What a crash can lose" example:"appendfsync always"`
 	Shards     int    `json:"shards"`
 	Reachable  bool   `json:"reachable"`
+
+	Level         string    `json:"level,omitempty" doc:"What becomes of acknowledged writes in a crash: every_write, every_second, system, snapshots, in_process, memory, unknown" example:"every_write"`
+	LossSeconds   float64   `json:"loss_window_seconds" doc:"How old a write must be so that no crash and no failover takes it back"`
+	FailoverLoses bool      `json:"failover_loses_writes,omitempty" doc:"A replica may take over that lacks the last writes"`
+	Replicas      int       `json:"replicas,omitempty" doc:"Connected, whether they keep up or not"`
+	Confirmed     bool      `json:"begin_confirmed,omitempty" doc:"Each refresh waits until its beginning can neither be lost in a crash nor in a failover"`
+	Findings      []Finding `json:"findings,omitempty" nullable:"false" doc:"What is not as it should be, the worst first"`
+}
+
+// RecoveryStatus tells who works on this Redis, and what they have not finished.
+type RecoveryStatus struct {
+	Gate      string          `json:"gate" enum:"open,begins_closed,closed" doc:"What this process lets pass. Closed: nothing is stored until it has put back what it knows into a run of Redis that may lack the last writes. Begins closed: no refresh is begun until everybody has"`
+	Settled   bool            `json:"settled" doc:"Everyone has put back what they knew into this run of Redis. Otherwise it may lack the last writes, and refreshes may wait"`
+	Open      int             `json:"open_attempts" doc:"Refreshes under way, or whose process has died"`
+	InDoubt   int             `json:"in_doubt" doc:"Of these, the ones that were sent and whose reply is unknown"`
+	Processes []ProcessStatus `json:"processes" nullable:"false"`
+}
+
+// ProcessStatus is one process that works on this Redis, or has.
+type ProcessStatus struct {
+	Owner   string `json:"owner"`
+	Self    bool   `json:"self,omitempty" doc:"It is the one that answers"`
+	Listed  bool   `json:"listed" doc:"It has a heartbeat. One without has died and left attempts open"`
+	Journal bool   `json:"journal" doc:"It refreshes, and has a journal"`
+	Ready   bool   `json:"ready" doc:"It has put back what it knows into this run of Redis"`
+	Open    int    `json:"open_attempts"`
 }
 
 // Provider is one configured provider.

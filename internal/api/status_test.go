@@ -36,7 +36,7 @@ func TestStatus(t *testing.T) {
 	require.Equal(t, http.StatusOK, got.status)
 	assert.JSONEq(t, `{
 		"service": "refreshd", "version": "1.2.3", "owner": "owner-1", "roles": ["api"], "started_at": "2027-01-15T08:00:00Z",
-		"redis": {"kind": "external", "durability": "appendfsync always", "shards": 1, "reachable": true},
+		"redis": {"kind": "external", "durability": "appendfsync always", "shards": 1, "reachable": true, "loss_window_seconds": 0},
 		"providers": [{"name": "acme", "kind": "oauth2", "breaker": {"open": false}}],
 		"queues": [{"name": "refresh-00", "paused": false, "pending": 3, "active": 0, "scheduled": 0, "archived": 0, "latency_seconds": 0}]
 	}`, got.body)

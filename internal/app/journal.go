@@ -188,3 +188,19 @@ func (noJournal) Drop(...credential.Nonce)                       {}
 func (noJournal) Adopt(context.Context) ([]refresh.Dead, error)  { return nil, nil }
 
 var errNoJournal = errors.New("this process has no journal and presents no refresh token")
+
+// journals is where this machine's processes have their journals.
+type journals struct{ dir, place string }
+
+func (j journals) Place() string { return j.place }
+
+func (j journals) Look(owner string) (there, locked bool) {
+	locked, there = journal.Alive(j.dir, owner)
+	return there, locked
+}
+
+// noJournals is that of a process without a journal: it sees nobody's.
+type noJournals struct{}
+
+func (noJournals) Place() string            { return "" }
+func (noJournals) Look(string) (bool, bool) { return false, false }

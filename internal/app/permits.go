@@ -19,6 +19,10 @@ func (p permits) Return(ctx context.Context, provider, id string, n int) error {
 	return p.store.ReturnPermits(ctx, provider, id, n)
 }
 
+func (p permits) Reclaim(ctx context.Context, provider, owner string) error {
+	return p.store.ReclaimPermits(ctx, provider, owner)
+}
+
 func (p permits) Free(ctx context.Context, provider string, limits refresh.Limits, horizon time.Duration) (int, error) {
 	return p.store.FreePermits(ctx, provider, store.Limits(limits), horizon)
 }

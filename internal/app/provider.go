@@ -165,16 +165,17 @@ func policy(conf *config.Config, set config.Provider) credential.Policy {
 		DefaultLifetime: set.DefaultLifetime,
 		Rotates:         set.Rotation.Rotates, Grace: set.Rotation.Grace,
 		RefreshIdle: set.RefreshToken.Idle, RefreshAbsolute: set.RefreshToken.Absolute, WarnBefore: warnBefore,
-		Times: credential.DefaultTimes(set.Timeout),
+		Times: conf.Recovery.Times(set.Timeout),
 	}
 }
 
 // longestAttempt is how long a drain may have to wait: an exchange that was
 // just sent, its commit and a margin.
 func longestAttempt(conf *config.Config) time.Duration {
-	longest := credential.DefaultTimes(0)
+	var timeout time.Duration
 	for _, set := range conf.Providers {
-		longest.Exchange = max(longest.Exchange, credential.DefaultTimes(set.Timeout).Exchange)
+		timeout = max(timeout, set.Timeout)
 	}
+	longest := conf.Recovery.Times(max(timeout, credential.DefaultTimes(0).Exchange))
 	return longest.Exchange + longest.Commit + longest.Margin
 }

@@ -35,10 +35,6 @@ import (
 )
 
 const (
-	// lossWindow is how long Redis may still lose a write that it has
-	// acknowledged, unless it syncs each one: a second with everysec, more
-	// while the disk is slow.
-	lossWindow = 10 * time.Second
 	// clockEvery is how often a process without a scheduler reads Redis's
 	// clock; with one, the scheduler does.
 	clockEvery = 5 * time.Second
@@ -55,7 +51,9 @@ type service struct {
 	registry  *prometheus.Registry
 	owner     string
 	redis     *redisconn.Conn
+	durable   redisWatch // what Redis promises, as of a moment ago
 	keys      *seal.Keyset
+	folder    refresh.Folder
 	store     *store.Store
 	clock     *clock.Clock
 	providers *providers
@@ -77,7 +75,7 @@ func (s *service) start(ctx context.Context) error {
 	s.registry = prometheus.NewRegistry()
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, step := range []func(context.Context) error{
-		s.openStore, s.openQueue, s.openEngine, s.openEvents, s.recover, s.startWork, s.startAPI,
+		s.openStore, s.watchRedis, s.openQueue, s.openEngine, s.openEvents, s.recover, s.startWork, s.startAPI,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -115,10 +113,13 @@ func (s *service) openStore(ctx context.Context) (err error) {
 		log.Info().Str("file", s.conf.Load().Keyset.File).
 			Msg("a keyset was made; back it up: without it nothing that is stored can be read")
 	}
+	if s.folder, err = s.openFolder(); err != nil {
+		return err
+	}
 	s.store, err = store.New(ctx, store.Options{
-		Client: s.redis.Client(), Keyset: keys, Shards: s.conf.Load().Redis.Shards, Owner: s.owner,
+		Client: s.redis.Client(), Keyset: keys, Shards: s.conf.Load().Redis.Shards, Owner: s.owner, Place: s.folder.Place(),
 		Retention: s.conf.Load().Events.Retention, MaxCredentials: s.redis.MaxCredentials(),
-		Memory: s.redis.Kind() == redisconn.KindMemory, RunID: s.runID,
+		Memory: s.redis.Kind() == redisconn.KindMemory, RunID: s.runIDs(),
 	})
 	if err != nil {
 		return fmt.Errorf("store: %w", err)
@@ -130,10 +131,35 @@ func (s *service) openStore(ctx context.Context) (err error) {
 	return ensureAdminKey(ctx, s.store, s.conf.Load().DataDir, logging.Component(s.log, "api"))
 }
 
-func (s *service) runID(ctx context.Context) (string, error) {
-	identity, err := s.redis.Identity(ctx)
-	return identity.RunID, err
+// runIDs tells the run of the in-process store, which cannot be asked itself.
+func (s *service) runIDs() func(context.Context) (string, error) {
+	if s.redis.Kind() != redisconn.KindMemory {
+		return nil
+	}
+	return func(ctx context.Context) (string, error) {
+		identity, err := s.redis.Identity(ctx)
+		return identity.RunID, err
+	}
 }
+
+// openFolder finds the folder of this machine's journals. A process without the
+// worker's role presents no refresh token and has none.
+func (s *service) openFolder() (refresh.Folder, error) {
+	if !s.opts.Roles.Worker {
+		return noJournals{}, nil
+	}
+	dir := s.journalDir()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	place, err := journal.Place(dir)
+	if err != nil {
+		return nil, err
+	}
+	return journals{dir: dir, place: place}, nil
+}
+
+func (s *service) journalDir() string { return filepath.Join(s.conf.Load().DataDir, "journal") }
 
 // openQueue opens the way to asynq's queues.
 func (s *service) openQueue(context.Context) error {
@@ -144,22 +170,16 @@ func (s *service) openQueue(context.Context) error {
 
 // openEngine opens the journal and builds the engine with its providers.
 func (s *service) openEngine(ctx context.Context) error {
-	retain := lossWindow
-	durability, err := s.redis.Durability(ctx)
-	if err != nil {
-		return err
-	}
-	if durability.EveryWrite() {
-		retain = 0
-	}
 	log, err := s.openJournal()
 	if err != nil {
 		return err
 	}
 	opts := refresh.Options{
-		Store: s.store, Registry: s.store, Permits: permits{s.store}, Journal: log, Clock: s.clock,
+		Store: s.store, Registry: s.store, Runs: s.store, Folder: s.folder, Permits: permits{s.store}, Journal: log, Clock: s.clock,
 		Owner: s.owner, Shards: s.store.Shards(), Log: logging.Component(s.log, "refresh"), Metrics: refresh.NewMetrics(s.registry),
-		Retain: retain, Quarantine: s.conf.Load().Recovery.Quarantine, OfflineReads: time.Duration(s.conf.Load().OfflineReads),
+		Loss: s.lossWindow, Kept: s.redis.Kind() != redisconn.KindExternal,
+		Silence: s.conf.Load().Recovery.Silence, Quarantine: s.conf.Load().Recovery.Quarantine,
+		OfflineReads:      time.Duration(s.conf.Load().OfflineReads),
 		OnClientRecovered: s.clientRecovered,
 		OnClientRetuned:   s.clientRetuned,
 	}
@@ -178,13 +198,12 @@ func (s *service) openEngine(ctx context.Context) error {
 	return nil
 }
 
-// openJournal opens this process's journal. One without the worker's role
-// presents no refresh token and needs none.
+// openJournal opens this process's journal.
 func (s *service) openJournal() (refresh.Journal, error) {
 	if !s.opts.Roles.Worker {
 		return noJournal{}, nil
 	}
-	dir := filepath.Join(s.conf.Load().DataDir, "journal")
+	dir := s.journalDir()
 	j, err := journal.Create(dir, s.owner, journal.Options{})
 	if err != nil {
 		return nil, err

@@ -10,7 +10,6 @@ import (
 
 	"github.com/refreshd/refreshd/internal/api"
 	"github.com/refreshd/refreshd/internal/credential"
-	"github.com/refreshd/refreshd/internal/redisconn"
 	"github.com/refreshd/refreshd/tasks"
 )
 
@@ -30,30 +29,22 @@ func (s apiService) Ready(ctx context.Context) api.Readiness {
 	if err := s.redis.Client().Ping(ctx).Err(); err != nil {
 		check = api.Check{Name: "redis", Detail: "not reachable; tokens that this process has served go on being served from memory"}
 	}
-	durable := api.Check{Name: "durability", OK: check.OK, Detail: s.durability(ctx)}
+	promise := s.durable.load()
+	promise.away = promise.away || !check.OK
 	return api.Readiness{
-		Ready:  check.OK || s.engine.Serving(),
-		Checks: []api.Check{check, durable},
+		Ready:    check.OK || s.engine.Serving(),
+		Checks:   []api.Check{check, promise.check()},
+		Findings: promise.trouble(),
 	}
 }
 
-// durability says in words what a crash of Redis can lose.
-func (s apiService) durability(ctx context.Context) string {
-	if s.redis.Kind() == redisconn.KindMemory {
-		return "in-process store: what changed since the last snapshot is lost with the process; received tokens are in the journal"
-	}
-	d, err := s.redis.Durability(ctx)
-	switch {
-	case err != nil:
-		return "unknown, Redis is not reachable"
-	case d.EveryWrite():
-		return "appendfsync always: an acknowledged write is on disk"
-	case d.AppendOnly == "yes":
-		return "appendfsync " + d.AppendFsync + ": a crash of the machine can lose the last second or more; the journal keeps received tokens meanwhile"
-	case d.AppendOnly == "no":
-		return "no append-only file: a crash of Redis loses what changed since its last snapshot; the journal keeps received tokens for some seconds"
-	default:
-		return "unknown, Redis does not say"
+// redisStatus describes Redis from memory.
+func (s apiService) redisStatus() api.RedisStatus {
+	d := s.durable.load()
+	return api.RedisStatus{
+		Kind: string(s.redis.Kind()), Shards: s.store.Shards(), Durability: d.words(), Level: string(d.level),
+		LossSeconds: d.loss.Seconds(), FailoverLoses: d.view.FailoverLoses(), Replicas: max(len(d.view.Replicas), d.view.Durability.Replicas),
+		Confirmed: !d.away && d.view.Waits().Enough, Findings: d.trouble(),
 	}
 }
 
@@ -61,12 +52,17 @@ func (s apiService) durability(ctx context.Context) string {
 func (s apiService) Status(ctx context.Context) (api.Status, error) {
 	status := api.Status{
 		Service: "refreshd", Version: s.opts.Version, Owner: s.owner, Roles: s.opts.Roles.names(), StartedAt: s.started.UTC(),
-		Redis:     api.RedisStatus{Kind: string(s.redis.Kind()), Shards: s.store.Shards(), Durability: s.durability(ctx)},
+		Redis:     s.redisStatus(),
 		Providers: []api.ProviderStatus{}, Queues: []api.QueueStatus{},
 	}
 	if status.Redis.Reachable = s.redis.Client().Ping(ctx).Err() == nil; !status.Redis.Reachable {
 		return status, nil // the rest of it is in there
 	}
+	recovery, err := s.recovery(ctx)
+	if err != nil {
+		return api.Status{}, err
+	}
+	status.Recovery = &recovery
 	list, err := s.Providers(ctx)
 	if err != nil {
 		return api.Status{}, err

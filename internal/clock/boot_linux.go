@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
 // Boot returns the time since the machine was booted, suspension included
@@ -13,5 +15,5 @@ func Boot() time.Duration {
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
 		panic("CLOCK_BOOTTIME: " + err.Error()) // has existed since Linux 2.6.39
 	}
-	return time.Duration(ts.Nano())
+	return time.Duration(ts.Nano()) + failpoint.Offset(failpoint.ClockBoot)
 }

@@ -28,7 +28,23 @@ const (
 	latestPlan   = 0.9 // of a token's life: a planned refresh leaves the rest
 	minTimeout   = time.Second
 	maxTimeout   = 5 * time.Minute
+	minStep      = 100 * time.Millisecond
+	maxStep      = time.Minute
+	minSilence   = time.Second // heartbeats come once in that time
 )
+
+// checkRecovery looks at the allowances of an attempt's steps.
+func (l *loader) checkRecovery() {
+	r := l.cfg.Recovery
+	for key, d := range map[string]time.Duration{"send": r.Send, "commit": r.Commit, "margin": r.Margin} {
+		if d < minStep || d > maxStep {
+			l.refuse("recovery."+key, "%s does not lie between %s and %s; leave it out for 5s", d, minStep, maxStep)
+		}
+	}
+	if r.Silence < minSilence || r.Silence > maxTimeout {
+		l.refuse("recovery.silence", "%s does not lie between %s and %s; leave it out for 5s", r.Silence, minSilence, maxTimeout)
+	}
+}
 
 // inherit gives providers what they did not set themselves.
 func (l *loader) inherit() {
@@ -51,6 +67,7 @@ func (l *loader) check() {
 		l.checkProvider(name, c.Providers[name])
 	}
 	l.checkSubscriptions()
+	l.checkRecovery()
 	if c.Events.Retention < minRetention {
 		l.refuse("events.retention", "%s is too short; keep events for 1h at least", c.Events.Retention)
 	}

@@ -78,7 +78,7 @@ func (l *loader) checkOAuth2(key string, p Provider) {
 // checkTimes compares the provider's times with each other and with the
 // allowances of an attempt.
 func (l *loader) checkTimes(key string, p Provider) {
-	times := credential.DefaultTimes(p.Timeout)
+	times := l.cfg.Recovery.Times(p.Timeout)
 	timeout := key + ".timeout"
 	switch {
 	case !l.readable(timeout):

@@ -129,9 +129,19 @@ type Subscription struct {
 	Providers []string          `yaml:"providers"` // empty is all
 }
 
-// Recovery says how lost replies are dealt with.
+// Recovery says how long the steps of a refresh may take, and how lost replies
+// are dealt with.
 type Recovery struct {
-	Quarantine time.Duration `yaml:"quarantine"`
+	Quarantine time.Duration `yaml:"quarantine"` // in which a silent owner of another machine may come back
+	Silence    time.Duration `yaml:"silence"`    // after which an owner's standing heartbeat is questioned
+	Send       time.Duration `yaml:"send"`       // from the right to present a token to the first byte sent
+	Commit     time.Duration `yaml:"commit"`     // from the reply to the stored token
+	Margin     time.Duration `yaml:"margin"`
+}
+
+// Times returns the allowances of an attempt at a provider with that timeout.
+func (r Recovery) Times(timeout time.Duration) credential.Times {
+	return credential.Times{Send: r.Send, Exchange: timeout, Commit: r.Commit, Margin: r.Margin}
 }
 
 // Events says how long events can be read.
@@ -165,10 +175,18 @@ func Default() *Config {
 		Keyset:       Keyset{File: "data/keyset.json"},
 		Schedule:     Schedule{Fetch: defaultFetch(), RefreshAt: 0.66, Jitter: 0.1},
 		Providers:    map[string]Provider{},
-		Recovery:     Recovery{Quarantine: 10 * time.Minute},
+		Recovery:     defaultRecovery(),
 		Events:       Events{Retention: 96 * time.Hour},
 		OfflineReads: OfflineUntilExpiry,
 		Log:          Log{Level: "info", Format: "json"},
+	}
+}
+
+func defaultRecovery() Recovery {
+	usual := credential.DefaultTimes(0)
+	return Recovery{
+		Quarantine: 10 * time.Minute, Silence: 5 * time.Second,
+		Send: usual.Send, Commit: usual.Commit, Margin: usual.Margin,
 	}
 }
 

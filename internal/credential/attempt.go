@@ -118,12 +118,16 @@ type Held struct {
 }
 
 // Begun is the store's answer to one [Begin]. Where Refusal is RefusedNot the
-// attempt is stored durably and Held.Attempt is it. Otherwise Held has the
+// attempt is stored and Held.Attempt is it. Otherwise Held has the
 // record and the open attempt, as far as they exist, and no token.
 type Begun struct {
 	ID      ID
 	Refusal Refusal
 	Held    Held
 	Now     Millis // the store's clock at the time of the answer
-	Err     error  // this credential's own trouble, such as a record that cannot be opened; nothing is begun then
+	// Durable says of a granted attempt that no crash and no failover of the
+	// store takes it back. Where it is false the attempt is stored all the
+	// same, and may be forgotten by a store that comes back from either.
+	Durable bool
+	Err     error // this credential's own trouble, such as a record that cannot be opened; nothing is begun then
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
 // Advance delivers what a lane has, in order, until it is empty or a delivery
@@ -23,6 +24,9 @@ func (w *Webhooks) Advance(ctx context.Context, subscription string, lane int) e
 	}
 	holder := newHolder()
 	state, taken, err := w.opts.Lanes.Take(ctx, subscription, lane, holder, laneLease)
+	if err == nil && taken {
+		err = failpoint.Hit(failpoint.DeliveryTaken)
+	}
 	if err != nil || !taken {
 		return err
 	}
@@ -33,6 +37,9 @@ func (w *Webhooks) Advance(ctx context.Context, subscription string, lane int) e
 	for {
 		empty, err := run.drain(ctx)
 		if err != nil || !empty {
+			return err
+		}
+		if err := failpoint.Hit(failpoint.DeliveryDone); err != nil {
 			return err
 		}
 		again, err := w.opts.Lanes.Done(ctx, subscription, lane, holder, run.want)
@@ -89,6 +96,9 @@ func (r *laneRun) drain(ctx context.Context) (bool, error) {
 				}
 				r.at.Last[entry.Shard] = entry.Position
 				r.attempt = 0
+				if err := failpoint.Hit(failpoint.DeliveryPosted); err != nil {
+					return false, err
+				}
 				if err := r.save(context.WithoutCancel(ctx)); err != nil { // it was delivered, whoever stops now
 					return false, err
 				}
@@ -108,7 +118,11 @@ func (r *laneRun) save(ctx context.Context) error {
 		if last == r.saved.Last[shard] {
 			continue
 		}
-		if err := r.w.opts.Lanes.Advance(ctx, r.to.Name, r.lane, r.holder, shard, last); err != nil {
+		err := r.w.opts.Lanes.Advance(ctx, r.to.Name, r.lane, r.holder, shard, last)
+		if err == nil {
+			err = failpoint.Hit(failpoint.DeliveryAdvanced)
+		}
+		if err != nil {
 			return err
 		}
 		r.saved.Last[shard] = last

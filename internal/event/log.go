@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
 const (
@@ -118,6 +119,9 @@ func (l *Log) follow(shard int) {
 		after := l.recent[shard].last()
 		l.mu.Unlock()
 		entries, err := l.store.Events(l.ctx, shard, after, pageSize, blockFor)
+		if err == nil && len(entries) > 0 {
+			err = failpoint.Hit(failpoint.EventRead)
+		}
 		if err != nil {
 			if l.ctx.Err() != nil {
 				return

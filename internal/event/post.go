@@ -14,6 +14,7 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
 // posted is what came of one delivery.
@@ -48,6 +49,9 @@ func (w *Webhooks) post(ctx context.Context, to *receiver, entry credential.LogE
 	req.Header.Set(standardwebhooks.HeaderWebhookID, event.ID)
 	req.Header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(now.Unix(), 10))
 	req.Header.Set(standardwebhooks.HeaderWebhookSignature, signature)
+	if err := failpoint.Hit(failpoint.DeliveryPost); err != nil {
+		return posted{outcome: "unreachable", err: bare(ctx, err)}
+	}
 	resp, err := w.opts.Client.Do(req)
 	if err != nil {
 		return posted{outcome: "unreachable", err: bare(ctx, err)}

@@ -16,6 +16,7 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
 const (
@@ -259,6 +260,9 @@ func (w *Webhooks) notifyLoop() {
 // notify tells of a lane's news. If that fails it is done again, not at once.
 func (w *Webhooks) notify(key laneKey) bool {
 	enqueue, err := w.opts.Lanes.Notify(w.ctx, key.subscription, key.lane)
+	if err == nil {
+		err = failpoint.Hit(failpoint.DeliveryNotified)
+	}
 	if err == nil && enqueue {
 		err = w.opts.Queue.EnqueueDelivery(w.ctx, key.subscription, key.lane)
 	}

@@ -69,12 +69,21 @@ func (r rules) allows(l layer, dir, imported string) (why string, ok bool) {
 // reaches reports whether the layer's list covers target. What exists for
 // tests must be listed by its name.
 func (r rules) reaches(l layer, target string) bool {
-	return slices.ContainsFunc(l.may, func(m string) bool {
+	return slices.ContainsFunc(r.mayImport(l), func(m string) bool {
 		if m == anything {
 			return !r.isSupport(target)
 		}
 		return within(m, target) && (m == target || !r.isSupport(target))
 	})
+}
+
+// mayImport lists the folders that the layer may import: its own list, and
+// what is common.
+func (r rules) mayImport(l layer) []string {
+	if l.stdlibOnly {
+		return l.may
+	}
+	return slices.Concat(l.may, r.common)
 }
 
 // layerOf returns the layer with the longest folder that holds dir.

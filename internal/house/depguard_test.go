@@ -86,7 +86,7 @@ func TestLintKnowsTheSameLayers(t *testing.T) {
 			continue
 		}
 		want := []string{module + "/" + l.dir}
-		for _, m := range l.may {
+		for _, m := range r.mayImport(l) {
 			want = append(want, module+"/"+m)
 		}
 		if l.stdlibOnly {

@@ -85,12 +85,12 @@ func TestCheck(t *testing.T) {
 		},
 		"the domain": {
 			dir:     "internal/credential",
-			imports: []string{"encoding/json", "/internal/schedule", zerolog, "golang.org/x/oauth2"},
-			refused: []string{"/internal/schedule", zerolog, "golang.org/x/oauth2"},
+			imports: []string{"encoding/json", "/internal/schedule", "/internal/failpoint", zerolog, "golang.org/x/oauth2"},
+			refused: []string{"/internal/schedule", "/internal/failpoint", zerolog, "golang.org/x/oauth2"},
 		},
 		"the store": {
 			dir:     "internal/store",
-			imports: []string{"/internal/credential", "/internal/seal", "/internal/provider", "/internal/config", redis, asynq},
+			imports: []string{"/internal/credential", "/internal/failpoint", "/internal/seal", "/internal/provider", "/internal/config", redis, asynq},
 			refused: []string{"/internal/provider", "/internal/config", asynq},
 		},
 		"a folder with a longer name": {
@@ -123,7 +123,7 @@ func TestCheck(t *testing.T) {
 		},
 		"the rest of internal": {
 			dir:     "internal/metrics/names",
-			imports: []string{"/internal/metrics", "/internal/credential", "/internal/seal", "/internal/app"},
+			imports: []string{"/internal/metrics", "/internal/credential", "/internal/failpoint", "/internal/seal", "/internal/app"},
 			refused: []string{"/internal/seal", "/internal/app"},
 		},
 		"a store's suite": {

@@ -37,6 +37,9 @@ type guard struct {
 // rules is what check goes by.
 type rules struct {
 	layers []layer
+	// common lists the folders that every layer may import, but those that
+	// keep to the standard library.
+	common []string
 	guards []guard
 	// support lists the folders that exist for tests and measurements: they
 	// may import what they exercise and are imported by tests alone. A folder
@@ -145,6 +148,7 @@ func houseRules() rules {
 				why: "a package without a rule of its own knows credentials only; a new layer gets a rule here and in .golangci.yaml",
 			},
 		},
+		common: []string{"internal/failpoint"},
 		guards: []guard{
 			{
 				pkg: "internal/config",

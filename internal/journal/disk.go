@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"syscall"
+
+	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
 const (
@@ -222,7 +224,10 @@ func (f osFile) Close() error { return release(f.File) }
 
 // Allocate takes blocks on the disk.
 func (f osFile) Allocate(from, to int64) error {
-	err := allocate(f.File, from, to)
+	err := failpoint.Hit(failpoint.JournalAllocate)
+	if err == nil {
+		err = allocate(f.File, from, to)
+	}
 	if err != nil {
 		_ = f.Truncate(from) // gives back what was taken; there is nothing else to do if it fails
 	}

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
 const (
@@ -128,7 +129,11 @@ func (j *Journal) open() error {
 }
 
 func (j *Journal) start(temp string, head []byte) error {
-	if err := j.begin(head); err != nil {
+	err := j.begin(head)
+	if err == nil {
+		err = failpoint.Hit(failpoint.JournalCreated)
+	}
+	if err != nil {
 		return errors.Join(err, j.disk.remove(temp))
 	}
 	if err := j.disk.publish(temp, j.name); err != nil {
@@ -259,6 +264,7 @@ func (j *Journal) put(nonce credential.Nonce, typ frameType, frame func([]byte) 
 // nothing was sent. It does not wait: a record may come back if the machine
 // dies right after. Unknown nonces are ignored.
 func (j *Journal) Drop(nonces ...credential.Nonce) {
+	_ = failpoint.Hit(failpoint.JournalDrop)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.usable() != nil {

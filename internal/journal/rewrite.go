@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
 const (
@@ -160,14 +162,20 @@ func (j *Journal) exchange(r *rewrite) (old file, err error) {
 			return nil, err
 		}
 	}
-	if err := j.disk.replace(r.temp, j.name); err != nil {
+	if err = failpoint.Hit(failpoint.JournalRewritten); err == nil {
+		err = j.disk.replace(r.temp, j.name)
+	}
+	if err != nil {
 		// Which of the files has the name is unknown. Both hold everything that
 		// was acknowledged; both stay locked, for this process lives.
 		j.broken = fmt.Errorf("%w: %s: %w", ErrBroken, j.path, err)
 		j.spare = r.file
 		return nil, nil
 	}
-	if err := j.disk.sync(); err != nil {
+	if err = failpoint.Hit(failpoint.JournalRenamed); err == nil {
+		err = j.disk.sync()
+	}
+	if err != nil {
 		// Which of the files has the name after a power cut is unknown now.
 		j.broken = fmt.Errorf("%w: %s: sync of its folder: %w", ErrBroken, j.path, err)
 	}

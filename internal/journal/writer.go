@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
 // spareLimit is how large a buffer may be to be used again.
@@ -111,13 +112,23 @@ func (j *Journal) store(b *batch, off int64) error {
 	if broken != nil {
 		return broken
 	}
-	if _, err := f.WriteAt(b.buf, off); err != nil {
+	err := failpoint.Hit(failpoint.JournalWrite)
+	if err == nil {
+		_, err = f.WriteAt(b.buf, off)
+	}
+	if err != nil {
 		return fmt.Errorf("write: %w", err)
 	}
 	if !b.sync {
 		return nil
 	}
-	if err := f.Sync(); err != nil {
+	if err = failpoint.Hit(failpoint.JournalWritten); err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = failpoint.Hit(failpoint.JournalSynced)
+	}
+	if err != nil {
 		return fmt.Errorf("sync: %w", err)
 	}
 	return nil

@@ -23,31 +23,49 @@ const maxSocketPath = 103
 
 // socketPath places the server's socket in dir or, where that path would be
 // too long, in a folder of the system's temporary one whose name every process
-// that shares dir finds.
+// that shares dir finds. That folder is made.
 func socketPath(dir string) (string, error) {
-	const name = "redis.sock"
-	path := filepath.Join(dir, name)
-	if len(path) <= maxSocketPath {
-		return path, nil
-	}
-	sum := sha256.Sum256([]byte(dir))
-	short := filepath.Join(os.TempDir(), fmt.Sprintf("refreshd-%d-%s", os.Geteuid(), hex.EncodeToString(sum[:6])))
-	path = filepath.Join(short, name)
-	if len(path) > maxSocketPath {
-		return "", fmt.Errorf("data_dir and TMPDIR are both too long for a socket (%s has %d bytes, %d are allowed); choose a shorter data_dir", path, len(path), maxSocketPath)
+	path, short, err := findSocket(dir)
+	if err != nil || short == "" {
+		return path, err
 	}
 	if err := os.Mkdir(short, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return "", fmt.Errorf("socket of the embedded redis-server: %w", err)
 	}
-	// Anybody may have made it first: what is connected to must be ours.
-	var st unix.Stat_t
-	if err := unix.Lstat(short, &st); err != nil {
-		return "", fmt.Errorf("socket of the embedded redis-server: %w", err)
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFDIR || int(st.Uid) != os.Geteuid() || st.Mode&0o077 != 0 {
-		return "", fmt.Errorf("%s is not a folder of this user alone; remove it, or choose a shorter data_dir", short)
+	if err := ownFolder(short); err != nil {
+		return "", err
 	}
 	return path, nil
+}
+
+// findSocket tells the same place without making anything; short is the folder
+// in the temporary one, if it is there.
+func findSocket(dir string) (path, short string, err error) {
+	const name = "redis.sock"
+	path = filepath.Join(dir, name)
+	if len(path) <= maxSocketPath {
+		return path, "", nil
+	}
+	sum := sha256.Sum256([]byte(dir))
+	short = filepath.Join(os.TempDir(), fmt.Sprintf("refreshd-%d-%s", os.Geteuid(), hex.EncodeToString(sum[:6])))
+	path = filepath.Join(short, name)
+	if len(path) > maxSocketPath {
+		return "", "", fmt.Errorf("data_dir and TMPDIR are both too long for a socket (%s has %d bytes, %d are allowed); choose a shorter data_dir", path, len(path), maxSocketPath)
+	}
+	return path, short, nil
+}
+
+// ownFolder refuses a folder that is not this user's alone. Anybody may have
+// made it first: what is connected to must be ours.
+func ownFolder(dir string) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(dir, &st); err != nil {
+		return fmt.Errorf("socket of the embedded redis-server: %w", err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR || int(st.Uid) != os.Geteuid() || st.Mode&0o077 != 0 {
+		return fmt.Errorf("%s is not a folder of this user alone; remove it, or choose a shorter data_dir", dir)
+	}
+	return nil
 }
 
 // startIfFree starts the server if its lock is free.

@@ -49,6 +49,7 @@ type Conn struct {
 	kind     Kind
 	identity Identity // of the in-process store, which cannot be asked
 	clients  clients
+	settings settings // of the server, as of a few seconds ago
 
 	closing  sync.Once
 	closeErr error

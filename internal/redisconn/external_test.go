@@ -44,8 +44,7 @@ func TestExternal(t *testing.T) {
 	assert.Zero(t, c.MaxCredentials())
 	require.NoError(t, c.Client().Set(t.Context(), "rd:x", "1", 0).Err())
 	require.NoError(t, c.QueueClient().Get(t.Context(), "rd:x").Err())
-	d, err := c.Durability(t.Context())
-	require.NoError(t, err)
+	d := viewOf(t, c).Durability
 	assert.True(t, d.EveryWrite())
 	id, err := c.Identity(t.Context())
 	require.NoError(t, err)
@@ -109,8 +108,7 @@ func TestExternalWhereConfigIsForbidden(t *testing.T) {
 	t.Parallel()
 	r := testproc.StartRedis(t, testproc.RedisOptions{AppendFsync: "always", Args: strings.Fields("--user default on nopass ~* &* +@all -config")})
 	c := open(t, Options{URL: credential.NewSecret(r.URL())})
-	d, err := c.Durability(t.Context())
-	require.NoError(t, err)
+	d := viewOf(t, c).Durability
 	assert.Equal(t, Durability{AppendOnly: "yes", MaxmemoryPolicy: "noeviction", WaitAOF: d.WaitAOF}, d)
 	assert.False(t, d.EveryWrite(), "what is not known is not promised")
 }

@@ -3,8 +3,10 @@ package redisconn
 import (
 	"context"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -27,7 +29,11 @@ func (c *Conn) Identity(ctx context.Context) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
-	return Identity{RunID: in["run_id"], ReplID: in["master_replid"], Version: in["redis_version"]}, nil
+	return identityOf(in), nil
+}
+
+func identityOf(in info) Identity {
+	return Identity{RunID: in["run_id"], ReplID: in["master_replid"], Version: in["redis_version"]}
 }
 
 // Durability is what a server promises about acknowledged writes. An empty
@@ -36,33 +42,33 @@ type Durability struct {
 	AppendOnly      string // yes or no
 	AppendFsync     string // always, everysec or no
 	Save            string // the snapshot rules, such as "3600 1"
+	LazyFsync       string // yes leaves syncs out while a snapshot or a new append-only file is written
 	MaxmemoryPolicy string
+	MinReplicas     int   // without which it refuses writes
 	Replicas        int   // connected now
 	DelayedFsyncs   int64 // how often a write had to wait for the disk, with everysec
 	WaitAOF         bool  // WAITAOF is known (Redis 7.2)
 }
 
-// EveryWrite reports whether an acknowledged write is on disk.
-func (d Durability) EveryWrite() bool { return d.AppendOnly == "yes" && d.AppendFsync == "always" }
-
-// Durability reads the server's settings. Where CONFIG is forbidden, as with
-// most hosted ones, what INFO does not tell stays empty.
-func (c *Conn) Durability(ctx context.Context) (Durability, error) {
-	if c.kind == KindMemory {
-		return Durability{AppendOnly: "no", MaxmemoryPolicy: noEviction}, nil
-	}
-	in, err := readInfo(ctx, c.clients.main)
-	if err != nil {
-		return Durability{}, err
-	}
-	return durability(ctx, c.clients.main, in), nil
+// EveryWrite reports whether an acknowledged write is on disk, at all times.
+func (d Durability) EveryWrite() bool {
+	return d.AppendOnly == "yes" && d.AppendFsync == "always" && d.LazyFsync != "yes"
 }
 
 const noEviction = "noeviction"
 
 func durability(ctx context.Context, client *redis.Client, in info) Durability {
+	set, _ := readSettings(ctx, client) // what was not answered is unknown
+	return durabilityOf(in, set)
+}
+
+func durabilityOf(in info, set map[string]string) Durability {
 	d := Durability{
+		AppendFsync:     set["appendfsync"],
+		Save:            set["save"],
+		LazyFsync:       set["no-appendfsync-on-rewrite"],
 		MaxmemoryPolicy: in["maxmemory_policy"],
+		MinReplicas:     int(info(set).number("min-replicas-to-write")),
 		Replicas:        int(in.number("connected_slaves")),
 		DelayedFsyncs:   in.number("aof_delayed_fsync"),
 		WaitAOF:         in.atLeast(7, 2),
@@ -72,18 +78,6 @@ func durability(ctx context.Context, client *redis.Client, in info) Durability {
 		d.AppendOnly = "yes"
 	case "0":
 		d.AppendOnly = "no"
-	}
-	// A refusal here is an answer too: the setting is unknown.
-	if known, err := client.ConfigGet(ctx, "appendfsync").Result(); err == nil {
-		d.AppendFsync = known["appendfsync"]
-	}
-	if known, err := client.ConfigGet(ctx, "save").Result(); err == nil {
-		if rules, told := known["save"]; told {
-			d.Save = rules
-			if rules == "" {
-				d.Save = saveNever
-			}
-		}
 	}
 	return d
 }
@@ -120,6 +114,11 @@ func (in info) number(key string) int64 {
 		return 0
 	}
 	return n
+}
+
+// seconds reads a duration; what makes no sense as one is 0, or 68 years.
+func (in info) seconds(key string) time.Duration {
+	return time.Duration(min(max(in.number(key), 0), math.MaxInt32)) * time.Second
 }
 
 // atLeast compares redis_version, which other servers of the family also

@@ -25,8 +25,7 @@ func TestMemorySaysWhatItCannotPromise(t *testing.T) {
 	assert.Equal(t, 1, bytes.Count(log.Bytes(), []byte("\n")))
 	assert.Contains(t, log.String(), "Install redis-server 7, or set redis.url")
 
-	d, err := c.Durability(t.Context())
-	require.NoError(t, err)
+	d := viewOf(t, c).Durability
 	assert.False(t, d.EveryWrite())
 	id, err := c.Identity(t.Context())
 	require.NoError(t, err)

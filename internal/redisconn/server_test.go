@@ -31,10 +31,9 @@ func TestServerKeepsEveryWriteAndOpensNoPort(t *testing.T) {
 	assert.Equal(t, KindServer, c.Kind())
 	assert.Zero(t, c.MaxCredentials())
 
-	d, err := c.Durability(ctx)
-	require.NoError(t, err)
+	d := viewOf(t, c).Durability
 	assert.True(t, d.EveryWrite())
-	assert.Equal(t, Durability{AppendOnly: "yes", AppendFsync: "always", Save: saveNever, MaxmemoryPolicy: "noeviction", WaitAOF: d.WaitAOF}, d)
+	assert.Equal(t, Durability{AppendOnly: "yes", AppendFsync: "always", Save: saveNever, LazyFsync: "no", MaxmemoryPolicy: "noeviction", WaitAOF: d.WaitAOF}, d)
 
 	id, err := c.Identity(ctx)
 	require.NoError(t, err)

@@ -7,14 +7,15 @@ import (
 	"time"
 
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
 const (
 	// batchBudget is how long a batch goes on taking permits. What it did not
 	// begin by then goes back to the due index, before its claim runs out.
 	batchBudget = 3 * time.Second
-	// idlePause is how long a credential rests that is due while its client
-	// is held back.
+	// idlePause is how long a credential rests at most that is due while its
+	// client is held back.
 	idlePause = 15 * time.Second
 )
 
@@ -153,12 +154,11 @@ func (e *Engine) advanceClock(ctx context.Context, h credential.Held) bool {
 		if !ok {
 			return false
 		}
-		status, err := e.commits.do(ctx, write, nil)
+		written, err := e.commit(ctx, h, write, nil)
 		if err != nil {
 			return false // the due index brings it back
 		}
-		if status == credential.StatusWritten {
-			e.announce(write)
+		if written {
 			return true
 		}
 		again, err := e.reload(ctx, h.Record.ID)
@@ -192,7 +192,12 @@ func (e *Engine) idle(ctx context.Context, t *Target, ids []credential.ID, repor
 	if len(later) == 0 {
 		return nil
 	}
-	return e.store.Release(ctx, t.Name, later, e.clock.Now().Add(idlePause))
+	now := e.clock.Now()
+	again := now.Add(idlePause)
+	if state, err := e.breakers.state(ctx, t.Name); err == nil && state.ProbeAt > now {
+		again = min(again, state.ProbeAt) // one of them is the probe
+	}
+	return e.store.Release(ctx, t.Name, later, again)
 }
 
 // Capacity tells a dispatcher how many due credentials of a provider could be
@@ -283,6 +288,9 @@ func (p *permitLease) giveBack(ctx context.Context) {
 func (p *permitLease) giveN(ctx context.Context, n int) {
 	if n == 0 {
 		return
+	}
+	if failpoint.Hit(failpoint.PermitReturn) != nil {
+		return // the lease ends by itself
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitDeadline)
 	defer cancel()

@@ -186,11 +186,16 @@ func (b *breakers) change(
 		}
 		status, err := b.engine.store.Apply(ctx, []credential.Write{write})
 		if err != nil {
+			b.engine.barrier.met(err)
 			return false, &outageError{err}
 		}
 		if status[0] == credential.StatusWritten {
 			b.learn(provider, credential.BreakerOf(write.Record))
-			b.engine.announce(write)
+			var before credential.Held
+			if held != nil {
+				before = *held
+			}
+			b.engine.stored(before, write)
 			return true, nil
 		}
 		if !again {

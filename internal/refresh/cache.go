@@ -268,16 +268,22 @@ func (e *Engine) load(ctx context.Context, id credential.ID) (credential.Held, e
 	if err != nil {
 		return credential.Held{}, &outageError{err}
 	}
-	if list[0] == nil {
+	fresh := list[0]
+	// What this process has served or promised is newer while the store lacks
+	// it: it came back without its last writes, or has not taken this one yet.
+	held, _, known := e.tokens.get(id)
+	switch {
+	case fresh == nil && known && e.barrier.passes() != passAll:
+		fresh = &held
+	case fresh == nil:
+		return credential.Held{}, ErrNotFound
+	case known && held.Record.Version > fresh.Record.Version:
+		fresh = &held
+	default:
+		e.tokens.fill(*fresh, mark)
+	}
+	if fresh.Record.State == credential.StateDeleted {
 		return credential.Held{}, ErrNotFound
 	}
-	e.tokens.fill(*list[0], mark)
-	if list[0].Record.State == credential.StateDeleted {
-		return credential.Held{}, ErrNotFound
-	}
-	// What this process has served or promised may be newer.
-	if held, _, ok := e.tokens.get(id); ok && held.Record.Generation > list[0].Record.Generation && held.Record.Grant == list[0].Record.Grant {
-		return held, nil
-	}
-	return *list[0], nil
+	return *fresh, nil
 }

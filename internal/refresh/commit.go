@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
 const (
@@ -24,6 +25,7 @@ const (
 type committer struct {
 	store Store
 	log   zerolog.Logger
+	met   func(error) // is told what came in the way
 	queue chan *commit
 	quit  chan struct{}
 	once  sync.Once
@@ -37,8 +39,8 @@ type commit struct {
 	done   chan struct{}
 }
 
-func newCommitter(store Store, log zerolog.Logger) *committer {
-	return &committer{store: store, log: log, queue: make(chan *commit, 4*commitBatch), quit: make(chan struct{})}
+func newCommitter(store Store, log zerolog.Logger, met func(error)) *committer {
+	return &committer{store: store, log: log, met: met, queue: make(chan *commit, 4*commitBatch), quit: make(chan struct{})}
 }
 
 func (c *committer) start(loops *sync.WaitGroup) {
@@ -81,7 +83,7 @@ func (c *committer) apply(batch []*commit) {
 	for i, one := range batch {
 		writes[i] = one.write
 	}
-	statuses, err := c.store.Apply(ctx, writes)
+	statuses, err := c.send(ctx, writes)
 	single, partial := errors.AsType[itemsError](err)
 	for i, one := range batch {
 		switch {
@@ -96,6 +98,28 @@ func (c *committer) apply(batch []*commit) {
 		}
 		close(one.done)
 	}
+}
+
+func (c *committer) send(ctx context.Context, writes []credential.Write) ([]credential.Status, error) {
+	if err := failpoint.Hit(failpoint.CommitBefore); err != nil {
+		return nil, err
+	}
+	statuses, err := c.store.Apply(ctx, writes)
+	if failed := failpoint.Hit(failpoint.CommitStored); failed != nil {
+		return nil, failed
+	}
+	return statuses, err
+}
+
+// commit stores one write that was decided on h, and reports whether the record
+// was still that one.
+func (e *Engine) commit(ctx context.Context, h credential.Held, write credential.Write, stalled func()) (bool, error) {
+	status, err := e.commits.do(ctx, write, stalled)
+	if err != nil || status != credential.StatusWritten {
+		return false, err
+	}
+	e.stored(h, write)
+	return true, nil
 }
 
 // itemsError is what the store returns if single writes failed for a reason of
@@ -125,6 +149,7 @@ func (c *committer) do(ctx context.Context, write credential.Write, stalled func
 		if one.err == nil || one.final {
 			return one.status, one.err
 		}
+		c.met(one.err)
 		if stalled != nil {
 			stalled()
 			stalled = nil

@@ -184,6 +184,9 @@ func (e *Engine) lead(ctx context.Context, held credential.Held, rejected bool) 
 		}
 		return e.follow(ctx, t, held, true)
 	}
+	if err := e.barrier.awaitSoon(ctx); err != nil {
+		return settled{err: &outageError{err}}
+	}
 	allowed, err := e.breakers.allow(ctx, t.Name)
 	if err != nil {
 		return settled{err: err}
@@ -278,14 +281,13 @@ func (e *Engine) installAlternate(ctx context.Context, t *Target, id credential.
 			return settled{held: *h}
 		}
 		write := credential.InstallAlternate(*h, alt, t.Policy, newNonce(), credential.BySchedule, e.clock.Now())
-		status, err := e.commits.do(ctx, write, nil)
+		written, err := e.commit(ctx, *h, write, nil)
 		if err != nil {
 			return settled{err: err}
 		}
-		if status == credential.StatusWritten {
+		if written {
 			after := write.Result(*h)
 			e.tokens.put(after)
-			e.announce(write)
 			return settled{held: after}
 		}
 	}

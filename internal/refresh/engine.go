@@ -25,11 +25,12 @@ type Target struct {
 	Settings string
 }
 
-// Options are what an [Engine] is made of. All but Retain, Quarantine and
-// OfflineReads are required.
+// Options are what an [Engine] is made of. All down to Silence are required.
 type Options struct {
 	Store    Store
 	Registry Registry
+	Runs     Runs
+	Folder   Folder
 	Permits  Permits
 	Journal  Journal
 	Clock    Clock
@@ -38,9 +39,16 @@ type Options struct {
 	Log      zerolog.Logger
 	Metrics  *Metrics
 
-	// Retain is how long the journal keeps a record after its commit: the
-	// window in which the store may still lose what it has acknowledged.
-	Retain time.Duration
+	// Loss is the window in which the store may still lose what it has
+	// acknowledged: for as long the journal keeps a record after its commit.
+	Loss func() time.Duration
+	// Silence is how long another machine's heartbeat must stand still, while
+	// ours succeeds, before its owner is suspected dead.
+	Silence time.Duration
+	// Kept says that the store never comes back without what it has
+	// acknowledged, or without a snapshot that its journals reach behind, and
+	// is not replaced by another.
+	Kept bool
 	// Quarantine is how long an owner on another machine is given to come
 	// back, or its journal, before its attempts count as sent and unknown.
 	Quarantine time.Duration
@@ -78,6 +86,8 @@ type Engine struct {
 	ledger   *ledger
 	crew     *crew
 	pace     *pace
+	barrier  *barrier
+	watch    *watch
 	heard    []atomic.Int64 // boot time at which each shard's event log was last read
 
 	ctx      context.Context //nolint:containedctx // the engine's own life; work outlives whoever asked for it
@@ -89,8 +99,6 @@ type Engine struct {
 
 	adopting sync.Mutex
 	adopted  []adoptedJournal
-	judged   map[string]judgement // by the recovery pass alone
-	lastPass time.Duration        // boot time of the last pass that judged; by it alone
 }
 
 // tickEvery is the period of the recovery passes.
@@ -103,9 +111,10 @@ func New(opts Options) *Engine {
 		store: opts.Store, registry: opts.Registry, permits: opts.Permits, journal: opts.Journal,
 		clock: opts.Clock, owner: opts.Owner, log: opts.Log, metrics: opts.Metrics, opts: opts,
 		heard: make([]atomic.Int64, opts.Shards), flights: newFlights(), tokens: newTokenCache(), ledger: newLedger(), crew: newCrew(), pace: newPace(),
-		ctx: ctx, cancel: cancel, judged: map[string]judgement{},
+		watch: newWatch(opts.Silence), ctx: ctx, cancel: cancel,
 	}
-	e.commits = newCommitter(opts.Store, opts.Log)
+	e.barrier = newBarrier(e)
+	e.commits = newCommitter(opts.Store, opts.Log, e.barrier.met)
 	e.breakers = newBreakers(e)
 	e.targets.Store(&map[string]*Target{})
 	return e
@@ -141,41 +150,48 @@ func (e *Engine) target(name string) (*Target, error) {
 // error only [Engine.Stop] may be called.
 func (e *Engine) Start(ctx context.Context) error {
 	e.commits.start(&e.loops)
-	if err := e.registry.Beat(ctx); err != nil {
-		return fmt.Errorf("first heartbeat: %w", err)
+	if err := e.barrier.pass(ctx); err != nil {
+		return fmt.Errorf("roll the store forward: %w", err)
 	}
-	if err := e.adopt(ctx); err != nil {
-		return fmt.Errorf("replay of the journals: %w", err)
-	}
-	e.loops.Go(func() { e.every(tickEvery, e.tick) })
+	e.loops.Go(e.watchOver)
 	return nil
 }
 
-// every calls f once per period until the engine is stopped. One call's
-// failure is logged and the loop lives.
-func (e *Engine) every(period time.Duration, f func(context.Context) error) {
-	ticker := time.NewTicker(period)
-	defer ticker.Stop()
+// watchOver makes one recovery pass a second, more often while the gate is
+// closed, until the engine is stopped. One pass's failure is logged and the
+// loop lives.
+func (e *Engine) watchOver() {
+	timer := time.NewTimer(tickEvery)
+	defer timer.Stop()
 	for {
 		select {
 		case <-e.ctx.Done():
 			return
-		case <-ticker.C:
-			if err := f(e.ctx); err != nil && e.ctx.Err() == nil {
-				e.log.Warn().Err(err).Msg("recovery pass failed, next in a second")
-			}
+		case <-timer.C:
+		case <-e.barrier.kick:
 		}
+		if err := e.tick(e.ctx); err != nil && e.ctx.Err() == nil {
+			e.log.Warn().Err(err).Msg("recovery pass failed, next in a second")
+		}
+		next := tickEvery
+		if e.barrier.passes() != passAll {
+			next = barrierStep
+		}
+		timer.Reset(next)
 	}
 }
 
 // tick is one recovery pass. Nobody is judged silent by a pass in which the
 // store could not be reached: its outage makes nobody dead.
 func (e *Engine) tick(ctx context.Context) error {
-	e.dropRetained()
-	if err := e.registry.Beat(ctx); err != nil {
-		e.judged = map[string]judgement{}
-		return errors.Join(err, e.adopt(ctx))
+	if err := e.barrier.pass(ctx); err != nil {
+		e.watch.forget()
+		return err
 	}
+	if e.barrier.passes() != passAll {
+		return nil // the barrier adopts what it needs, and nobody is questioned meanwhile
+	}
+	e.dropRetained()
 	trouble := e.adopt(ctx) // of one journal is none of the rest's
 	open, err := e.registry.OpenOwners(ctx)
 	if err != nil {

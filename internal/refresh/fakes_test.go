@@ -334,11 +334,34 @@ func (s *faultyStore) Release(ctx context.Context, provider string, ids []creden
 	return s.Store.Release(ctx, provider, ids, at)
 }
 
-func (s *faultyStore) Beat(ctx context.Context) error {
+func (s *faultyStore) Beat(ctx context.Context, ready string) error {
 	if err := s.gone(); err != nil {
 		return err
 	}
-	return s.Store.Beat(ctx)
+	return s.Store.Beat(ctx, ready)
+}
+
+func (s *faultyStore) Run(ctx context.Context) (string, error) {
+	if err := s.gone(); err != nil {
+		return "", err
+	}
+	return s.Store.Run(ctx)
+}
+
+func (s *faultyStore) Restore(ctx context.Context, run string, writes []credential.Write) ([]credential.Status, error) {
+	if err := s.gone(); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	hear := s.applied
+	s.mu.Unlock()
+	statuses, err := s.Store.Restore(ctx, run, writes)
+	if err == nil && hear != nil {
+		for _, w := range writes {
+			hear(w)
+		}
+	}
+	return statuses, err
 }
 
 func (s *faultyStore) OpenOwners(ctx context.Context) (map[string][]credential.ID, error) {
@@ -360,6 +383,13 @@ func (s *faultyStore) Take(ctx context.Context, provider string, limits Limits, 
 		return n, "lease", wait, nil
 	}
 	return s.Permits(ctx, provider, store.Limits(limits), want, lease)
+}
+
+func (s *faultyStore) Reclaim(ctx context.Context, provider, owner string) error {
+	if err := s.gone(); err != nil {
+		return err
+	}
+	return s.ReclaimPermits(ctx, provider, owner)
 }
 
 func (s *faultyStore) Return(ctx context.Context, provider, id string, n int) error {

@@ -1,19 +1,20 @@
 package refresh
 
 import (
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
-// ledger knows the attempts that this process holds in memory, and the journal
-// records that wait for their loss window to pass.
+// ledger knows the attempts that this process holds in memory, and what it has
+// written that the store may still lose.
 type ledger struct {
 	mu       sync.Mutex
-	open     map[credential.Nonce]struct{}
+	open     map[credential.Nonce]*turn // nil until begin has answered
 	retained []retained
+	writes   []lately
 }
 
 // retained is a journal record whose commit has been acknowledged.
@@ -22,12 +23,27 @@ type retained struct {
 	since time.Duration // boot time
 }
 
-func newLedger() *ledger { return &ledger{open: map[credential.Nonce]struct{}{}} }
+// lately is a write that the store has acknowledged.
+type lately struct {
+	write credential.Write
+	after credential.Held // what it led to
+	since time.Duration   // boot time
+}
 
+func newLedger() *ledger { return &ledger{open: map[credential.Nonce]*turn{}} }
+
+// begun notes an attempt that is asked for.
 func (l *ledger) begun(nonce credential.Nonce) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.open[nonce] = struct{}{}
+	l.open[nonce] = nil
+}
+
+// granted notes the turn that an attempt became.
+func (l *ledger) granted(tn *turn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.open[tn.attempt.Nonce] = tn
 }
 
 // ended forgets an attempt that was settled in the store, or that never was
@@ -45,10 +61,33 @@ func (l *ledger) holds(nonce credential.Nonce) bool {
 	return ok
 }
 
+// attempts returns the attempts that are held, by credential: of two for one
+// credential the later one.
+func (l *ledger) attempts() map[credential.ID]credential.Attempt {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	list := make(map[credential.ID]credential.Attempt, len(l.open))
+	for _, tn := range l.open {
+		if tn == nil {
+			continue
+		}
+		id := tn.held.Record.ID
+		if other, ok := list[id]; !ok || other.BegunAt < tn.attempt.BegunAt {
+			list[id] = tn.attempt
+		}
+	}
+	return list
+}
+
 func (l *ledger) retains(nonce credential.Nonce) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return slices.ContainsFunc(l.retained, func(r retained) bool { return r.nonce == nonce })
+	for _, r := range l.retained {
+		if r.nonce == nonce {
+			return true
+		}
+	}
+	return false
 }
 
 func (l *ledger) retain(now time.Duration, nonces ...credential.Nonce) {
@@ -59,21 +98,70 @@ func (l *ledger) retain(now time.Duration, nonces ...credential.Nonce) {
 	}
 }
 
-// expired takes out the records that were committed at or before limit.
+// wrote notes a write that was acknowledged.
+func (l *ledger) wrote(now time.Duration, write credential.Write, after credential.Held) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.writes = append(l.writes, lately{write: write, after: after, since: now})
+}
+
+// lately returns the writes that the store may have lost, by credential, each
+// in the order in which they were made.
+func (l *ledger) lately() map[credential.ID][]lately {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	list := make(map[credential.ID][]lately)
+	for _, w := range l.writes {
+		id := w.write.Record.ID
+		list[id] = append(list[id], w)
+	}
+	return list
+}
+
+// expired forgets what was acknowledged at or before limit, and returns the
+// journal's records among it.
 func (l *ledger) expired(limit time.Duration) []credential.Nonce {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var nonces []credential.Nonce
-	for len(l.retained) > 0 && l.retained[0].since <= limit {
-		nonces = append(nonces, l.retained[0].nonce)
-		l.retained = l.retained[1:]
+	n := 0
+	for n < len(l.retained) && l.retained[n].since <= limit {
+		nonces = append(nonces, l.retained[n].nonce)
+		n++
+	}
+	l.retained = append([]retained(nil), l.retained[n:]...)
+	n = 0
+	for n < len(l.writes) && l.writes[n].since <= limit {
+		n++
+	}
+	if n > 0 {
+		l.writes = append([]lately(nil), l.writes[n:]...)
 	}
 	return nonces
 }
 
-// dropRetained forgets the journal's records that the store is known to hold.
+// horizon returns the boot time up to which whatever the store acknowledged
+// cannot be lost any more: by then it was still the same run, and the loss
+// window has passed. While the store is away, or another run, it stands still.
+func (e *Engine) horizon() time.Duration {
+	return time.Duration(e.barrier.confirmed.Load()) - e.opts.Loss()
+}
+
+// dropRetained forgets what the store is known to hold.
 func (e *Engine) dropRetained() {
-	if nonces := e.ledger.expired(e.clock.Boot() - e.opts.Retain); len(nonces) > 0 {
-		e.journal.Drop(nonces...)
+	nonces := e.ledger.expired(e.horizon())
+	if len(nonces) == 0 || failpoint.Hit(failpoint.ReleaseBefore) != nil {
+		return
 	}
+	e.journal.Drop(nonces...)
+	_ = failpoint.Hit(failpoint.ReleaseDropped) // nobody waits for it
+}
+
+// stored notes a write that the store has just acknowledged: it is announced,
+// and can be made again should the store lose it.
+func (e *Engine) stored(h credential.Held, write credential.Write) {
+	if !e.opts.Kept {
+		e.ledger.wrote(e.clock.Boot(), write, write.Result(h))
+	}
+	e.announce(write)
 }

@@ -17,6 +17,8 @@ type Metrics struct {
 	doubts    *prometheus.CounterVec
 	lost      *prometheus.CounterVec
 	adoptions *prometheus.CounterVec
+	runs      prometheus.Counter
+	restores  *prometheus.CounterVec
 }
 
 // NewMetrics registers the engine's metrics with reg.
@@ -41,8 +43,14 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		adoptions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "refreshd_adopted_total", Help: "What was taken up from dead processes of this machine.",
 		}, []string{"kind"}),
+		runs: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "refreshd_redis_runs_total", Help: "How often Redis was found to be another run: restarted, or replaced by its replica.",
+		}),
+		restores: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "refreshd_put_back_total", Help: "What was put back into a Redis that had lost it.",
+		}, []string{"kind"}),
 	}
-	reg.MustRegister(m.exchanges, m.duration, m.events, m.doubts, m.lost, m.adoptions)
+	reg.MustRegister(m.exchanges, m.duration, m.events, m.doubts, m.lost, m.adoptions, m.runs, m.restores)
 	return m
 }
 
@@ -63,4 +71,11 @@ func (m *Metrics) inDoubt(provider string) { m.doubts.WithLabelValues(provider).
 func (m *Metrics) adopted(received, open int) {
 	m.adoptions.WithLabelValues("received").Add(float64(received))
 	m.adoptions.WithLabelValues("open").Add(float64(open))
+}
+
+func (m *Metrics) anotherRun() { m.runs.Inc() }
+
+func (m *Metrics) restored(writes, attempts int) {
+	m.restores.WithLabelValues("write").Add(float64(writes))
+	m.restores.WithLabelValues("attempt").Add(float64(attempts))
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
 // Expect is a caller's condition on the version of a credential.
@@ -172,8 +173,9 @@ func (e *Engine) change(ctx context.Context, change Change, write credential.Wri
 	if err := e.journal.Note(ctx, change); err != nil {
 		return false, e.unavailable(fmt.Errorf("journal: %w", err))
 	}
-	status, err := e.store.Apply(ctx, []credential.Write{write})
+	status, err := e.applyNoted(ctx, write)
 	if err != nil {
+		e.barrier.met(err)
 		// It may have been stored. The journal has it; whether it is rolled
 		// forward is not promised, for it is not acknowledged.
 		e.journal.Drop(change.Nonce)
@@ -185,8 +187,20 @@ func (e *Engine) change(ctx context.Context, change Change, write credential.Wri
 	}
 	e.ledger.retain(e.clock.Boot(), change.Nonce)
 	e.tokens.put(write.Result(credential.Held{}))
-	e.announce(write)
+	e.stored(credential.Held{}, write)
 	return true, nil
+}
+
+// applyNoted stores an owner's change that the journal has.
+func (e *Engine) applyNoted(ctx context.Context, write credential.Write) ([]credential.Status, error) {
+	if err := failpoint.Hit(failpoint.OwnerNoted); err != nil {
+		return nil, err
+	}
+	status, err := e.store.Apply(ctx, []credential.Write{write})
+	if err == nil {
+		err = failpoint.Hit(failpoint.OwnerStored)
+	}
+	return status, err
 }
 
 // replayChange stores what an owner did and was told had been done, should the
@@ -225,13 +239,8 @@ func (e *Engine) replayChange(ctx context.Context, change Change) error {
 			return fmt.Errorf("unknown kind %d of an owner's change", change.Kind)
 		}
 		write.Record.Grant = max(write.Record.Grant, change.Grant)
-		status, err := e.commits.do(ctx, write, nil)
-		if err != nil {
+		if done, err := e.replay(ctx, credential.Held{}, write); err != nil || done {
 			return err
-		}
-		if status == credential.StatusWritten {
-			e.announce(write)
-			return nil
 		}
 	}
 }

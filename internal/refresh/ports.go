@@ -28,11 +28,36 @@ type Store interface {
 // Registry tells which owners hold open attempts, and which of them live.
 type Registry interface {
 	OpenOwners(ctx context.Context) (map[string][]credential.ID, error)
-	Beat(ctx context.Context) error
-	// Owners returns each owner's heartbeat, a counter.
-	Owners(ctx context.Context) (map[string]uint64, error)
-	// Forget removes the heartbeat of an owner that will not come back.
+	// Beat counts this owner's heartbeat on, and notes for which run of the
+	// store it has put back what it knows.
+	Beat(ctx context.Context, ready string) error
+	Roster(ctx context.Context) (credential.Roster, error)
+	// Settle notes that everyone has put back what they knew into that run.
+	Settle(ctx context.Context, run string) error
+	// Forget takes an owner off the roster that will not come back.
 	Forget(ctx context.Context, owner string) error
+}
+
+// Runs tells one run of the store from another: one that was restarted, or
+// replaced by its replica, may lack the last writes. The errors of Begin, Apply
+// and Restore have a method AnotherRun where the store is not the run that was
+// named.
+type Runs interface {
+	// Run names the run that answers now.
+	Run(ctx context.Context) (string, error)
+	// Pass lets Begin and Apply pass on the runs that are named and on no
+	// other; "" lets nothing pass.
+	Pass(begins, writes string)
+	// Restore is Apply on that run, whatever passes.
+	Restore(ctx context.Context, run string, writes []credential.Write) ([]credential.Status, error)
+}
+
+// Folder is where this machine's processes have their journals.
+type Folder interface {
+	Place() string // its name on the roster; "" if this process has no journal
+	// Look tells whether the owner's journal is there, and whether its lock is
+	// held.
+	Look(owner string) (there, locked bool)
 }
 
 // Permits shares a provider's limits among all replicas. A permit is leased:
@@ -42,6 +67,8 @@ type Permits interface {
 	// wait before asking again.
 	Take(ctx context.Context, provider string, limits Limits, want int, lease time.Duration) (granted int, id string, wait time.Duration, err error)
 	Return(ctx context.Context, provider, id string, n int) error
+	// Reclaim returns all that an owner holds who is proven dead.
+	Reclaim(ctx context.Context, provider, owner string) error
 	// Free estimates how many permits could be taken within horizon.
 	Free(ctx context.Context, provider string, limits Limits, horizon time.Duration) (int, error)
 }

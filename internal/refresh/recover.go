@@ -8,23 +8,14 @@ import (
 	"time"
 
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/failpoint"
 )
-
-// ownerSilence is how long another machine's heartbeat must stand still, while
-// ours succeeds, before its owner is suspected dead.
-const ownerSilence = 5 * time.Second
 
 // adoptedJournal is a dead process's journal whose content was rolled forward
 // and that is kept until the store cannot lose it any more.
 type adoptedJournal struct {
 	dead  Dead
 	since time.Duration // boot time
-}
-
-// judgement is what is known of an owner on another machine.
-type judgement struct {
-	beat  uint64
-	since time.Duration // boot time since when the beat has not changed
 }
 
 // adopt takes up what dead processes of this machine left: their received
@@ -37,6 +28,10 @@ func (e *Engine) adopt(ctx context.Context) error {
 	found, err := e.journal.Adopt(ctx)
 	trouble = errors.Join(trouble, err)
 	for _, dead := range found {
+		if err := failpoint.Hit(failpoint.AdoptFound); err != nil {
+			trouble = errors.Join(trouble, err, dead.Release())
+			continue
+		}
 		settled, err := e.rollForward(ctx, dead)
 		if err != nil || !settled {
 			if err != nil {
@@ -50,13 +45,33 @@ func (e *Engine) adopt(ctx context.Context) error {
 	return trouble
 }
 
+// adoptAgain rolls the store forward once more for the journals that were
+// adopted before: it may have lost what came of that.
+func (e *Engine) adoptAgain(ctx context.Context) error {
+	e.adopting.Lock()
+	defer e.adopting.Unlock()
+	var trouble error
+	for i, a := range e.adopted {
+		if _, err := e.rollForward(ctx, a.dead); err != nil {
+			trouble = errors.Join(trouble, fmt.Errorf("journal of %s: %w", a.dead.Owner, err))
+			continue
+		}
+		e.adopted[i].since = e.clock.Boot()
+	}
+	return trouble
+}
+
 // removeAdopted deletes the adopted journals whose loss window has passed.
 func (e *Engine) removeAdopted() error {
 	var trouble error
 	keep := e.adopted[:0]
 	for _, a := range e.adopted {
-		if e.clock.Boot()-a.since < e.opts.Retain {
+		if a.since > e.horizon() {
 			keep = append(keep, a)
+			continue
+		}
+		if err := failpoint.Hit(failpoint.ReplayRemove); err != nil {
+			trouble = errors.Join(trouble, err, a.dead.Release())
 			continue
 		}
 		trouble = errors.Join(trouble, a.dead.Remove())
@@ -83,6 +98,9 @@ func (e *Engine) releaseAdopted() error {
 func (e *Engine) rollForward(ctx context.Context, dead Dead) (settled bool, err error) {
 	left := make(map[credential.ID]bool)
 	for _, change := range dead.Changes {
+		if err := failpoint.Hit(failpoint.ReplayChange); err != nil {
+			return false, err
+		}
 		if err := e.ownTrouble(e.replayChange(ctx, change), dead.Owner, change.ID, left); err != nil {
 			return false, fmt.Errorf("owner's change of %s: %w", change.ID, err)
 		}
@@ -90,6 +108,9 @@ func (e *Engine) rollForward(ctx context.Context, dead Dead) (settled bool, err 
 	for _, kept := range dead.Kept {
 		if left[kept.ID] {
 			continue
+		}
+		if err := failpoint.Hit(failpoint.ReplayKept); err != nil {
+			return false, err
 		}
 		if err := e.ownTrouble(e.replayKept(ctx, kept), dead.Owner, kept.ID, left); err != nil {
 			return false, fmt.Errorf("received token of %s: %w", kept.ID, err)
@@ -99,11 +120,16 @@ func (e *Engine) rollForward(ctx context.Context, dead Dead) (settled bool, err 
 	for _, intent := range dead.Intents {
 		sent[intent.Nonce] = true
 	}
-	judge := func(n credential.Nonce) verdict {
-		if sent[n] || dead.Damaged {
-			return maySent
+	for _, intent := range dead.Intents {
+		if left[intent.ID] {
+			continue
 		}
-		return unsent
+		if err := e.ownTrouble(e.recall(ctx, intent, dead.Owner), dead.Owner, intent.ID, left); err != nil {
+			return false, fmt.Errorf("presentation of %s: %w", intent.ID, err)
+		}
+	}
+	judge := func(n credential.Nonce) credential.Evidence {
+		return credential.EvidenceOfDead(sent[n], dead.Damaged)
 	}
 	owners, err := e.registry.OpenOwners(ctx)
 	if err != nil {
@@ -121,6 +147,14 @@ func (e *Engine) rollForward(ctx context.Context, dead Dead) (settled bool, err 
 	if len(left) > 0 {
 		return false, nil
 	}
+	for name, t := range *e.targets.Load() {
+		if t.Limits == (Limits{}) {
+			continue
+		}
+		if err := e.permits.Reclaim(ctx, name, dead.Owner); err != nil {
+			return false, err
+		}
+	}
 	if err := e.registry.Forget(ctx, dead.Owner); err != nil {
 		return false, err
 	}
@@ -134,7 +168,7 @@ func (e *Engine) rollForward(ctx context.Context, dead Dead) (settled bool, err 
 // is not configured any more, or its record cannot be read. That must keep
 // neither the others nor the service from going on.
 func (e *Engine) ownTrouble(err error, owner string, id credential.ID, left map[credential.ID]bool) error {
-	if _, single := errors.AsType[itemsError](err); !single && !errors.Is(err, ErrUnknownProvider) {
+	if _, single := errors.AsType[itemsError](err); !single && !errors.Is(err, ErrUnknownProvider) && !errors.Is(err, errAwaits) {
 		return err
 	}
 	left[id] = true
@@ -143,26 +177,32 @@ func (e *Engine) ownTrouble(err error, owner string, id credential.ID, left map[
 	return nil
 }
 
-// replayKept commits a token that a dead process received.
+// replayKept stores a token that a dead process received.
 func (e *Engine) replayKept(ctx context.Context, kept Kept) error {
+	h, t, err := e.heldAndTarget(ctx, kept.ID)
+	if err != nil || h == nil {
+		return err
+	}
+	_, err = e.keepLate(ctx, t, *h, kept, receivedOf(kept), e.replay)
+	return err
+}
+
+// recall puts a presentation back in doubt of which the store knows nothing any
+// more.
+func (e *Engine) recall(ctx context.Context, intent Intent, owner string) error {
 	for {
-		h, t, err := e.heldAndTarget(ctx, kept.ID)
+		h, t, err := e.heldAndTarget(ctx, intent.ID)
 		if err != nil || h == nil {
 			return err
 		}
-		got := receivedOf(kept)
-		if h.Attempt == nil || h.Attempt.Nonce != kept.Nonce {
-			_, err := e.keepLate(ctx, t, *h, kept, got)
-			return err
-		}
-		write := credential.Install(*h, *h.Attempt, got, t.Policy, credential.BySchedule, e.clock.Now())
-		status, err := e.commits.do(ctx, write, nil)
-		if err != nil {
-			return err
-		}
-		if status == credential.StatusWritten {
-			e.announce(write)
+		a := recallAttempt(intent, owner, t.Policy.Times.Attempt())
+		write, wanted := credential.Recall(*h, a, t.Policy, e.clock.Now())
+		if !wanted {
 			return nil
+		}
+		e.metrics.inDoubt(t.Name)
+		if done, err := e.replay(ctx, *h, write); err != nil || done {
+			return err
 		}
 	}
 }
@@ -177,32 +217,43 @@ func receivedOf(kept Kept) credential.Received {
 	}
 }
 
-// keepLate stores a token whose attempt is no longer the open one: as an
-// alternate if it belongs to the present login and is news, else not at all. A
-// token of an earlier login is revoked where the provider can do that.
-func (e *Engine) keepLate(ctx context.Context, t *Target, h credential.Held, kept Kept, got credential.Received) (credential.Held, error) {
+// errAwaits says that a received token belongs to a login that the store has
+// lost, and that somebody else has to put back.
+var errAwaits = errors.New("it belongs to a login that the store does not have; its owner's journal will bring it")
+
+// storing makes a write that was decided on h, and reports whether the record
+// was still that one.
+type storing func(ctx context.Context, h credential.Held, write credential.Write) (bool, error)
+
+// keepLate stores a token whose attempt may not be the open one any more, as
+// far as it belongs to the present login and is news. A token of an earlier
+// login is revoked where the provider can do that.
+func (e *Engine) keepLate(ctx context.Context, t *Target, h credential.Held, kept Kept, got credential.Received, store storing) (credential.Held, error) {
+	late := credential.Late{Nonce: kept.Nonce, Generation: kept.Generation, Grant: kept.Grant, Received: got}
 	for {
-		switch {
-		case h.Record.Grant != kept.Grant:
+		write, verdict := credential.TakeLate(h, late, e.known(h, got.Token), t.Policy, newNonce(), credential.BySchedule, e.clock.Now())
+		switch verdict {
+		case credential.LateKnown:
+			return h, nil
+		case credential.LateRevoke:
 			e.revoke(ctx, t, got.Token)
 			return h, nil
-		case h.Record.LastWrite == kept.Nonce, e.known(h, got.Token):
-			return h, nil
+		case credential.LateAwaits:
+			return h, errAwaits
+		case credential.LateInstalled, credential.LateKept:
 		}
-		alt := credential.Alternate{
-			Nonce: kept.Nonce, Generation: kept.Generation, Token: got.Token, IssuedAt: got.SentAt,
-			Lifetime: t.Policy.Lifetime(got.ExpiresIn, got.ExpiresAt, got.SentAt),
-		}
-		write := credential.KeepAlternate(h, alt, newNonce(), e.clock.Now())
-		status, err := e.commits.do(ctx, write, nil)
+		done, err := store(ctx, h, write)
 		if err != nil {
 			return h, err
 		}
-		if status == credential.StatusWritten {
-			e.log.Info().Str("credential", string(kept.ID)).Uint64("generation", kept.Generation).
-				Msg("a token that came after its attempt was closed is kept as an alternate")
-			result := e.installAlternate(ctx, t, kept.ID)
-			return result.held, result.err
+		if done {
+			after := write.Result(h)
+			e.tokens.put(after)
+			if verdict == credential.LateKept {
+				e.log.Info().Str("credential", string(kept.ID)).Uint64("generation", kept.Generation).
+					Msg("a token that came after its attempt was closed is kept as an alternate")
+			}
+			return after, failpoint.Hit(failpoint.LateKept)
 		}
 		again, err := e.reload(ctx, kept.ID)
 		if err != nil || again == nil {
@@ -234,57 +285,35 @@ func (e *Engine) revoke(ctx context.Context, t *Target, token credential.Token) 
 	}
 }
 
-// verdict is what is known of an attempt that is open in the store.
-type verdict int
-
-const (
-	living  verdict = iota // somebody works on it
-	unsent                 // nothing went out
-	maySent                // it may have gone out, and no reply is known
-)
-
 // inherit settles an attempt that owner left open.
-func (e *Engine) inherit(ctx context.Context, id credential.ID, owner string, judge func(credential.Nonce) verdict) error {
+func (e *Engine) inherit(ctx context.Context, id credential.ID, owner string, judge func(credential.Nonce) credential.Evidence) error {
 	for {
 		h, t, err := e.heldAndTarget(ctx, id)
-		if err != nil || h == nil || h.Attempt == nil || h.Attempt.Owner != owner || h.Attempt.Doubt {
+		if err != nil || h == nil || h.Attempt == nil || h.Attempt.Owner != owner {
 			return err
 		}
-		var write credential.Write
-		switch judge(h.Attempt.Nonce) {
-		case living:
+		evidence := judge(h.Attempt.Nonce)
+		write, wanted := credential.Inherit(*h, *h.Attempt, evidence, t.Policy, e.clock.Now())
+		if !wanted {
 			return nil
-		case unsent:
-			write = credential.Abandon(*h, *h.Attempt, credential.BySchedule, e.clock.Now())
-		case maySent:
-			write = credential.Doubt(*h, *h.Attempt, t.Policy, e.clock.Now())
+		}
+		if err := failpoint.Hit(failpoint.ReplayAttempt); err != nil {
+			return err
+		}
+		if evidence == credential.EvidenceSent {
 			e.metrics.inDoubt(t.Name)
 		}
-		status, err := e.commits.do(ctx, write, nil)
-		if err != nil {
+		if done, err := e.replay(ctx, *h, write); err != nil || done {
 			return err
-		}
-		if status == credential.StatusWritten {
-			e.announce(write)
-			return nil
 		}
 	}
 }
 
 // closeOrphans closes open attempts under this owner's name that nobody in
-// this process holds: their begin was granted and the answer lost. An intent
-// is noted only after the answer, so nothing was sent; unless the store fell
-// back behind a commit, in which case the journal still has the record.
+// this process holds: their begin was granted and the answer lost.
 func (e *Engine) closeOrphans(ctx context.Context, own []credential.ID) error {
-	judge := func(n credential.Nonce) verdict {
-		switch {
-		case e.ledger.holds(n):
-			return living
-		case e.ledger.retains(n):
-			return maySent
-		default:
-			return unsent
-		}
+	judge := func(n credential.Nonce) credential.Evidence {
+		return credential.EvidenceOfOwn(e.ledger.holds(n), e.ledger.retains(n))
 	}
 	var trouble error
 	for _, id := range own {
@@ -295,41 +324,32 @@ func (e *Engine) closeOrphans(ctx context.Context, own []credential.ID) error {
 	return trouble
 }
 
-// question looks for attempts of owners on other machines that have gone
-// silent. A silent heartbeat proves nothing: it starts the quarantine, in
-// which the owner or its journal may come back. After that the attempt counts
-// as sent and unknown.
+// question looks for attempts whose owners have gone silent. On another machine
+// a silent heartbeat proves nothing: it starts the quarantine, in which the
+// owner or its journal may come back. After that the attempt counts as sent and
+// unknown. On this machine the journal's lock tells: nobody who holds it is
+// overruled, however long he is silent.
 func (e *Engine) question(ctx context.Context, open map[string][]credential.ID) error {
-	beats, err := e.registry.Owners(ctx)
+	roster, err := e.registry.Roster(ctx)
 	if err != nil {
 		return err
 	}
 	now := e.clock.Boot()
-	if now-e.lastPass > ownerSilence {
-		e.judged = nil // this machine slept, and the others may have with it
-	}
-	e.lastPass = now
 	var trouble error
-	judged := make(map[string]judgement, len(open))
 	for owner, ids := range open {
 		if owner == e.owner {
 			continue
 		}
-		j, ok := e.judged[owner]
-		if !ok || j.beat != beats[owner] {
-			j = judgement{beat: beats[owner], since: now}
-		}
-		judged[owner] = j
-		if now-j.since < ownerSilence+e.opts.Quarantine {
+		e.watch.also(owner, now)
+		if s := e.standing(owner, roster.Members[owner], now); s.Left || !s.Dead(e.opts.Silence+e.opts.Quarantine) {
 			continue
 		}
 		for _, id := range ids {
-			if err := e.inherit(ctx, id, owner, func(credential.Nonce) verdict { return maySent }); err != nil {
+			if err := e.inherit(ctx, id, owner, func(credential.Nonce) credential.Evidence { return credential.EvidenceSent }); err != nil {
 				trouble = errors.Join(trouble, fmt.Errorf("attempt of %s, whose owner is silent: %w", id, err))
 			}
 		}
 	}
-	e.judged = judged
 	return trouble
 }
 

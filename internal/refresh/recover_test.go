@@ -112,14 +112,14 @@ func TestDeadJournalWithAReply(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.killedAfterReply()
-	heir := b.node("two", func(o *Options) { o.Retain = time.Second })
+	heir := b.node("two", func(o *Options) { o.Loss = func() time.Duration { return time.Second } })
 	h := b.held(heir, "alice")
 	assert.EqualValues(t, 2, h.Record.Generation)
 	assert.Nil(t, h.Attempt)
 	assert.Equal(t, []credential.EventType{credential.EventConnected, credential.EventRefreshed}, b.events(heir, "alice"))
 
 	assert.Len(t, heir.adopted, 1, "the journal stays until the store cannot lose it")
-	b.clock.advance(time.Second)
+	b.clock.advance(knownWait)
 	require.NoError(t, heir.tick(t.Context()))
 	assert.Empty(t, heir.adopted)
 
@@ -134,7 +134,7 @@ func TestDeadJournalIsInheritedOnce(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.killedAfterReply()
-	first := b.node("two", func(o *Options) { o.Retain = time.Hour })
+	first := b.node("two", func(o *Options) { o.Loss = func() time.Duration { return time.Hour } })
 	first.stop()
 	second := b.node("three")
 	assert.EqualValues(t, 2, b.held(second, "alice").Record.Generation)
@@ -158,7 +158,7 @@ func TestDeadJournalWithNothing(t *testing.T) {
 		heir := b.unstarted("two")
 		heir.journal.set(func(j *testJournal) { j.damage = damaged })
 		heir.commits.start(&heir.loops)
-		require.NoError(t, heir.adopt(t.Context()))
+		require.NoError(t, heir.barrier.pass(t.Context()))
 		h := b.held(heir, "alice")
 		if damaged {
 			require.NotNil(t, h.Attempt, "an intent may be missing")
@@ -177,7 +177,7 @@ func TestDeadJournalWithNothing(t *testing.T) {
 func TestDeadJournalWithChanges(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	n := b.node("one", func(o *Options) { o.Retain = time.Hour })
+	n := b.node("one", func(o *Options) { o.Loss = func() time.Duration { return time.Hour } })
 	b.put(n, "kept")
 	b.put(n, "out")
 	b.put(n, "gone")
@@ -190,7 +190,7 @@ func TestDeadJournalWithChanges(t *testing.T) {
 	b.clock.advance(life / 2)
 	heir := b.unstarted("two")
 	heir.commits.start(&heir.loops)
-	require.NoError(t, heir.adopt(t.Context()))
+	require.NoError(t, heir.barrier.pass(t.Context()))
 	h := b.held(heir, "kept")
 	assert.Equal(t, credential.StateActive, h.Record.State)
 	assert.Equal(t, b.clock.Now().Add(life/2), h.Record.ExpiresAt, "its life began when it was brought")
@@ -203,7 +203,7 @@ func TestDeadJournalWithChanges(t *testing.T) {
 func TestDeadJournalWithAnExpiredLogin(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	n := b.node("one", func(o *Options) { o.Retain = time.Hour })
+	n := b.node("one", func(o *Options) { o.Loss = func() time.Duration { return time.Hour } })
 	b.put(n, "alice")
 	n.die()
 	b.mini.FlushAll()
@@ -333,7 +333,7 @@ func TestOwnerThatStillBeats(t *testing.T) {
 	living := b.unstarted("distant")
 	for range 700 {
 		b.clock.advance(time.Second)
-		require.NoError(t, living.registry.Beat(t.Context()))
+		require.NoError(t, living.registry.Beat(t.Context(), "first run"))
 		require.NoError(t, n.tick(t.Context()))
 	}
 	assert.False(t, b.held(n, "alice").Attempt.Doubt)

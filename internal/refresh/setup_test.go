@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,7 +42,18 @@ type bundle struct {
 	provider *fakeProvider
 	policy   credential.Policy
 	log      *logSink
+	run      atomic.Value // string: the run of the store
 	nodes    []*node
+}
+
+// journals looks at a folder of journals.
+type journals struct{ dir, place string }
+
+func (j journals) Place() string { return j.place }
+
+func (j journals) Look(owner string) (there, locked bool) {
+	locked, there = journal.Alive(j.dir, owner)
+	return there, locked
 }
 
 // fakeClock is the store's clock and the machine's. It moves when told to.
@@ -120,6 +132,7 @@ func setup(t *testing.T) *bundle {
 		},
 		log: new(logSink),
 	}
+	b.run.Store("first run")
 	t.Cleanup(func() {
 		for _, n := range b.nodes {
 			n.stop()
@@ -137,8 +150,7 @@ func (b *bundle) node(owner string, with ...func(*Options)) *node {
 	b.t.Helper()
 	n := b.unstarted(owner, with...)
 	n.commits.start(&n.loops)
-	require.NoError(b.t, n.registry.Beat(b.t.Context()))
-	require.NoError(b.t, n.adopt(b.t.Context()))
+	require.NoError(b.t, n.barrier.pass(b.t.Context()))
 	return n
 }
 
@@ -146,7 +158,8 @@ func (b *bundle) unstarted(owner string, with ...func(*Options)) *node {
 	b.t.Helper()
 	under, err := store.New(b.t.Context(), store.Options{
 		Client: b.client, Keyset: b.keys, Owner: owner, Memory: true,
-		RunID: func(context.Context) (string, error) { return "this-process", nil },
+		Place: b.dir,
+		RunID: func(context.Context) (string, error) { return b.run.Load().(string), nil }, //nolint:errcheck,forcetypeassert // only strings are stored
 	})
 	require.NoError(b.t, err)
 	file, err := journal.Create(b.dir, owner, journal.Options{MaxReply: 4 << 10, SegmentSize: 64 << 10})
@@ -156,9 +169,9 @@ func (b *bundle) unstarted(owner string, with ...func(*Options)) *node {
 		store: &faultyStore{Store: under, refused: make(chan struct{}, 10_000), began: make(chan struct{}, 10_000)}, journal: &testJournal{file: file, dir: b.dir, owner: owner},
 	}
 	opts := Options{
-		Store: n.store, Registry: n.store, Permits: n.store, Journal: n.journal, Clock: b.clock, Owner: owner, Shards: 1,
+		Store: n.store, Registry: n.store, Runs: n.store, Folder: journals{b.dir, b.dir}, Permits: n.store, Journal: n.journal, Clock: b.clock, Owner: owner, Shards: 1,
 		Log: zerolog.New(b.log), Metrics: NewMetrics(prometheus.NewRegistry()),
-		Quarantine: 10 * time.Minute, OfflineReads: -1,
+		Loss: func() time.Duration { return 0 }, Silence: 5 * time.Second, Quarantine: 10 * time.Minute, OfflineReads: -1,
 	}
 	for _, set := range with {
 		set(&opts)

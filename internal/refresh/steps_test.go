@@ -261,7 +261,7 @@ func TestPartialReplies(t *testing.T) {
 func TestReleaseAfterTheLossWindow(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	n := b.node("one", func(o *Options) { o.Retain = 10 * time.Second })
+	n := b.node("one", func(o *Options) { o.Loss = func() time.Duration { return 10 * time.Second } })
 	b.put(n, "alice")
 	b.due()
 	b.batch(n, "alice")

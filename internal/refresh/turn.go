@@ -8,6 +8,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
 // turn is one begun attempt on its way through exchange and commit.
@@ -43,7 +44,7 @@ type wanted struct {
 // begin asks the store for the right to present each credential's generation,
 // and notes an intent for each that is granted. Refused ones are returned as
 // the store answered them.
-func (e *Engine) begin(ctx context.Context, t *Target, list []wanted, by credential.Initiator, rejected bool) ([]turn, []credential.Begun, error) {
+func (e *Engine) begin(ctx context.Context, t *Target, list []wanted, by credential.Initiator, rejected bool) ([]*turn, []credential.Begun, error) {
 	requests := make([]credential.Begin, len(list))
 	for i, want := range list {
 		requests[i] = credential.Begin{
@@ -53,8 +54,9 @@ func (e *Engine) begin(ctx context.Context, t *Target, list []wanted, by credent
 		e.ledger.begun(requests[i].Nonce)
 	}
 	asked := e.clock.Boot()
-	answers, err := e.store.Begin(ctx, requests)
+	answers, err := e.ask(ctx, requests)
 	if err != nil {
+		e.barrier.met(err)
 		// Some may have been granted. They are open under this owner, held by
 		// nobody: the next recovery pass closes them.
 		for _, r := range requests {
@@ -63,7 +65,7 @@ func (e *Engine) begin(ctx context.Context, t *Target, list []wanted, by credent
 		return nil, nil, err
 	}
 	answered := e.clock.Boot()
-	var turns []turn
+	var turns []*turn
 	var refused []credential.Begun
 	for i, answer := range answers {
 		if answer.Refusal != credential.RefusedNot || answer.Err != nil {
@@ -73,14 +75,15 @@ func (e *Engine) begin(ctx context.Context, t *Target, list []wanted, by credent
 		}
 		if answer.Held.Record.Provider != t.Name {
 			// A left-over of the due index. The token is not for this provider.
-			e.abandon(ctx, turn{target: t, held: answer.Held, attempt: *answer.Held.Attempt, by: by})
+			e.abandon(ctx, &turn{target: t, held: answer.Held, attempt: *answer.Held.Attempt, by: by})
 			refused = append(refused, credential.Begun{ID: answer.ID, Refusal: credential.RefusedUnknown, Now: answer.Now})
 			continue
 		}
-		turns = append(turns, turn{
+		turns = append(turns, &turn{
 			target: t, held: answer.Held, attempt: *answer.Held.Attempt, by: by, rejected: rejected,
 			asked: asked, answered: answered, now: answer.Now,
 		})
+		e.ledger.granted(turns[len(turns)-1])
 	}
 	if err := e.intend(ctx, turns); err != nil {
 		for _, tn := range turns {
@@ -91,9 +94,21 @@ func (e *Engine) begin(ctx context.Context, t *Target, list []wanted, by credent
 	return turns, refused, nil
 }
 
+// ask sends the requests to the store.
+func (e *Engine) ask(ctx context.Context, requests []credential.Begin) ([]credential.Begun, error) {
+	if err := failpoint.Hit(failpoint.BeginBefore); err != nil {
+		return nil, err
+	}
+	answers, err := e.store.Begin(ctx, requests)
+	if err == nil {
+		err = failpoint.Hit(failpoint.BeginAnswered)
+	}
+	return answers, err
+}
+
 // rest puts off credentials that could not be journaled: a full disk does not
 // become free by asking again at once.
-func (e *Engine) rest(ctx context.Context, t *Target, turns []turn) error {
+func (e *Engine) rest(ctx context.Context, t *Target, turns []*turn) error {
 	ids := make([]credential.ID, len(turns))
 	for i, tn := range turns {
 		ids[i] = tn.held.Record.ID
@@ -102,7 +117,7 @@ func (e *Engine) rest(ctx context.Context, t *Target, turns []turn) error {
 }
 
 // intend notes all intents with one sync.
-func (e *Engine) intend(ctx context.Context, turns []turn) error {
+func (e *Engine) intend(ctx context.Context, turns []*turn) error {
 	if len(turns) == 0 {
 		return nil
 	}
@@ -113,11 +128,17 @@ func (e *Engine) intend(ctx context.Context, turns []turn) error {
 			Generation: tn.attempt.Generation, Grant: tn.attempt.Grant, At: tn.now,
 		}
 	}
-	return e.journal.Intend(context.WithoutCancel(ctx), intents)
+	if err := failpoint.Hit(failpoint.IntentBefore); err != nil {
+		return err
+	}
+	if err := e.journal.Intend(context.WithoutCancel(ctx), intents); err != nil {
+		return err
+	}
+	return failpoint.Hit(failpoint.IntentNoted)
 }
 
 // abandon gives up an attempt of which nothing was sent.
-func (e *Engine) abandon(ctx context.Context, tn turn) {
+func (e *Engine) abandon(ctx context.Context, tn *turn) {
 	e.settle(ctx, tn, nil, func(h credential.Held, now credential.Millis) credential.Write {
 		return credential.Abandon(h, tn.attempt, tn.by, now)
 	})
@@ -125,7 +146,7 @@ func (e *Engine) abandon(ctx context.Context, tn turn) {
 
 // take carries one turn to its end, whatever becomes of ctx: once sent, an
 // exchange is never cut off.
-func (e *Engine) take(ctx context.Context, tn turn) settled {
+func (e *Engine) take(ctx context.Context, tn *turn) settled {
 	ctx = context.WithoutCancel(ctx)
 	if failed := tn.target.Exchanger.Prepare(ctx); failed != nil {
 		return e.conclude(ctx, tn, *failed, tn.now)
@@ -137,6 +158,9 @@ func (e *Engine) take(ctx context.Context, tn turn) settled {
 		return settled{held: tn.held, outcome: credential.Outcome{Class: credential.ClassNotSent, Reason: credential.ReasonTimeout}}
 	}
 	if tn.attempt.Recovery {
+		if failpoint.Hit(failpoint.RecoverBefore) != nil {
+			return e.conclude(ctx, tn, credential.Outcome{Class: credential.ClassNotSent, Reason: credential.ReasonUnavailable}, tn.now)
+		}
 		now := tn.now.Add(e.clock.Boot() - tn.answered)
 		if credential.RecoverAt(tn.held.Record, tn.attempt, tn.target.Policy, now) > now {
 			return e.settle(ctx, tn, nil, func(h credential.Held, now credential.Millis) credential.Write {
@@ -144,17 +168,15 @@ func (e *Engine) take(ctx context.Context, tn turn) settled {
 			})
 		}
 	}
+	if failpoint.Hit(failpoint.SendBefore) != nil {
+		return e.conclude(ctx, tn, credential.Outcome{Class: credential.ClassNotSent, Reason: credential.ReasonUnavailable}, tn.now)
+	}
 	sentAt := tn.now.Add(e.clock.Boot() - tn.answered)
 	started := e.clock.Boot()
 	outcome := tn.target.Exchanger.Exchange(ctx, tn.held.Token.Refresh, func(found credential.Found) error {
-		return e.journal.Keep(Kept{
-			Intent: Intent{
-				Nonce: tn.attempt.Nonce, ID: tn.held.Record.ID,
-				Generation: tn.attempt.Generation, Grant: tn.attempt.Grant, At: sentAt,
-			},
-			Found: found,
-		})
+		return e.keep(tn, found, sentAt)
 	})
+	_ = failpoint.Hit(failpoint.SendAnswered) // what came is dealt with in any case
 	took := e.clock.Boot() - started
 	if tn.spare != nil {
 		tn.spare()
@@ -164,8 +186,26 @@ func (e *Engine) take(ctx context.Context, tn turn) settled {
 	return e.conclude(ctx, tn, outcome, sentAt)
 }
 
+// keep notes a received token in the journal.
+func (e *Engine) keep(tn *turn, found credential.Found, sentAt credential.Millis) error {
+	if err := failpoint.Hit(failpoint.KeepBefore); err != nil {
+		return err
+	}
+	err := e.journal.Keep(Kept{
+		Intent: Intent{
+			Nonce: tn.attempt.Nonce, ID: tn.held.Record.ID,
+			Generation: tn.attempt.Generation, Grant: tn.attempt.Grant, At: sentAt,
+		},
+		Found: found,
+	})
+	if err == nil {
+		err = failpoint.Hit(failpoint.KeepNoted)
+	}
+	return err
+}
+
 // conclude stores what came of an exchange.
-func (e *Engine) conclude(ctx context.Context, tn turn, o credential.Outcome, sentAt credential.Millis) settled {
+func (e *Engine) conclude(ctx context.Context, tn *turn, o credential.Outcome, sentAt credential.Millis) settled {
 	e.logOutcome(tn, o)
 	if got, ok := received(tn, o, sentAt); ok {
 		e.breakers.accepted(ctx, tn.target.Name)
@@ -187,7 +227,7 @@ func (e *Engine) conclude(ctx context.Context, tn turn, o credential.Outcome, se
 
 // received returns the token that an outcome carries, also where the rest of
 // the reply was broken.
-func received(tn turn, o credential.Outcome, sentAt credential.Millis) (credential.Received, bool) {
+func received(tn *turn, o credential.Outcome, sentAt credential.Millis) (credential.Received, bool) {
 	newRefresh := !o.Token.Refresh.IsZero() && !o.Token.Refresh.Equal(tn.held.Token.Refresh)
 	if o.Token.Access.IsZero() && !newRefresh {
 		return credential.Received{}, false
@@ -200,7 +240,7 @@ func received(tn turn, o credential.Outcome, sentAt credential.Millis) (credenti
 
 // install stores a received token. If the attempt is no longer the open one,
 // the token is kept as an alternate, or revoked if its login is over.
-func (e *Engine) install(ctx context.Context, tn turn, o credential.Outcome, got credential.Received) settled {
+func (e *Engine) install(ctx context.Context, tn *turn, o credential.Outcome, got credential.Received) settled {
 	result := e.settle(ctx, tn, &got, func(h credential.Held, now credential.Millis) credential.Write {
 		return credential.Install(h, tn.attempt, got, tn.target.Policy, tn.by, now)
 	})
@@ -209,10 +249,10 @@ func (e *Engine) install(ctx context.Context, tn turn, o credential.Outcome, got
 
 // lastLook is made before a credential is given up: a token that a dead
 // process received, or that waits as an alternate, is installed instead.
-func (e *Engine) lastLook(ctx context.Context, tn turn, o credential.Outcome) settled {
+func (e *Engine) lastLook(ctx context.Context, tn *turn, o credential.Outcome) settled {
 	ctx, cancel := e.untilStopped(ctx)
 	defer cancel()
-	if err := e.adopt(ctx); err != nil {
+	if err := errors.Join(e.barrier.await(ctx), e.adopt(ctx)); err != nil {
 		e.log.Warn().Err(err).Str("credential", string(tn.held.Record.ID)).Msg("journals could not be read before giving up a credential")
 	}
 	if fresh, err := e.store.Load(ctx, tn.held.Record.ID); err == nil && fresh[0] != nil {
@@ -234,7 +274,7 @@ func (s settled) with(o credential.Outcome) settled {
 // settle stores what decide makes of the record as it is now. Where the record
 // has moved it is read and decided again; where the attempt is no longer open,
 // only a received token is still of interest.
-func (e *Engine) settle(ctx context.Context, tn turn, got *credential.Received, decide func(credential.Held, credential.Millis) credential.Write) settled {
+func (e *Engine) settle(ctx context.Context, tn *turn, got *credential.Received, decide func(credential.Held, credential.Millis) credential.Write) settled {
 	ctx, cancel := e.untilStopped(context.WithoutCancel(ctx))
 	defer cancel()
 	h := tn.held
@@ -247,14 +287,16 @@ func (e *Engine) settle(ctx context.Context, tn turn, got *credential.Received, 
 		if got != nil {
 			stalled = func() { e.tokens.promise(write.Result(h)) }
 		}
-		status, err := e.commits.do(ctx, write, stalled)
+		if write.Open != nil {
+			_ = failpoint.Hit(failpoint.DoubtBefore) // it is stored in any case
+		}
+		written, err := e.commit(ctx, h, write, stalled)
 		if err != nil {
 			return settled{held: write.Result(h), err: err}
 		}
-		if status == credential.StatusWritten {
+		if written {
 			after := write.Result(h)
-			e.finished(tn, after)
-			e.announce(write)
+			e.finished(tn, after, got != nil)
 			return settled{held: after}
 		}
 		again, err := e.reload(ctx, h.Record.ID)
@@ -262,7 +304,7 @@ func (e *Engine) settle(ctx context.Context, tn turn, got *credential.Received, 
 			return settled{held: h, err: err}
 		}
 		if again == nil {
-			e.finished(tn, credential.Held{})
+			e.finished(tn, credential.Held{}, got != nil)
 			return settled{err: ErrNotFound}
 		}
 		h = *again
@@ -270,9 +312,9 @@ func (e *Engine) settle(ctx context.Context, tn turn, got *credential.Received, 
 }
 
 // superseded ends a turn whose attempt was closed by somebody else.
-func (e *Engine) superseded(ctx context.Context, tn turn, h credential.Held, got *credential.Received) settled {
+func (e *Engine) superseded(ctx context.Context, tn *turn, h credential.Held, got *credential.Received) settled {
 	if got == nil || h.Record.LastWrite == tn.attempt.Nonce {
-		e.finished(tn, h)
+		e.finished(tn, h, got != nil)
 		return settled{held: h}
 	}
 	kept := Kept{
@@ -281,9 +323,11 @@ func (e *Engine) superseded(ctx context.Context, tn turn, h credential.Held, got
 			Generation: tn.attempt.Generation, Grant: tn.attempt.Grant, At: got.SentAt,
 		},
 	}
-	after, err := e.keepLate(ctx, tn.target, h, kept, *got)
+	after, err := e.keepLate(ctx, tn.target, h, kept, *got, func(ctx context.Context, h credential.Held, write credential.Write) (bool, error) {
+		return e.commit(ctx, h, write, nil)
+	})
 	if err == nil {
-		e.finished(tn, after)
+		e.finished(tn, after, true)
 	} // else the journal has the only copy
 	return settled{held: after, err: err}
 }
@@ -325,11 +369,17 @@ func (e *Engine) untilStopped(ctx context.Context) (context.Context, context.Can
 	}
 }
 
-// finished forgets a turn that is settled in the store, and lets the journal's
-// record go once the store cannot lose it any more.
-func (e *Engine) finished(tn turn, after credential.Held) {
+// finished forgets a turn that is settled in the store. The journal's record of
+// a received token, or of a doubt, goes once the store cannot lose it any more;
+// where nothing was changed at the provider it goes at once, so that nobody who
+// finds it takes it for a presentation of which the answer is missing.
+func (e *Engine) finished(tn *turn, after credential.Held, received bool) {
 	e.ledger.ended(tn.attempt.Nonce)
-	e.ledger.retain(e.clock.Boot(), tn.attempt.Nonce)
+	if open := after.Attempt; received || open != nil && open.Nonce == tn.attempt.Nonce {
+		e.ledger.retain(e.clock.Boot(), tn.attempt.Nonce)
+	} else {
+		e.journal.Drop(tn.attempt.Nonce)
+	}
 	if after.Record.ID != "" {
 		e.tokens.put(after)
 	}
@@ -337,7 +387,7 @@ func (e *Engine) finished(tn turn, after credential.Held) {
 
 // logOutcome says what came of an exchange: success is for those who debug, a
 // failure that mends itself is information, one that needs a person a warning.
-func (e *Engine) logOutcome(tn turn, o credential.Outcome) {
+func (e *Engine) logOutcome(tn *turn, o credential.Outcome) {
 	level := zerolog.InfoLevel
 	switch o.Class {
 	case credential.ClassOK:

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
 var errFields = errors.New("a write cannot both close an attempt and leave it open")
@@ -18,15 +19,20 @@ var errFields = errors.New("a write cannot both close an attempt and leave it op
 // Where single writes fail for a reason of their own ([*FullError],
 // [*SchemaError], [*CorruptError], [*ForeignKeyError], [*WrongTypeError]) the
 // error is an [*ItemsError], their status is "", and the statuses of the others
-// hold. After any other error there are no statuses.
+// hold. After any other error there are no statuses: [*RunError] after
+// [Store.Pass], and what the connection reports.
 func (s *Store) Apply(ctx context.Context, writes []credential.Write) ([]credential.Status, error) {
+	return s.apply(ctx, s.writes(), writes)
+}
+
+func (s *Store) apply(ctx context.Context, run string, writes []credential.Write) ([]credential.Status, error) {
 	if len(writes) == 0 {
 		return nil, nil
 	}
 	statuses := make([]credential.Status, len(writes))
 	errs := make([]error, len(writes))
 	groups := s.groups(len(writes), func(i int) credential.ID { return writes[i].Record.ID })
-	err := s.eachGroup(groups, func(g group) error { return s.applyGroup(ctx, g, writes, statuses, errs) })
+	err := s.eachGroup(groups, func(g group) error { return s.applyGroup(ctx, g, run, writes, statuses, errs) })
 	if err != nil {
 		return nil, fmt.Errorf("apply: %w", err)
 	}
@@ -42,11 +48,15 @@ func (s *Store) Apply(ctx context.Context, writes []credential.Write) ([]credent
 	return statuses, nil
 }
 
-func (s *Store) applyGroup(ctx context.Context, g group, writes []credential.Write, statuses []credential.Status, errs []error) error {
+func (s *Store) applyGroup(ctx context.Context, g group, run string, writes []credential.Write, statuses []credential.Status, errs []error) error {
+	run, err := s.expected(ctx, run)
+	if err != nil {
+		return err
+	}
 	names := s.shards[g.shard]
 	keys := append(make([]string, 0, 4+len(g.at)), names.open, names.ids, names.events)
-	args := make([]any, 0, 6+13*len(g.at))
-	args = append(args, names.due, len(names.cred), s.retention.Milliseconds(), s.perShard, string(stateCode(credential.StateDeleted)), 0)
+	args := make([]any, 0, 7+13*len(g.at))
+	args = append(args, names.due, len(names.cred), s.retention.Milliseconds(), s.perShard, string(stateCode(credential.StateDeleted)), 0, run)
 	at := g.at[:0:0]
 	for _, i := range g.at {
 		w := &writes[i]
@@ -68,8 +78,17 @@ func (s *Store) applyGroup(ctx context.Context, g group, writes []credential.Wri
 	for _, i := range at {
 		keys = append(keys, names.cred+string(writes[i].Record.ID))
 	}
+	if err := failpoint.Hit(failpoint.StoreApply); err != nil {
+		return err
+	}
 	reply, err := s.runList(ctx, s.scripts.apply, keys, args...)
+	if err == nil {
+		err = failpoint.Hit(failpoint.StoreApplied)
+	}
 	if err != nil {
+		return err
+	}
+	if err := anotherRun(reply, run); err != nil {
 		return err
 	}
 	if len(reply) != len(at) {

@@ -9,6 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
 // unreadableWait is how long a credential rests whose record could be begun
@@ -30,7 +31,7 @@ type beginKind struct {
 // be opened has its attempt closed again, and the trouble in Err; nothing is
 // begun then.
 //
-// Errors for all: [*IdentityError] after [Store.Accept], [*WrongTypeError],
+// Errors for all: [*RunError] after [Store.Pass], [*WrongTypeError],
 // and what the connection reports.
 func (s *Store) Begin(ctx context.Context, requests []credential.Begin) ([]credential.Begun, error) {
 	if len(requests) == 0 {
@@ -67,21 +68,31 @@ func beginKinds(requests []credential.Begin) map[beginKind][]int {
 }
 
 func (s *Store) beginGroup(ctx context.Context, g group, kind beginKind, requests []credential.Begin, answers []credential.Begun) error {
+	run, err := s.expected(ctx, s.begins())
+	if err != nil {
+		return err
+	}
 	names := s.shards[g.shard]
 	keys := make([]string, 0, 1+len(g.at))
 	args := make([]any, 0, 6+2*len(g.at))
 	keys = append(keys, names.open)
-	args = append(args, kind.owner, kind.lasts.Milliseconds(), flag(kind.force), names.due, len(names.cred), s.accepted())
+	args = append(args, kind.owner, kind.lasts.Milliseconds(), flag(kind.force), names.due, len(names.cred), run)
 	for _, i := range g.at {
 		keys = append(keys, names.cred+string(requests[i].ID))
 		args = append(args, requests[i].Nonce.String(), requests[i].Generation)
 	}
-	reply, reads, err := s.beginAndRead(ctx, keys, args)
+	if err := failpoint.Hit(failpoint.StoreBegin); err != nil {
+		return err
+	}
+	reply, reads, durable, err := s.beginAndRead(ctx, keys, args)
+	if err == nil {
+		err = failpoint.Hit(failpoint.StoreBegun)
+	}
 	if err != nil {
 		return s.explainDue(ctx, err, names, keys)
 	}
-	if len(reply) == 2 && text(reply[0]) == "run" {
-		return &IdentityError{Expected: s.accepted(), Found: text(reply[1])}
+	if err := anotherRun(reply, run); err != nil {
+		return err
 	}
 	if len(reply) != 1+len(g.at) {
 		return errReply
@@ -97,6 +108,7 @@ func (s *Store) beginGroup(ctx context.Context, g group, kind beginKind, request
 		if answer.Err != nil && text(reply[1+n]) == codeGranted {
 			unreadable = append(unreadable, i)
 		}
+		answer.Durable = durable && answer.Refusal == credential.RefusedNot && answer.Err == nil
 		answers[i] = answer
 	}
 	if len(unreadable) > 0 {
@@ -105,19 +117,21 @@ func (s *Store) beginGroup(ctx context.Context, g group, kind beginKind, request
 	return nil
 }
 
-// beginAndRead runs the script and reads the records behind it, in one round
-// trip.
-func (s *Store) beginAndRead(ctx context.Context, keys []string, args []any) ([]any, []*redis.SliceCmd, error) {
-	reads := make([]*redis.SliceCmd, len(keys)-1)
+// beginAndRead runs the script, reads the records behind it and waits until
+// what it wrote is durable, as far as that was asked for, in one round trip.
+func (s *Store) beginAndRead(ctx context.Context, keys []string, args []any) (list []any, reads []*redis.SliceCmd, durable bool, err error) {
+	reads = make([]*redis.SliceCmd, len(keys)-1)
+	var wait waiting
 	send := func(run func(context.Context, redis.Scripter, []string, ...any) *redis.Cmd) (any, error) {
 		pipe := s.client.Pipeline()
 		cmd := run(ctx, pipe, keys, args...)
 		for i, key := range keys[1:] {
 			reads[i] = pipe.HMGet(ctx, key, "h", "r", "o", "s")
 		}
+		wait = s.awaitDurable(ctx, pipe)
 		_, execErr := pipe.Exec(ctx)
 		reply, err := cmd.Result()
-		if err != nil || execErr == nil || isWrongType(execErr) { // a record's own trouble is in its own reply
+		if err != nil || execErr == nil || isWrongType(execErr) || wait.refused(execErr) { // a record's own trouble is in its own reply
 			return reply, err
 		}
 		return nil, execErr
@@ -127,13 +141,13 @@ func (s *Store) beginAndRead(ctx context.Context, keys []string, args []any) ([]
 		reply, err = send(s.scripts.begin.Eval)
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, false, err
 	}
 	list, ok := reply.([]any)
 	if !ok || len(list) == 0 {
-		return nil, nil, errReply
+		return nil, nil, false, errReply
 	}
-	return list, reads, nil
+	return list, reads, wait.confirmed(), nil
 }
 
 // codeGranted is the script's word for an attempt that is stored.

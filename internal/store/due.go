@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
 const (
@@ -89,6 +90,9 @@ func (s *Store) Claim(ctx context.Context, shard int, provider string, ids []cre
 		args = append(args, string(id))
 	}
 	reply, err := s.runList(ctx, s.scripts.claim, []string{names.due + provider, names.claim + nonce.String()}, args...)
+	if err == nil {
+		err = failpoint.Hit(failpoint.StoreClaimed)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("claim: %w", err)
 	}

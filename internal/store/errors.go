@@ -97,14 +97,20 @@ func (e *FullError) Error() string {
 	return fmt.Sprintf("the store holds its limit of %d credentials: the in-process store is for trying refreshd out; install redis-server or set redis.url", e.Max)
 }
 
-// IdentityError says that Redis is not the run that the caller has rolled
-// forward for: it may lack the last writes.
-type IdentityError struct{ Expected, Found string }
+// RunError says that Redis is not the run on which the caller may write: it was
+// restarted or replaced, and may lack the last writes.
+type RunError struct{ Expected, Found string }
 
 // Error names both.
-func (e *IdentityError) Error() string {
-	return fmt.Sprintf("redis was restarted or replaced: it is %s, expected was %s; nothing is begun until every owner has rolled forward", e.Found, e.Expected)
+func (e *RunError) Error() string {
+	if e.Expected == closed {
+		return "redis was restarted or replaced: nothing is written until every process has put back what it knows"
+	}
+	return fmt.Sprintf("redis was restarted or replaced: it is run %s, not %s; nothing is written until every process has put back what it knows", e.Found, e.Expected)
 }
+
+// AnotherRun tells this error from an outage.
+func (e *RunError) AnotherRun() {}
 
 // NameError refuses a name that cannot be part of a key.
 type NameError struct {
@@ -146,6 +152,17 @@ func (e *ItemsError) Error() string {
 
 // At returns what went wrong with the i-th item of the call, nil if nothing.
 func (e *ItemsError) At(i int) error { return e.Errs[i] }
+
+// Failed lists the items that failed, in the order of the call.
+func (e *ItemsError) Failed() []credential.ID {
+	var list []credential.ID
+	for i, err := range e.Errs {
+		if err != nil {
+			list = append(list, e.IDs[i])
+		}
+	}
+	return list
+}
 
 // Unwrap returns the errors of all items that failed.
 func (e *ItemsError) Unwrap() []error {

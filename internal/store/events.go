@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
 // Positions in an event log are stream IDs, "<ms>-<n>".
@@ -102,6 +103,9 @@ func (s *Store) TrimmedTo(ctx context.Context, shard int) (string, error) {
 // TrimEvents trims entries older than before off all logs, and returns how
 // many there were.
 func (s *Store) TrimEvents(ctx context.Context, before credential.Millis) (int64, error) {
+	if err := failpoint.Hit(failpoint.EventTrim); err != nil {
+		return 0, fmt.Errorf("trim the event log: %w", err)
+	}
 	var trimmed int64
 	for _, names := range s.shards {
 		for {

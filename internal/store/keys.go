@@ -15,6 +15,8 @@ import (
 //
 //	rd:meta                          hash    schema, shards, epoch, keyset, canary
 //	rd:owners                        hash    owner -> heartbeats so far
+//	rd:members                       hash    owner -> folder of its journal, run of Redis that it is ready for
+//	rd:settled                       string  run of Redis that everyone was ready for
 //	rd:{refresh-07}:cred:<id>        hash    h head and r rest of the record, s sealed token, o open attempt, a newest generation of the sealed alternates and these
 //	rd:{refresh-07}:due:<provider>   zset    id -> ms at which it has to be looked at
 //	rd:{refresh-07}:open             hash    id -> owner of its open attempt
@@ -32,6 +34,8 @@ const (
 	prefix     = "rd:"
 	keyMeta    = prefix + "meta"
 	keyOwners  = prefix + "owners"
+	keyMembers = prefix + "members"
+	keySettled = prefix + "settled"
 	keyAPIKeys = prefix + "{keys}:all"
 	slotPrefix = prefix + "{slots}:"
 	anyCred    = prefix + "{refresh-*}:cred:*"
@@ -82,6 +86,9 @@ func idOfKey(key string) (credential.ID, bool) {
 
 // wantType is the Redis type that a key of ours has.
 func wantType(key string) string {
+	if key == keySettled {
+		return "string"
+	}
 	tag, rest, _ := strings.Cut(key, "}:")
 	name, _, _ := strings.Cut(rest, ":")
 	switch {

@@ -41,7 +41,8 @@ func (f Filter) passes(r credential.Record) bool {
 // deleted meanwhile may be in a page or not; everything else is in exactly one.
 //
 // A filter that few pass reads many records for a page. Records that cannot be
-// read are left out, and are an [*ItemsError] beside the page.
+// read take a place in the page that they would stand in, whatever the filter:
+// they are an [*ItemsError] beside the others of that page, which hold.
 func (s *Store) List(ctx context.Context, f Filter, cursor string, limit int) (page []credential.Held, next string, err error) {
 	if cursor != "" {
 		if _, err := credential.ParseID(cursor); err != nil {
@@ -51,31 +52,35 @@ func (s *Store) List(ctx context.Context, f Filter, cursor string, limit int) (p
 	if limit < 1 {
 		return nil, "", fmt.Errorf("a page of %d", limit)
 	}
-	var trouble []error
-	after := cursor
+	var bad ItemsError
+	after, last := cursor, ""
 	for {
 		ids, end, err := s.idsAfter(ctx, f.Prefix, after, max(limit+1, listPart))
 		if err != nil {
 			return nil, "", fmt.Errorf("list: %w", err)
 		}
 		records, err := s.Records(ctx, ids...)
-		if err != nil {
-			if _, ok := errors.AsType[*ItemsError](err); !ok {
-				return nil, "", err
-			}
-			trouble = append(trouble, err)
+		part, partial := errors.AsType[*ItemsError](err)
+		if err != nil && !partial {
+			return nil, "", err
 		}
-		for _, h := range records {
-			if h == nil || !isListed(h.Record) || !f.passes(h.Record) {
+		for i, h := range records {
+			unreadable := partial && part.At(i) != nil
+			if !unreadable && (h == nil || !isListed(h.Record) || !f.passes(h.Record)) {
 				continue
 			}
-			if len(page) == limit {
-				return page, string(page[limit-1].Record.ID), errors.Join(trouble...)
+			if len(page)+len(bad.IDs) == limit {
+				return page, last, itemErrors(bad.IDs, bad.Errs)
+			}
+			last = string(ids[i])
+			if unreadable {
+				bad.IDs, bad.Errs = append(bad.IDs, ids[i]), append(bad.Errs, part.At(i))
+				continue
 			}
 			page = append(page, *h)
 		}
 		if end {
-			return page, "", errors.Join(trouble...)
+			return page, "", itemErrors(bad.IDs, bad.Errs)
 		}
 		after = string(ids[len(ids)-1])
 	}

@@ -5,12 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
-	"strings"
-	"sync"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // metaSchema is the layout of everything that is not a record.
@@ -63,87 +58,4 @@ func (s *Store) checkMeta(ctx context.Context) error {
 		return fmt.Errorf("description of the installation: %w", err)
 	}
 	return nil
-}
-
-// ReplicationID tells one run of Redis from another. runID changes with every
-// start of the server, replID with every promotion of a replica; in a cluster
-// they are those of all masters. A Redis with others may lack the last writes.
-func (s *Store) ReplicationID(ctx context.Context) (runID, replID string, err error) {
-	if s.runID != nil {
-		runID, err = s.runID(ctx)
-		return runID, "", err
-	}
-	cluster, ok := s.client.(*redis.ClusterClient)
-	if !ok {
-		return identify(ctx, s.client)
-	}
-	var mu sync.Mutex
-	var runs, repls []string
-	err = cluster.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
-		run, repl, err := identify(ctx, master)
-		mu.Lock()
-		defer mu.Unlock()
-		runs, repls = append(runs, run), append(repls, repl)
-		return err
-	})
-	if err != nil {
-		return "", "", err
-	}
-	// In the order of the runs, so that both lists speak of the same masters.
-	order := make([]int, len(runs))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortFunc(order, func(a, b int) int { return strings.Compare(runs[a], runs[b]) })
-	sortedRuns, sortedRepls := make([]string, len(runs)), make([]string, len(runs))
-	for i, from := range order {
-		sortedRuns[i], sortedRepls[i] = runs[from], repls[from]
-	}
-	return strings.Join(sortedRuns, ","), strings.Join(sortedRepls, ","), nil
-}
-
-// identify asks one server who it is.
-func identify(ctx context.Context, client redis.Cmdable) (runID, replID string, err error) {
-	pipe := client.Pipeline()
-	server, replication := pipe.Info(ctx, "server"), pipe.Info(ctx, "replication")
-	if _, err := pipe.Exec(ctx); err != nil {
-		return "", "", fmt.Errorf("identity of redis: %w", err)
-	}
-	return infoField(server.Val(), "run_id"), infoField(replication.Val(), "master_replid"), nil
-}
-
-func infoField(info, name string) string {
-	_, rest, ok := strings.Cut(info, "\n"+name+":")
-	if !ok {
-		return ""
-	}
-	value, _, _ := strings.Cut(rest, "\r\n")
-	return value
-}
-
-// Accept makes [Store.Begin] refuse, with an [*IdentityError], any Redis but
-// the one that [Store.ReplicationID] told the caller about. Whoever runs on a
-// Redis that may lose acknowledged writes accepts one when he has rolled
-// forward what it may have lost. Before the first call every Redis is taken;
-// the in-process store always is.
-func (s *Store) Accept(runID, replID string) {
-	if s.memory {
-		return
-	}
-	var b strings.Builder
-	repls := strings.Split(replID, ",")
-	for i, run := range strings.Split(runID, ",") {
-		if i < len(repls) {
-			b.WriteString(" " + run + ":" + repls[i])
-		}
-	}
-	s.runs.Store(new(b.String()))
-}
-
-// accepted returns what the begin script compares with; "" takes any Redis.
-func (s *Store) accepted() string {
-	if runs := s.runs.Load(); runs != nil {
-		return *runs
-	}
-	return ""
 }

@@ -2,19 +2,16 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/failpoint"
 )
-
-// OpenOf returns the credentials with an open attempt of that owner.
-func (s *Store) OpenOf(ctx context.Context, owner string) ([]credential.ID, error) {
-	owners, err := s.OpenOwners(ctx)
-	return owners[owner], err
-}
 
 // OpenOwners returns the credentials with an open attempt, by its owner.
 func (s *Store) OpenOwners(ctx context.Context) (map[string][]credential.ID, error) {
@@ -37,36 +34,68 @@ func (s *Store) OpenOwners(ctx context.Context) (map[string][]credential.ID, err
 	return owners, nil
 }
 
-// Beat counts this owner's heartbeat on.
-func (s *Store) Beat(ctx context.Context) error {
-	if err := s.client.HIncrBy(ctx, keyOwners, s.owner, 1).Err(); err != nil {
-		return fmt.Errorf("heartbeat: %w", s.explain(ctx, err, keyOwners))
+// Beat counts this owner's heartbeat on, and notes where its journal is and for
+// which run of Redis it has put back what it knows.
+func (s *Store) Beat(ctx context.Context, ready string) error {
+	if err := failpoint.Hit(failpoint.StoreBeat); err != nil {
+		return fmt.Errorf("heartbeat: %w", err)
+	}
+	place := s.place
+	if place == "" {
+		place = noPlace
+	}
+	pipe := s.client.Pipeline()
+	pipe.HIncrBy(ctx, keyOwners, s.owner, 1)
+	pipe.HSet(ctx, keyMembers, s.owner, place+" "+ready)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("heartbeat: %w", s.explain(ctx, err, keyOwners, keyMembers))
 	}
 	return nil
 }
 
-// Owners returns each owner's heartbeat. One that stands still tells that its
-// owner does not reach Redis; whether it is dead is another question.
-func (s *Store) Owners(ctx context.Context) (map[string]uint64, error) {
-	reply, err := s.client.HGetAll(ctx, keyOwners).Result()
-	if err != nil {
-		return nil, fmt.Errorf("heartbeats: %w", s.explain(ctx, err, keyOwners))
+// noPlace stands for an owner without a journal.
+const noPlace = "-"
+
+// Roster returns who works on this Redis. What an earlier version of refreshd
+// has registered has a heartbeat alone.
+func (s *Store) Roster(ctx context.Context) (credential.Roster, error) {
+	pipe := s.client.Pipeline()
+	beats, members := pipe.HGetAll(ctx, keyOwners), pipe.HGetAll(ctx, keyMembers)
+	settled := pipe.Get(ctx, keySettled)
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return credential.Roster{}, fmt.Errorf("roster: %w", s.explain(ctx, err, keyOwners, keyMembers, keySettled))
 	}
-	owners := make(map[string]uint64, len(reply))
-	for owner, count := range reply {
+	roster := credential.Roster{Members: make(map[string]credential.Member, len(beats.Val())), Settled: settled.Val()}
+	for owner, count := range beats.Val() {
 		n, err := strconv.ParseUint(count, 10, 64)
 		if err != nil {
-			return nil, &CorruptError{Key: keyOwners, Field: owner, Err: errNumber}
+			return credential.Roster{}, &CorruptError{Key: keyOwners, Field: owner, Err: errNumber}
 		}
-		owners[owner] = n
+		m := credential.Member{Beat: n}
+		if m.Place, m.Ready, _ = strings.Cut(members.Val()[owner], " "); m.Place == noPlace {
+			m.Place = ""
+		}
+		roster.Members[owner] = m
 	}
-	return owners, nil
+	return roster, nil
 }
 
-// Forget removes the heartbeat of an owner that is dead and has nothing open.
+// Settle notes that everyone has put back what they knew into that run of
+// Redis.
+func (s *Store) Settle(ctx context.Context, run string) error {
+	if err := s.client.Set(ctx, keySettled, run, 0).Err(); err != nil {
+		return fmt.Errorf("note the run: %w", s.explain(ctx, err, keySettled))
+	}
+	return nil
+}
+
+// Forget takes an owner that is dead and has nothing open off the roster.
 func (s *Store) Forget(ctx context.Context, owner string) error {
-	if err := s.client.HDel(ctx, keyOwners, owner).Err(); err != nil {
-		return fmt.Errorf("forget an owner: %w", s.explain(ctx, err, keyOwners))
+	pipe := s.client.Pipeline()
+	pipe.HDel(ctx, keyOwners, owner)
+	pipe.HDel(ctx, keyMembers, owner)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("forget an owner: %w", s.explain(ctx, err, keyOwners, keyMembers))
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ func (s *Store) Permits(ctx context.Context, provider string, limits Limits, wan
 	if limits == (Limits{}) || want <= 0 {
 		return max(want, 0), "", 0, nil
 	}
-	leaseID = rand.Text()
+	leaseID = leasesOf(s.owner) + rand.Text()
 	reply, err := s.permits(ctx, provider, limits, want, leaseID, lease)
 	if err != nil {
 		return 0, "", 0, err
@@ -34,6 +34,22 @@ func (s *Store) Permits(ctx context.Context, provider string, limits Limits, wan
 		leaseID = ""
 	}
 	return int(reply[0]), leaseID, time.Duration(reply[1]) * time.Millisecond, nil
+}
+
+// leasesOf is what the leases of an owner begin with.
+func leasesOf(owner string) string { return owner + "/" }
+
+// ReclaimPermits gives back what an owner holds of a provider's permits who is
+// proven dead: those who take up his work need not wait for the leases to end.
+func (s *Store) ReclaimPermits(ctx context.Context, provider, owner string) error {
+	if err := checkName("provider", provider); err != nil {
+		return err
+	}
+	_, err := s.runInt(ctx, s.scripts.reclaim, []string{keyPermitLeases(provider), keyPermitState(provider)}, leasesOf(owner))
+	if err != nil {
+		return fmt.Errorf("reclaim permits: %w", err)
+	}
+	return nil
 }
 
 // FreePermits estimates how many permits could be leased within horizon:

@@ -25,7 +25,7 @@ type scripts struct {
 	begin, unbegin, apply                                *redis.Script
 	overdue, expiries, claim, release, heal              *redis.Script
 	trim                                                 *redis.Script
-	permits, unpermit                                    *redis.Script
+	permits, unpermit, reclaim                           *redis.Script
 	laneNotify, laneTake, laneAdvance, laneFail, laneEnd *redis.Script
 	lanesPending, subEnable                              *redis.Script
 	slotStart, slotSave                                  *redis.Script
@@ -41,7 +41,7 @@ func loadScripts(memory bool) (scripts, error) {
 		overdue: l.load("overdue", false), expiries: l.load("expiries", false),
 		claim: l.load("claim", false), release: l.load("release", true), heal: l.load("heal", false),
 		trim:    l.load("trim", false),
-		permits: l.load("permits", false), unpermit: l.load("unpermit", false),
+		permits: l.load("permits", false), unpermit: l.load("unpermit", false), reclaim: l.load("reclaim", false),
 		laneNotify: l.load("lane_notify", false), laneTake: l.load("lane_take", false),
 		laneAdvance: l.load("lane_advance", false), laneFail: l.load("lane_fail", false), laneEnd: l.load("lane_done", false),
 		lanesPending: l.load("lanes_pending", false), subEnable: l.load("sub_enable", false),

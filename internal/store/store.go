@@ -54,6 +54,8 @@ type Options struct {
 	Shards int
 	// Owner names this process start: random, of printable ASCII.
 	Owner string
+	// Place names the folder of the owner's journal; "" if it has none.
+	Place string
 	// Retention is how long a tombstone stays; 96 h unless set.
 	Retention time.Duration
 	// MaxCredentials bounds how many credentials may be created; 0 is no bound.
@@ -81,7 +83,9 @@ type Store struct {
 	runID     func(ctx context.Context) (string, error)
 	scripts   scripts
 	events    eventTable
-	runs      atomic.Pointer[string] // accepted by Begin, as its script takes them
+	place     string
+	gate      atomic.Pointer[gate] // nil lets everything pass
+	confirm   atomic.Pointer[Confirm]
 }
 
 // New checks what is stored against the options and describes the installation
@@ -110,7 +114,7 @@ func New(ctx context.Context, opts Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		client: opts.Client, keyset: opts.Keyset, shards: allShardKeys(opts.Shards), owner: opts.Owner,
+		client: opts.Client, keyset: opts.Keyset, shards: allShardKeys(opts.Shards), owner: opts.Owner, place: opts.Place,
 		retention: opts.Retention, most: opts.MaxCredentials, memory: opts.Memory, runID: opts.RunID,
 		scripts: scripts, events: newEventTable(),
 	}

@@ -25,6 +25,8 @@ type BuildOptions struct {
 	Dir string
 	// Race builds with the race detector.
 	Race bool
+	// Tags are the build tags, joined by commas as go build -tags takes them.
+	Tags string
 }
 
 // builder builds each command once and keeps the binaries in a folder of its
@@ -130,6 +132,9 @@ func goBuild(ctx context.Context, o BuildOptions, parent string) (string, error)
 	args := []string{"build", "-o", path}
 	if o.Race {
 		args = append(args, "-race")
+	}
+	if o.Tags != "" {
+		args = append(args, "-tags", o.Tags)
 	}
 	args = append(args, "--", o.Package)
 	cmd := exec.CommandContext(ctx, "go", args...) //nolint:gosec // a test names the package it builds

@@ -55,6 +55,25 @@ func TestBuildFailureTellsWhatTheCompilerSaid(t *testing.T) {
 	require.ErrorContains(t, err, "no package given")
 }
 
+func TestBuildWithTags(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"go.mod":    "module example.test/tagged\n\ngo 1.26.0\n",
+		"main.go":   "package main\n\nfunc main() { tagged() }\n",
+		"tagged.go": "//go:build one && two\n\npackage main\n\nfunc tagged() {}\n",
+	} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
+	var b builder
+	t.Cleanup(func() { assert.NoError(t, b.remove()) })
+	_, err := b.build(t.Context(), BuildOptions{Package: ".", Dir: dir})
+	require.ErrorContains(t, err, "undefined: tagged")
+	path, err := b.build(t.Context(), BuildOptions{Package: ".", Dir: dir, Tags: "one,two"})
+	require.NoError(t, err, "other tags are another build")
+	require.FileExists(t, path)
+}
+
 func TestRemoveTakesTheBinariesAwayAndAllowsMore(t *testing.T) {
 	t.Parallel()
 	var b builder

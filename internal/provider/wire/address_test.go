@@ -42,3 +42,32 @@ func TestCheckDialled(t *testing.T) {
 		}
 	}
 }
+
+// FuzzForbidden: an IPv4 address is judged alike in every form that carries
+// it, and no form of a link-local address passes.
+func FuzzForbidden(f *testing.F) {
+	for _, seed := range []string{"169.254.169.254", "127.0.0.1", "fe80::1", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::1", "fd00:ec2::254"} {
+		f.Add(netip.MustParseAddr(seed).AsSlice())
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		addr, ok := netip.AddrFromSlice(raw)
+		if !ok {
+			return
+		}
+		got := Forbidden(addr)
+		if addr.IsLinkLocalUnicast() || addr.IsLinkLocalMulticast() || addr.Unmap().IsLinkLocalUnicast() {
+			assert.True(t, got, addr)
+		}
+		if !addr.Is4() {
+			assert.Equal(t, got, Forbidden(addr.WithZone("eth0")))
+			return
+		}
+		for _, in := range []netip.Addr{
+			netip.AddrFrom16(addr.As16()),
+			netip.AddrFrom16([16]byte{1: 0x64, 2: 0xff, 3: 0x9b, 12: raw[0], 13: raw[1], 14: raw[2], 15: raw[3]}),
+			netip.AddrFrom16([16]byte{0: 0x20, 1: 0x02, 2: raw[0], 3: raw[1], 4: raw[2], 5: raw[3]}),
+		} {
+			assert.Equal(t, got, Forbidden(in), in)
+		}
+	})
+}

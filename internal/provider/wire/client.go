@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
 // Bounds that hold for every provider.
@@ -53,6 +55,7 @@ type Client struct {
 	connect   time.Duration
 	dialer    *dialer
 	transport *http.Transport
+	gate      gate
 	buffers   buffers
 }
 
@@ -79,6 +82,7 @@ func New(o Options) (*Client, error) {
 		provider: o.Provider,
 		timeout:  o.Timeout,
 		connect:  min(maxConnect, o.Timeout/2),
+		gate:     newGate(),
 	}
 	c.dialer = &dialer{
 		net:    net.Dialer{Control: checkDialled},
@@ -168,13 +172,16 @@ type Reply struct {
 	Cut    *Error // why Body ends before its end; nil if it is whole
 
 	release func()
+	slot    *slot
 }
 
-// Release wipes the body's memory. It must be called once, when nothing points
-// into the body any more.
+// Release wipes the body's memory and lets another reply be read. It must be
+// called once, when what matters of the body is kept and nothing points into it
+// any more.
 func (r *Reply) Release() {
 	r.Body = nil
 	r.release()
+	r.slot.end()
 }
 
 // Do sends the request once and reads the reply, which may be of any status; a
@@ -182,6 +189,10 @@ func (r *Reply) Release() {
 //
 // Until a connection is in hand, ctx can call it off. From then on the call
 // runs to its end, whatever becomes of ctx, unless it is a safe one.
+//
+// Of the replies to calls that are not safe, only so many are read from the
+// network as can be worked on: further ones wait there, within the time of
+// their calls, until replies are released.
 func (c *Client) Do(ctx context.Context, in Request) (*Reply, error) {
 	if c.dialer.closed.Load() {
 		return nil, failure(errClosed, false)
@@ -198,12 +209,18 @@ func (c *Client) Do(ctx context.Context, in Request) (*Reply, error) {
 
 	s := newSending(ctx, c, abort)
 	defer s.stopWaiting()
+	if !in.Safe {
+		s.slot = &slot{gate: c.gate, done: sending.Done()}
+	}
 	resp, err := c.transport.RoundTrip(s.request(sending, in))
 	if err != nil {
+		s.slot.end()
 		return nil, failure(cause(sending, err), s.sent())
 	}
 	defer func() { _ = resp.Body.Close() }() // what was read counts, whatever becomes of the rest
-	return c.read(sending, resp), nil
+	reply := c.read(sending, resp)
+	reply.slot = s.slot
+	return reply, nil
 }
 
 // cause returns why the call was cancelled, if it was, else err.
@@ -222,7 +239,11 @@ func (c *Client) read(ctx context.Context, resp *http.Response) *Reply {
 		reply.release = func() { c.buffers.put(buf) }
 		return reply // its body is the connection, which need not end
 	}
-	if err := fill(buf, resp.Body, maxBody); err != nil {
+	err := failpoint.Hit(failpoint.WireHeaders)
+	if err == nil {
+		err = fill(buf, resp.Body, maxBody)
+	}
+	if err != nil {
 		reply.Cut = failure(cause(ctx, err), true)
 	}
 	if isGzip(*buf) {

@@ -4,6 +4,8 @@ import (
 	"io"
 	"net"
 	"sync"
+
+	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
 // conn is a connection to a provider in plain text, TLS being below it.
@@ -14,6 +16,7 @@ type conn struct {
 	framer  framer
 	written int64 // bytes that were handed to the network
 	retired bool  // nothing is written any more
+	slot    *slot // of the call that has the connection; nil if it needs none
 }
 
 // Write hands p to the network, unless the connection is not known to be good:
@@ -28,6 +31,9 @@ func (c *conn) Write(p []byte) (int, error) {
 		err = errRetired
 	}
 	c.mu.Unlock()
+	if err == nil {
+		err = failpoint.Hit(failpoint.WireWrite)
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -35,6 +41,9 @@ func (c *conn) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	c.written += int64(n)
 	c.mu.Unlock()
+	if err == nil {
+		err = failpoint.Hit(failpoint.WireWritten)
+	}
 	return n, err
 }
 
@@ -62,6 +71,27 @@ func (c *conn) sent() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.written
+}
+
+// serve gives the connection to a call, which finds out how many bytes were
+// handed to the network before it.
+func (c *conn) serve(s *slot) int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.slot = s
+	return c.written
+}
+
+// expecting returns the slot of the call whose reply is still to come, in whole
+// or in part. It is nil if there is none: what a call does with a reply that
+// came to its end no longer concerns the connection.
+func (c *conn) expecting() *slot {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.framer.at == frameIdle {
+		return nil
+	}
+	return c.slot
 }
 
 // retire makes sure that nothing more is written.

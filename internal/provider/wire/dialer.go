@@ -14,6 +14,8 @@ import (
 	"net/url"
 	"sync/atomic"
 	"time"
+
+	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
 // dialer opens connections to providers, through a proxy if there is one. The
@@ -29,13 +31,13 @@ type dialer struct {
 
 // open opens a connection for plain text.
 func (d *dialer) open(ctx context.Context, _, addr string) (net.Conn, error) {
-	return d.bounded(ctx, func(ctx context.Context) (net.Conn, error) { return d.reach(ctx, addr) })
+	return d.bounded(ctx, func(ctx context.Context, top *conn) (net.Conn, error) { return d.reach(ctx, addr, top) })
 }
 
 // openTLS opens a connection and makes the TLS handshake on it.
 func (d *dialer) openTLS(ctx context.Context, _, addr string) (net.Conn, error) {
-	return d.bounded(ctx, func(ctx context.Context) (net.Conn, error) {
-		raw, err := d.reach(ctx, addr)
+	return d.bounded(ctx, func(ctx context.Context, top *conn) (net.Conn, error) {
+		raw, err := d.reach(ctx, addr, top)
 		if err != nil {
 			return nil, err
 		}
@@ -43,31 +45,37 @@ func (d *dialer) openTLS(ctx context.Context, _, addr string) (net.Conn, error) 
 	})
 }
 
-// bounded gives dial its time. The transport takes the deadline off the
+// bounded gives dial its time, and the connection that will be at the top of
+// what it dials. The transport takes the deadline off the
 // contexts it dials with, so that a connection that comes too late for its
 // call can serve another.
-func (d *dialer) bounded(ctx context.Context, dial func(context.Context) (net.Conn, error)) (net.Conn, error) {
+func (d *dialer) bounded(ctx context.Context, dial func(context.Context, *conn) (net.Conn, error)) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.within)
 	defer cancel()
-	plain, err := dial(ctx)
+	top := new(conn)
+	plain, err := dial(ctx, top)
 	if err != nil {
 		return nil, err
 	}
 	if d.closed.Load() {
 		return nil, errors.Join(errClosed, plain.Close())
 	}
-	return &conn{Conn: plain}, nil
+	if err := failpoint.Hit(failpoint.WireDialled); err != nil {
+		return nil, errors.Join(err, plain.Close())
+	}
+	top.Conn = plain
+	return top, nil
 }
 
 // reach opens a connection to addr, without TLS of its own.
-func (d *dialer) reach(ctx context.Context, addr string) (net.Conn, error) {
+func (d *dialer) reach(ctx context.Context, addr string, top *conn) (net.Conn, error) {
 	if d.proxy == nil {
-		return d.net.DialContext(ctx, "tcp", addr)
+		return d.connect(ctx, addr, top)
 	}
 	if literal, err := netip.ParseAddrPort(addr); err == nil && Forbidden(literal.Addr()) {
 		return nil, ErrForbiddenAddress // where the name leads to, only the proxy sees
 	}
-	raw, err := d.net.DialContext(ctx, "tcp", hostPort(d.proxy))
+	raw, err := d.connect(ctx, hostPort(d.proxy), top)
 	if err != nil {
 		return nil, err
 	}
@@ -80,6 +88,15 @@ func (d *dialer) reach(ctx context.Context, addr string) (net.Conn, error) {
 		return nil, errors.Join(err, raw.Close())
 	}
 	return raw, nil
+}
+
+// connect opens a TCP connection that has the gate.
+func (d *dialer) connect(ctx context.Context, addr string, top *conn) (net.Conn, error) {
+	raw, err := d.net.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return gated(raw, top), nil
 }
 
 // secure makes the TLS handshake on raw, which it closes if that fails.

@@ -14,4 +14,10 @@
 // behind that end pass: a provider that sends more than it announced can
 // neither answer the next call in advance, nor get that text into net/http's
 // log, which prints unsolicited bytes.
+//
+// Below that, at the socket, is a gate: a reply is taken from the network only
+// when it can be worked on. A process that dies then loses few replies that it
+// had read and not kept; those that it had not read are reset, and a provider
+// that looks can tell that they were not delivered. Each client has a gate of
+// its own. Systems on which a socket cannot be looked into have none.
 package wire

@@ -15,6 +15,7 @@ type sending struct {
 	stopCaller func() bool // ends the watch over the caller's context; false if it fired
 	stopTimer  func() bool // likewise for the time to get a connection
 
+	slot    *slot // nil if the call needs none
 	conn    *conn // nil until there is one
 	before  int64 // bytes that had been written on it before
 	interim int   // 1xx replies
@@ -68,7 +69,7 @@ func (s *sending) gotConn(info httptrace.GotConnInfo) {
 	if !waited {
 		c.retire()
 	}
-	s.conn, s.before = c, c.sent()
+	s.conn, s.before = c, c.serve(s.slot)
 }
 
 func (s *sending) gotInterim(int, textproto.MIMEHeader) error {

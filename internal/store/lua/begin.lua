@@ -21,9 +21,7 @@
 -- when most are committed, and moving it twice costs more than all the rest.
 local owner, lasts, force, duePrefix, cut, runs = ARGV[1], tonumber(ARGV[2]), ARGV[3] == '1', ARGV[4], ARGV[5] + 1, ARGV[6]
 if runs ~= '' then
-  local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
-  local repl = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or ''
-  local id = run .. ':' .. repl
+  local id = run()
   if not string.find(runs, ' ' .. id, 1, true) then return {'run', id} end
 end
 redis.call('HLEN', KEYS[1])

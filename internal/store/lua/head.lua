@@ -17,6 +17,12 @@ local function now()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
+-- run names this run of Redis, as store.Run does.
+local function run()
+  local id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
+  return id .. ':' .. (string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or '')
+end
+
 local function terminal(state)
   return state == 'r' or state == 'l' or state == 'x'
 end

@@ -23,6 +23,7 @@ for i = 1, #ended do
   redis.call('ZREM', KEYS[1], ended[i])
 end
 if used < 0 then used = 0 end
+if #ended > 0 then redis.call('HSET', KEYS[2], 'used', used) end
 if rate > 0 then
   local burst = math.max(1, rate)
   tokens = tonumber(s[2] or burst)
@@ -46,8 +47,6 @@ if granted > 0 then
   tokens = tokens - granted
   redis.call('ZADD', KEYS[1], at + ARGV[5], lease)
   redis.call('HSET', KEYS[2], 'used', used, 'tokens', tostring(tokens), 'at', at, 'l:' .. lease, granted)
-elseif #ended > 0 then
-  redis.call('HSET', KEYS[2], 'used', used)
 end
 local wait = 0
 if granted < want then

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/store"
 )
 
 func all() *redis.ZRangeBy { return &redis.ZRangeBy{Min: "-inf", Max: "+inf"} }
@@ -252,13 +253,20 @@ func openByOwner(b *bundle) {
 
 func ownersBeat(b *bundle) {
 	for range 3 {
-		require.NoError(b, b.store.Beat(b.ctx))
+		require.NoError(b, b.store.Beat(b.ctx, "run-1 run-2"))
 	}
-	owners, err := b.store.Owners(b.ctx)
+	roster, err := b.store.Roster(b.ctx)
 	require.NoError(b, err)
-	assert.Equal(b, map[string]uint64{b.Options.Owner: 3}, owners)
+	assert.Equal(b, credential.Roster{Members: map[string]credential.Member{b.Options.Owner: {Beat: 3, Ready: "run-1 run-2"}}}, roster)
+	require.NoError(b, b.store.Settle(b.ctx, "run-1"))
 	require.NoError(b, b.store.Forget(b.ctx, b.Options.Owner))
-	owners, err = b.store.Owners(b.ctx)
+	roster, err = b.store.Roster(b.ctx)
 	require.NoError(b, err)
-	assert.Empty(b, owners)
+	assert.Equal(b, credential.Roster{Members: map[string]credential.Member{}, Settled: "run-1"}, roster)
+
+	other := b.open(func(o *store.Options) { o.Owner, o.Place = "elsewhere", "place-9" })
+	require.NoError(b, other.Beat(b.ctx, ""))
+	roster, err = b.store.Roster(b.ctx)
+	require.NoError(b, err)
+	assert.Equal(b, map[string]credential.Member{"elsewhere": {Beat: 1, Place: "place-9"}}, roster.Members)
 }

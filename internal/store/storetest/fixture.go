@@ -224,3 +224,9 @@ func ids(n int) []credential.ID {
 	}
 	return list
 }
+
+// openOf returns the credentials with an open attempt of that owner.
+func (b *bundle) openOf(owner string) ([]credential.ID, error) {
+	owners, err := b.store.OpenOwners(b.ctx)
+	return owners[owner], err
+}

@@ -138,3 +138,40 @@ func permitsRace(b *bundle) {
 	granted, _, _ := b.permits(limits, 9, time.Hour)
 	assert.Equal(b, 7, granted, "all came back")
 }
+
+// Whoever only asks how many are free must not lose the count of those that
+// have come back by themselves.
+func permitsFreeCountsEndedLeases(b *bundle) {
+	limits := store.Limits{Concurrency: 4}
+	granted, _, _ := b.permits(limits, 4, 20*time.Millisecond)
+	require.Equal(b, 4, granted)
+	b.eventually(func() bool {
+		free, err := b.store.FreePermits(b.ctx, provider, limits, 0)
+		require.NoError(b, err)
+		return free == 4
+	}, "the lease ends")
+	granted, _, _ = b.permits(limits, 4, time.Hour)
+	assert.Equal(b, 4, granted)
+}
+
+// What a dead owner holds comes back at once, and what others hold stays.
+func permitsReclaim(b *bundle) {
+	limits := store.Limits{Concurrency: 5}
+	other := b.open(func(o *store.Options) { o.Owner = "other" })
+	granted, _, _, err := other.Permits(b.ctx, provider, limits, 3, time.Hour)
+	require.NoError(b, err)
+	require.Equal(b, 3, granted)
+	granted, mine, _ := b.permits(limits, 2, time.Hour)
+	require.Equal(b, 2, granted)
+
+	require.NoError(b, b.store.ReclaimPermits(b.ctx, provider, "othe"))
+	granted, _, _ = b.permits(limits, 1, time.Hour)
+	require.Zero(b, granted, "another owner's name")
+	require.NoError(b, b.store.ReclaimPermits(b.ctx, provider, "other"))
+	require.NoError(b, b.store.ReclaimPermits(b.ctx, provider, "other"), "nothing is left to give")
+	granted, _, _ = b.permits(limits, 9, time.Hour)
+	assert.Equal(b, 3, granted)
+	require.NoError(b, b.store.ReturnPermits(b.ctx, provider, mine, 2))
+	granted, _, _ = b.permits(limits, 9, time.Hour)
+	assert.Equal(b, 2, granted)
+}

@@ -145,6 +145,50 @@ func listCursor(b *bundle) {
 	require.Error(b, err)
 }
 
+// listUnreadable: what cannot be read is told in the page where it stands, and
+// hides none of the others.
+func listUnreadable(b *bundle) {
+	var want, wantBad []credential.ID
+	for i, id := range ids(150) {
+		b.fresh(id)
+		switch i % 4 {
+		case 1:
+			require.NoError(b, b.Client.HSet(b.ctx, b.credKey(id), "h", "somebody else's").Err())
+		case 3:
+			require.NoError(b, b.Client.Set(b.ctx, b.credKey(id), "somebody else's", 0).Err())
+		default:
+			want = append(want, id)
+			continue
+		}
+		wantBad = append(wantBad, id)
+	}
+	for _, limit := range []int{1, 7, 64, 149, 150, 500} {
+		var got, gotBad []credential.ID
+		cursor := ""
+		for {
+			page, next, err := b.store.List(b.ctx, store.Filter{}, cursor, limit)
+			var bad []credential.ID
+			if err != nil {
+				items := new(store.ItemsError)
+				require.ErrorAs(b, err, &items)
+				assert.NotContains(b, err.Error(), "somebody")
+				bad = items.Failed()
+			}
+			for _, h := range page {
+				got = append(got, h.Record.ID)
+			}
+			gotBad = append(gotBad, bad...)
+			if next == "" {
+				break
+			}
+			require.Equal(b, limit, len(page)+len(bad), "only the last page is short")
+			cursor = next
+		}
+		assert.Equal(b, want, got, "in pages of %d", limit)
+		assert.Equal(b, wantBad, gotBad, "in pages of %d", limit)
+	}
+}
+
 func eventsOrder(b *bundle) {
 	id := credential.ID("alice")
 	shard := b.store.ShardOf(id)

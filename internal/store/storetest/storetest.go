@@ -40,6 +40,7 @@ func Run(t *testing.T, fresh func(t *testing.T) *Harness) {
 		"begin/an unreadable recovery":              beginUnreadableRecovery,
 		"begin/a newer record":                      beginNewer,
 		"begin/one of fifty wins":                   beginRace,
+		"begin/as the domain decides":               beginAsGranted,
 		"apply/stores everything":                   applyStores,
 		"apply/repeated":                            applyTwice,
 		"apply/compares the revision":               applyRevision,
@@ -77,6 +78,7 @@ func Run(t *testing.T, fresh func(t *testing.T) *Harness) {
 		"list/pages are exact":                      listPages,
 		"list/filters":                              listFilters,
 		"list/bad cursors":                          listCursor,
+		"list/unreadable records hide no others":    listUnreadable,
 		"events/in order, with their moments":       eventsOrder,
 		"events/waiting for one":                    eventsBlock,
 		"events/unreadable entries can be passed":   eventsUnreadable,
@@ -86,6 +88,8 @@ func Run(t *testing.T, fresh func(t *testing.T) *Harness) {
 		"permits/a lease ends by itself":            permitsLease,
 		"permits/without limits":                    permitsNone,
 		"permits/free":                              permitsFree,
+		"permits/free counts ended leases":          permitsFreeCountsEndedLeases,
+		"permits/reclaim":                           permitsReclaim,
 		"permits/never more than allowed":           permitsRace,
 		"keys/added, looked up, revoked":            keysLife,
 		"keys/an unreadable one":                    keysUnreadable,
@@ -102,7 +106,7 @@ func Run(t *testing.T, fresh func(t *testing.T) *Harness) {
 		"foreign/keys of another type":              foreignTypes,
 		"foreign/a hash in place of a record":       foreignHash,
 		"foreign/names that would break out of one": foreignNames,
-		"identity/of this Redis":                    identity,
+		"runs/gate":                                 runs,
 		"secrets/none in Redis or in errors":        noSecrets,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,0 +1,82 @@
+package credential
+
+// Late is a token that was received under an attempt which may not be the open
+// one any more: its owner was slow, or died and left it in his journal, or the
+// store fell back behind the attempt or behind what became of it.
+type Late struct {
+	Nonce      Nonce  // of the attempt
+	Generation uint64 // that was presented
+	Grant      uint64 // under which it was begun
+	Received   Received
+}
+
+// LateVerdict says what is to be done with a [Late] token.
+type LateVerdict uint8
+
+// The verdicts.
+const (
+	// LateKnown: it brings nothing that is not stored. Nothing is written.
+	LateKnown LateVerdict = iota
+	// LateInstalled: the write makes it the current token.
+	LateInstalled
+	// LateKept: the write keeps it as an alternate.
+	LateKept
+	// LateRevoke: its login is over. Nothing is written; it is revoked where
+	// that can be done, and erased.
+	LateRevoke
+	// LateAwaits: it belongs to a login that the store has lost. Nothing is
+	// written, and it must not be dropped: that login has to be put back first.
+	LateAwaits
+)
+
+// TakeLate decides what becomes of a received token. known says that its
+// refresh token is the record's, or was, or is that of an alternate. nonce is
+// that of the write if the token is kept as an alternate; one that is installed
+// is written with its attempt's own, so that it is recognised when it comes
+// again, and its events keep their IDs.
+//
+// A token that was got with the current generation, or a later one that the
+// store has lost, replaces the current one as soon as nobody can be presenting
+// that: the current refresh token is spent. While another attempt is under way
+// it waits as an alternate.
+func TakeLate(h Held, late Late, known bool, p Policy, nonce Nonce, by Initiator, now Millis) (Write, LateVerdict) {
+	r, open := h.Record, h.Attempt
+	switch {
+	case late.Grant < r.Grant:
+		return Write{}, LateRevoke
+	case late.Grant > r.Grant:
+		return Write{}, LateAwaits
+	case r.LastWrite == late.Nonce:
+		return Write{}, LateKnown
+	case open != nil && open.Nonce == late.Nonce:
+		if open.Generation != late.Generation {
+			return Write{}, LateKnown // the readable part of its reply was installed, the rest is in doubt
+		}
+		return Install(h, *open, late.Received, p, by, now), LateInstalled
+	case known, late.Received.Token.Refresh.IsZero():
+		return Write{}, LateKnown
+	case late.Generation >= r.Generation && (open == nil || open.Doubt):
+		return installLate(h, late, p, by, now), LateInstalled
+	}
+	return KeepAlternate(h, Alternate{
+		Nonce: late.Nonce, Generation: late.Generation, Token: late.Received.Token, IssuedAt: late.Received.SentAt,
+		Lifetime: p.Lifetime(late.Received.ExpiresIn, late.Received.ExpiresAt, late.Received.SentAt),
+	}, nonce, now), LateKept
+}
+
+// installLate installs a token whose attempt is gone. Its generation counts
+// from the one that was presented: a token of a generation in between, which
+// the store has lost as well and which comes after this one, is older.
+func installLate(h Held, late Late, p Policy, by Initiator, now Millis) Write {
+	h.Record.Generation = late.Generation
+	a := Attempt{
+		Nonce: late.Nonce, Generation: late.Generation, Grant: late.Grant,
+		BegunAt: late.Received.SentAt, FirstSent: late.Received.SentAt,
+	}
+	write := Install(h, a, late.Received, p, by, now)
+	write.Attempt = Nonce{}
+	if h.Attempt != nil {
+		write.Attempt = h.Attempt.Nonce
+	}
+	return write
+}

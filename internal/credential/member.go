@@ -1,0 +1,73 @@
+package credential
+
+import (
+	"slices"
+	"time"
+)
+
+// Member is a process that works on the same store.
+type Member struct {
+	// Beat is its heartbeat, a counter. One that stands still tells that its
+	// owner does not reach the store; whether it is dead is another question.
+	Beat uint64
+	// Place names the folder that its journal is in; "" if it has none, and so
+	// begins nothing.
+	Place string
+	// Ready is the run of the store for which it has put back what it knows.
+	Ready string
+}
+
+// Roster is who works on the store, as the store knows it.
+type Roster struct {
+	Members map[string]Member // by owner
+	// Settled is the run of the store for which everyone had put back what
+	// they knew. While it is not the present run, the last writes may be
+	// missing.
+	Settled string
+}
+
+// Standing is what one process knows of another.
+type Standing struct {
+	// Silent is how long its heartbeat has stood still, while the judge's own
+	// succeeded.
+	Silent time.Duration
+	// Here tells that its journal is in the judge's own folder. Locked is then
+	// whether the journal's lock is held, Left whether there is a file at all.
+	Here, Locked, Left bool
+}
+
+// Dead reports whether the process is proven dead, or was silent for as long as
+// patience: whatever it has sent was answered by then. On the same machine
+// the journal's lock is the proof, in either direction: a process that is
+// stopped holds it, one that was killed does not. One whose file is gone has
+// stopped in order, or was adopted.
+func (s Standing) Dead(patience time.Duration) bool {
+	if s.Here {
+		return !s.Locked
+	}
+	return s.Silent >= patience
+}
+
+// Awaited lists, sorted, the members that keep self from beginning on run: they
+// may hold the right to present a generation, or a newer token, that the store
+// has lost. A heartbeat that stands still for silence starts the quarantine; a
+// process that begins nothing is not waited for any longer than that.
+func Awaited(r Roster, self, run string, silence, quarantine time.Duration, standing func(owner string) Standing) []string {
+	var list []string
+	for owner, m := range r.Members {
+		if owner == self || m.Ready == run {
+			continue
+		}
+		patience := silence
+		if m.Place != "" {
+			patience += quarantine
+		}
+		s := standing(owner)
+		if s.Dead(patience) && !s.Left {
+			continue // Left: its journal is still to be adopted
+		}
+		list = append(list, owner)
+	}
+	slices.Sort(list)
+	return list
+}

@@ -1,0 +1,194 @@
+package credential_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+// chain makes a credential and refreshes it twice, as the writes that did it
+// and what each led to.
+func chain(t *testing.T) (writes []credential.Write, after []credential.Held) {
+	t.Helper()
+	policy := credential.Policy{RefreshAt: 0.66, Rotates: credential.RotatesYes, Times: credential.DefaultTimes(0)}
+	secret := func(s string) credential.Token {
+		return credential.Token{Access: credential.NewSecret("a" + s), Refresh: credential.NewSecret("r" + s)}
+	}
+	now := credential.Millis(1_800_000_000_000)
+	login := credential.Login{ID: "alice", Provider: "acme", Token: secret("0"), ExpiresIn: time.Hour}
+	write := credential.Connect(nil, login, policy, credential.Nonce{1}, now)
+	h := write.Result(credential.Held{})
+	writes, after = append(writes, write), append(after, h)
+	for n := range byte(2) {
+		now = now.Add(time.Hour)
+		a := credential.Attempt{Nonce: credential.Nonce{10 + n}, Generation: h.Record.Generation, Grant: h.Record.Grant, BegunAt: now}
+		h.Attempt = &a
+		write = credential.Install(h, a, credential.Received{Token: secret(string('1' + n)), SentAt: now, ExpiresIn: time.Hour}, policy, credential.BySchedule, now)
+		h = write.Result(h)
+		writes, after = append(writes, write), append(after, h)
+	}
+	return writes, after
+}
+
+// Whatever the store fell back to, putting the writes back one by one leads to
+// the same record with the same versions.
+func TestRestoreTheChain(t *testing.T) {
+	t.Parallel()
+	writes, after := chain(t)
+	for lost := range len(writes) + 1 {
+		var stored *credential.Held
+		if kept := len(writes) - lost; kept > 0 {
+			stored = &after[kept-1]
+		}
+		made := 0
+		for i, w := range writes {
+			again, what := credential.Restore(stored, w, after[i], false)
+			if what == credential.RestoreNone {
+				continue
+			}
+			require.Equal(t, credential.RestoreAgain, what)
+			assert.True(t, again.Attempt.IsZero(), "the attempt that was open then need not be now")
+			var before credential.Held
+			if stored != nil {
+				before = *stored
+			}
+			assert.Equal(t, before.Record.Revision, again.Revision)
+			assert.Equal(t, w.Events, again.Events)
+			stored = new(again.Result(before))
+			made++
+		}
+		assert.Equal(t, lost, made)
+		assert.Equal(t, after[len(after)-1], *stored)
+	}
+}
+
+func TestRestoreWaitsForWhatCameBefore(t *testing.T) {
+	t.Parallel()
+	writes, after := chain(t)
+	_, what := credential.Restore(&after[0], writes[2], after[2], false)
+	assert.Equal(t, credential.RestoreLater, what)
+
+	// Its maker is gone: the record is put back as a whole.
+	whole, what := credential.Restore(&after[0], writes[2], after[2], true)
+	require.Equal(t, credential.RestoreAgain, what)
+	assert.Equal(t, after[0].Record.Revision, whole.Revision)
+	assert.Equal(t, after[2], whole.Result(after[0]))
+	assert.Equal(t, writes[2].Events, whole.Events)
+
+	whole, what = credential.Restore(nil, writes[2], after[2], true)
+	require.Equal(t, credential.RestoreAgain, what)
+	assert.Zero(t, whole.Revision)
+	assert.Equal(t, after[2], whole.Result(credential.Held{}))
+}
+
+// Where somebody went on from what the store fell back to, the newer token
+// wins, and no version is used twice.
+func TestRestoreOverAnotherBranch(t *testing.T) {
+	t.Parallel()
+	writes, after := chain(t)
+	other := after[1]
+	other.Record.Revision += 5
+	other.Record.Version += 5
+	other.Record.LastWrite = credential.Nonce{99}
+	write, what := credential.Restore(&other, writes[2], after[2], false)
+	require.Equal(t, credential.RestoreAgain, what)
+	got := write.Result(other)
+	assert.Equal(t, after[2].Token, got.Token)
+	assert.Equal(t, other.Record.Revision+1, write.Record.Revision)
+	require.Len(t, write.Events, 1)
+	assert.Equal(t, other.Record.Version+1, write.Events[0].Version)
+	assert.Equal(t, other.Record.Version+1, got.Record.Version)
+	assert.Equal(t, got.Record.Version, got.Record.LastEvents[credential.EventRefreshed])
+	assert.NotEqual(t, got.Record.Version, after[2].Record.LastEvents[credential.EventRefreshed], "what was kept is not changed")
+
+	other.Record.Grant++ // a login: what was received before belongs to the past
+	_, what = credential.Restore(&other, writes[2], after[2], true)
+	assert.Equal(t, credential.RestoreNone, what)
+}
+
+func TestReopen(t *testing.T) {
+	t.Parallel()
+	_, after := chain(t)
+	h := after[2]
+	now := h.Record.ExpiresAt
+	a := credential.Attempt{Nonce: credential.Nonce{7}, Owner: "me", Generation: h.Record.Generation, Grant: h.Record.Grant, BegunAt: now, Deadline: now + 1}
+	write, ok := credential.Reopen(h, a)
+	require.True(t, ok)
+	assert.Equal(t, h.Record, write.Record, "nothing but the attempt changes")
+	assert.Empty(t, write.Events)
+	assert.Equal(t, &a, write.Result(h).Attempt)
+
+	for name, change := range map[string]func(*credential.Held, *credential.Attempt){
+		"it is open":          func(h *credential.Held, a *credential.Attempt) { h.Attempt = a },
+		"a later one is open": func(h *credential.Held, a *credential.Attempt) { b := *a; b.Nonce[0]++; b.BegunAt++; h.Attempt = &b },
+		"another generation":  func(h *credential.Held, _ *credential.Attempt) { h.Record.Generation++ },
+		"another login":       func(h *credential.Held, _ *credential.Attempt) { h.Record.Grant++ },
+		"logged out":          func(h *credential.Held, _ *credential.Attempt) { h.Record.State = credential.StateLoggedOut },
+	} {
+		h, a := h, a
+		change(&h, &a)
+		_, ok := credential.Reopen(h, a)
+		assert.False(t, ok, name)
+	}
+	h.Attempt = &credential.Attempt{Nonce: credential.Nonce{3}, Generation: a.Generation, Grant: a.Grant, BegunAt: now - 1, Doubt: true}
+	write, ok = credential.Reopen(h, a)
+	require.True(t, ok, "the doubt that it recovers had come back")
+	assert.Equal(t, &a, write.Open)
+}
+
+func TestRecall(t *testing.T) {
+	t.Parallel()
+	_, after := chain(t)
+	h := after[2]
+	policy := credential.Policy{Rotates: credential.RotatesYes, Times: credential.DefaultTimes(0)}
+	now := h.Record.RefreshAt
+	a := credential.Attempt{Nonce: credential.Nonce{7}, Owner: "dead", Generation: h.Record.Generation, Grant: h.Record.Grant, BegunAt: now, FirstSent: now}
+	write, ok := credential.Recall(h, a, policy, now+1)
+	require.True(t, ok)
+	got := write.Result(h)
+	require.NotNil(t, got.Attempt)
+	assert.True(t, got.Attempt.Doubt)
+	assert.Equal(t, a.Nonce, got.Attempt.Nonce)
+	assert.True(t, write.Attempt.IsZero(), "no attempt is open now")
+
+	failed := h
+	failed.Record.LastAttempt.FailedAt = now
+	_, ok = credential.Recall(failed, a, policy, now+1)
+	assert.False(t, ok, "the store knows how it ended")
+	open := h
+	open.Attempt = &credential.Attempt{Nonce: credential.Nonce{8}}
+	_, ok = credential.Recall(open, a, policy, now+1)
+	assert.False(t, ok, "somebody has the right to present it")
+	moved := h
+	moved.Record.Generation++
+	_, ok = credential.Recall(moved, a, policy, now+1)
+	assert.False(t, ok)
+}
+
+func TestAwaited(t *testing.T) {
+	t.Parallel()
+	const run, silence, quarantine = "run-2", 5 * time.Second, time.Minute
+	for name, c := range map[string]struct {
+		member   credential.Member
+		standing credential.Standing
+		awaited  bool
+	}{
+		"has put everything back":                {credential.Member{Place: "p", Ready: run}, credential.Standing{}, false},
+		"was ready for the run before":           {credential.Member{Place: "p", Ready: "run-1"}, credential.Standing{}, true},
+		"silent, elsewhere":                      {credential.Member{Place: "p"}, credential.Standing{Silent: silence}, true},
+		"silent beyond the quarantine":           {credential.Member{Place: "p"}, credential.Standing{Silent: silence + quarantine}, false},
+		"silent, and begins nothing":             {credential.Member{}, credential.Standing{Silent: silence}, false},
+		"lives, and begins nothing":              {credential.Member{}, credential.Standing{Silent: silence - 1}, true},
+		"killed here, journal to be adopted":     {credential.Member{Place: "p"}, credential.Standing{Here: true, Left: true}, true},
+		"killed here, journal adopted":           {credential.Member{Place: "p"}, credential.Standing{Here: true}, false},
+		"stopped here with SIGSTOP, for an hour": {credential.Member{Place: "p"}, credential.Standing{Here: true, Left: true, Locked: true, Silent: time.Hour}, true},
+	} {
+		roster := credential.Roster{Members: map[string]credential.Member{"me": {Place: "p"}, "other": c.member}}
+		list := credential.Awaited(roster, "me", run, silence, quarantine, func(string) credential.Standing { return c.standing })
+		assert.Equal(t, c.awaited, len(list) == 1, name)
+	}
+}

@@ -1,0 +1,104 @@
+package wire
+
+import (
+	"errors"
+	"runtime"
+	"sync"
+)
+
+// How many replies of one client may be read and not yet dealt with: as many
+// as the processors can work on, with some to spare for those whose token is
+// being synced to disk.
+const (
+	minReplies     = 8
+	repliesPerProc = 4
+)
+
+var errOver = errors.New("the call is over")
+
+// gate bounds how many replies have been taken from the network and are not
+// yet dealt with. What was read exists only in this process until the caller
+// has kept it; what still lies in the kernel's buffer when the process dies is
+// reset, by which the provider sees that it was not delivered. Without the
+// gate a burst of answers would be read at once by as many goroutines, of which
+// each then waits for all others before it can keep anything.
+//
+// It holds a value for each place that is taken. Those who wait get theirs in
+// the order in which they came.
+type gate chan struct{}
+
+func newGate() gate {
+	return make(gate, max(minReplies, repliesPerProc*runtime.GOMAXPROCS(0)))
+}
+
+// slot is one call's place in the gate. Its connection takes it before it
+// reads a part of the reply, and gives it back while there is nothing to read,
+// so that a slow provider holds up nobody; the call ends it. As no call has
+// more than one, nobody waits for a place while holding one.
+type slot struct {
+	gate gate
+	done <-chan struct{} // the call's time is up, or it was called off
+
+	mu   sync.Mutex // the connection's reader, and the call
+	held bool
+	over bool
+}
+
+// take returns once the slot is held, at once if it is. The error is errOver
+// if the call ended instead: then nothing may be read for it.
+func (s *slot) take() error {
+	s.mu.Lock()
+	held, over := s.held, s.over
+	s.mu.Unlock()
+	if held {
+		return nil
+	}
+	if over {
+		return errOver
+	}
+	select {
+	case s.gate <- struct{}{}:
+	default:
+		select {
+		case s.gate <- struct{}{}:
+		case <-s.done:
+			return errOver
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		<-s.gate
+		return errOver
+	}
+	s.held = true
+	return nil
+}
+
+// giveBack lets others have the slot until it is taken again.
+func (s *slot) giveBack() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.release()
+}
+
+// end gives the slot back for good. It may be called more than once; on nil it
+// does nothing.
+func (s *slot) end() {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
+	s.release()
+}
+
+// release gives up what is held. It never blocks: the gate holds our value, or
+// one that is as good.
+func (s *slot) release() {
+	if s.held {
+		s.held = false
+		<-s.gate
+	}
+}

@@ -1,0 +1,304 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/failpoint"
+)
+
+const (
+	// rejoinWait is how long nothing is begun on a new run of the store: whoever
+	// works on it has registered again by then, should the store have lost that.
+	rejoinWait = 3 * time.Second
+	// ownFirst is how long a dead neighbour's journal waits for those who live
+	// to put their own writes back: they know more of them than it does.
+	ownFirst = rejoinWait / 2
+	// knownWait is how old a heartbeat has to be before its owner begins
+	// anything, where the store may lose the last writes: whoever finds it
+	// restarted has to know whom to wait for.
+	knownWait = 2 * time.Second
+	// barrierStep is the time between two looks while the gate is closed.
+	barrierStep = 200 * time.Millisecond
+)
+
+// barrier stands between this process and a run of the store that may lack the
+// last writes. Nothing is written there until this process has put back what it
+// knows, and nothing begun until every process that may hold an attempt has, or
+// is proven dead.
+type barrier struct {
+	engine *Engine
+	kick   chan struct{} // holds a token when somebody has met another run
+
+	one     sync.Mutex    // a pass
+	born    time.Duration // boot time of the first heartbeat
+	noticed time.Duration // boot time at which the present run was found
+	ready   bool          // what this process knows is in the present run
+	told    string        // who is waited for, as it was logged last
+	loss    time.Duration // what the store could lose when the run was last confirmed; negative if never
+
+	run       atomic.Pointer[string] // the present one; "" before the first is known
+	mode      atomic.Int32           // a passing
+	confirmed atomic.Int64           // boot time at which the run was last known to be this one
+}
+
+// passing is what the gate lets through.
+type passing int32
+
+const (
+	passNothing passing = iota
+	passWrites
+	passAll
+)
+
+func newBarrier(e *Engine) *barrier {
+	b := &barrier{engine: e, kick: make(chan struct{}, 1), loss: -1}
+	b.run.Store(new(string))
+	return b
+}
+
+func (b *barrier) passes() passing { return passing(b.mode.Load()) }
+
+// met tells the barrier of an error: if it says that the store is another run,
+// the next pass is made at once.
+func (b *barrier) met(err error) {
+	if _, ok := errors.AsType[anotherRun](err); !ok {
+		return
+	}
+	select {
+	case b.kick <- struct{}{}:
+	default:
+	}
+}
+
+// anotherRun is an error of the store which says that it is not the run that
+// was named.
+type anotherRun interface {
+	error
+	AnotherRun()
+}
+
+// pass finds out which run of the store answers and does what is to be done
+// about it. With an error nothing is known of the store.
+func (b *barrier) pass(ctx context.Context) error {
+	b.one.Lock()
+	defer b.one.Unlock()
+	e := b.engine
+	asked := e.clock.Boot()
+	run, err := e.opts.Runs.Run(ctx)
+	if err != nil {
+		return err
+	}
+	if run != *b.run.Load() {
+		b.notice(run, asked)
+	}
+	ready := ""
+	if b.ready {
+		ready = run
+	}
+	if err := e.registry.Beat(ctx, ready); err != nil {
+		return err
+	}
+	if b.born == 0 {
+		b.born = max(asked, 1)
+	}
+	roster, err := e.registry.Roster(ctx)
+	if err != nil {
+		return err
+	}
+	e.watch.look(roster, e.clock.Boot())
+	if b.passes() == passAll {
+		b.confirmed.Store(int64(asked))
+		b.loss = e.opts.Loss()
+		return nil
+	}
+	return b.advance(ctx, run, roster)
+}
+
+// notice closes the gate before a run that this process has not seen.
+func (b *barrier) notice(run string, now time.Duration) {
+	e := b.engine
+	if before := *b.run.Load(); before != "" {
+		e.log.Warn().Str("before", before).Str("run", run).Dur("may_lack", e.opts.Loss()).
+			Msg("redis is another run: it was restarted or replaced and may lack the last writes; nothing is written until what is known was put back")
+		e.metrics.anotherRun()
+	}
+	b.mode.Store(int32(passNothing))
+	e.opts.Runs.Pass("", "")
+	b.run.Store(&run)
+	b.noticed, b.ready, b.told = now, false, ""
+}
+
+// advance takes the next step towards the open gate.
+func (b *barrier) advance(ctx context.Context, run string, roster credential.Roster) error {
+	e := b.engine
+	now := e.clock.Boot()
+	since := now - b.noticed
+	settled := roster.Settled == run
+	if !b.ready {
+		// Alone, or where everyone else is done, there is nobody to wait for.
+		alone := settled || !b.others(roster, run)
+		done, err := e.putBack(ctx, run, alone || since >= ownFirst, alone || since >= rejoinWait)
+		if err != nil || !done {
+			return err
+		}
+		if err := failpoint.Hit(failpoint.BarrierReport); err != nil {
+			return err
+		}
+		if err := e.registry.Beat(ctx, run); err != nil {
+			return err
+		}
+		b.ready = true
+		if roster, err = e.registry.Roster(ctx); err != nil {
+			return err
+		}
+	}
+	begins, writes := b.open(roster, run, now)
+	if !writes {
+		return nil
+	}
+	if b.passes() == passNothing {
+		e.opts.Runs.Pass("", run)
+		b.mode.Store(int32(passWrites))
+	}
+	if !begins {
+		return nil
+	}
+	if err := failpoint.Hit(failpoint.BarrierOpen); err != nil {
+		return err
+	}
+	if !settled {
+		if err := e.registry.Settle(ctx, run); err != nil {
+			return err
+		}
+	}
+	e.opts.Runs.Pass(run, run)
+	b.confirmed.Store(int64(now))
+	b.mode.Store(int32(passAll))
+	e.log.Info().Str("run", run).Dur("after", since).Msg("rolled forward: everyone has put back what they knew, refreshes go on")
+	return nil
+}
+
+// open reports what may pass on a run into which this process has put back what
+// it knows.
+func (b *barrier) open(roster credential.Roster, run string, now time.Duration) (begins, writes bool) {
+	e := b.engine
+	if b.lossless(roster) {
+		return true, true
+	}
+	known := e.opts.Loss() == 0 || now-b.born >= knownWait || !b.company(roster)
+	if roster.Settled == run {
+		return known, true
+	}
+	waited := now-b.noticed >= rejoinWait || len(roster.Members) <= 1
+	if !waited {
+		return false, false
+	}
+	for _, owner := range b.awaited(roster, run, 0) {
+		if e.watch.silent(owner, now) < e.opts.Silence {
+			return false, false // it lives, and is putting its own back
+		}
+	}
+	missing := b.awaited(roster, run, e.opts.Quarantine)
+	if list := strings.Join(missing, ","); list != b.told {
+		b.told = list
+		if list != "" {
+			e.log.Warn().Strs("owners", missing).Dur("quarantine", e.opts.Quarantine).
+				Msg("processes have not put back what they know; refreshes wait until they have, or are proven dead")
+		}
+	}
+	return known && len(missing) == 0, true
+}
+
+// lossless reports whether the store cannot have lost anything between the run
+// before and this one. What it promises now says nothing about that: it may be
+// a replica that was promoted.
+func (b *barrier) lossless(roster credential.Roster) bool {
+	e := b.engine
+	switch {
+	case e.opts.Kept:
+		return true
+	case b.loss < 0:
+		return roster.Settled == ""
+	default:
+		return b.loss == 0 && e.opts.Loss() == 0
+	}
+}
+
+// company reports whether some other process may live that begins refreshes.
+func (b *barrier) company(roster credential.Roster) bool {
+	e := b.engine
+	now := e.clock.Boot()
+	for owner, m := range roster.Members {
+		if owner != e.owner && m.Place != "" && !e.standing(owner, m, now).Dead(e.opts.Silence) {
+			return true
+		}
+	}
+	return false
+}
+
+// others reports whether some other process may live that has not put back what
+// it knows.
+func (b *barrier) others(roster credential.Roster, run string) bool {
+	e := b.engine
+	now := e.clock.Boot()
+	for owner, m := range roster.Members {
+		if owner != e.owner && m.Ready != run && !e.standing(owner, m, now).Dead(e.opts.Silence) {
+			return true
+		}
+	}
+	return false
+}
+
+// awaited lists who may hold something that the present run of the store lacks.
+func (b *barrier) awaited(roster credential.Roster, run string, quarantine time.Duration) []string {
+	e := b.engine
+	now := e.clock.Boot()
+	return credential.Awaited(roster, e.owner, run, e.opts.Silence, quarantine, func(owner string) credential.Standing {
+		return e.standing(owner, roster.Members[owner], now)
+	})
+}
+
+// standing tells what is known here of another owner.
+func (e *Engine) standing(owner string, m credential.Member, now time.Duration) credential.Standing {
+	s := credential.Standing{Silent: e.watch.silent(owner, now)}
+	s.Left, s.Locked = e.opts.Folder.Look(owner)
+	s.Here = s.Left || m.Place != "" && m.Place == e.opts.Folder.Place()
+	return s
+}
+
+// await returns when the gate is open, or the context has ended.
+func (b *barrier) await(ctx context.Context) error {
+	for b.passes() != passAll {
+		if err := pause(ctx, barrierStep/4); err != nil {
+			return fmt.Errorf("redis was restarted, and not everyone has put back what they know: %w", err)
+		}
+	}
+	return nil
+}
+
+// awaitSoon gives the gate as long to open as anyone waits for a permit.
+func (b *barrier) awaitSoon(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, permitWait)
+	defer cancel()
+	return b.await(ctx)
+}
+
+// Gate tells what may pass into the store, for people: "open", "begins_closed"
+// or "closed".
+func (e *Engine) Gate() string {
+	switch e.barrier.passes() {
+	case passAll:
+		return "open"
+	case passWrites:
+		return "begins_closed"
+	case passNothing:
+	}
+	return "closed"
+}

@@ -1,0 +1,244 @@
+package refresh
+
+import (
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+// snapshot is what a store held at some moment.
+type snapshot struct {
+	hashes  map[string]map[string]string
+	sets    map[string][]redis.Z
+	streams map[string][]redis.XMessage
+	strings map[string]string
+}
+
+// snapshot remembers what the store holds.
+func (b *bundle) snapshot() snapshot {
+	b.t.Helper()
+	ctx := b.t.Context()
+	s := snapshot{
+		hashes: map[string]map[string]string{}, sets: map[string][]redis.Z{},
+		streams: map[string][]redis.XMessage{}, strings: map[string]string{},
+	}
+	keys, err := b.client.Keys(ctx, "*").Result()
+	require.NoError(b.t, err)
+	for _, key := range keys {
+		switch b.client.Type(ctx, key).Val() {
+		case "hash":
+			s.hashes[key] = b.client.HGetAll(ctx, key).Val()
+		case "zset":
+			s.sets[key] = b.client.ZRangeWithScores(ctx, key, 0, -1).Val()
+		case "stream":
+			s.streams[key] = b.client.XRange(ctx, key, "-", "+").Val()
+		default:
+			s.strings[key] = b.client.Get(ctx, key).Val()
+		}
+	}
+	return s
+}
+
+// fallBack makes the store what it was, as a restart without its last writes
+// does, and gives it another run.
+func (b *bundle) fallBack(s snapshot, run string) {
+	b.t.Helper()
+	ctx := b.t.Context()
+	b.mini.FlushAll()
+	for key, fields := range s.hashes {
+		require.NoError(b.t, b.client.HSet(ctx, key, fields).Err())
+	}
+	for key, members := range s.sets {
+		require.NoError(b.t, b.client.ZAdd(ctx, key, members...).Err())
+	}
+	for key, entries := range s.streams {
+		for _, e := range entries {
+			require.NoError(b.t, b.client.XAdd(ctx, &redis.XAddArgs{Stream: key, ID: e.ID, Values: e.Values}).Err())
+		}
+	}
+	for key, text := range s.strings {
+		require.NoError(b.t, b.client.Set(ctx, key, text, 0).Err())
+	}
+	b.run.Store(run)
+}
+
+// lossy is a store that may lose the last ten seconds.
+func lossy(o *Options) { o.Loss = func() time.Duration { return 10 * time.Second } }
+
+// settle lets the waits of a barrier pass for all of them.
+func (b *bundle) settle(nodes ...*node) {
+	b.t.Helper()
+	for range 3 {
+		b.clock.advance(rejoinWait / 2)
+		for _, n := range nodes {
+			require.NoError(b.t, n.tick(b.t.Context()))
+		}
+	}
+}
+
+func TestWhatTheStoreLostIsPutBack(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one", lossy)
+	b.put(n, "alice")
+	b.put(n, "bob")
+	b.settle(n)
+	before := b.snapshot()
+
+	b.due()
+	require.NoError(t, n.tick(t.Context()))
+	b.batch(n, "alice")
+	_, err := n.Logout(t.Context(), "bob", Expect{})
+	require.NoError(t, err)
+	b.put(n, "carol")
+	kept := map[credential.ID]credential.Held{}
+	events := map[credential.ID][]credential.EventType{}
+	for _, id := range []credential.ID{"alice", "bob", "carol"} {
+		kept[id], events[id] = b.held(n, id), b.events(n, id)
+	}
+	b.fallBack(before, "second run")
+	require.EqualValues(t, 1, b.held(n, "alice").Record.Generation, "the store really lost it")
+
+	// Before anything is put back, nothing passes, and reads are not stale.
+	_, err = n.Put(t.Context(), b.login("dave"), Expect{})
+	unavailable := new(UnavailableError)
+	require.ErrorAs(t, err, &unavailable)
+	_, err = n.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
+	require.Error(t, err)
+	served, err := n.Token(t.Context(), "alice", 0)
+	require.NoError(t, err)
+	assert.EqualValues(t, 2, served.Record.Generation, "never older than what was served")
+
+	b.settle(n)
+	require.Equal(t, passAll, n.barrier.passes())
+	for id, want := range kept {
+		assert.Equal(t, want, b.held(n, id), id)
+		assert.Equal(t, events[id], b.events(n, id), id)
+	}
+	assert.Equal(t, 1, b.provider.most(), "nothing was presented twice")
+	_, err = n.Put(t.Context(), b.login("dave"), Expect{})
+	require.NoError(t, err)
+}
+
+// A refresh that is in the air while the store falls back keeps its right: no
+// other process begins, and the reply is stored.
+func TestAnExchangeInTheAirOutlivesTheLoss(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	one, two := b.node("one", lossy), b.node("two", lossy)
+	b.settle(one, two)
+	b.put(one, "alice")
+	b.settle(one, two)
+	b.due()
+	require.NoError(t, one.tick(t.Context()))
+	require.NoError(t, two.tick(t.Context()))
+	before := b.snapshot()
+	let := b.provider.holding()
+	done := start(func() (credential.BatchReport, error) {
+		return one.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
+	})
+	soon(t, b.provider.entered, "the exchange")
+	b.fallBack(before, "second run")
+	require.Nil(t, b.held(two, "alice").Attempt, "the store lost the attempt")
+
+	// Two is ready first, and waits for one.
+	for range 5 {
+		b.clock.advance(time.Second)
+		require.NoError(t, two.tick(t.Context()))
+		require.NotEqual(t, passAll, two.barrier.passes(), "one has not put back what it knows")
+	}
+	b.settle(one, two)
+	require.Equal(t, passAll, two.barrier.passes())
+	require.NotNil(t, b.held(two, "alice").Attempt, "the attempt is back")
+	report, err := two.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
+	require.NoError(t, err)
+	assert.Zero(t, report.Refreshed)
+	let()
+	require.Equal(t, 1, soon(t, done, "the batch").value.Refreshed)
+	assert.EqualValues(t, 2, b.held(two, "alice").Record.Generation)
+	assert.Equal(t, 1, b.provider.most())
+}
+
+// A process that was killed after its token was presented, and whose attempt
+// the store has lost, leaves a doubt: its journal tells.
+func TestADeadPresentationIsRecalled(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	one, two := b.node("one", lossy), b.node("two", lossy)
+	b.put(one, "alice")
+	b.settle(one, two)
+	b.due()
+	require.NoError(t, one.tick(t.Context()))
+	require.NoError(t, two.tick(t.Context()))
+	before := b.snapshot()
+	let := b.provider.holding()
+	done := start(func() (credential.BatchReport, error) {
+		return one.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
+	})
+	soon(t, b.provider.entered, "the exchange")
+	one.die(let)
+	soon(t, done, "the end of the dead process's batch")
+	b.fallBack(before, "second run")
+	b.settle(two)
+	b.settle(two)
+	require.Equal(t, passAll, two.barrier.passes())
+	h := b.held(two, "alice")
+	if h.Record.Generation == 1 { // the reply had not been read
+		require.NotNil(t, h.Attempt)
+		assert.True(t, h.Attempt.Doubt)
+	}
+	assert.Equal(t, 1, b.provider.most())
+}
+
+// While the store is away, nothing that it may have lost is forgotten.
+func TestNothingIsForgottenDuringAnOutage(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one", lossy)
+	b.settle(n)
+	before := b.snapshot()
+	b.put(n, "alice")
+	n.store.set(func(s *faultyStore) { s.away = true })
+	for range 60 {
+		b.clock.advance(time.Second)
+		require.Error(t, n.tick(t.Context()))
+	}
+	b.fallBack(before, "second run")
+	n.store.heal()
+	b.settle(n)
+	assert.EqualValues(t, 1, b.held(n, "alice").Record.Version)
+	b.clock.advance(11 * time.Second)
+	require.NoError(t, n.tick(t.Context()))
+	assert.Empty(t, n.ledger.lately(), "forgotten once it cannot be lost any more")
+	records, err := n.file.Live()
+	require.NoError(t, err)
+	assert.Empty(t, records.Changes)
+}
+
+// A process of another machine that is silent is waited for as long as its
+// journal may come back; one of this machine that was killed is not.
+func TestWhoIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	elsewhere := func(o *Options) { lossy(o); o.Quarantine = time.Minute }
+	one := b.node("one", elsewhere)
+	require.NoError(t, b.client.HSet(t.Context(), "rd:owners", "far", 7).Err())
+	require.NoError(t, b.client.HSet(t.Context(), "rd:members", "far", "another-place ").Err())
+	before := b.snapshot()
+	b.fallBack(before, "second run")
+	for range 20 {
+		b.clock.advance(time.Second)
+		require.NoError(t, one.tick(t.Context()))
+	}
+	require.Equal(t, passWrites, one.barrier.passes(), "owners are answered, nothing is begun")
+	for range 60 {
+		b.clock.advance(time.Second)
+		require.NoError(t, one.tick(t.Context()))
+	}
+	require.Equal(t, passAll, one.barrier.passes(), "the quarantine is over")
+}
