@@ -106,7 +106,7 @@ func (p *program) root() *cobra.Command {
 	root.AddCommand(
 		p.serveCommand(), p.putCommand(), p.listCommand(), p.getCommand(), p.tokenCommand(),
 		p.refreshCommand(), p.logoutCommand(), p.deleteCommand(), p.eventsCommand(),
-		p.statusCommand(), p.healthcheckCommand(), p.configCommand(), p.keyCommand(), p.versionCommand(),
+		p.statusCommand(), p.doctorCommand(), p.healthcheckCommand(), p.configCommand(), p.keyCommand(), p.versionCommand(),
 	)
 	return root
 }
