@@ -197,6 +197,7 @@ func (p *program) listAll(cmd *cobra.Command, r *remote, query url.Values) error
 		var page struct {
 			Credentials []json.RawMessage `json:"credentials"`
 			Next        string            `json:"next"`
+			Unreadable  []string          `json:"unreadable"`
 		}
 		if err := r.call(cmd.Context(), http.MethodGet, "/v1/credentials?"+query.Encode(), nil, &page); err != nil {
 			return err
@@ -208,6 +209,9 @@ func (p *program) listAll(cmd *cobra.Command, r *remote, query url.Values) error
 			}
 			all = append(all, one)
 			raws = append(raws, raw)
+		}
+		for _, id := range page.Unreadable {
+			p.say("%s is stored but cannot be read; the service's log has the cause", id)
 		}
 		if page.Next == "" {
 			break

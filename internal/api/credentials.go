@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -133,6 +134,7 @@ type listOut struct {
 	Body struct {
 		Credentials []Record `json:"credentials" nullable:"false"`
 		Next        string   `json:"next,omitempty" doc:"Cursor of the next page; absent on the last"`
+		Unreadable  []string `json:"unreadable,omitempty" nullable:"false" doc:"IDs of this page whose records are stored but cannot be read, whatever the filters; the service's log has the cause"`
 	} `nameHint:"CredentialPage"`
 }
 
@@ -147,10 +149,17 @@ func (a *API) listCredentials(ctx context.Context, in *listIn) (*listOut, error)
 	}
 	want := RecordFilter{Provider: in.Provider, State: credential.State(in.State), Labels: labels, Prefix: prefix}
 	list, next, err := a.records.List(ctx, want, in.Cursor, in.Limit)
-	if err != nil {
+	bad, partial := errors.AsType[Unreadable](err)
+	if err != nil && !partial {
 		return nil, locate(err, FaultBadCursor, "query.cursor")
 	}
 	out := &listOut{}
+	if partial {
+		a.log.Error().Err(err).Str("operation", "list-credentials").Msg("stored records cannot be read")
+		for _, id := range bad.Failed() {
+			out.Body.Unreadable = append(out.Body.Unreadable, string(id))
+		}
+	}
 	out.Body.Credentials = make([]Record, 0, len(list))
 	out.Body.Next = next
 	now := a.now()

@@ -3,9 +3,7 @@ package api
 import (
 	"context"
 	"errors"
-	"io"
 	"maps"
-	"net"
 	"net/http"
 	"reflect"
 	"slices"
@@ -15,6 +13,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/rs/zerolog"
 )
 
 // securityKey names the way of authentication in the OpenAPI document.
@@ -152,24 +151,23 @@ func (a *API) explain(ctx context.Context, err error, operation string) *Problem
 	switch {
 	case p != nil:
 		if fault, ok := errors.AsType[*FaultError](err); ok && fault.Err != nil {
-			a.log.Debug().Err(fault.Err).Str("operation", operation).Str("code", p.Code).Msg("request not fulfilled")
+			level := zerolog.DebugLevel
+			if word := outage(fault.Err); word != "" && fault.Kind == FaultUnavailable {
+				p.Detail += ": " + word
+				level = zerolog.WarnLevel
+			}
+			a.log.WithLevel(level).Err(fault.Err).Str("operation", operation).Str("code", p.Code).Msg("request not fulfilled")
 		}
 	case ctx.Err() != nil, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		p = problem(http.StatusServiceUnavailable, string(FaultUnavailable), "the answer was not there in time").again(0)
-	case away(err):
-		a.log.Warn().Err(err).Str("operation", operation).Msg("what the request needs cannot be reached")
-		p = problem(http.StatusServiceUnavailable, string(FaultUnavailable), "what this needs cannot be reached now").again(time.Second)
+	case outage(err) != "":
+		a.log.Warn().Err(err).Str("operation", operation).Msg("what the request needs does not serve it now")
+		p = problem(http.StatusServiceUnavailable, string(FaultUnavailable), outage(err)).again(time.Second)
 	default:
 		a.log.Error().Err(err).Str("operation", operation).Msg("request failed")
 		p = problem(http.StatusInternalServerError, codeInternal, "this is a fault of the service; its log has the cause")
 	}
 	return p
-}
-
-// away reports whether an error is that of a connection.
-func away(err error) bool {
-	_, ok := errors.AsType[net.Error](err)
-	return ok || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // answer describes a response whose body is like the sample. A header is a

@@ -52,8 +52,49 @@ func checkWebhook(raw string, allow []netip.Prefix) error {
 		return fmt.Errorf("%s is not a public address; if it is meant, add it to network.allow", host)
 	case u.Scheme == "http" && !loopback:
 		return fmt.Errorf("%s is not encrypted; use https://", u.Redacted())
+	case otherService(u.Port()) != "":
+		return fmt.Errorf("port %s is that of %s, which takes no webhooks; check the port", u.Port(), otherService(u.Port()))
 	}
 	return nil
+}
+
+// otherService names what listens on a port by convention where that speaks
+// another protocol than HTTP: a request could be taken for its commands (the
+// Fetch standard, "port blocking", and the stores that such attacks aim at).
+func otherService(port string) string {
+	switch port {
+	case "21":
+		return "FTP"
+	case "22":
+		return "SSH"
+	case "23":
+		return "Telnet"
+	case "25", "465", "587":
+		return "SMTP"
+	case "53":
+		return "DNS"
+	case "110", "995":
+		return "POP3"
+	case "143", "993":
+		return "IMAP"
+	case "389", "636":
+		return "LDAP"
+	case "445":
+		return "SMB"
+	case "514":
+		return "syslog"
+	case "3306":
+		return "MySQL"
+	case "5432":
+		return "PostgreSQL"
+	case "6379", "26379":
+		return "Redis"
+	case "11211":
+		return "memcached"
+	case "27017":
+		return "MongoDB"
+	}
+	return ""
 }
 
 // parseHTTP reads an absolute http or https URL. Its errors never repeat what

@@ -90,10 +90,21 @@ func TestWebhookAddresses(t *testing.T) {
 		"https://240.0.0.1":                "network.allow",
 		"https://127.1":                    "unusual notation",
 		"https://2130706433":               "unusual notation",
+		"https://0x7f000001":               "unusual notation",
+		"https://0x7f.1":                   "unusual notation",
+		"https://0177.0.0.1":               "unusual notation",
+		"https://127.0.0.1.":               "unusual notation",
+		"https://hooks.example:6379":       "port 6379 is that of Redis",
+		"https://127.0.0.1:6379":           "port 6379 is that of Redis",
+		"http://localhost:11211/x":         "port 11211 is that of memcached",
+		"https://hooks.example:22":         "port 22 is that of SSH",
 		"https://u:p@hooks.example":        "before the @",
 		"https://hööks.example":            "xn--",
 	} {
 		require.ErrorContains(t, checkWebhook(url, own), want, url)
+	}
+	for _, url := range []string{"https://[::ffff:127.0.0.1]", "https://[::ffff:7f00:1]", "https://[64:ff9b::7f00:1]", "https://[2002:7f00:1::]"} {
+		require.ErrorContains(t, checkWebhook(url, none), "network.allow", url)
 	}
 }
 

@@ -2,6 +2,7 @@ package provider_test
 
 import (
 	"net/http"
+	"strconv"
 	"testing"
 	"time"
 
@@ -42,4 +43,21 @@ func TestRetryAfter(t *testing.T) {
 			assert.Equal(t, test.want, provider.RetryAfter(h, now))
 		})
 	}
+}
+
+// FuzzRetryAfter: whatever a provider asks for lies between now and an hour,
+// and whole seconds up to that are taken as they are.
+func FuzzRetryAfter(f *testing.F) {
+	f.Add("120", "", int64(1_893_499_200))
+	f.Add("Tue, 01 Jan 2030 12:01:00 GMT", "Tue, 01 Jan 2030 12:00:00 GMT", int64(0))
+	f.Add("-1", "now", int64(-1))
+	f.Fuzz(func(t *testing.T, after, date string, now int64) {
+		h := http.Header{"Retry-After": {after}, "Date": {date}}
+		got := provider.RetryAfter(h, time.Unix(now, 0))
+		assert.GreaterOrEqual(t, got, time.Duration(0))
+		assert.LessOrEqual(t, got, time.Hour)
+		if seconds, err := strconv.ParseUint(after, 10, 11); err == nil {
+			assert.Equal(t, time.Duration(seconds)*time.Second, got)
+		}
+	})
 }

@@ -24,6 +24,7 @@ import (
 
 	"github.com/refreshd/refreshd/internal/practice"
 	"github.com/refreshd/refreshd/internal/testproc"
+	"github.com/refreshd/refreshd/test/harness"
 )
 
 // wire keeps what a provider sends: every token that it ever issued is there.
@@ -93,10 +94,10 @@ func secretless(t *testing.T, count int, lasts time.Duration) {
 	h.subscribe(hook)
 	first, second := h.start(), h.start()
 	heaps := map[string][]byte{}
-	secrets := newCanaries()
+	secrets := harness.NewCanaries()
 	for n, m := range h.login(first.api, count) {
-		secrets.add(fmt.Sprintf("access token %d, as stored", n), m.AccessToken)
-		secrets.add(fmt.Sprintf("refresh token %d, as stored", n), m.RefreshToken)
+		secrets.Add(fmt.Sprintf("access token %d, as stored", n), m.AccessToken)
+		secrets.Add(fmt.Sprintf("refresh token %d, as stored", n), m.RefreshToken)
 	}
 	key := createKey(t, first.api)
 	mistakes(t, first.api, secrets, heaps)
@@ -132,33 +133,33 @@ func secretless(t *testing.T, count int, lasts time.Duration) {
 
 	collect(t, h, server, []*instance{first, second}, heaps)
 	for _, token := range sent.tokens() {
-		secrets.add("a token that was issued", token)
+		secrets.Add("a token that was issued", token)
 	}
 	for name, secret := range map[string]string{
 		"client secret": p.secret, "admin key": first.key, "API key": key,
 		"webhook secret": hook.secret, "webhook secret, its text": hook.secret[len("whsec_"):], "webhook secret, its bytes": string(raw),
 	} {
-		secrets.add(name, secret)
+		secrets.Add(name, secret)
 	}
 	size := 0
 	assert.NotEmpty(t, sent.tokens())
 	for name, heap := range heaps {
 		require.NotEmpty(t, bytes.Trim(heap, "\x00"), name)
 		size += len(heap)
-		assert.Empty(t, secrets.find(heap), name)
+		assert.Empty(t, secrets.Find(heap), name)
 	}
-	assert.Greater(t, secrets.count, 4*count)
-	t.Logf("%d secrets in %d forms, none in %d kB from %d places", secrets.count, len(formsOf("long enough")), size>>10, len(heaps))
+	assert.Greater(t, secrets.Count, 4*count)
+	t.Logf("%d secrets in %d forms, none in %d kB from %d places", secrets.Count, len(harness.Forms("long enough")), size>>10, len(heaps))
 
 	plant(t, h, server, secrets, []*instance{first, second})
 }
 
 // plant puts secrets where none belong and expects the same search to find
 // them there.
-func plant(t *testing.T, h *house, server *testproc.Redis, secrets *canaries, running []*instance) {
+func plant(t *testing.T, h *house, server *testproc.Redis, secrets *harness.Canaries, running []*instance) {
 	t.Helper()
 	const planted = "at_planted0in1every2place3to4see"
-	secrets.add("planted", planted)
+	secrets.Add("planted", planted)
 	client := redisClient(t, server)
 	ctx := t.Context()
 	require.NoError(t, client.Set(ctx, "planted:string", "x"+planted, 0).Err())
@@ -174,9 +175,9 @@ func plant(t *testing.T, h *house, server *testproc.Redis, secrets *canaries, ru
 		"redis planted:string", "redis planted:hash", "redis planted:list", "redis planted:set", "redis planted:sorted", "redis planted:stream",
 		"journals", "append-only file",
 	} {
-		assert.Contains(t, secrets.find(heaps[name]), "planted as raw", name)
+		assert.Contains(t, secrets.Find(heaps[name]), "planted as raw", name)
 	}
-	assert.Empty(t, secrets.find(heaps["/metrics"]))
+	assert.Empty(t, secrets.Find(heaps["/metrics"]))
 }
 
 // repeated is what the provider's errors repeat, where it is no token that
@@ -185,9 +186,9 @@ const repeated = "rt_echoed0by1the2provider3itself"
 
 // misbehave makes the provider fail in many ways, a few times each, with
 // replies that repeat what they were sent.
-func misbehave(t *testing.T, p *provider, secrets *canaries) {
+func misbehave(t *testing.T, p *provider, secrets *harness.Canaries) {
 	t.Helper()
-	secrets.add("what the provider's errors repeat", repeated)
+	secrets.Add("what the provider's errors repeat", repeated)
 	for _, f := range []practice.Fault{
 		{Kind: practice.KindStatus, Status: http.StatusServiceUnavailable, Error: "server_error", Description: "cannot handle " + repeated},
 		{Kind: practice.KindStatus, Status: http.StatusInternalServerError, Body: "<html>we do not like " + repeated + "</html>"},
@@ -238,10 +239,10 @@ func (p *parrot) front(provider http.Handler) http.Handler {
 
 // mistakes makes calls that are refused and hold secrets; the answers, and
 // what is logged about them, must not.
-func mistakes(t *testing.T, at *api, secrets *canaries, heaps map[string][]byte) {
+func mistakes(t *testing.T, at *api, secrets *harness.Canaries, heaps map[string][]byte) {
 	t.Helper()
 	const sent = "rt_sent0in1a2call3that4was5refused"
-	secrets.add("sent in a call that was refused", sent)
+	secrets.Add("sent in a call that was refused", sent)
 	for n, body := range []string{
 		`{"provider":"acme","token":"` + sent + `"}`,
 		`{"provider":"acme","token":{"access_token":"` + sent + `","refresh_token":["` + sent + `"]}}`,
