@@ -1,0 +1,69 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"runtime"
+	"runtime/debug"
+)
+
+// machine is what the figures were taken on.
+type machine struct {
+	Cores     int
+	MemoryGiB float64 // 0 where it is unknown
+	Go        string
+	Redis     string
+}
+
+func thisMachine(ctx context.Context) (machine, error) {
+	m := machine{Cores: runtime.NumCPU(), Go: runtime.Version(), MemoryGiB: memoryGiB("/proc/meminfo")}
+	out, err := exec.CommandContext(ctx, "redis-server", "--version").Output()
+	if err != nil {
+		return m, fmt.Errorf("redis-server is needed: %w", err)
+	}
+	m.Redis = redisVersion(string(out))
+	return m, nil
+}
+
+// redisVersion finds the version in what redis-server --version prints.
+func redisVersion(out string) string {
+	if found := regexp.MustCompile(`\bv=(\S+)`).FindStringSubmatch(out); found != nil {
+		return found[1]
+	}
+	return "unknown"
+}
+
+// memoryGiB reads the size of the memory from a file such as /proc/meminfo.
+func memoryGiB(path string) float64 {
+	file, err := os.Open(path) //nolint:gosec // a constant of the caller
+	if err != nil {
+		return 0
+	}
+	defer file.Close() //nolint:errcheck // only read from
+	lines := bufio.NewScanner(file)
+	for lines.Scan() {
+		var kib float64
+		if n, _ := fmt.Sscanf(lines.Text(), "MemTotal: %f kB", &kib); n == 1 {
+			return kib / (1 << 20)
+		}
+	}
+	return 0
+}
+
+// moduleVersion is the version of a module that this program was built with.
+func moduleVersion(path string) string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, m := range info.Deps {
+		if m.Path == path {
+			return m.Version
+		}
+	}
+	return "unknown"
+}
