@@ -16,12 +16,15 @@ ARGS     ?=
 IMAGE    ?= refreshd:dev
 GOLANGCI := go tool -modfile=$(CURDIR)/.ci/tools.mod golangci-lint
 
+# Packages with tests of what happens when a step fails or a process dies there.
+FAILPOINTS := ./internal/failpoint ./internal/journal ./internal/provider/wire ./internal/clock ./scheduler
+
 # Modules of their own: the libraries that they test against stay out of go.mod.
 MODULES := $(patsubst %/go.mod,%,$(wildcard test/*/go.mod bench/go.mod bench/*/go.mod))
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: demo
 demo: build ## Watch refreshd keep the tokens of a practice provider fresh (bounded, loopback only)
@@ -41,6 +44,7 @@ test: ## Run all tests with the race detector, against a real redis-server
 	@.ci/ensure-redis.sh
 	@.ci/ensure-gcc.sh
 	@.ci/go-test.sh . ./...
+	@.ci/go-test.sh . -tags=failpoints $(FAILPOINTS)
 	@for module in $(MODULES); do .ci/go-test.sh "$$module" ./... || exit 1; done
 
 .PHONY: lint
@@ -63,6 +67,20 @@ fmt: ## Format the code the way lint wants it
 bench: ## Compare refreshes per second with other ways of doing it (loopback only)
 	@.ci/ensure-redis.sh
 	go run ./bench/compare $(ARGS)
+
+.PHONY: compare-crash
+compare-crash: ## Kill refreshd and a plain asynq worker amid refreshes and count what is lost (about 9 minutes)
+	@.ci/ensure-redis.sh
+	go run ./bench/comparecrash $(ARGS)
+
+.PHONY: chaos
+chaos: ## Break everything at random for a while and judge the promises (ARGS='-seed 7 -rotations 20000 -faults 2000')
+	@.ci/ensure-redis.sh
+	go test ./test/chaos -count=1 -timeout=170m -v -run='^TestCampaign$$' -args $(or $(ARGS),-rotations 20000 -faults 2000)
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for a while (FUZZTIME=30s each, ARGS=./internal/journal for one package)
+	@.ci/fuzz.sh $(ARGS)
 
 .PHONY: soak
 soak: ## Run the long randomized tests, up to an hour

@@ -80,15 +80,16 @@ func (p *strictProvider) presentations() map[string]int {
 // noFolder has nobody's journals.
 type noFolder struct{}
 
-func (noFolder) Place() string            { return "" }
-func (noFolder) Look(string) (bool, bool) { return false, false }
+func (noFolder) Place() string             { return "" }
+func (noFolder) Look(string) (bool, bool)  { return false, false }
+func (noFolder) Owners() ([]string, error) { return nil, nil }
 
 // noJournal acknowledges everything: nobody crashes here.
 type noJournal struct{}
 
 func (*noJournal) Intend(context.Context, []refresh.Intent) error { return nil }
 func (*noJournal) Keep(refresh.Kept) error                        { return nil }
-func (*noJournal) Note(context.Context, refresh.Change) error     { return nil }
+func (*noJournal) Note(context.Context, ...refresh.Change) error  { return nil }
 func (*noJournal) Drop(...credential.Nonce)                       {}
 func (*noJournal) Adopt(context.Context) ([]refresh.Dead, error)  { return nil, nil }
 

@@ -79,7 +79,7 @@ func warn(log zerolog.Logger, conf *config.Config) {
 }
 
 // loop waits for the end, and loads the configuration again when asked or when
-// a file with a secret has changed.
+// a file with a secret has changed, and the keyset likewise.
 func (s *service) loop(ctx context.Context) {
 	log := logging.Component(s.log, "app")
 	ctx, cancel := context.WithCancel(ctx)
@@ -92,6 +92,8 @@ func (s *service) loop(ctx context.Context) {
 	defer func() { cancel(); <-watchdog }()
 
 	files := s.files
+	keyset := keysetFile{path: s.conf.Load().Keyset.File} // another path takes effect with the next start
+	keyset.look(ctx, s, false)
 	ticker := time.NewTicker(filesEvery)
 	defer ticker.Stop()
 	for {
@@ -99,7 +101,9 @@ func (s *service) loop(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-s.opts.Reload:
+			keyset.look(ctx, s, true)
 		case <-ticker.C:
+			keyset.look(ctx, s, false)
 			now := stampsOf(s.conf.Load().Files())
 			if now == files {
 				continue

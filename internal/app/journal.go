@@ -78,27 +78,124 @@ type loginForm struct {
 	ExpiresAt credential.Millis `json:"x,omitempty"`
 }
 
-func (j *sealedJournal) Note(ctx context.Context, change refresh.Change) error {
-	record := journal.Change{
-		Nonce: change.Nonce, ID: change.ID, Grant: change.Grant, Kind: journal.ChangeKind(change.Kind), At: change.At,
+// tokenForm is the plain form of a token.
+type tokenForm struct {
+	Access  []byte `json:"a,omitempty"`
+	Refresh []byte `json:"r,omitempty"`
+	Type    string `json:"t,omitempty"`
+	Scope   string `json:"s,omitempty"`
+}
+
+func formOf(t credential.Token) tokenForm {
+	return tokenForm{Access: []byte(t.Access.Reveal()), Refresh: []byte(t.Refresh.Reveal()), Type: t.Type, Scope: t.Scope}
+}
+
+func (f tokenForm) token() credential.Token {
+	return credential.Token{
+		Access: credential.NewSecret(string(f.Access)), Refresh: credential.NewSecret(string(f.Refresh)), Type: f.Type, Scope: f.Scope,
 	}
-	if login := change.Login; login != nil {
-		plain, err := json.Marshal(loginForm{
-			Provider: login.Provider, Subject: login.Subject, Labels: login.Labels,
-			Token: foundForm{
-				Access: []byte(login.Token.Access.Reveal()), Refresh: []byte(login.Token.Refresh.Reveal()),
-				Type: login.Token.Type, Scope: login.Token.Scope,
-			},
-			ExpiresIn: login.ExpiresIn, ExpiresAt: login.ExpiresAt,
+}
+
+// alternateForm is the plain form of an alternate.
+type alternateForm struct {
+	Nonce      credential.Nonce  `json:"n"`
+	Generation uint64            `json:"g"`
+	Token      tokenForm         `json:"t"`
+	IssuedAt   credential.Millis `json:"i"`
+	Lifetime   time.Duration     `json:"l"`
+}
+
+// writeForm is the plain form of a write and of what it leads to. What follows
+// from the latter is not in it twice.
+type writeForm struct {
+	Nonce      credential.Nonce    `json:"n"`
+	Revision   uint64              `json:"v"`
+	Attempt    credential.Nonce    `json:"x"`
+	Record     credential.Record   `json:"r"`
+	NewToken   bool                `json:"w,omitempty"` // the write replaces it
+	Token      tokenForm           `json:"t"`           // afterwards
+	Erase      bool                `json:"e,omitempty"`
+	Spent      []byte              `json:"s,omitempty"`
+	Close      bool                `json:"c,omitempty"`
+	Open       *credential.Attempt `json:"o,omitempty"`
+	After      *credential.Attempt `json:"p,omitempty"` // open afterwards
+	NewAlts    bool                `json:"b,omitempty"`
+	Alternates []alternateForm     `json:"a,omitempty"` // afterwards
+	Due        credential.Millis   `json:"d"`
+	Events     []credential.Event  `json:"l,omitempty"`
+}
+
+func formOfWrite(w *refresh.Written) writeForm {
+	f := writeForm{
+		Nonce: w.Write.Nonce, Revision: w.Write.Revision, Attempt: w.Write.Attempt, Record: w.Write.Record,
+		NewToken: w.Write.Token != nil, Token: formOf(w.After.Token), Erase: w.Write.Erase, Spent: []byte(w.Write.Spent.Reveal()),
+		Close: w.Write.Close, Open: w.Write.Open, After: w.After.Attempt, NewAlts: w.Write.Alternates != nil,
+		Due: w.Write.Due, Events: w.Write.Events,
+	}
+	for _, alt := range w.After.Alternates {
+		f.Alternates = append(f.Alternates, alternateForm{alt.Nonce, alt.Generation, formOf(alt.Token), alt.IssuedAt, alt.Lifetime})
+	}
+	return f
+}
+
+func (f writeForm) written() refresh.Written {
+	var alternates []credential.Alternate
+	for _, alt := range f.Alternates {
+		alternates = append(alternates, credential.Alternate{
+			Nonce: alt.Nonce, Generation: alt.Generation, Token: alt.Token.token(), IssuedAt: alt.IssuedAt, Lifetime: alt.Lifetime,
 		})
-		if err != nil {
-			return errors.New("a login has no form that can be journaled")
+	}
+	w := refresh.Written{
+		Write: credential.Write{
+			Nonce: f.Nonce, Revision: f.Revision, Attempt: f.Attempt, Record: f.Record, Erase: f.Erase,
+			Close: f.Close, Open: f.Open, Due: f.Due, Events: f.Events,
+		},
+		After: credential.Held{Record: f.Record, Token: f.Token.token(), Attempt: f.After, Alternates: alternates},
+	}
+	if len(f.Spent) > 0 {
+		w.Write.Spent = credential.NewSecret(string(f.Spent))
+	}
+	if f.NewToken {
+		w.Write.Token = &w.After.Token
+	}
+	if f.NewAlts {
+		w.Write.Alternates = &alternates
+	}
+	return w
+}
+
+func (j *sealedJournal) Note(ctx context.Context, changes ...refresh.Change) error {
+	records := make([]journal.Change, len(changes))
+	for i, change := range changes {
+		records[i] = journal.Change{
+			Nonce: change.Nonce, ID: change.ID, Grant: change.Grant, Kind: journal.ChangeKind(change.Kind), At: change.At,
 		}
-		if record.Payload, err = j.keys.Seal(plain, seal.AD(change.ID, fieldChange, change.Grant, 0)); err != nil {
+		var form any
+		switch {
+		case change.Login != nil:
+			login := change.Login
+			form = loginForm{
+				Provider: login.Provider, Subject: login.Subject, Labels: login.Labels,
+				Token: foundForm{
+					Access: []byte(login.Token.Access.Reveal()), Refresh: []byte(login.Token.Refresh.Reveal()),
+					Type: login.Token.Type, Scope: login.Token.Scope,
+				},
+				ExpiresIn: login.ExpiresIn, ExpiresAt: login.ExpiresAt,
+			}
+		case change.Write != nil:
+			form = formOfWrite(change.Write)
+		default:
+			continue
+		}
+		plain, err := json.Marshal(form)
+		if err != nil {
+			return errors.New("what is to be stored has no form that can be journaled")
+		}
+		if records[i].Payload, err = j.keys.Seal(plain, seal.AD(change.ID, fieldChange, change.Grant, 0)); err != nil {
 			return err
 		}
 	}
-	return j.journal.Change(ctx, record)
+	return j.journal.Change(ctx, records...)
 }
 
 func (j *sealedJournal) Drop(nonces ...credential.Nonce) { j.journal.Drop(nonces...) }
@@ -120,7 +217,9 @@ func (j *sealedJournal) Adopt(context.Context) ([]refresh.Dead, error) {
 }
 
 func (j *sealedJournal) open(dead *journal.Dead) (refresh.Dead, error) {
-	opened := refresh.Dead{Owner: dead.Owner, Remove: dead.Remove, Release: dead.Release, Damaged: len(dead.Corrupt) > 0}
+	opened := refresh.Dead{
+		Owner: dead.Owner, Remove: dead.Remove, Release: dead.Release, Damaged: len(dead.Corrupt) > 0, Order: dead.Order,
+	}
 	for _, intent := range dead.Intents {
 		opened.Intents = append(opened.Intents, refresh.Intent{
 			Nonce: intent.Nonce, ID: intent.ID, Generation: intent.Generation, Grant: intent.Grant, At: intent.At,
@@ -139,6 +238,14 @@ func (j *sealedJournal) open(dead *journal.Dead) (refresh.Dead, error) {
 		})
 	}
 	for _, change := range dead.Changes {
+		if change.Kind == journal.Write {
+			var form writeForm
+			if err := j.unseal(change.Payload, seal.AD(change.ID, fieldChange, change.Grant, 0), &form); err != nil {
+				return refresh.Dead{}, fmt.Errorf("write of %s: %w", change.ID, err)
+			}
+			opened.Writes = append(opened.Writes, form.written())
+			continue
+		}
 		record := refresh.Change{
 			Nonce: change.Nonce, ID: change.ID, Kind: refresh.ChangeKind(change.Kind), Grant: change.Grant, At: change.At,
 		}
@@ -183,7 +290,7 @@ type noJournal struct{}
 
 func (noJournal) Intend(context.Context, []refresh.Intent) error { return errNoJournal }
 func (noJournal) Keep(refresh.Kept) error                        { return errNoJournal }
-func (noJournal) Note(context.Context, refresh.Change) error     { return nil }
+func (noJournal) Note(context.Context, ...refresh.Change) error  { return nil }
 func (noJournal) Drop(...credential.Nonce)                       {}
 func (noJournal) Adopt(context.Context) ([]refresh.Dead, error)  { return nil, nil }
 
@@ -199,8 +306,11 @@ func (j journals) Look(owner string) (there, locked bool) {
 	return there, locked
 }
 
+func (j journals) Owners() ([]string, error) { return journal.Owners(j.dir) }
+
 // noJournals is that of a process without a journal: it sees nobody's.
 type noJournals struct{}
 
-func (noJournals) Place() string            { return "" }
-func (noJournals) Look(string) (bool, bool) { return false, false }
+func (noJournals) Place() string             { return "" }
+func (noJournals) Look(string) (bool, bool)  { return false, false }
+func (noJournals) Owners() ([]string, error) { return nil, nil }

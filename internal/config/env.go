@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
 const envPrefix = "REFRESHD_"
@@ -36,7 +37,7 @@ func (l *loader) override() {
 	used := map[string]string{}
 	l.overrideIn(reflect.ValueOf(l.cfg).Elem(), field{}, "", used)
 	for _, name := range slices.Sorted(maps.Keys(l.env)) {
-		if !strings.HasPrefix(name, envPrefix) || l.envUsed[name] || slices.Contains(foreign(), name) {
+		if !strings.HasPrefix(name, envPrefix) || l.envUsed[name] || slices.Contains(foreign(), name) || failpoint.Reads(name) {
 			continue
 		}
 		if _, ok := used[name]; !ok {

@@ -32,12 +32,12 @@ func Load(path string, env []string) (*Config, error) {
 
 // Locate reads the same as [Load] for somebody who only wants to find the
 // service: what is wrong elsewhere than in listen, data_dir and tls does not
-// matter, such as a secret that is not in his environment. Nothing else of the
-// result can be relied on.
-func Locate(path string, env []string) (*Config, error) {
+// matter, such as a secret that is not in his environment. What lies under the
+// keys of also matters, too. Nothing else of the result can be relied on.
+func Locate(path string, env []string, also ...string) (*Config, error) {
 	return read(path, env, func(key string) bool {
 		first, _, _ := strings.Cut(key, ".")
-		return first == "" || first == "listen" || first == "data_dir" || first == "tls"
+		return first == "" || first == "listen" || first == "data_dir" || first == "tls" || slices.Contains(also, first)
 	})
 }
 

@@ -10,10 +10,20 @@ import (
 
 // Nonce is a random 128-bit number that makes a write or an attempt unique
 // and its repetition recognisable.
-type Nonce [16]byte
+type Nonce [16]byte //nolint:recvcheck // what reads one in takes a pointer, what tells one a copy
 
 // String returns 32 hex digits.
 func (n Nonce) String() string { return hex.EncodeToString(n[:]) }
+
+// MarshalText returns what [Nonce.String] does.
+func (n Nonce) MarshalText() ([]byte, error) { return []byte(n.String()), nil }
+
+// UnmarshalText reads what [Nonce.MarshalText] wrote.
+func (n *Nonce) UnmarshalText(text []byte) error {
+	var err error
+	*n, err = ParseNonce(string(text))
+	return err
+}
 
 // Short returns the first 8 hex digits.
 func (n Nonce) Short() string { return hex.EncodeToString(n[:4]) }

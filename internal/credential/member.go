@@ -15,6 +15,9 @@ type Member struct {
 	Place string
 	// Ready is the run of the store for which it has put back what it knows.
 	Ready string
+	// Waiting is the run for which it has put back what it could, while the
+	// rest builds on what others have to put back first.
+	Waiting string
 }
 
 // Roster is who works on the store, as the store knows it.
@@ -46,6 +49,18 @@ func (s Standing) Dead(patience time.Duration) bool {
 		return !s.Locked
 	}
 	return s.Silent >= patience
+}
+
+// Idle reports whether nobody but self has anything left to put back into run
+// before somebody else does: who is not ready waits as well, or is dead. What is
+// missing then will not come. The rules of [Awaited] hold for who is dead.
+func Idle(r Roster, self, run string, silence, quarantine time.Duration, standing func(owner string) Standing) bool {
+	for _, owner := range Awaited(r, self, run, silence, quarantine, standing) {
+		if r.Members[owner].Waiting != run {
+			return false
+		}
+	}
+	return true
 }
 
 // Awaited lists, sorted, the members that keep self from beginning on run: they

@@ -10,7 +10,13 @@ import (
 const MaxSpent = 16
 
 // MAC is a keyed hash of a refresh token, cut to 16 bytes.
-type MAC [16]byte
+type MAC [16]byte //nolint:recvcheck // what reads one in takes a pointer, what tells one a copy
+
+// MarshalText returns 32 hex digits.
+func (m MAC) MarshalText() ([]byte, error) { return Nonce(m).MarshalText() }
+
+// UnmarshalText reads what [MAC.MarshalText] wrote.
+func (m *MAC) UnmarshalText(text []byte) error { return (*Nonce)(m).UnmarshalText(text) }
 
 // Record is everything about a credential that is not secret.
 //

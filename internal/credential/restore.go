@@ -1,5 +1,7 @@
 package credential
 
+import "slices"
+
 // Restoration is what is to be done about a write that was acknowledged and
 // that the store may have lost since.
 type Restoration uint8
@@ -26,35 +28,91 @@ func Restore(stored *Held, w Write, after Held, force bool) (Write, Restoration)
 		have = stored.Record
 	}
 	want := w.Record
+	settled := w.Attempt
 	w.Attempt = Nonce{}
 	switch {
+	case newer(have, want) && have.Version < want.Version:
+		return told(*stored, w), RestoreAgain
 	case have.Revision >= want.Revision && !behind(have, want):
 		return Write{}, RestoreNone
 	case have.Revision == w.Revision:
-		return w, RestoreAgain
+		return w.beside(stored, settled, after.Attempt), RestoreAgain
 	case have.Revision < w.Revision && !force:
 		return Write{}, RestoreLater
 	}
-	return whole(have, w, after), RestoreAgain
+	return whole(stored, w, after).beside(stored, settled, after.Attempt), RestoreAgain
+}
+
+// beside decides which attempt is open once w, which settled one and left after
+// open, is put back. One that was begun later stays: its owner, or his journal,
+// put it back before. One that somebody held is left to him; a doubt is
+// nobody's, and comes back with the write.
+func (w Write) beside(stored *Held, settled Nonce, after *Attempt) Write {
+	var open *Attempt
+	if stored != nil && stored.Attempt != nil && stored.Attempt.Grant == w.Record.Grant && stored.Attempt.Generation == w.Record.Generation {
+		open = stored.Attempt
+	}
+	switch {
+	case w.Record.State.Terminal():
+		open = nil
+	case open != nil && open.Nonce != settled && open.BegunAt >= w.Record.UpdatedAt:
+	case after == nil:
+		open = nil
+	case after.Doubt:
+		open = after
+	}
+	w.Close, w.Open = open == nil, nil
+	if open != nil {
+		w.Open = new(*open)
+	}
+	w.Due = NextDue(w.Record, open)
+	return w
 }
 
 // behind reports whether have, although it was written as often as want, comes
 // from before it: somebody has gone on from what the store fell back to. A
 // newer login wins, and a newer generation within the same login.
 func behind(have, want Record) bool {
-	if have.LastWrite == want.LastWrite {
-		return false
-	}
 	if have.Grant != want.Grant {
 		return have.Grant < want.Grant
 	}
-	return have.Generation < want.Generation
+	if have.Generation != want.Generation {
+		return have.Generation < want.Generation
+	}
+	return have.Version < want.Version
+}
+
+// newer reports whether have has a later login or generation than want.
+func newer(have, want Record) bool {
+	return have.Grant > want.Grant || have.Grant == want.Grant && have.Generation > want.Generation
+}
+
+// told returns the write that puts nothing back of w but its events: what they
+// tell was seen, and the record has gone on from before it.
+func told(stored Held, w Write) Write {
+	r := stored.Record.clone()
+	r.Version, r.LastWrite = w.Record.Version, w.Nonce
+	r.Revision++
+	var events []Event
+	for _, e := range w.Events {
+		if e.Version > stored.Record.Version {
+			events = append(events, e)
+			r.LastEvents[e.Type] = e.Version
+		}
+	}
+	return Write{
+		Nonce: w.Nonce, Revision: stored.Record.Revision, Record: r, Events: events, Due: NextDue(r, stored.Attempt),
+	}
 }
 
 // whole returns the write that puts the record of w in place of have, whatever
 // that is. No version is used twice: where have's is as high, those of w are
 // counted on from there.
-func whole(have Record, w Write, after Held) Write {
+func whole(stored *Held, w Write, after Held) Write {
+	var have Record
+	if stored != nil {
+		have = stored.Record
+	}
 	w.Revision = have.Revision
 	w.Record.Revision = max(have.Revision+1, w.Record.Revision)
 	if n := uint64(len(w.Events)); have.Version > w.Record.Version-min(n, w.Record.Version) {
@@ -69,8 +127,15 @@ func whole(have Record, w Write, after Held) Write {
 		}
 		w.Events = events
 	}
-	w.Close, w.Open = after.Attempt == nil, after.Attempt
-	w.Alternates = &after.Alternates
+	alternates := slices.Clone(after.Alternates)
+	if stored != nil && have.Grant == w.Record.Grant && !w.Erase {
+		for _, alt := range stored.Alternates {
+			if !slices.ContainsFunc(alternates, func(other Alternate) bool { return other.Nonce == alt.Nonce }) {
+				alternates = append(alternates, alt)
+			}
+		}
+	}
+	w.Alternates = &alternates
 	switch {
 	case w.Erase:
 	case after.Token == (Token{}):
@@ -103,13 +168,29 @@ func Reopen(h Held, a Attempt) (Write, bool) {
 // present that generation; it is in doubt from now on. It reports false if
 // there is nothing to put back.
 func Recall(h Held, a Attempt, p Policy, now Millis) (Write, bool) {
-	r := h.Record
-	if h.Attempt != nil || r.State.Terminal() || r.Grant != a.Grant || r.Generation != a.Generation ||
-		r.LastAttempt.FailedAt >= a.BegunAt {
+	r, open := h.Record, h.Attempt
+	if r.State.Terminal() || r.Grant != a.Grant || r.Generation != a.Generation || open == nil && failedSince(r.LastAttempt, a.BegunAt) {
 		return Write{}, false
+	}
+	var expect Nonce
+	if open != nil {
+		if open.Nonce == a.Nonce || open.BegunAt > a.BegunAt {
+			return Write{}, false
+		}
+		expect = open.Nonce
+		if open.FirstSent != 0 {
+			a.FirstSent, a.Recovery = open.FirstSent, true
+		}
 	}
 	h.Attempt = &a
 	write := Doubt(h, a, p, now)
-	write.Attempt = Nonce{}
+	write.Attempt = expect
 	return write, true
+}
+
+// failedSince reports whether an attempt has failed after a moment. A token that
+// was dead when it was installed counts as a failure too, but ended no other
+// attempt.
+func failedSince(last Attempts, begun Millis) bool {
+	return last.FailedAt > begun && last.FailedAt > last.SucceededAt
 }

@@ -156,13 +156,22 @@ func TestRecall(t *testing.T) {
 	assert.True(t, write.Attempt.IsZero(), "no attempt is open now")
 
 	failed := h
-	failed.Record.LastAttempt.FailedAt = now
+	failed.Record.LastAttempt.FailedAt = now + 1
 	_, ok = credential.Recall(failed, a, policy, now+1)
 	assert.False(t, ok, "the store knows how it ended")
 	open := h
-	open.Attempt = &credential.Attempt{Nonce: credential.Nonce{8}}
+	open.Attempt = &credential.Attempt{Nonce: credential.Nonce{8}, BegunAt: now + 1}
 	_, ok = credential.Recall(open, a, policy, now+1)
-	assert.False(t, ok, "somebody has the right to present it")
+	assert.False(t, ok, "somebody got the right to present it later")
+	open.Attempt = &credential.Attempt{Nonce: credential.Nonce{8}, BegunAt: now - 1, FirstSent: now - 9, Doubt: true}
+	write, ok = credential.Recall(open, a, policy, now+1)
+	require.True(t, ok, "an older doubt came back in place of its recovery")
+	assert.Equal(t, now-9, write.Open.FirstSent, "the grace began with the first presentation")
+	assert.Equal(t, credential.Nonce{8}, write.Attempt)
+	dead := h
+	dead.Record.LastAttempt = credential.Attempts{FailedAt: now + 1, SucceededAt: now + 1}
+	_, ok = credential.Recall(dead, a, policy, now+1)
+	assert.True(t, ok, "a token that was dead when it was installed ended no other attempt")
 	moved := h
 	moved.Record.Generation++
 	_, ok = credential.Recall(moved, a, policy, now+1)

@@ -65,6 +65,7 @@ const (
 	ReasonClientMisconfigured Reason = "client_misconfigured" // the operator's settings are refused
 	ReasonOwnerDied           Reason = "owner_died"           // the process that held the attempt is gone
 	ReasonOwner               Reason = "owner"                // the owner asked for it
+	ReasonStoreUnavailable    Reason = "store_unavailable"    // Redis is away, or gets back what it lost
 )
 
 // Reasons lists every reason but the empty one.
@@ -73,7 +74,7 @@ func Reasons() []Reason {
 		ReasonInvalidGrant, ReasonLostRotation, ReasonInteractionRequired, ReasonConsentRequired,
 		ReasonNotRefreshable, ReasonRejected, ReasonUnavailable, ReasonRateLimited, ReasonTimeout,
 		ReasonNetwork, ReasonMalformedReply, ReasonInvalidRequest, ReasonClientMisconfigured,
-		ReasonOwnerDied, ReasonOwner,
+		ReasonOwnerDied, ReasonOwner, ReasonStoreUnavailable,
 	}
 }
 

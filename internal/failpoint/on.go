@@ -43,7 +43,7 @@ func (e *Error) Unwrap() []error {
 //
 //nolint:gochecknoglobals // places all over the program share the one environment
 var process = sync.OnceValue(func() *armoury {
-	a, err := newArmoury(os.Getenv("REFRESHD_FAILPOINTS"), os.Getenv("REFRESHD_FAILPOINTS_FILE"), os.Getenv("REFRESHD_FAILPOINTS_LOG"))
+	a, err := newArmoury(os.Getenv(variable), os.Getenv(variable+"_FILE"), os.Getenv(variable+"_LOG"))
 	if err != nil {
 		panic(err)
 	}
@@ -94,4 +94,13 @@ func act(p Point, r rule) error {
 	case jump:
 	}
 	return nil
+}
+
+// variable is the environment variable that arms points; those with a suffix
+// name files.
+const variable = "REFRESHD_FAILPOINTS"
+
+// Reads reports whether this package reads the environment variable.
+func Reads(name string) bool {
+	return name == variable || name == variable+"_FILE" || name == variable+"_LOG"
 }

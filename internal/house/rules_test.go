@@ -133,6 +133,11 @@ func houseRules() rules {
 				why: "config reads and checks settings; it starts nothing",
 			},
 			{
+				dir: "internal/model",
+				may: []string{"internal/credential"},
+				why: "the model explores the domain's own decisions and nothing else; it keeps the store's rules itself",
+			},
+			{
 				dir: "internal/demo",
 				may: []string{"internal/credential", "internal/practice", "internal/testproc"},
 				why: "the demo drives the built program from outside",

@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 	"syscall"
+
+	"github.com/refreshd/refreshd/internal/credential"
 )
 
 // Dead is the journal of a process that is proven dead, locked by this one
@@ -18,6 +20,8 @@ type Dead struct {
 	// Corrupt lists what could not be read although it was once complete. If
 	// it is not empty, an intent may be missing.
 	Corrupt []*CorruptError
+	// Order has the nonces of the records of all lists as they were written.
+	Order []credential.Nonce
 	// Torn is how many bytes at the end belong to a write that was cut off
 	// before anyone was told that it was done.
 	Torn int64
@@ -86,8 +90,8 @@ func (d *Dead) read() error {
 	if err != nil {
 		return err
 	}
-	d.Records, d.Corrupt, d.Torn = g.records(), g.corrupt, g.torn
-	return nil
+	d.Records, d.Order, d.Corrupt, d.Torn = g.records(), g.order(), g.corrupt, g.torn
+	return d.file.Chmod(adoptedMode)
 }
 
 // Remove deletes the journal, whose records must be durable elsewhere, and
@@ -109,6 +113,32 @@ func (d *Dead) Remove() error {
 
 // Release gives up the lock and leaves the journal to another adopter.
 func (d *Dead) Release() error { return release(d.file) }
+
+// adoptedMode marks a journal that was adopted: its lock is then an heir's.
+const adoptedMode = 0o700
+
+// Owners lists whose journals are in dir that nobody has adopted: those of the
+// living, and of the dead who have no heir yet.
+func Owners(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for journals: %w", err)
+	}
+	var list []string
+	for _, entry := range entries {
+		owner, ok := strings.CutSuffix(entry.Name(), suffix)
+		if !ok || checkOwner(owner) != nil {
+			continue
+		}
+		if info, err := entry.Info(); err == nil && info.Mode().Perm() != adoptedMode {
+			list = append(list, owner)
+		}
+	}
+	return list, nil
+}
 
 // Alive tells whether the owner's journal in dir is locked: by the living
 // owner, or by whoever has adopted it and is not done yet. If there is no such

@@ -219,21 +219,41 @@ func (j *Journal) Keep(k Keep) error {
 	return b.err
 }
 
-// Change notes what an owner did, and returns when that is durable. Noting
-// again with the same nonce replaces what was noted. The errors are those of
-// [Journal.Intent]; with one, nothing under that nonce is in the journal.
-func (j *Journal) Change(ctx context.Context, c Change) error {
-	if err := c.check(); err != nil {
-		return err
+// Change notes what was done, and returns when that is durable. Noting again
+// with the same nonce replaces what was noted. The errors are those of
+// [Journal.Intent]; with one, nothing under these nonces is in the journal.
+func (j *Journal) Change(ctx context.Context, changes ...Change) error {
+	if len(changes) == 0 {
+		return nil
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	b, err := j.put(c.Nonce, typeChange, func(b []byte) []byte { return j.frames.appendChange(b, &c) })
+	nonces := make([]credential.Nonce, len(changes))
+	for i := range changes {
+		if err := changes[i].check(); err != nil {
+			return err
+		}
+		nonces[i] = changes[i].Nonce
+	}
+	b, err := j.addChanges(changes)
 	if err != nil {
 		return err
 	}
-	return j.wait(ctx, b, c.Nonce)
+	return j.wait(ctx, b, nonces...)
+}
+
+func (j *Journal) addChanges(changes []Change) (*batch, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if err := j.usable(); err != nil {
+		return nil, err
+	}
+	mark := len(j.next.ops)
+	for i := range changes {
+		j.add(changes[i].Nonce, typeChange, dropSize, j.frames.appendChange(j.next.buf, &changes[i]))
+	}
+	return j.submit(mark)
 }
 
 // wait returns when a batch is durable. If the context ends first, the records

@@ -146,7 +146,7 @@ func TestInvalidRecordsAreRefused(t *testing.T) {
 	tooLong := keep(1, "")
 	tooLong.Sealed = make([]byte, maxPayload)
 	require.ErrorIs(t, b.Keep(tooLong), ErrInvalid)
-	for _, kind := range []ChangeKind{0, Delete + 1} {
+	for _, kind := range []ChangeKind{0, Write + 1} {
 		bad := change(1, "change")
 		bad.Kind = kind
 		require.ErrorIs(t, b.Change(t.Context(), bad), ErrInvalid)

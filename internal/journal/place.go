@@ -45,7 +45,7 @@ func Place(dir string) (string, error) {
 // Of two processes that do so at once, both read the same.
 func placeID(dir string) (string, error) {
 	path := filepath.Join(dir, placeFile)
-	id, err := os.ReadFile(path)
+	id, err := os.ReadFile(path) //nolint:gosec // in the folder of the configuration
 	if err == nil && len(id) > 0 {
 		return string(id), nil
 	}
@@ -64,6 +64,6 @@ func placeID(dir string) (string, error) {
 	if err := os.Link(temp.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
 		return "", err
 	}
-	id, err = os.ReadFile(path)
+	id, err = os.ReadFile(path) //nolint:gosec // as above
 	return string(id), err
 }

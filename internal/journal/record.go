@@ -28,17 +28,18 @@ type Keep struct {
 	Sealed     []byte // opaque
 }
 
-// ChangeKind says what an owner did. The numbers are stored.
+// ChangeKind says what was done. The numbers are stored.
 type ChangeKind uint8
 
-// The kinds of changes.
+// The kinds of changes: what an owner did, and any write as it was decided.
 const (
 	Put    ChangeKind = 1
 	Logout ChangeKind = 2
 	Delete ChangeKind = 3
+	Write  ChangeKind = 4
 )
 
-// Change is what an owner did to a credential.
+// Change is what was done to a credential.
 type Change struct {
 	Nonce   credential.Nonce
 	ID      credential.ID
@@ -69,7 +70,7 @@ func (i *Intent) check() error { return check(i.Nonce, i.ID, nil) }
 func (k *Keep) check() error { return check(k.Nonce, k.ID, k.Sealed) }
 
 func (c *Change) check() error {
-	if c.Kind < Put || c.Kind > Delete {
+	if c.Kind < Put || c.Kind > Write {
 		return fmt.Errorf("%w: kind %d of a change", ErrInvalid, c.Kind)
 	}
 	return check(c.Nonce, c.ID, c.Payload)
@@ -223,7 +224,7 @@ func parseKeep(payload []byte) (Keep, error) {
 func parseChange(payload []byte) (Change, error) {
 	r := reader{b: payload}
 	c := Change{Nonce: r.nonce(), ID: r.id(), Kind: ChangeKind(r.byte()), Grant: r.uvarint(), Version: r.uvarint(), At: r.millis(), Payload: r.opaque()}
-	if c.Kind < Put || c.Kind > Delete {
+	if c.Kind < Put || c.Kind > Write {
 		r.fail(fmt.Errorf("a change of kind %d", c.Kind))
 	}
 	return c, r.end()

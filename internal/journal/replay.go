@@ -108,6 +108,7 @@ func (w *window) seek(f framer, from int64) (off int64, found bool, last int64, 
 type gathering struct {
 	path    string
 	where   map[credential.Nonce]slot
+	written []credential.Nonce // as they came, those that were dropped included
 	found   Records
 	corrupt []*CorruptError
 	torn    int64
@@ -220,6 +221,7 @@ func (g *gathering) add(h header, payload []byte, off int64) error {
 // put notes where the record of a nonce is, in place of an earlier one.
 func (g *gathering) put(nonce credential.Nonce, s slot) {
 	g.forget(nonce)
+	g.written = append(g.written, nonce)
 	g.where[nonce] = s
 }
 
@@ -239,6 +241,20 @@ func (g *gathering) forget(nonce credential.Nonce) {
 		g.found.Changes[s.i] = Change{}
 	case typeHead, typeDrop: // have no place
 	}
+}
+
+// order returns the nonces of the records, as the last of each was written.
+func (g *gathering) order() []credential.Nonce {
+	var list []credential.Nonce
+	seen := make(map[credential.Nonce]bool, len(g.where))
+	for _, nonce := range slices.Backward(g.written) {
+		if _, there := g.where[nonce]; there && !seen[nonce] {
+			seen[nonce] = true
+			list = append(list, nonce)
+		}
+	}
+	slices.Reverse(list)
+	return list
 }
 
 // records returns what was collected and not dropped.

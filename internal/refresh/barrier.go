@@ -3,7 +3,6 @@ package refresh
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -40,6 +39,7 @@ type barrier struct {
 	born    time.Duration // boot time of the first heartbeat
 	noticed time.Duration // boot time at which the present run was found
 	ready   bool          // what this process knows is in the present run
+	waiting bool          // the rest of it waits for others
 	told    string        // who is waited for, as it was logged last
 	loss    time.Duration // what the store could lose when the run was last confirmed; negative if never
 
@@ -98,17 +98,13 @@ func (b *barrier) pass(ctx context.Context) error {
 	if run != *b.run.Load() {
 		b.notice(run, asked)
 	}
-	ready := ""
-	if b.ready {
-		ready = run
-	}
-	if err := e.registry.Beat(ctx, ready); err != nil {
+	if err := b.report(ctx, run); err != nil {
 		return err
 	}
 	if b.born == 0 {
 		b.born = max(asked, 1)
 	}
-	roster, err := e.registry.Roster(ctx)
+	roster, err := b.roster(ctx)
 	if err != nil {
 		return err
 	}
@@ -132,7 +128,39 @@ func (b *barrier) notice(run string, now time.Duration) {
 	b.mode.Store(int32(passNothing))
 	e.opts.Runs.Pass("", "")
 	b.run.Store(&run)
-	b.noticed, b.ready, b.told = now, false, ""
+	b.noticed, b.ready, b.waiting, b.told = now, false, false, ""
+}
+
+// report counts the heartbeat on, with how far this process is.
+func (b *barrier) report(ctx context.Context, run string) error {
+	var ready, waiting string
+	switch {
+	case b.ready:
+		ready = run
+	case b.waiting:
+		waiting = run
+	}
+	return b.engine.registry.Beat(ctx, ready, waiting)
+}
+
+// roster reads who works on the store. The store may have lost whom it knew:
+// whoever has a journal in this folder is on it in any case.
+func (b *barrier) roster(ctx context.Context) (credential.Roster, error) {
+	e := b.engine
+	roster, err := e.registry.Roster(ctx)
+	if err != nil || b.passes() == passAll {
+		return roster, err
+	}
+	here, err := e.opts.Folder.Owners()
+	if err != nil {
+		return roster, err
+	}
+	for _, owner := range here {
+		if _, listed := roster.Members[owner]; !listed {
+			roster.Members[owner] = credential.Member{Place: e.opts.Folder.Place()}
+		}
+	}
+	return roster, nil
 }
 
 // advance takes the next step towards the open gate.
@@ -143,19 +171,21 @@ func (b *barrier) advance(ctx context.Context, run string, roster credential.Ros
 	settled := roster.Settled == run
 	if !b.ready {
 		// Alone, or where everyone else is done, there is nobody to wait for.
-		alone := settled || !b.others(roster, run)
-		done, err := e.putBack(ctx, run, alone || since >= ownFirst, alone || since >= rejoinWait)
-		if err != nil || !done {
+		journals := settled || since >= ownFirst || !b.others(roster, run)
+		done, err := e.putBack(ctx, run, journals, b.waiting && b.idle(roster, run))
+		if err != nil {
 			return err
 		}
-		if err := failpoint.Hit(failpoint.BarrierReport); err != nil {
+		if b.ready = done; done {
+			if err := failpoint.Hit(failpoint.BarrierReport); err != nil {
+				return err
+			}
+		}
+		b.waiting = journals && !done
+		if err := b.report(ctx, run); err != nil || !done {
 			return err
 		}
-		if err := e.registry.Beat(ctx, run); err != nil {
-			return err
-		}
-		b.ready = true
-		if roster, err = e.registry.Roster(ctx); err != nil {
+		if roster, err = b.roster(ctx); err != nil {
 			return err
 		}
 	}
@@ -196,8 +226,7 @@ func (b *barrier) open(roster credential.Roster, run string, now time.Duration) 
 	if roster.Settled == run {
 		return known, true
 	}
-	waited := now-b.noticed >= rejoinWait || len(roster.Members) <= 1
-	if !waited {
+	if now-b.noticed < rejoinWait {
 		return false, false
 	}
 	for _, owner := range b.awaited(roster, run, 0) {
@@ -225,7 +254,7 @@ func (b *barrier) lossless(roster credential.Roster) bool {
 	case e.opts.Kept:
 		return true
 	case b.loss < 0:
-		return roster.Settled == ""
+		return roster.Settled == "" && len(roster.Members) <= 1 // the very first start
 	default:
 		return b.loss == 0 && e.opts.Loss() == 0
 	}
@@ -256,6 +285,18 @@ func (b *barrier) others(roster credential.Roster, run string) bool {
 	return false
 }
 
+// idle reports whether what is missing will not come from anybody. The journals
+// of the dead are here, and this process has looked at them.
+func (b *barrier) idle(roster credential.Roster, run string) bool {
+	e := b.engine
+	now := e.clock.Boot()
+	return credential.Idle(roster, e.owner, run, e.opts.Silence, e.opts.Quarantine, func(owner string) credential.Standing {
+		s := e.standing(owner, roster.Members[owner], now)
+		s.Left = s.Left && s.Locked
+		return s
+	})
+}
+
 // awaited lists who may hold something that the present run of the store lacks.
 func (b *barrier) awaited(roster credential.Roster, run string, quarantine time.Duration) []string {
 	e := b.engine
@@ -273,22 +314,36 @@ func (e *Engine) standing(owner string, m credential.Member, now time.Duration) 
 	return s
 }
 
-// await returns when the gate is open, or the context has ended.
-func (b *barrier) await(ctx context.Context) error {
-	for b.passes() != passAll {
+// await returns when the gate lets p pass, or the context has ended.
+func (b *barrier) await(ctx context.Context, p passing) error {
+	for b.passes() < p {
 		if err := pause(ctx, barrierStep/4); err != nil {
-			return fmt.Errorf("redis was restarted, and not everyone has put back what they know: %w", err)
+			return &closedError{err}
 		}
 	}
 	return nil
 }
 
 // awaitSoon gives the gate as long to open as anyone waits for a permit.
-func (b *barrier) awaitSoon(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, permitWait)
+func (b *barrier) awaitSoon(ctx context.Context, p passing) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, permitWait, errGate)
 	defer cancel()
-	return b.await(ctx)
+	return b.await(ctx, p)
 }
+
+var errGate = errors.New("it took too long")
+
+// closedError says that the gate did not open in time.
+type closedError struct{ err error }
+
+func (e *closedError) Error() string {
+	return "redis was restarted or replaced, and what it lost is being put back: " + e.err.Error()
+}
+
+func (e *closedError) Unwrap() error { return e.err }
+
+// AnotherRun tells this error from an outage.
+func (e *closedError) AnotherRun() {}
 
 // Gate tells what may pass into the store, for people: "open", "begins_closed"
 // or "closed".

@@ -46,7 +46,7 @@ func (b *bundle) snapshot() snapshot {
 
 // fallBack makes the store what it was, as a restart without its last writes
 // does, and gives it another run.
-func (b *bundle) fallBack(s snapshot, run string) {
+func (b *bundle) fallBack(s snapshot) {
 	b.t.Helper()
 	ctx := b.t.Context()
 	b.mini.FlushAll()
@@ -64,7 +64,7 @@ func (b *bundle) fallBack(s snapshot, run string) {
 	for key, text := range s.strings {
 		require.NoError(b.t, b.client.Set(ctx, key, text, 0).Err())
 	}
-	b.run.Store(run)
+	b.run.Store("second run")
 }
 
 // lossy is a store that may lose the last ten seconds.
@@ -101,7 +101,7 @@ func TestWhatTheStoreLostIsPutBack(t *testing.T) {
 	for _, id := range []credential.ID{"alice", "bob", "carol"} {
 		kept[id], events[id] = b.held(n, id), b.events(n, id)
 	}
-	b.fallBack(before, "second run")
+	b.fallBack(before)
 	require.EqualValues(t, 1, b.held(n, "alice").Record.Generation, "the store really lost it")
 
 	// Before anything is put back, nothing passes, and reads are not stale.
@@ -143,7 +143,7 @@ func TestAnExchangeInTheAirOutlivesTheLoss(t *testing.T) {
 		return one.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
 	})
 	soon(t, b.provider.entered, "the exchange")
-	b.fallBack(before, "second run")
+	b.fallBack(before)
 	require.Nil(t, b.held(two, "alice").Attempt, "the store lost the attempt")
 
 	// Two is ready first, and waits for one.
@@ -183,7 +183,7 @@ func TestADeadPresentationIsRecalled(t *testing.T) {
 	soon(t, b.provider.entered, "the exchange")
 	one.die(let)
 	soon(t, done, "the end of the dead process's batch")
-	b.fallBack(before, "second run")
+	b.fallBack(before)
 	b.settle(two)
 	b.settle(two)
 	require.Equal(t, passAll, two.barrier.passes())
@@ -208,7 +208,7 @@ func TestNothingIsForgottenDuringAnOutage(t *testing.T) {
 		b.clock.advance(time.Second)
 		require.Error(t, n.tick(t.Context()))
 	}
-	b.fallBack(before, "second run")
+	b.fallBack(before)
 	n.store.heal()
 	b.settle(n)
 	assert.EqualValues(t, 1, b.held(n, "alice").Record.Version)
@@ -230,7 +230,7 @@ func TestWhoIsWaitedFor(t *testing.T) {
 	require.NoError(t, b.client.HSet(t.Context(), "rd:owners", "far", 7).Err())
 	require.NoError(t, b.client.HSet(t.Context(), "rd:members", "far", "another-place ").Err())
 	before := b.snapshot()
-	b.fallBack(before, "second run")
+	b.fallBack(before)
 	for range 20 {
 		b.clock.advance(time.Second)
 		require.NoError(t, one.tick(t.Context()))

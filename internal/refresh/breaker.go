@@ -184,18 +184,19 @@ func (b *breakers) change(
 			b.learn(provider, state)
 			return false, nil
 		}
-		status, err := b.engine.store.Apply(ctx, []credential.Write{write})
+		var before credential.Held
+		if held != nil {
+			before = *held
+		}
+		w := Written{Write: write, After: write.Result(before)}
+		status, err := b.engine.apply(ctx, []Written{w})
 		if err != nil {
 			b.engine.barrier.met(err)
 			return false, &outageError{err}
 		}
 		if status[0] == credential.StatusWritten {
 			b.learn(provider, credential.BreakerOf(write.Record))
-			var before credential.Held
-			if held != nil {
-				before = *held
-			}
-			b.engine.stored(before, write)
+			b.engine.stored(w)
 			return true, nil
 		}
 		if !again {

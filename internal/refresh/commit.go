@@ -23,7 +23,7 @@ const (
 // committer coalesces the writes that are ready into one script. It does not
 // linger for more: while one script runs, the next one gathers by itself.
 type committer struct {
-	store Store
+	store func(context.Context, []Written) ([]credential.Status, error)
 	log   zerolog.Logger
 	met   func(error) // is told what came in the way
 	queue chan *commit
@@ -32,14 +32,14 @@ type committer struct {
 }
 
 type commit struct {
-	write  credential.Write
+	write  Written
 	status credential.Status
 	err    error
 	final  bool // err is this write's own
 	done   chan struct{}
 }
 
-func newCommitter(store Store, log zerolog.Logger, met func(error)) *committer {
+func newCommitter(store func(context.Context, []Written) ([]credential.Status, error), log zerolog.Logger, met func(error)) *committer {
 	return &committer{store: store, log: log, met: met, queue: make(chan *commit, 4*commitBatch), quit: make(chan struct{})}
 }
 
@@ -79,7 +79,7 @@ func (c *committer) gather(first *commit) []*commit {
 func (c *committer) apply(batch []*commit) {
 	ctx, cancel := context.WithTimeout(context.Background(), commitDeadline)
 	defer cancel()
-	writes := make([]credential.Write, len(batch))
+	writes := make([]Written, len(batch))
 	for i, one := range batch {
 		writes[i] = one.write
 	}
@@ -100,26 +100,15 @@ func (c *committer) apply(batch []*commit) {
 	}
 }
 
-func (c *committer) send(ctx context.Context, writes []credential.Write) ([]credential.Status, error) {
+func (c *committer) send(ctx context.Context, writes []Written) ([]credential.Status, error) {
 	if err := failpoint.Hit(failpoint.CommitBefore); err != nil {
 		return nil, err
 	}
-	statuses, err := c.store.Apply(ctx, writes)
+	statuses, err := c.store(ctx, writes)
 	if failed := failpoint.Hit(failpoint.CommitStored); failed != nil {
 		return nil, failed
 	}
 	return statuses, err
-}
-
-// commit stores one write that was decided on h, and reports whether the record
-// was still that one.
-func (e *Engine) commit(ctx context.Context, h credential.Held, write credential.Write, stalled func()) (bool, error) {
-	status, err := e.commits.do(ctx, write, stalled)
-	if err != nil || status != credential.StatusWritten {
-		return false, err
-	}
-	e.stored(h, write)
-	return true, nil
 }
 
 // itemsError is what the store returns if single writes failed for a reason of
@@ -132,7 +121,7 @@ type itemsError interface {
 // do stores one write. While the store cannot be reached it goes on asking,
 // until ctx ends: the token is in the journal, and repeating the write is
 // safe. stalled, if not nil, is called at the first failure.
-func (c *committer) do(ctx context.Context, write credential.Write, stalled func()) (credential.Status, error) {
+func (c *committer) do(ctx context.Context, write Written, stalled func()) (credential.Status, error) {
 	wait := firstStoreWait
 	for {
 		one := &commit{write: write, done: make(chan struct{})}
@@ -154,7 +143,11 @@ func (c *committer) do(ctx context.Context, write credential.Write, stalled func
 			stalled()
 			stalled = nil
 		}
-		c.log.Warn().Err(one.err).Stringer("nonce", write.Nonce).Dur("again_in", wait).
+		level := zerolog.WarnLevel
+		if _, known := errors.AsType[anotherRun](one.err); known || wait > firstStoreWait {
+			level = zerolog.DebugLevel // the barrier tells of it, or it was told before
+		}
+		c.log.WithLevel(level).Err(one.err).Stringer("nonce", write.Write.Nonce).Dur("again_in", wait).
 			Msg("the store did not take a write, storing it again")
 		timer := time.NewTimer(wait)
 		select {

@@ -184,7 +184,7 @@ func (e *Engine) lead(ctx context.Context, held credential.Held, rejected bool) 
 		}
 		return e.follow(ctx, t, held, true)
 	}
-	if err := e.barrier.awaitSoon(ctx); err != nil {
+	if err := e.barrier.awaitSoon(ctx, passAll); err != nil {
 		return settled{err: &outageError{err}}
 	}
 	allowed, err := e.breakers.allow(ctx, t.Name)
@@ -307,7 +307,7 @@ func (e *Engine) unavailable(err error) error {
 		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	default:
-		return &UnavailableError{Reason: credential.ReasonUnavailable, RetryAfter: time.Second, Err: err}
+		return &UnavailableError{Reason: credential.ReasonStoreUnavailable, RetryAfter: time.Second, Err: err}
 	}
 }
 

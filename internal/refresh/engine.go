@@ -114,7 +114,7 @@ func New(opts Options) *Engine {
 		watch: newWatch(opts.Silence), ctx: ctx, cancel: cancel,
 	}
 	e.barrier = newBarrier(e)
-	e.commits = newCommitter(opts.Store, opts.Log, e.barrier.met)
+	e.commits = newCommitter(e.apply, opts.Log, e.barrier.met)
 	e.breakers = newBreakers(e)
 	e.targets.Store(&map[string]*Target{})
 	return e

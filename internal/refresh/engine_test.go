@@ -118,6 +118,7 @@ func TestStartWithoutAStore(t *testing.T) {
 	n := b.unstarted("one")
 	n.store.set(func(s *faultyStore) { s.away = true })
 	require.ErrorIs(t, n.Start(t.Context()), errAway)
+	n.stop()
 
 	m := b.unstarted("two")
 	m.journal.set(func(j *testJournal) { j.adopt = errSpoil })

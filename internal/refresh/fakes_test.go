@@ -334,11 +334,11 @@ func (s *faultyStore) Release(ctx context.Context, provider string, ids []creden
 	return s.Store.Release(ctx, provider, ids, at)
 }
 
-func (s *faultyStore) Beat(ctx context.Context, ready string) error {
+func (s *faultyStore) Beat(ctx context.Context, ready, waiting string) error {
 	if err := s.gone(); err != nil {
 		return err
 	}
-	return s.Store.Beat(ctx, ready)
+	return s.Store.Beat(ctx, ready, waiting)
 }
 
 func (s *faultyStore) Run(ctx context.Context) (string, error) {
@@ -422,7 +422,9 @@ type testJournal struct {
 	note   error
 	adopt  error
 	damage bool // what is adopted counts as damaged
-	drops  []credential.Nonce
+
+	written *sync.Map // of all processes: Written by the nonce of its record
+	drops   []credential.Nonce
 }
 
 type keptForm struct {
@@ -499,25 +501,31 @@ func (j *testJournal) Keep(kept Kept) error {
 	})
 }
 
-func (j *testJournal) Note(ctx context.Context, change Change) error {
+func (j *testJournal) Note(ctx context.Context, changes ...Change) error {
 	j.mu.Lock()
 	err := j.note
 	j.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	record := journal.Change{
-		Nonce: change.Nonce, ID: change.ID, Grant: change.Grant, Kind: journal.ChangeKind(change.Kind), At: change.At,
-	}
-	if in := change.Login; in != nil {
-		form := loginForm{
-			Provider: in.Provider, Token: formOf(credential.Found{Token: in.Token}), ExpiresIn: in.ExpiresIn, ExpiresAt: in.ExpiresAt,
+	records := make([]journal.Change, len(changes))
+	for i, change := range changes {
+		records[i] = journal.Change{
+			Nonce: change.Nonce, ID: change.ID, Grant: change.Grant, Kind: journal.ChangeKind(change.Kind), At: change.At,
 		}
-		if record.Payload, err = json.Marshal(form); err != nil {
-			return err
+		if change.Write != nil {
+			j.written.Store(change.Nonce, *change.Write)
+		}
+		if in := change.Login; in != nil {
+			form := loginForm{
+				Provider: in.Provider, Token: formOf(credential.Found{Token: in.Token}), ExpiresIn: in.ExpiresIn, ExpiresAt: in.ExpiresAt,
+			}
+			if records[i].Payload, err = json.Marshal(form); err != nil {
+				return err
+			}
 		}
 	}
-	return j.file.Change(ctx, record)
+	return j.file.Change(ctx, records...)
 }
 
 func (j *testJournal) Drop(nonces ...credential.Nonce) {
@@ -535,7 +543,7 @@ func (j *testJournal) Adopt(context.Context) ([]Dead, error) {
 	trouble = errors.Join(trouble, err)
 	var list []Dead
 	for _, dead := range found {
-		one := Dead{Owner: dead.Owner, Damaged: damage, Remove: dead.Remove, Release: dead.Release}
+		one := Dead{Owner: dead.Owner, Damaged: damage, Remove: dead.Remove, Release: dead.Release, Order: dead.Order}
 		for _, in := range dead.Intents {
 			one.Intents = append(one.Intents, Intent(in))
 		}
@@ -549,6 +557,10 @@ func (j *testJournal) Adopt(context.Context) ([]Dead, error) {
 			})
 		}
 		for _, c := range dead.Changes {
+			if w, ok := j.written.Load(c.Nonce); ok && c.Kind == journal.Write {
+				one.Writes = append(one.Writes, w.(Written)) //nolint:errcheck,forcetypeassert // only these are stored
+				continue
+			}
 			change := Change{Nonce: c.Nonce, ID: c.ID, Kind: ChangeKind(c.Kind), Grant: c.Grant, At: c.At}
 			if c.Kind == journal.Put {
 				var form loginForm

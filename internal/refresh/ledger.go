@@ -25,9 +25,9 @@ type retained struct {
 
 // lately is a write that the store has acknowledged.
 type lately struct {
-	write credential.Write
-	after credential.Held // what it led to
-	since time.Duration   // boot time
+	Written
+
+	since time.Duration // boot time
 }
 
 func newLedger() *ledger { return &ledger{open: map[credential.Nonce]*turn{}} }
@@ -99,21 +99,19 @@ func (l *ledger) retain(now time.Duration, nonces ...credential.Nonce) {
 }
 
 // wrote notes a write that was acknowledged.
-func (l *ledger) wrote(now time.Duration, write credential.Write, after credential.Held) {
+func (l *ledger) wrote(now time.Duration, w Written) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.writes = append(l.writes, lately{write: write, after: after, since: now})
+	l.writes = append(l.writes, lately{Written: w, since: now})
 }
 
-// lately returns the writes that the store may have lost, by credential, each
-// in the order in which they were made.
-func (l *ledger) lately() map[credential.ID][]lately {
+// lately returns the writes that the store may have lost.
+func (l *ledger) lately() chains {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	list := make(map[credential.ID][]lately)
+	list := make(chains)
 	for _, w := range l.writes {
-		id := w.write.Record.ID
-		list[id] = append(list[id], w)
+		list.add(w.Written)
 	}
 	return list
 }
@@ -155,13 +153,4 @@ func (e *Engine) dropRetained() {
 	}
 	e.journal.Drop(nonces...)
 	_ = failpoint.Hit(failpoint.ReleaseDropped) // nobody waits for it
-}
-
-// stored notes a write that the store has just acknowledged: it is announced,
-// and can be made again should the store lose it.
-func (e *Engine) stored(h credential.Held, write credential.Write) {
-	if !e.opts.Kept {
-		e.ledger.wrote(e.clock.Boot(), write, write.Result(h))
-	}
-	e.announce(write)
 }

@@ -34,6 +34,9 @@ func (e *Engine) Put(ctx context.Context, login credential.Login, expect Expect)
 	if err != nil {
 		return Put{}, err
 	}
+	if err := e.barrier.awaitSoon(ctx, passWrites); err != nil {
+		return Put{}, e.unavailable(&outageError{err})
+	}
 	nonce := newNonce()
 	for {
 		before, err := e.before(ctx, login.ID, expect)
@@ -116,6 +119,9 @@ func (e *Engine) end(
 		return credential.Held{}, err
 	}
 	defer leave()
+	if err := e.barrier.awaitSoon(ctx, passWrites); err != nil {
+		return credential.Held{}, e.unavailable(&outageError{err})
+	}
 	nonce := newNonce()
 	for {
 		before, err := e.before(ctx, id, expect)
@@ -173,7 +179,8 @@ func (e *Engine) change(ctx context.Context, change Change, write credential.Wri
 	if err := e.journal.Note(ctx, change); err != nil {
 		return false, e.unavailable(fmt.Errorf("journal: %w", err))
 	}
-	status, err := e.applyNoted(ctx, write)
+	w := Written{Write: write, After: write.Result(credential.Held{})}
+	status, err := e.applyNoted(ctx, w)
 	if err != nil {
 		e.barrier.met(err)
 		// It may have been stored. The journal has it; whether it is rolled
@@ -183,20 +190,21 @@ func (e *Engine) change(ctx context.Context, change Change, write credential.Wri
 	}
 	if status[0] != credential.StatusWritten {
 		e.journal.Drop(change.Nonce)
+		e.moved(write)
 		return false, nil
 	}
 	e.ledger.retain(e.clock.Boot(), change.Nonce)
-	e.tokens.put(write.Result(credential.Held{}))
-	e.stored(credential.Held{}, write)
+	e.tokens.put(w.After)
+	e.stored(w)
 	return true, nil
 }
 
 // applyNoted stores an owner's change that the journal has.
-func (e *Engine) applyNoted(ctx context.Context, write credential.Write) ([]credential.Status, error) {
+func (e *Engine) applyNoted(ctx context.Context, w Written) ([]credential.Status, error) {
 	if err := failpoint.Hit(failpoint.OwnerNoted); err != nil {
 		return nil, err
 	}
-	status, err := e.store.Apply(ctx, []credential.Write{write})
+	status, err := e.apply(ctx, []Written{w})
 	if err == nil {
 		err = failpoint.Hit(failpoint.OwnerStored)
 	}

@@ -29,8 +29,8 @@ type Store interface {
 type Registry interface {
 	OpenOwners(ctx context.Context) (map[string][]credential.ID, error)
 	// Beat counts this owner's heartbeat on, and notes for which run of the
-	// store it has put back what it knows.
-	Beat(ctx context.Context, ready string) error
+	// store it has put back what it knows, and for which it waits for others.
+	Beat(ctx context.Context, ready, waiting string) error
 	Roster(ctx context.Context) (credential.Roster, error)
 	// Settle notes that everyone has put back what they knew into that run.
 	Settle(ctx context.Context, run string) error
@@ -55,6 +55,8 @@ type Runs interface {
 // Folder is where this machine's processes have their journals.
 type Folder interface {
 	Place() string // its name on the roster; "" if this process has no journal
+	// Owners lists whose journals are there.
+	Owners() ([]string, error)
 	// Look tells whether the owner's journal is there, and whether its lock is
 	// held.
 	Look(owner string) (there, locked bool)
@@ -97,7 +99,7 @@ type Exchanger interface {
 type Journal interface {
 	Intend(ctx context.Context, intents []Intent) error
 	Keep(kept Kept) error
-	Note(ctx context.Context, change Change) error
+	Note(ctx context.Context, changes ...Change) error
 	// Drop forgets records that the store is known to hold.
 	Drop(nonces ...credential.Nonce)
 	// Adopt locks and reads the journals of dead processes of this machine.
@@ -120,7 +122,7 @@ type Kept struct {
 	Found credential.Found
 }
 
-// ChangeKind says what an owner did.
+// ChangeKind says what was done.
 type ChangeKind uint8
 
 // The kinds. They are stored.
@@ -128,9 +130,11 @@ const (
 	ChangePut ChangeKind = iota + 1
 	ChangeLogout
 	ChangeDelete
+	ChangeWrite // any write, as it was decided, where the store may lose it
 )
 
-// Change is what an owner did: it is journaled before it is acknowledged.
+// Change is what an owner did, which is journaled before it is acknowledged; or
+// a write, before it is made.
 type Change struct {
 	Nonce credential.Nonce
 	ID    credential.ID
@@ -138,6 +142,13 @@ type Change struct {
 	Grant uint64 // that it opens
 	At    credential.Millis
 	Login *credential.Login // for ChangePut
+	Write *Written          // for ChangeWrite
+}
+
+// Written is a write together with what it leads to.
+type Written struct {
+	Write credential.Write
+	After credential.Held
 }
 
 // Dead is the journal of a process that is proven dead: its lock was free.
@@ -146,6 +157,9 @@ type Dead struct {
 	Intents []Intent // without a kept token
 	Kept    []Kept
 	Changes []Change
+	Writes  []Written
+	// Order has the nonces of Kept and Changes as they were written.
+	Order []credential.Nonce
 	// Damaged says that a part could not be read: an intent may be missing, so
 	// every attempt that the owner left open may have been sent.
 	Damaged bool

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/failpoint"
@@ -16,100 +15,100 @@ import (
 // putBackAtOnce is how many credentials are read, or written, at once.
 const putBackAtOnce = 100
 
+// chains are writes by credential.
+type chains map[credential.ID][]Written
+
+func (c chains) add(w Written) {
+	id := w.Write.Record.ID
+	c[id] = append(c[id], w)
+}
+
 // putBack brings a run of the store that may lack the last writes up to what
 // this process knows: its own writes of the loss window, the attempts that it
 // holds, and, once journals is set, what dead processes left. It reports false
-// while something of somebody else's has to come first; force ends that wait.
+// while something of somebody else's has to come first; force says that nothing
+// of the kind will come any more.
 func (e *Engine) putBack(ctx context.Context, run string, journals, force bool) (bool, error) {
 	started := e.clock.Boot()
-	writes, held, left, err := e.putBackWrites(ctx, run, force)
+	left := map[credential.ID]bool{}
+	own := e.ledger.lately()
+	writes, err := e.putBackChains(ctx, run, own, force, left)
 	if err != nil {
 		return false, fmt.Errorf("put back what was written: %w", err)
 	}
-	attempts, waiting, err := e.putBackAttempts(ctx, run, left)
+	attempts, waiting, err := e.putBackAttempts(ctx, run, left, force)
 	if err != nil {
 		return false, fmt.Errorf("put back what is under way: %w", err)
 	}
-	if journals {
-		if err := errors.Join(e.adoptAgain(ctx), e.adopt(ctx)); err != nil {
-			return false, err
-		}
-	}
 	if writes+attempts > 0 {
 		e.metrics.restored(writes, attempts)
-		e.log.Warn().Int("writes", writes).Int("attempts", attempts).Int("credentials", held).Dur("took", e.clock.Boot()-started).
+		e.log.Warn().Int("writes", writes).Int("attempts", attempts).Int("credentials", len(own)).Dur("took", e.clock.Boot()-started).
 			Msg("put back what redis had lost")
 	}
-	return journals && len(left) == 0 && (waiting == 0 || force), nil
-}
-
-// putBackWrites makes the writes of the loss window again that the store does
-// not have. left has the credentials for which something earlier is missing.
-func (e *Engine) putBackWrites(ctx context.Context, run string, force bool) (made, credentials int, left map[credential.ID]bool, err error) {
-	left = map[credential.ID]bool{}
-	all := e.ledger.lately()
-	for ids := range slices.Chunk(slices.Sorted(maps.Keys(all)), putBackAtOnce) {
-		n, err := e.putBackChain(ctx, run, ids, all, force, left)
-		if err != nil {
-			return made, len(all), left, err
-		}
-		made += n
+	if !journals {
+		return false, nil
 	}
-	return made, len(all), left, nil
+	again, err := e.adoptAgain(ctx, force)
+	if err != nil {
+		return false, err
+	}
+	adopted, err := e.adoptAll(ctx, force)
+	if err != nil {
+		return false, err
+	}
+	return force || again && adopted && len(left) == 0 && waiting == 0, nil
 }
 
-// putBackChain does it for some credentials: one write of each at a time, for
-// every write builds on the one before.
-func (e *Engine) putBackChain(ctx context.Context, run string, ids []credential.ID, all map[credential.ID][]lately, force bool, left map[credential.ID]bool) (made int, err error) {
-	for len(ids) > 0 {
-		found, err := e.store.Load(ctx, ids...)
-		if _, single := errors.AsType[itemsError](err); err != nil && !single {
-			return made, err
-		}
-		var next []credential.ID
-		var writes []credential.Write
-		for i, id := range ids {
-			write, wanted := nextLost(found[i], all, id, force, left)
-			if wanted {
-				next, writes = append(next, id), append(writes, write)
+// putBackChains makes the writes again that the store does not have, and returns
+// how many it made. left gets the credentials for which something earlier is
+// missing.
+func (e *Engine) putBackChains(ctx context.Context, run string, all chains, force bool, left map[credential.ID]bool) (made int, err error) {
+	for _, chain := range all {
+		slices.SortStableFunc(chain, func(a, b Written) int { return cmp.Compare(a.Write.Record.Revision, b.Write.Record.Revision) })
+	}
+	for ids := range slices.Chunk(slices.Sorted(maps.Keys(all)), putBackAtOnce) {
+		for len(ids) > 0 {
+			next, writes, err := e.nextLost(ctx, ids, all, force, left)
+			if err != nil {
+				return made, err
 			}
+			if err := e.restore(ctx, run, writes); err != nil {
+				return made, err
+			}
+			made += len(writes)
+			ids = next
 		}
-		if len(writes) == 0 {
-			return made, nil
-		}
-		if err := e.restore(ctx, run, writes); err != nil {
-			return made, err
-		}
-		made += len(writes)
-		ids = next
 	}
 	return made, nil
 }
 
-// nextLost returns the first write of a credential that the store lacks.
-func nextLost(stored *credential.Held, all map[credential.ID][]lately, id credential.ID, force bool, left map[credential.ID]bool) (credential.Write, bool) {
-	chain := all[id]
-	slices.SortStableFunc(chain, func(a, b lately) int { return cmp.Compare(a.write.Record.Revision, b.write.Record.Revision) })
-	for len(chain) > 0 {
-		write, what := credential.Restore(stored, chain[0].write, chain[0].after, force)
-		switch what {
-		case credential.RestoreAgain:
-			all[id] = chain
-			return write, true
-		case credential.RestoreLater:
-			left[id] = true
-			all[id] = chain
-			return credential.Write{}, false
-		case credential.RestoreNone:
-		}
-		chain = chain[1:]
+// nextLost returns, of each credential, the first write that the store lacks:
+// every write builds on the one before.
+func (e *Engine) nextLost(ctx context.Context, ids []credential.ID, all chains, force bool, left map[credential.ID]bool) (next []credential.ID, writes []credential.Write, err error) {
+	found, err := e.store.Load(ctx, ids...)
+	if _, single := errors.AsType[itemsError](err); err != nil && !single {
+		return nil, nil, err
 	}
-	all[id] = nil
-	return credential.Write{}, false
+	for i, id := range ids {
+		for len(all[id]) > 0 {
+			first := all[id][0]
+			write, what := credential.Restore(found[i], first.Write, first.After, force)
+			if what == credential.RestoreLater {
+				left[id] = true
+				break
+			}
+			all[id] = all[id][1:]
+			if what == credential.RestoreAgain {
+				next, writes = append(next, id), append(writes, write)
+				break
+			}
+		}
+	}
+	return next, writes, nil
 }
 
 // putBackAttempts opens the attempts again that are under way in this process.
-func (e *Engine) putBackAttempts(ctx context.Context, run string, left map[credential.ID]bool) (made, waiting int, err error) {
+func (e *Engine) putBackAttempts(ctx context.Context, run string, left map[credential.ID]bool, force bool) (made, waiting int, err error) {
 	held := e.ledger.attempts()
 	for ids := range slices.Chunk(slices.Sorted(maps.Keys(held)), putBackAtOnce) {
 		found, err := e.store.Load(ctx, ids...)
@@ -122,7 +121,7 @@ func (e *Engine) putBackAttempts(ctx context.Context, run string, left map[crede
 			if h == nil || left[id] {
 				continue
 			}
-			if h.Record.Grant == a.Grant && h.Record.Generation < a.Generation {
+			if credential.Missing(*h, a) && !force {
 				waiting++ // whoever installed that generation has not put it back yet
 				continue
 			}
@@ -170,14 +169,14 @@ func (e *Engine) replay(ctx context.Context, h credential.Held, write credential
 	if statuses[0] != credential.StatusWritten {
 		return false, nil
 	}
-	e.stored(h, write)
+	e.stored(Written{Write: write, After: write.Result(h)})
 	return true, nil
 }
 
 // recallAttempt is the attempt that an intent was noted for.
-func recallAttempt(intent Intent, owner string, lasts time.Duration) credential.Attempt {
+func recallAttempt(intent Intent, owner string, t *Target) credential.Attempt {
 	return credential.Attempt{
 		Nonce: intent.Nonce, Owner: owner, Generation: intent.Generation, Grant: intent.Grant,
-		BegunAt: intent.At, Deadline: intent.At.Add(lasts), FirstSent: intent.At,
+		BegunAt: intent.At, Deadline: intent.At.Add(t.Policy.Times.Attempt()), FirstSent: intent.At,
 	}
 }

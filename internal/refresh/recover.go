@@ -1,11 +1,14 @@
 package refresh
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/failpoint"
@@ -22,9 +25,17 @@ type adoptedJournal struct {
 // tokens are committed, their unsent attempts closed, the others marked as in
 // doubt.
 func (e *Engine) adopt(ctx context.Context) error {
+	_, err := e.adoptAll(ctx, true)
+	return err
+}
+
+// adoptAll reports false if a journal could not be taken up because something
+// of somebody else's has to come first; force says that it will not come.
+func (e *Engine) adoptAll(ctx context.Context, force bool) (bool, error) {
 	e.adopting.Lock()
 	defer e.adopting.Unlock()
 	trouble := e.removeAdopted()
+	all := true
 	found, err := e.journal.Adopt(ctx)
 	trouble = errors.Join(trouble, err)
 	for _, dead := range found {
@@ -32,8 +43,9 @@ func (e *Engine) adopt(ctx context.Context) error {
 			trouble = errors.Join(trouble, err, dead.Release())
 			continue
 		}
-		settled, err := e.rollForward(ctx, dead)
+		settled, err := e.rollForward(ctx, dead, force)
 		if err != nil || !settled {
+			all = false
 			if err != nil {
 				err = fmt.Errorf("journal of %s: %w", dead.Owner, err)
 			}
@@ -42,23 +54,25 @@ func (e *Engine) adopt(ctx context.Context) error {
 		}
 		e.adopted = append(e.adopted, adoptedJournal{dead: dead, since: e.clock.Boot()})
 	}
-	return trouble
+	return all, trouble
 }
 
 // adoptAgain rolls the store forward once more for the journals that were
 // adopted before: it may have lost what came of that.
-func (e *Engine) adoptAgain(ctx context.Context) error {
+func (e *Engine) adoptAgain(ctx context.Context, force bool) (all bool, trouble error) {
 	e.adopting.Lock()
 	defer e.adopting.Unlock()
-	var trouble error
+	all = true
 	for i, a := range e.adopted {
-		if _, err := e.rollForward(ctx, a.dead); err != nil {
+		settled, err := e.rollForward(ctx, a.dead, force)
+		if err != nil {
 			trouble = errors.Join(trouble, fmt.Errorf("journal of %s: %w", a.dead.Owner, err))
 			continue
 		}
+		all = all && settled
 		e.adopted[i].since = e.clock.Boot()
 	}
-	return trouble
+	return all, trouble
 }
 
 // removeAdopted deletes the adopted journals whose loss window has passed.
@@ -95,25 +109,24 @@ func (e *Engine) releaseAdopted() error {
 
 // rollForward brings the store up to what a dead process's journal holds. It
 // reports false if single records could not be: the journal has to stay then.
-func (e *Engine) rollForward(ctx context.Context, dead Dead) (settled bool, err error) {
+func (e *Engine) rollForward(ctx context.Context, dead Dead, force bool) (settled bool, err error) {
 	left := make(map[credential.ID]bool)
-	for _, change := range dead.Changes {
-		if err := failpoint.Hit(failpoint.ReplayChange); err != nil {
-			return false, err
-		}
-		if err := e.ownTrouble(e.replayChange(ctx, change), dead.Owner, change.ID, left); err != nil {
-			return false, fmt.Errorf("owner's change of %s: %w", change.ID, err)
-		}
+	written := make(chains)
+	for _, w := range dead.Writes {
+		written.add(w)
 	}
-	for _, kept := range dead.Kept {
-		if left[kept.ID] {
+	if _, err := e.putBackChains(ctx, *e.barrier.run.Load(), written, force, left); err != nil {
+		return false, fmt.Errorf("what it wrote: %w", err)
+	}
+	for _, replay := range e.inOrder(dead) {
+		if left[replay.id] {
 			continue
 		}
-		if err := failpoint.Hit(failpoint.ReplayKept); err != nil {
+		if err := failpoint.Hit(replay.point); err != nil {
 			return false, err
 		}
-		if err := e.ownTrouble(e.replayKept(ctx, kept), dead.Owner, kept.ID, left); err != nil {
-			return false, fmt.Errorf("received token of %s: %w", kept.ID, err)
+		if err := e.ownTrouble(replay.do(ctx), dead.Owner, replay.id, left); err != nil {
+			return false, fmt.Errorf("%s of %s: %w", replay.what, replay.id, err)
 		}
 	}
 	sent := make(map[credential.Nonce]bool, len(dead.Intents))
@@ -124,7 +137,7 @@ func (e *Engine) rollForward(ctx context.Context, dead Dead) (settled bool, err 
 		if left[intent.ID] {
 			continue
 		}
-		if err := e.ownTrouble(e.recall(ctx, intent, dead.Owner), dead.Owner, intent.ID, left); err != nil {
+		if err := e.ownTrouble(e.recall(ctx, intent, dead.Owner, force), dead.Owner, intent.ID, left); err != nil {
 			return false, fmt.Errorf("presentation of %s: %w", intent.ID, err)
 		}
 	}
@@ -172,9 +185,54 @@ func (e *Engine) ownTrouble(err error, owner string, id credential.ID, left map[
 		return err
 	}
 	left[id] = true
-	e.log.Warn().Err(err).Str("owner", owner).Str("credential", string(id)).
+	level := zerolog.WarnLevel
+	if errors.Is(err, errAwaits) {
+		level = zerolog.DebugLevel
+	}
+	e.log.WithLevel(level).Err(err).Str("owner", owner).Str("credential", string(id)).
 		Msg("what a dead process left of a credential cannot be taken up yet, its journal stays")
 	return nil
+}
+
+// replay is one record of a dead process's journal on its way into the store.
+type replay struct {
+	id    credential.ID
+	what  string
+	point failpoint.Point
+	do    func(context.Context) error
+}
+
+// inOrder lists what owners did and what was received in the order in which it
+// was noted: a token that came before a log-out came before it again.
+func (e *Engine) inOrder(dead Dead) []replay {
+	at := make(map[credential.Nonce]int, len(dead.Order))
+	for i, nonce := range dead.Order {
+		at[nonce] = i
+	}
+	type placed struct {
+		replay
+
+		at int
+	}
+	var list []placed
+	for _, change := range dead.Changes {
+		list = append(list, placed{at: at[change.Nonce], replay: replay{
+			id: change.ID, what: "owner's change", point: failpoint.ReplayChange,
+			do: func(ctx context.Context) error { return e.replayChange(ctx, change) },
+		}})
+	}
+	for _, kept := range dead.Kept {
+		list = append(list, placed{at: at[kept.Nonce], replay: replay{
+			id: kept.ID, what: "received token", point: failpoint.ReplayKept,
+			do: func(ctx context.Context) error { return e.replayKept(ctx, kept) },
+		}})
+	}
+	slices.SortStableFunc(list, func(a, b placed) int { return cmp.Compare(a.at, b.at) })
+	replays := make([]replay, len(list))
+	for i, p := range list {
+		replays[i] = p.replay
+	}
+	return replays
 }
 
 // replayKept stores a token that a dead process received.
@@ -189,13 +247,16 @@ func (e *Engine) replayKept(ctx context.Context, kept Kept) error {
 
 // recall puts a presentation back in doubt of which the store knows nothing any
 // more.
-func (e *Engine) recall(ctx context.Context, intent Intent, owner string) error {
+func (e *Engine) recall(ctx context.Context, intent Intent, owner string, force bool) error {
 	for {
 		h, t, err := e.heldAndTarget(ctx, intent.ID)
 		if err != nil || h == nil {
 			return err
 		}
-		a := recallAttempt(intent, owner, t.Policy.Times.Attempt())
+		a := recallAttempt(intent, owner, t)
+		if credential.Missing(*h, a) && !force {
+			return errAwaits
+		}
 		write, wanted := credential.Recall(*h, a, t.Policy, e.clock.Now())
 		if !wanted {
 			return nil

@@ -209,7 +209,7 @@ func TestDeadJournalWithAnExpiredLogin(t *testing.T) {
 	b.mini.FlushAll()
 	b.clock.advance(2 * life)
 	heir := b.node("two")
-	assert.Equal(t, credential.StateExpired, b.held(heir, "alice").Record.State)
+	assert.False(t, b.held(heir, "alice").Record.ValidAt(b.clock.Now(), 0))
 	held, err := heir.Token(t.Context(), "alice", 0)
 	require.NoError(t, err)
 	assert.EqualValues(t, 2, held.Record.Generation)
@@ -333,7 +333,7 @@ func TestOwnerThatStillBeats(t *testing.T) {
 	living := b.unstarted("distant")
 	for range 700 {
 		b.clock.advance(time.Second)
-		require.NoError(t, living.registry.Beat(t.Context(), "first run"))
+		require.NoError(t, living.registry.Beat(t.Context(), "first run", ""))
 		require.NoError(t, n.tick(t.Context()))
 	}
 	assert.False(t, b.held(n, "alice").Attempt.Doubt)

@@ -43,6 +43,7 @@ type bundle struct {
 	policy   credential.Policy
 	log      *logSink
 	run      atomic.Value // string: the run of the store
+	written  sync.Map     // what the journals of writes hold
 	nodes    []*node
 }
 
@@ -50,6 +51,8 @@ type bundle struct {
 type journals struct{ dir, place string }
 
 func (j journals) Place() string { return j.place }
+
+func (j journals) Owners() ([]string, error) { return journal.Owners(j.dir) }
 
 func (j journals) Look(owner string) (there, locked bool) {
 	locked, there = journal.Alive(j.dir, owner)
@@ -166,7 +169,7 @@ func (b *bundle) unstarted(owner string, with ...func(*Options)) *node {
 	require.NoError(b.t, err)
 	n := &node{
 		t: b.t, owner: owner, file: file,
-		store: &faultyStore{Store: under, refused: make(chan struct{}, 10_000), began: make(chan struct{}, 10_000)}, journal: &testJournal{file: file, dir: b.dir, owner: owner},
+		store: &faultyStore{Store: under, refused: make(chan struct{}, 10_000), began: make(chan struct{}, 10_000)}, journal: &testJournal{file: file, dir: b.dir, owner: owner, written: &b.written},
 	}
 	opts := Options{
 		Store: n.store, Registry: n.store, Runs: n.store, Folder: journals{b.dir, b.dir}, Permits: n.store, Journal: n.journal, Clock: b.clock, Owner: owner, Shards: 1,

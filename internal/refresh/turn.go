@@ -252,7 +252,7 @@ func (e *Engine) install(ctx context.Context, tn *turn, o credential.Outcome, go
 func (e *Engine) lastLook(ctx context.Context, tn *turn, o credential.Outcome) settled {
 	ctx, cancel := e.untilStopped(ctx)
 	defer cancel()
-	if err := errors.Join(e.barrier.await(ctx), e.adopt(ctx)); err != nil {
+	if err := errors.Join(e.barrier.await(ctx, passAll), e.adopt(ctx)); err != nil {
 		e.log.Warn().Err(err).Str("credential", string(tn.held.Record.ID)).Msg("journals could not be read before giving up a credential")
 	}
 	if fresh, err := e.store.Load(ctx, tn.held.Record.ID); err == nil && fresh[0] != nil {

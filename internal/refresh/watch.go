@@ -34,7 +34,7 @@ func newWatch(silence time.Duration) *watch {
 func (w *watch) look(roster credential.Roster, now time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	late := now-w.last > w.silence
+	late := now-w.last > max(w.silence, 3*tickEvery)
 	w.last = now
 	beats := make(map[string]beat, len(roster.Members))
 	for owner, m := range roster.Members {

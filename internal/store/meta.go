@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // metaSchema is the layout of everything that is not a record.
@@ -45,15 +47,51 @@ func (s *Store) checkMeta(ctx context.Context) error {
 	if s.epoch = text(reply[2]); s.epoch == "" {
 		return &CorruptError{Key: keyMeta, Field: "epoch", Err: errMeta}
 	}
-	stored := text(reply[3])
-	if err := s.keyset.Verify([]byte(text(reply[4]))); err != nil {
+	return s.moveCanary(ctx, s.keyset, text(reply[3]), text(reply[4]), canary)
+}
+
+// Described reports whether this Redis holds an installation of refreshd.
+func Described(ctx context.Context, client redis.UniversalClient) (bool, error) {
+	n, err := client.Exists(ctx, keyMeta).Result()
+	if err != nil {
+		return false, fmt.Errorf("description of the installation: %w", err)
+	}
+	return n > 0, nil
+}
+
+// Rotated tells the installation of a rotation: from now on a process whose
+// keyset lacks the new primary key is refused at its start. It is called before
+// anything is sealed with that key, and refuses a keyset that cannot open what
+// is stored ([*KeysetError]).
+func (s *Store) Rotated(ctx context.Context, next Canary) error {
+	canary, err := next.Check()
+	if err != nil {
+		return fmt.Errorf("keyset: %w", err)
+	}
+	values, err := s.client.HMGet(ctx, keyMeta, "keyset", "canary").Result()
+	if err != nil {
+		return fmt.Errorf("description of the installation: %w", s.explain(ctx, err, keyMeta))
+	}
+	if values[0] == nil {
+		return nil // this Redis came back empty: nothing in it needs a key
+	}
+	return s.moveCanary(ctx, next, text(values[0]), text(values[1]), canary)
+}
+
+// moveCanary compares a keyset with the stored canary, and puts its own in that
+// one's place after a rotation. It never goes back: of processes that load a
+// rotated keyset one after the other, the last ones still seal with the key of
+// before, and a start of theirs changes nothing.
+func (s *Store) moveCanary(ctx context.Context, keyset Canary, stored, blob string, canary []byte) error {
+	ours := keyset.Fingerprint()
+	if err := keyset.Verify([]byte(blob)); err != nil {
 		return &KeysetError{Stored: stored, Configured: ours, Err: err}
 	}
-	if stored == ours {
+	if stored == ours || keyset.Behind([]byte(blob)) {
 		return nil
 	}
-	// A rotation: from now on the canary tells who can open what the new key
-	// seals. Whoever else does the same at this moment may win.
+	// Whoever else does the same at this moment may win: with the same keyset
+	// it comes to the same, with a later one that is the right canary.
 	if _, err := s.runInt(ctx, s.scripts.canary, []string{keyMeta}, stored, ours, canary); err != nil {
 		return fmt.Errorf("description of the installation: %w", err)
 	}

@@ -34,9 +34,10 @@ func (s *Store) OpenOwners(ctx context.Context) (map[string][]credential.ID, err
 	return owners, nil
 }
 
-// Beat counts this owner's heartbeat on, and notes where its journal is and for
-// which run of Redis it has put back what it knows.
-func (s *Store) Beat(ctx context.Context, ready string) error {
+// Beat counts this owner's heartbeat on, and notes where its journal is, for
+// which run of Redis it has put back what it knows, and for which it waits for
+// others to do so.
+func (s *Store) Beat(ctx context.Context, ready, waiting string) error {
 	if err := failpoint.Hit(failpoint.StoreBeat); err != nil {
 		return fmt.Errorf("heartbeat: %w", err)
 	}
@@ -46,7 +47,7 @@ func (s *Store) Beat(ctx context.Context, ready string) error {
 	}
 	pipe := s.client.Pipeline()
 	pipe.HIncrBy(ctx, keyOwners, s.owner, 1)
-	pipe.HSet(ctx, keyMembers, s.owner, place+" "+ready)
+	pipe.HSet(ctx, keyMembers, s.owner, place+" "+ready+"/"+waiting)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("heartbeat: %w", s.explain(ctx, err, keyOwners, keyMembers))
 	}
@@ -72,9 +73,11 @@ func (s *Store) Roster(ctx context.Context) (credential.Roster, error) {
 			return credential.Roster{}, &CorruptError{Key: keyOwners, Field: owner, Err: errNumber}
 		}
 		m := credential.Member{Beat: n}
-		if m.Place, m.Ready, _ = strings.Cut(members.Val()[owner], " "); m.Place == noPlace {
+		var runs string
+		if m.Place, runs, _ = strings.Cut(members.Val()[owner], " "); m.Place == noPlace {
 			m.Place = ""
 		}
+		m.Ready, m.Waiting, _ = strings.Cut(runs, "/")
 		roster.Members[owner] = m
 	}
 	return roster, nil

@@ -21,7 +21,7 @@ var (
 // scripts are the compiled Lua scripts. Each file says what its keys,
 // arguments and replies are.
 type scripts struct {
-	meta, canary                                         *redis.Script
+	meta, canary, reseal                                 *redis.Script
 	begin, unbegin, apply                                *redis.Script
 	overdue, expiries, claim, release, heal              *redis.Script
 	trim                                                 *redis.Script
@@ -36,7 +36,7 @@ type scripts struct {
 func loadScripts(memory bool) (scripts, error) {
 	l := loader{memory: memory}
 	s := scripts{
-		meta: l.load("meta", false), canary: l.load("canary", false),
+		meta: l.load("meta", false), canary: l.load("canary", false), reseal: l.load("reseal", false),
 		begin: l.load("begin", true), unbegin: l.load("unbegin", true), apply: l.load("apply", true),
 		overdue: l.load("overdue", false), expiries: l.load("expiries", false),
 		claim: l.load("claim", false), release: l.load("release", true), heal: l.load("heal", false),

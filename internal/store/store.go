@@ -24,10 +24,12 @@ type Keyset interface {
 }
 
 // Sealer encrypts and binds what it encrypts to associated data. It is safe
-// for concurrent use.
+// for concurrent use. Current tells what is sealed with the key that Seal uses
+// now from what an older one has sealed.
 type Sealer interface {
 	Seal(plain, ad []byte) ([]byte, error)
 	Open(sealed, ad []byte) ([]byte, error)
+	Current(sealed []byte) bool
 }
 
 // Hasher makes keyed hashes. MACs returns one per key that ever was in use, so
@@ -39,9 +41,12 @@ type Hasher interface {
 
 // Canary lets a keyset be recognised as the one, or a rotation of the one,
 // that sealed what is stored. Fingerprint tells keysets apart for people.
+// Behind reports that the blob was made by a later rotation of it, whose keys
+// it has and does not use yet.
 type Canary interface {
 	Check() ([]byte, error)
 	Verify(blob []byte) error
+	Behind(blob []byte) bool
 	Fingerprint() string
 }
 

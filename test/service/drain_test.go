@@ -19,18 +19,18 @@ import (
 
 const inFlight = 30
 
-// inTheAir brings 30 refreshes into the air at once and returns when the
-// provider has them all. wait waits for their answers.
-func inTheAir(t *testing.T, tr *trouble) (wait func() []error) {
+// inTheAir brings refreshes into the air at once and returns when the provider
+// has them all. wait waits for their answers.
+func inTheAir(t *testing.T, tr *trouble, count int) (wait func() []error) {
 	t.Helper()
-	errs := make([]error, inFlight)
+	errs := make([]error, count)
 	var asks sync.WaitGroup
-	for n := range inFlight {
+	for n := range count {
 		asks.Go(func() { errs[n] = tr.refresh(context.WithoutCancel(t.Context()), credentialID(n)) })
 	}
 	eventually(t, patience, func() (bool, string) {
 		sum := tr.provider.Summary()
-		return sum.InAir == inFlight, fmt.Sprintf("%d in the air", sum.InAir)
+		return sum.InAir == int64(count), fmt.Sprintf("%d in the air", sum.InAir)
 	})
 	return func() []error {
 		asks.Wait()
@@ -38,25 +38,43 @@ func inTheAir(t *testing.T, tr *trouble) (wait func() []error) {
 	}
 }
 
-// SIGTERM answers and stores what was sent: none of 30 refreshes is cut off.
+// SIGTERM answers and stores what was sent: no refresh is cut off, and the
+// process has ended when the longest exchange could have been answered and
+// stored, as it is configured.
 func TestStopDrains(t *testing.T) {
 	t.Parallel()
-	tr := newTrouble(t, practice.Options{AccessTTL: time.Hour, Latency: 4 * time.Second}, inFlight)
-	wait := inTheAir(t, tr)
+	stopDrains(t, inFlight, 4*time.Second)
+}
+
+func TestSoakStopDrains(t *testing.T) {
+	soak(t)
+	stopDrains(t, 200, 5*time.Second)
+}
+
+func stopDrains(t *testing.T, count int, takes time.Duration) {
+	t.Helper()
+	// The defaults of the timeout, of recovery.commit and recovery.margin.
+	const bound = 20*time.Second + 5*time.Second + 5*time.Second
+	tr := newTrouble(t, practice.Options{AccessTTL: time.Hour, Latency: takes}, count)
+	wait := inTheAir(t, tr, count)
+	told := time.Now()
 	require.NoError(t, tr.Signal(syscall.SIGTERM))
 	tr.says(t, `"message":"draining`)
-	assert.EqualValues(t, inFlight, tr.provider.Summary().InAir, "it was told to stop while they were in the air")
+	assert.EqualValues(t, count, tr.provider.Summary().InAir, "it was told to stop while they were in the air")
 	require.NoError(t, errors.Join(wait()...), "all of them were answered")
 	state, err := tr.Wait(t.Context())
 	require.NoError(t, err)
+	assert.Less(t, time.Since(told), bound)
 	assert.Zero(t, state.ExitCode())
+	assert.NotContains(t, tr.String(), "not in good order")
 	sum := tr.provider.Summary()
-	assert.EqualValues(t, inFlight, sum.Presentations)
-	assert.EqualValues(t, inFlight, sum.ByOutcome[practice.OutcomeRotated])
+	assert.EqualValues(t, count, sum.Presentations)
+	assert.EqualValues(t, count, sum.ByOutcome[practice.OutcomeRotated])
 	assert.Zero(t, sum.Undelivered)
+	t.Logf("%d refreshes in the air, ended %s after the signal", count, time.Since(told).Round(time.Millisecond))
 
 	again := tr.start()
-	for id, r := range again.awaitState(t, "active", inFlight) {
+	for id, r := range again.awaitState(t, "active", count) {
 		assert.EqualValues(t, 2, r.Generation, id)
 		assert.False(t, r.InDoubt, id)
 	}
@@ -66,7 +84,7 @@ func TestStopDrains(t *testing.T) {
 func TestSecondStopEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	tr := newTrouble(t, practice.Options{AccessTTL: 20 * time.Second, Latency: time.Minute}, inFlight)
-	wait := inTheAir(t, tr)
+	wait := inTheAir(t, tr, inFlight)
 	require.NoError(t, tr.Signal(syscall.SIGTERM))
 	tr.says(t, `"message":"draining`)
 	require.NoError(t, tr.Signal(syscall.SIGTERM))

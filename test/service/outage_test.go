@@ -35,7 +35,13 @@ func newTrouble(t *testing.T, o practice.Options, count int) *trouble {
 // watch follows the event stream of a process until the end of the test.
 func watch(t testing.TB, at *api) *follower {
 	t.Helper()
-	f := &follower{history: newHistory("stream"), where: func() *api { return at }, cursor: "0"}
+	return watchAt(t, func() *api { return at })
+}
+
+// watchAt is watch where the process may be another one each time.
+func watchAt(t testing.TB, where func() *api) *follower {
+	t.Helper()
+	f := &follower{history: newHistory("stream"), where: where, cursor: "0"}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

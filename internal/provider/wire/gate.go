@@ -7,10 +7,12 @@ import (
 )
 
 // How many replies of one client may be read and not yet dealt with: as many
-// as the processors can work on, with some to spare for those whose token is
-// being synced to disk.
+// as the processors can work on, and enough that a sync of the journal, which
+// takes along all that wait for it, is worth its time. With 16 on two
+// processors a burst of a thousand replies was dealt with as fast as without a
+// gate, with 8 in twice the time.
 const (
-	minReplies     = 8
+	minReplies     = 16
 	repliesPerProc = 4
 )
 

@@ -30,7 +30,7 @@ func beginGrants(b *bundle) {
 	score, ok := b.score("alice")
 	assert.True(b, ok)
 	assert.LessOrEqual(b, score, want.Deadline, "somebody asks about it at its deadline, or before")
-	open, err := b.openOf(owner)
+	open, err := b.opened()
 	require.NoError(b, err)
 	assert.Equal(b, []credential.ID{"alice"}, open)
 }
@@ -220,7 +220,7 @@ func beginUnreadable(b *bundle) {
 	records, err := b.store.Records(b.ctx, "bad")
 	require.NoError(b, err)
 	assert.Nil(b, records[0].Attempt, "nothing is open")
-	open, err := b.openOf(owner)
+	open, err := b.opened()
 	require.NoError(b, err)
 	assert.Equal(b, []credential.ID{"good"}, open)
 	score, _ := b.score("bad")
@@ -244,7 +244,7 @@ func beginUnreadableRecovery(b *bundle) {
 	assert.False(b, a.Recovery)
 	assert.Equal(b, doubt.Open.FirstSent, a.FirstSent)
 	assert.GreaterOrEqual(b, a.RecoverAt, b.now.Add(time.Minute))
-	open, err := b.openOf(owner)
+	open, err := b.opened()
 	require.NoError(b, err)
 	assert.Equal(b, []credential.ID{"bad"}, open)
 }

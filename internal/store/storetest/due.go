@@ -253,11 +253,11 @@ func openByOwner(b *bundle) {
 
 func ownersBeat(b *bundle) {
 	for range 3 {
-		require.NoError(b, b.store.Beat(b.ctx, "run-1 run-2"))
+		require.NoError(b, b.store.Beat(b.ctx, "run-1 run-2", "run-3"))
 	}
 	roster, err := b.store.Roster(b.ctx)
 	require.NoError(b, err)
-	assert.Equal(b, credential.Roster{Members: map[string]credential.Member{b.Options.Owner: {Beat: 3, Ready: "run-1 run-2"}}}, roster)
+	assert.Equal(b, credential.Roster{Members: map[string]credential.Member{b.Options.Owner: {Beat: 3, Ready: "run-1 run-2", Waiting: "run-3"}}}, roster)
 	require.NoError(b, b.store.Settle(b.ctx, "run-1"))
 	require.NoError(b, b.store.Forget(b.ctx, b.Options.Owner))
 	roster, err = b.store.Roster(b.ctx)
@@ -265,7 +265,7 @@ func ownersBeat(b *bundle) {
 	assert.Equal(b, credential.Roster{Members: map[string]credential.Member{}, Settled: "run-1"}, roster)
 
 	other := b.open(func(o *store.Options) { o.Owner, o.Place = "elsewhere", "place-9" })
-	require.NoError(b, other.Beat(b.ctx, ""))
+	require.NoError(b, other.Beat(b.ctx, "", ""))
 	roster, err = b.store.Roster(b.ctx)
 	require.NoError(b, err)
 	assert.Equal(b, map[string]credential.Member{"elsewhere": {Beat: 1, Place: "place-9"}}, roster.Members)

@@ -225,8 +225,8 @@ func ids(n int) []credential.ID {
 	return list
 }
 
-// openOf returns the credentials with an open attempt of that owner.
-func (b *bundle) openOf(owner string) ([]credential.ID, error) {
+// opened returns the credentials with an open attempt of the suite's owner.
+func (b *bundle) opened() ([]credential.ID, error) {
 	owners, err := b.store.OpenOwners(b.ctx)
 	return owners[owner], err
 }

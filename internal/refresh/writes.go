@@ -1,0 +1,83 @@
+package refresh
+
+import (
+	"context"
+	"encoding/binary"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+// lossy reports whether the store may lose what it has acknowledged.
+func (e *Engine) lossy() bool { return !e.opts.Kept && e.opts.Loss() > 0 }
+
+// noteMark tells the journal's record of a write from that of the token which
+// the write installs: both are named after the attempt.
+const noteMark = 0x77_72_69_74_65_00_00_00
+
+// noteNonce is the journal's name for the record of a write.
+func noteNonce(w credential.Write) credential.Nonce {
+	n := w.Nonce
+	tail := n[8:]
+	binary.BigEndian.PutUint64(tail, binary.BigEndian.Uint64(tail)^noteMark)
+	return n
+}
+
+// apply stores writes. Where the store may lose them again they are noted in
+// the journal before, as they are: whoever adopts it makes the same writes, and
+// no version comes up a second time with another content. Without room in the
+// journal they are stored all the same; what was received is in it in any case.
+func (e *Engine) apply(ctx context.Context, list []Written) ([]credential.Status, error) {
+	if e.lossy() {
+		changes := make([]Change, 0, len(list))
+		for i := range list {
+			if w := &list[i]; !w.Write.Record.ID.IsClient() {
+				changes = append(changes, Change{
+					Nonce: noteNonce(w.Write), ID: w.Write.Record.ID, Kind: ChangeWrite,
+					Grant: w.Write.Record.Grant, At: w.Write.Record.UpdatedAt, Write: w,
+				})
+			}
+		}
+		if err := e.journal.Note(ctx, changes...); err != nil {
+			e.log.Debug().Err(err).Msg("writes could not be noted in the journal before they were made")
+		}
+	}
+	writes := make([]credential.Write, len(list))
+	for i := range list {
+		writes[i] = list[i].Write
+	}
+	return e.store.Apply(ctx, writes)
+}
+
+// stored notes a write that the store has just acknowledged: it is announced,
+// and can be made again should the store lose it.
+func (e *Engine) stored(w Written) {
+	if !e.opts.Kept {
+		now := e.clock.Boot()
+		e.ledger.wrote(now, w)
+		e.ledger.retain(now, noteNonce(w.Write))
+	}
+	e.announce(w.Write)
+}
+
+// moved forgets a write that was decided on a record which has moved.
+func (e *Engine) moved(w credential.Write) {
+	if e.lossy() {
+		e.journal.Drop(noteNonce(w))
+	}
+}
+
+// commit stores one write that was decided on h, and reports whether the record
+// was still that one.
+func (e *Engine) commit(ctx context.Context, h credential.Held, write credential.Write, stalled func()) (bool, error) {
+	w := Written{Write: write, After: write.Result(h)}
+	status, err := e.commits.do(ctx, w, stalled)
+	if err != nil {
+		return false, err
+	}
+	if status != credential.StatusWritten {
+		e.moved(write)
+		return false, nil
+	}
+	e.stored(w)
+	return true, nil
+}

@@ -1,0 +1,230 @@
+package chaos
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/refreshd/refreshd/internal/practice"
+	"github.com/refreshd/refreshd/test/oracle"
+)
+
+// resource is what the practice provider's resource tells.
+type resource struct {
+	Grant      string `json:"grant"`
+	Generation uint32 `json:"generation"`
+}
+
+func holderOf(body []byte) (grant string, generation uint32, live bool) {
+	var r resource
+	if json.Unmarshal(body, &r) != nil {
+		return "", 0, false
+	}
+	return r.Grant, r.Generation, true
+}
+
+// user is the owner of one credential.
+type user struct {
+	id       string
+	provider string
+	number   int
+	busy     sync.Mutex // held while something is done about it
+	grant    string     // of the last login; "" while logged out or deleted
+}
+
+// owners are all of them, and what they were told.
+type owners struct {
+	mu    sync.Mutex
+	users []*user
+	acked []oracle.Change
+}
+
+func (o *owners) acknowledge(change oracle.Change) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.acked = append(o.acked, change)
+}
+
+// has notes which grant a user has now.
+func (o *owners) has(u *user, grant string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	u.grant = grant
+}
+
+func (o *owners) of(provider string) []*user {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(o.users), func(u *user) bool { return u.provider != provider })
+}
+
+// settleOwner bounds how long an owner asks again until the answer is clear.
+const settleOwner = 90 * time.Second
+
+// insist asks one replica after the other until the answer is clear: done, or
+// refused for good. What was asked may have been done although the answer did
+// not come.
+func (c *campaign) insist(ctx context.Context, first int, ask func(ctx context.Context, api *client) error) error {
+	ctx, cancel := context.WithTimeout(ctx, settleOwner)
+	defer cancel()
+	n := first
+	return await(ctx, func() error {
+		n++
+		api := c.house.anyone(n)
+		if api == nil {
+			return errors.New("nobody answers")
+		}
+		return ask(ctx, api)
+	})
+}
+
+// login mints a grant and stores it.
+func (c *campaign) login(ctx context.Context, u *user) (practice.Minted, error) {
+	minted, err := c.house.providers[u.provider].Mint(practice.MintRequest{Count: 1, Prefix: u.provider + "-", First: u.number})
+	if err != nil {
+		return practice.Minted{}, err
+	}
+	m := minted[0]
+	expires := time.Now().Add(time.Duration(m.ExpiresIn) * time.Second)
+	err = c.store(ctx, u, m, expires)
+	return m, err
+}
+
+func (c *campaign) store(ctx context.Context, u *user, m practice.Minted, expires time.Time) error {
+	uncertain := false
+	return c.insist(ctx, u.number, func(ctx context.Context, api *client) error {
+		r, err := api.put(ctx, u.provider, u.id, m)
+		refused, isRefusal := errors.AsType[*refusal](err)
+		switch {
+		case err == nil:
+		case isRefusal && refused.Code == "stale_token" && uncertain:
+			r.Version = 0 // it had been stored, and was refreshed since
+		case isRefusal && refused.Status < http.StatusInternalServerError:
+			c.complain("P3", "%s: a login was refused: %v", u.id, refused)
+			return nil
+		default:
+			uncertain = true
+			return err
+		}
+		c.owners.acknowledge(oracle.Change{
+			Credential: u.id, Kind: oracle.KindLogin, Grant: m.Grant, Version: r.Version, At: time.Now(), ExpiresAt: expires,
+		})
+		c.owners.has(u, m.Grant)
+		return nil
+	})
+}
+
+// byOwner does what an owner does.
+func (c *campaign) byOwner(ctx context.Context, a act) error {
+	c.owners.mu.Lock()
+	u := c.owners.users[a.N%uint64(len(c.owners.users))]
+	c.owners.mu.Unlock()
+	always := context.WithoutCancel(ctx) // what was asked may have been done: the answer is awaited
+	u.busy.Lock()
+	defer u.busy.Unlock()
+	switch a.Kind {
+	case kindLogin:
+		_, err := c.login(always, u)
+		return err
+	case kindSame:
+		m, err := c.login(always, u)
+		for n := range 3 {
+			if err == nil {
+				err = c.again(always, u, m, n)
+			}
+		}
+		return err
+	case kindLogout, kindDelete:
+		if err := c.leave(always, u, a.Kind); err != nil {
+			return err
+		}
+		if a.N%8 == 0 {
+			return nil // this one stays away
+		}
+		pass(ctx, a.length())
+		_, err := c.login(always, u)
+		return err
+	default:
+		return fmt.Errorf("an owner knows no %q", a.Kind)
+	}
+}
+
+// comeBack logs those in again who have to, until ctx ends.
+func (c *campaign) comeBack(ctx context.Context) {
+	tick := time.NewTicker(5 * stepLength)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		api := c.house.anyone(n)
+		if api == nil {
+			continue
+		}
+		all, err := api.list(ctx)
+		if err != nil {
+			continue // the next round may have more luck
+		}
+		for _, u := range c.owners.users {
+			if all[u.id].State != "reauth_required" || ctx.Err() != nil || !u.busy.TryLock() {
+				continue
+			}
+			if _, err := c.login(context.WithoutCancel(ctx), u); err != nil {
+				c.note("%s does not come back: %v", u.id, err)
+			}
+			u.busy.Unlock()
+		}
+	}
+}
+
+// again stores the same token once more. It is the current one, or one that
+// was spent since: nothing else may be said.
+func (c *campaign) again(ctx context.Context, u *user, m practice.Minted, n int) error {
+	return c.insist(ctx, n, func(ctx context.Context, api *client) error {
+		_, err := api.put(ctx, u.provider, u.id, m)
+		if refused, ok := errors.AsType[*refusal](err); ok && refused.Code == "stale_token" {
+			return nil
+		}
+		return err
+	})
+}
+
+func (c *campaign) leave(ctx context.Context, u *user, kind string) error {
+	return c.insist(ctx, u.number, func(ctx context.Context, api *client) error {
+		change := oracle.Change{Credential: u.id, Kind: oracle.KindLogout}
+		var r record
+		var err error
+		if kind == kindDelete {
+			change.Kind = oracle.KindDelete
+			err = api.call(ctx, http.MethodDelete, credentialPath(u.id), nil, nil)
+		} else {
+			err = api.call(ctx, http.MethodPost, credentialPath(u.id)+"/logout", nil, &r)
+		}
+		if refused, ok := errors.AsType[*refusal](err); err != nil && (!ok || refused.Status != http.StatusNotFound) {
+			return err
+		}
+		change.Version, change.At = r.Version, time.Now()
+		c.owners.acknowledge(change)
+		c.owners.has(u, "")
+		return nil
+	})
+}
+
+// withdraw ends a grant as its user does at the provider.
+func (c *campaign) withdraw(p *provider, a act) error {
+	users := c.owners.of(p.name)
+	c.owners.mu.Lock()
+	grant := users[a.N%uint64(len(users))].grant
+	c.owners.mu.Unlock()
+	if !p.Revoke(grant) {
+		return errNothingDone
+	}
+	return nil
+}

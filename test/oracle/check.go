@@ -1,0 +1,165 @@
+package oracle
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/refreshd/refreshd/internal/practice"
+)
+
+const (
+	// dying is how long before its owner's kill a rotation counts as one whose
+	// reply may have died with it.
+	dying = 50 * time.Millisecond
+	// slack is for the way between two processes on a busy machine.
+	slack = 500 * time.Millisecond
+	// stale is how old an answer from a process's memory may be.
+	stale = time.Second
+	// settleWithin is the time that P8 allows.
+	settleWithin = 60 * time.Second
+	// defaultSend is refreshd's own.
+	defaultSend = 5 * time.Second
+)
+
+// Check returns every promise that the run broke, in the promises' order.
+func Check(e Evidence) []Violation {
+	c := newTrial(e)
+	c.presentations()
+	c.newest()
+	c.versions()
+	c.ended()
+	c.log()
+	for name, seen := range e.Seen {
+		c.subscriber(name, seen)
+	}
+	c.reads()
+	c.reauthRequired()
+	for _, place := range e.Canaries {
+		c.broken("P7", "", "a secret was found: %s", place)
+	}
+	if e.Settled < 0 || e.Settled > settleWithin {
+		c.broken("P8", "", "not settled %s after the faults", settleWithin)
+	}
+	c.afterDeath()
+	c.refusedClient()
+	slices.SortFunc(c.found, func(a, b Violation) int { return strings.Compare(a.String(), b.String()) })
+	return c.found
+}
+
+// Lost counts the credentials that ended although nobody had ended their
+// grant, or are not there any more, and how many of them the ledger explains
+// as replies that did not arrive, without a grace to ask again.
+func Lost(e Evidence) (lost, excused int) {
+	c := newTrial(e)
+	lost = len(c.missing())
+	for _, f := range e.Final {
+		if f.State != stateReauthRequired || c.endedByOthers(f.Grant) {
+			continue
+		}
+		lost++
+		if c.lostWithoutGrace(f.Grant) {
+			excused++
+		}
+	}
+	return lost, excused
+}
+
+// family is what the ledger holds about one grant, in order of arrival.
+type family struct {
+	credential string
+	state      practice.GrantState
+	entries    []practice.Entry
+	storedAt   time.Time // the login
+	storedTill time.Time // expiry of the access token that it brought
+}
+
+// trial is the evidence, sorted.
+type trial struct {
+	Evidence
+
+	found    []Violation
+	families map[string]*family
+}
+
+func newTrial(e Evidence) *trial {
+	if e.Send == 0 {
+		e.Send = defaultSend
+	}
+	c := &trial{Evidence: e, families: map[string]*family{}}
+	for _, g := range e.Grants {
+		f := c.family(g.Grant)
+		f.state = g
+	}
+	for _, a := range e.Acked {
+		if a.Grant != "" {
+			f := c.family(a.Grant)
+			f.credential, f.storedAt, f.storedTill = a.Credential, a.At, a.ExpiresAt
+		}
+	}
+	for _, one := range e.Final {
+		if one.Grant != "" {
+			c.family(one.Grant).credential = one.ID
+		}
+	}
+	for _, entry := range e.Ledger {
+		if entry.Grant != "" {
+			f := c.family(entry.Grant)
+			f.entries = append(f.entries, entry)
+		}
+	}
+	return c
+}
+
+func (c *trial) family(grant string) *family {
+	f, ok := c.families[grant]
+	if !ok {
+		f = &family{credential: "grant " + grant}
+		c.families[grant] = f
+	}
+	return f
+}
+
+func (c *trial) broken(promise, credential, format string, args ...any) {
+	c.found = append(c.found, Violation{Promise: promise, Credential: credential, What: fmt.Sprintf(format, args...)})
+}
+
+// judged reports whether the provider looked at the token.
+func judged(e practice.Entry) bool {
+	switch e.Verdict {
+	case practice.OutcomeRotated, practice.OutcomeRefreshed, practice.OutcomeGrace, practice.OutcomeReuse,
+		practice.OutcomeUnknown, practice.OutcomeRevoked, practice.OutcomeExpired:
+		return true
+	case practice.OutcomeClientError, practice.OutcomeInvalidRequest, practice.OutcomeIssued, practice.OutcomeAbandoned:
+		return false
+	default:
+		return false
+	}
+}
+
+// arrived reports whether the whole reply is known to have reached a program
+// that could keep it.
+func (c *trial) arrived(e practice.Entry) bool {
+	return e.Delivered && !c.Cut[e.Seq] && !c.killedAround(e)
+}
+
+// killedAround reports whether a process was killed while the call was under
+// way, or so soon after that the reply may not have been read.
+func (c *trial) killedAround(e practice.Entry) bool {
+	credential := c.families[e.Grant].credential
+	from, to := e.Received-int64(dying), max(e.RotatedAt, e.RepliedAt)+int64(dying)
+	return slices.ContainsFunc(c.Kills, func(k Kill) bool {
+		at := k.At.UnixNano()
+		return !slices.Contains(k.Kept, credential) && at >= from && at < to
+	})
+}
+
+// killedBetween reports whether a process was killed between two moments (Unix
+// ns).
+func (c *trial) killedBetween(from, to int64) bool {
+	return slices.ContainsFunc(c.Kills, func(k Kill) bool {
+		at := k.At.UnixNano()
+		return at >= from && at <= to
+	})
+}

@@ -1,0 +1,334 @@
+package oracle
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/refreshd/refreshd/internal/practice"
+)
+
+const (
+	alice = "acme:alice"
+	bob   = "acme:bob"
+	life  = 6 * time.Second
+)
+
+func begin() time.Time { return time.Unix(1_700_000_000, 0) }
+
+// at is a moment of the run, in Unix ns.
+func at(after time.Duration) int64 { return begin().Add(after).UnixNano() }
+
+// rotation is a presentation that went well.
+func rotation(seq uint64, grant string, generation uint32, after time.Duration) practice.Entry {
+	return practice.Entry{
+		Seq: seq, Grant: grant, Generation: generation, NewGeneration: generation + 1, Client: "demo",
+		Outcome: practice.OutcomeRotated, Verdict: practice.OutcomeRotated, Delivered: true, TokenSent: true, Concurrent: 1,
+		Received: at(after), RotatedAt: at(after + time.Millisecond), RepliedAt: at(after + 2*time.Millisecond),
+	}
+}
+
+// refusal is a presentation of alice's that was refused.
+func refusal(seq uint64, generation uint32, after time.Duration, verdict practice.Outcome) practice.Entry {
+	e := rotation(seq, "g1", generation, after)
+	e.Outcome, e.Verdict, e.RotatedAt, e.NewGeneration, e.TokenSent = verdict, verdict, 0, 0, false
+	return e
+}
+
+func event(credential string, version uint64, kind, state string) Event {
+	return Event{
+		ID: fmt.Sprintf("%s/%d/0a", credential, version), Credential: credential, Type: kind, State: state,
+		Version: version, Previous: version - 1, At: begin(),
+	}
+}
+
+// sound is a run in which all went well: two credentials, each refreshed twice.
+func sound() Evidence {
+	e := Evidence{
+		Provider: Grace{Rotates: true, Life: life},
+		Seen:     map[string][]Event{}, Cut: map[uint64]bool{}, Settled: time.Second,
+		Live:  func(string) bool { return true },
+		Holds: func(token string) (string, uint32) { return token, 3 },
+	}
+	for n, id := range []string{alice, bob} {
+		grant := fmt.Sprintf("g%d", n+1)
+		e.Grants = append(e.Grants, practice.GrantState{Grant: grant, Generation: 3, Alive: true})
+		e.Acked = append(e.Acked, Change{Credential: id, Kind: KindLogin, Grant: grant, Version: 1, At: begin(), ExpiresAt: begin().Add(life)})
+		e.Ledger = append(e.Ledger, rotation(uint64(2*n+1), grant, 1, 4*time.Second), rotation(uint64(2*n+2), grant, 2, 8*time.Second))
+		e.Log = append(e.Log, event(id, 1, "credential.connected", "active"), event(id, 2, "credential.refreshed", "active"), event(id, 3, "credential.refreshed", "active"))
+		e.Reads = append(e.Reads,
+			Read{Process: "A", ID: id, Version: 1, Generation: 1, At: begin().Add(time.Second), ExpiresAt: begin().Add(life)},
+			Read{Process: "A", ID: id, Version: 3, Generation: 3, At: begin().Add(9 * time.Second), ExpiresAt: begin().Add(14 * time.Second)})
+		e.Final = append(e.Final, Final{ID: id, State: "active", Version: 3, Generation: 3, AccessToken: grant, Grant: grant, ExpiresAt: begin().Add(14 * time.Second)})
+	}
+	e.Seen["stream"] = slices.Clone(e.Log)
+	return e
+}
+
+// lose makes the second reply about alice one that did not arrive.
+func lose(e *Evidence) {
+	e.Ledger[1].Delivered = false
+}
+
+// dies makes alice's grant end for a cause.
+func dies(e *Evidence, cause string) {
+	e.Grants[0].Alive, e.Grants[0].Death = false, cause
+}
+
+// callsAPerson ends alice in reauth_required.
+func callsAPerson(e *Evidence) {
+	e.Final[0].State, e.Final[0].Version, e.Final[0].AccessToken = "reauth_required", 4, ""
+	last := event(alice, 4, "credential.reauth_required", "reauth_required")
+	e.Log = append(e.Log, last)
+	e.Seen["stream"] = append(e.Seen["stream"], last)
+}
+
+// logsOut ends alice by her owner.
+func logsOut(e *Evidence) {
+	e.Acked = append(e.Acked, Change{Credential: alice, Kind: KindLogout, Version: 4, At: begin().Add(10 * time.Second)})
+	e.Final[0].State, e.Final[0].Version, e.Final[0].AccessToken = "logged_out", 4, ""
+	last := event(alice, 4, "credential.logged_out", "logged_out")
+	e.Log = append(e.Log, last)
+	e.Seen["stream"] = append(e.Seen["stream"], last)
+}
+
+func TestASoundRunBreaksNothing(t *testing.T) {
+	t.Parallel()
+	assert.Empty(t, Check(sound()))
+	lost, excused := Lost(sound())
+	assert.Zero(t, lost)
+	assert.Zero(t, excused)
+}
+
+// Each row breaks one promise, or does what comes near and is allowed.
+func TestPromises(t *testing.T) {
+	t.Parallel()
+	killAt := func(after time.Duration, kept ...string) func(*Evidence) {
+		return func(e *Evidence) {
+			e.Kills = append(e.Kills, Kill{Owner: "a", At: begin().Add(after), Kept: kept})
+		}
+	}
+	again := func(after time.Duration) func(*Evidence) { // alice's second generation once more
+		return func(e *Evidence) {
+			e.Ledger = append(e.Ledger, refusal(5, 2, after, practice.OutcomeReuse))
+		}
+	}
+	grace := func(e *Evidence) {
+		e.Provider.Grace = 3 * time.Second
+		once := rotation(5, "g1", 2, 9*time.Second)
+		once.Outcome, once.Verdict, once.NewGeneration = practice.OutcomeGrace, practice.OutcomeGrace, 4
+		e.Ledger = append(e.Ledger, once)
+		e.Holds = func(token string) (string, uint32) { return token, map[string]uint32{"g1": 4, "g2": 3}[token] }
+	}
+	read := func(r Read) func(*Evidence) { return func(e *Evidence) { e.Reads = append(e.Reads, r) } }
+	for _, row := range []struct {
+		name   string
+		change []func(*Evidence)
+		broken string // promises, "" for none
+	}{
+		{"a spent generation comes back", []func(*Evidence){again(9 * time.Second)}, "P1 P2"},
+		{"in grace, though the reply had come", []func(*Evidence){grace}, "P1 P2"},
+		{"in grace, for a reply that was lost", []func(*Evidence){lose, grace}, ""},
+		{"in grace, for a reply that was cut", []func(*Evidence){grace, func(e *Evidence) { e.Cut[2] = true }}, ""},
+		{"in grace, for a reply that died with its owner", []func(*Evidence){grace, killAt(8*time.Second + 30*time.Millisecond)}, ""},
+		{"in grace, though the reply was kept before its owner died", []func(*Evidence){grace, killAt(8*time.Second+30*time.Millisecond, alice)}, "P1 P2"},
+		{"in grace, for a call that was sent by the dead", []func(*Evidence){grace, killAt(8*time.Second - 30*time.Millisecond)}, ""},
+		{"in grace, long after the kill", []func(*Evidence){grace, killAt(8*time.Second - 300*time.Millisecond)}, "P1 P2"},
+		{"in grace, long before the kill", []func(*Evidence){grace, killAt(8*time.Second + 300*time.Millisecond)}, "P1 P2"},
+		{"in grace, twice for one doubt", []func(*Evidence){lose, grace, func(e *Evidence) {
+			once := rotation(6, "g1", 2, 9500*time.Millisecond)
+			once.Verdict, once.NewGeneration = practice.OutcomeGrace, 5
+			e.Ledger = append(e.Ledger, once)
+		}}, "P1 P2"},
+		{"after the grace, the access token still good", []func(*Evidence){lose, grace, func(e *Evidence) {
+			e.Provider.Grace = 300 * time.Millisecond
+		}, func(e *Evidence) { e.Ledger[4].Received = at(8400 * time.Millisecond) }}, "P1"},
+		{"strict, the access token still good", []func(*Evidence){lose, again(8300 * time.Millisecond), func(e *Evidence) { dies(e, "reuse") }, callsAPerson}, "P1"},
+		{"strict, the access token about to expire", []func(*Evidence){lose, again(9500 * time.Millisecond), func(e *Evidence) { dies(e, "reuse") }, callsAPerson}, ""},
+		{"two in the air", []func(*Evidence){lose, grace, func(e *Evidence) {
+			e.Ledger[1].RepliedAt, e.Ledger[4].Concurrent = at(10*time.Second), 2
+		}}, "P1"},
+		{"two in the air, the sender of one dead", []func(*Evidence){lose, grace, killAt(8500 * time.Millisecond), func(e *Evidence) {
+			e.Ledger[1].RepliedAt, e.Ledger[4].Concurrent = 0, 2
+		}}, ""},
+		{"an older generation than one that had come", []func(*Evidence){func(e *Evidence) {
+			e.Ledger = append(e.Ledger, refusal(5, 1, 12*time.Second, practice.OutcomeReuse))
+		}}, "P1 P2"},
+
+		{"an older token is served", []func(*Evidence){func(e *Evidence) {
+			e.Holds = func(token string) (string, uint32) { return token, 2 }
+		}}, "P2"},
+		{"a token of another login is served", []func(*Evidence){func(e *Evidence) {
+			e.Holds = func(string) (string, uint32) { return "g9", 3 }
+		}}, "P2"},
+		{"a dead token is served", []func(*Evidence){func(e *Evidence) { e.Live = func(string) bool { return false } }}, "P2"},
+		{"a login is gone", []func(*Evidence){func(e *Evidence) { e.Final = e.Final[:1] }}, "P2"},
+		{"a login is gone after its deletion", []func(*Evidence){func(e *Evidence) {
+			e.Final = e.Final[:1]
+			e.Acked = append(e.Acked, Change{Credential: bob, Kind: KindDelete, At: begin().Add(20 * time.Second)})
+		}}, ""},
+
+		{"the record fell behind a reader", []func(*Evidence){read(Read{Process: "B", ID: alice, Version: 4, Generation: 4, At: begin().Add(10 * time.Second), ExpiresAt: begin().Add(time.Hour)})}, "P3"},
+		{"the record fell behind its owner's answer", []func(*Evidence){func(e *Evidence) { e.Acked[0].Version = 7 }}, "P3"},
+		{"the log goes back", []func(*Evidence){func(e *Evidence) {
+			old := event(alice, 1, "credential.connected", "active")
+			old.ID += "b"
+			e.Log[0], e.Log[1] = e.Log[1], old
+			e.Seen = nil
+		}}, "P3 P4"},
+		{"the log repeats an event", []func(*Evidence){func(e *Evidence) { e.Log = append(e.Log, e.Log[0], e.Log[1]) }}, ""},
+		{"alive after a logout", []func(*Evidence){logsOut, func(e *Evidence) { e.Final[0].State = "active" }}, "P3"},
+		{"logged out", []func(*Evidence){logsOut}, ""},
+		{"an event after a logout", []func(*Evidence){logsOut, func(e *Evidence) {
+			e.Log = append(e.Log, event(alice, 5, "credential.refreshed", "active"))
+			e.Final[0].Version, e.Seen = 5, nil
+		}}, "P3"},
+		{"presented after a logout", []func(*Evidence){logsOut, func(e *Evidence) { e.Ledger = append(e.Ledger, rotation(5, "g1", 3, 17*time.Second)) }}, "P3"},
+		{"presented in the moment of a logout", []func(*Evidence){logsOut, func(e *Evidence) { e.Ledger = append(e.Ledger, rotation(5, "g1", 3, 11*time.Second)) }}, ""},
+		{"served after a logout", []func(*Evidence){logsOut, read(Read{Process: "B", ID: alice, Version: 3, Generation: 3, At: begin().Add(12 * time.Second), ExpiresAt: begin().Add(time.Hour)})}, "P3"},
+		{"there after its deletion", []func(*Evidence){logsOut, func(e *Evidence) { e.Acked[2].Kind = KindDelete }}, "P3"},
+
+		{"a gap in the log", []func(*Evidence){func(e *Evidence) { e.Log, e.Seen = slices.Delete(e.Log, 1, 2), nil }}, "P4"},
+		{"no first event", []func(*Evidence){func(e *Evidence) { e.Log, e.Seen = slices.Delete(e.Log, 0, 1), nil }}, "P4"},
+		{"no last event", []func(*Evidence){func(e *Evidence) { e.Log, e.Seen = e.Log[:5], nil }}, "P4"},
+		{"a predecessor that is none", []func(*Evidence){func(e *Evidence) { e.Log[2].Previous, e.Seen = 1, nil }}, "P4"},
+		{"two events for a version", []func(*Evidence){func(e *Evidence) {
+			other := e.Log[2]
+			other.ID += "b"
+			e.Log, e.Seen = append(e.Log, other), nil
+		}}, "P4"},
+		{"a subscriber missed one", []func(*Evidence){func(e *Evidence) { e.Seen["stream"] = slices.Delete(e.Seen["stream"], 1, 2) }}, "P4"},
+		{"a subscriber missed the last", []func(*Evidence){func(e *Evidence) { e.Seen["stream"] = e.Seen["stream"][:5] }}, "P4"},
+		{"a subscriber has them out of order", []func(*Evidence){func(e *Evidence) {
+			s := e.Seen["stream"]
+			s[1], s[2] = s[2], s[1]
+		}}, "P3 P4"},
+		{"a subscriber sees one twice", []func(*Evidence){func(e *Evidence) { e.Seen["stream"] = append(e.Seen["stream"], e.Seen["stream"][0]) }}, ""},
+		{"a subscriber was told of a gap", []func(*Evidence){func(e *Evidence) {
+			e.Seen["stream"] = slices.Replace(e.Seen["stream"], 1, 2, Event{Type: "stream.reset"})
+		}}, ""},
+		{"a subscriber has another event than the log", []func(*Evidence){func(e *Evidence) { e.Seen["stream"][1].ID += "b" }}, "P4"},
+
+		{"an expired token is served", []func(*Evidence){read(Read{Process: "A", ID: alice, Version: 3, Generation: 3, At: begin().Add(15 * time.Second), ExpiresAt: begin().Add(14 * time.Second)})}, "P5"},
+		{"a reader goes back", []func(*Evidence){read(Read{Process: "A", ID: alice, Version: 2, Generation: 2, At: begin().Add(10 * time.Second), ExpiresAt: begin().Add(14 * time.Second)})}, "P5 P5"},
+		{"another process is behind", []func(*Evidence){read(Read{Process: "B", ID: alice, Version: 2, Generation: 2, At: begin().Add(9 * time.Second), ExpiresAt: begin().Add(14 * time.Second)})}, ""},
+		{"a reader is refused", []func(*Evidence){read(Read{Process: "A", ID: alice, At: begin().Add(time.Hour), Err: "503"})}, ""},
+
+		{"a person is called for nothing", []func(*Evidence){callsAPerson}, "P6"},
+		{"a person is called, and all is well again", []func(*Evidence){callsAPerson, func(e *Evidence) {
+			back := event(alice, 5, "credential.reauthorized", "active")
+			e.Log, e.Seen["stream"] = append(e.Log, back), append(e.Seen["stream"], back)
+			e.Final[0].State, e.Final[0].Version = "active", 5
+		}}, "P6"},
+		{"the user withdrew the grant", []func(*Evidence){callsAPerson, func(e *Evidence) { dies(e, "revoked_by_user") }}, ""},
+		{"the refresh token expired", []func(*Evidence){callsAPerson, func(e *Evidence) {
+			e.Ledger = append(e.Ledger, refusal(5, 3, 12*time.Second, practice.OutcomeExpired))
+		}}, ""},
+		{"our own second presentation ended the grant", []func(*Evidence){again(9 * time.Second), callsAPerson, func(e *Evidence) { dies(e, "reuse") }}, "P1 P2 P6"},
+		{"a lost reply, and no grace", []func(*Evidence){lose, callsAPerson}, ""},
+		{"a lost reply, in spite of a grace", []func(*Evidence){lose, callsAPerson, func(e *Evidence) { e.Provider.Grace = time.Minute }}, "P6"},
+		{"a reply that died with its owner", []func(*Evidence){callsAPerson, killAt(8*time.Second + 40*time.Millisecond)}, ""},
+		{"a reply that was kept before its owner died", []func(*Evidence){callsAPerson, killAt(8*time.Second+40*time.Millisecond, alice)}, "P6"},
+
+		{"a secret shows", []func(*Evidence){func(e *Evidence) { e.Canaries = []string{"the log of A: access token as raw"} }}, "P7"},
+		{"never settled", []func(*Evidence){func(e *Evidence) { e.Settled = -1 }}, "P8"},
+		{"settled too late", []func(*Evidence){func(e *Evidence) { e.Settled = 61 * time.Second }}, "P8"},
+
+		{"asked after the death", []func(*Evidence){callsAPerson, func(e *Evidence) {
+			dies(e, "revoked_by_user")
+			e.Ledger = append(e.Ledger, refusal(5, 3, 12*time.Second, practice.OutcomeRevoked), refusal(6, 3, 13*time.Second, practice.OutcomeRevoked))
+		}}, "P9"},
+		{"asked after the death, which a kill had kept unheard", []func(*Evidence){callsAPerson, killAt(12500 * time.Millisecond), func(e *Evidence) {
+			dies(e, "revoked_by_user")
+			e.Ledger = append(e.Ledger, refusal(5, 3, 12*time.Second, practice.OutcomeRevoked), refusal(6, 3, 13*time.Second, practice.OutcomeRevoked))
+		}}, ""},
+		{"asked twice after the death", []func(*Evidence){callsAPerson, killAt(12500 * time.Millisecond), func(e *Evidence) {
+			dies(e, "revoked_by_user")
+			for n := range uint64(3) {
+				e.Ledger = append(e.Ledger, refusal(5+n, 3, time.Duration(12+n)*time.Second, practice.OutcomeRevoked))
+			}
+		}}, "P9"},
+		{"asked after an answer that was lost", []func(*Evidence){callsAPerson, func(e *Evidence) {
+			dies(e, "revoked_by_user")
+			e.Ledger = append(e.Ledger, refusal(5, 3, 12*time.Second, practice.OutcomeRevoked), refusal(6, 3, 13*time.Second, practice.OutcomeRevoked))
+			e.Ledger[4].Delivered = false
+		}}, ""},
+		{"a refused client is tried every ten seconds", []func(*Evidence){refused(10 * time.Second)}, "P9 P9"},
+		{"a refused client is tried once a minute", []func(*Evidence){refused(time.Minute)}, ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			e := sound()
+			e.Seen = map[string][]Event{"stream": slices.Clone(e.Log)}
+			for _, change := range row.change {
+				change(&e)
+			}
+			found := Check(e)
+			promises := make([]string, 0, len(found))
+			for _, v := range found {
+				promises = append(promises, v.Promise)
+			}
+			want := strings.Fields(row.broken)
+			assert.Equal(t, slices.Compact(want), slices.Compact(promises), "%v", found)
+			assert.GreaterOrEqual(t, len(found), len(want), "%v", found)
+		})
+	}
+}
+
+// refused is a client that is refused from some moment on, and tried every so
+// often.
+func refused(every time.Duration) func(*Evidence) {
+	return func(e *Evidence) {
+		for n := range uint64(3) {
+			r := refusal(5+n, 3, 20*time.Second+time.Duration(n)*every, "")
+			r.Outcome = practice.OutcomeClientError
+			e.Ledger = append(e.Ledger, r)
+		}
+	}
+}
+
+func TestLostAndExcused(t *testing.T) {
+	t.Parallel()
+	count := func(change ...func(*Evidence)) [2]int {
+		e := sound()
+		for _, f := range change {
+			f(&e)
+		}
+		lost, excused := Lost(e)
+		return [2]int{lost, excused}
+	}
+	assert.Equal(t, [2]int{1, 0}, count(callsAPerson))
+	assert.Equal(t, [2]int{1, 1}, count(callsAPerson, lose))
+	assert.Equal(t, [2]int{1, 0}, count(callsAPerson, lose, func(e *Evidence) { e.Provider.Grace = time.Minute }))
+	assert.Equal(t, [2]int{0, 0}, count(callsAPerson, func(e *Evidence) { dies(e, "revoked_by_user") }))
+	assert.Equal(t, [2]int{1, 0}, count(func(e *Evidence) { e.Final = e.Final[:1] }))
+}
+
+// A provider that does not rotate takes the same token as often as it comes,
+// one at a time.
+func TestNotRotating(t *testing.T) {
+	t.Parallel()
+	e := sound()
+	e.Provider = Grace{Life: life}
+	e.Holds = func(token string) (string, uint32) { return token, 1 }
+	for i := range e.Ledger {
+		e.Ledger[i].Generation, e.Ledger[i].NewGeneration, e.Ledger[i].RotatedAt = 1, 0, 0
+		e.Ledger[i].Outcome, e.Ledger[i].Verdict = practice.OutcomeRefreshed, practice.OutcomeRefreshed
+	}
+	assert.Empty(t, Check(e))
+	e.Ledger[0].RepliedAt, e.Ledger[1].Concurrent = at(10*time.Second), 2
+	found := Check(e)
+	require.Len(t, found, 1)
+	assert.Equal(t, "P1", found[0].Promise)
+	assert.Equal(t, alice, found[0].Credential)
+	e.Ledger[1].Concurrent = 1
+	callsAPerson(&e)
+	found = Check(e)
+	require.Len(t, found, 1)
+	assert.Equal(t, "P6", found[0].Promise)
+}
