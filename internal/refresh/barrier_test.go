@@ -242,3 +242,45 @@ func TestWhoIsWaitedFor(t *testing.T) {
 	}
 	require.Equal(t, passAll, one.barrier.passes(), "the quarantine is over")
 }
+
+// The writer dies together with the store's last writes: the heir of its journal
+// makes the same writes, with the same versions and nonces, in their order.
+func TestTheHeirMakesTheSameWrites(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	one, two := b.node("one", lossy), b.node("two", lossy)
+	for _, id := range []credential.ID{"alice", "bob", "carol"} {
+		b.put(one, id)
+	}
+	b.settle(one, two)
+	b.due()
+	require.NoError(t, one.tick(t.Context()))
+	require.NoError(t, two.tick(t.Context()))
+	before := b.snapshot()
+	b.batch(one, "alice", "bob")
+	b.provider.failing(credential.Outcome{Class: credential.ClassTransient, Reason: credential.ReasonUnavailable})
+	_, err := one.RefreshBatch(t.Context(), acme, []credential.ID{"carol"})
+	require.NoError(t, err)
+	_, err = one.Logout(t.Context(), "bob", Expect{})
+	require.NoError(t, err)
+	kept := map[credential.ID]credential.Held{}
+	events := map[credential.ID][]credential.EventType{}
+	for _, id := range []credential.ID{"alice", "bob", "carol"} {
+		kept[id], events[id] = b.held(one, id), b.events(one, id)
+	}
+	require.Equal(t, credential.StateLoggedOut, kept["bob"].Record.State)
+	require.NotNil(t, kept["carol"].Attempt, "in doubt")
+	one.die()
+	b.fallBack(before)
+	b.settle(two)
+	b.settle(two)
+	require.Equal(t, passAll, two.barrier.passes())
+	for id, want := range kept {
+		got := b.held(two, id)
+		assert.Equal(t, want.Record, got.Record, id)
+		assert.Equal(t, want.Attempt, got.Attempt, id)
+		assert.True(t, want.Token.Refresh.Equal(got.Token.Refresh), id)
+		assert.Equal(t, events[id], b.events(two, id), id)
+	}
+	assert.Equal(t, 1, b.provider.most())
+}

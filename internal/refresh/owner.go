@@ -214,6 +214,9 @@ func (e *Engine) applyNoted(ctx context.Context, w Written) ([]credential.Status
 // replayChange stores what an owner did and was told had been done, should the
 // store have lost it.
 func (e *Engine) replayChange(ctx context.Context, change Change) error {
+	if err := failpoint.Hit(failpoint.ReplayChange); err != nil {
+		return err
+	}
 	for {
 		list, err := e.store.Load(ctx, change.ID)
 		if err != nil {

@@ -122,9 +122,6 @@ func (e *Engine) rollForward(ctx context.Context, dead Dead, force bool) (settle
 		if left[replay.id] {
 			continue
 		}
-		if err := failpoint.Hit(replay.point); err != nil {
-			return false, err
-		}
 		if err := e.ownTrouble(replay.do(ctx), dead.Owner, replay.id, left); err != nil {
 			return false, fmt.Errorf("%s of %s: %w", replay.what, replay.id, err)
 		}
@@ -196,10 +193,9 @@ func (e *Engine) ownTrouble(err error, owner string, id credential.ID, left map[
 
 // replay is one record of a dead process's journal on its way into the store.
 type replay struct {
-	id    credential.ID
-	what  string
-	point failpoint.Point
-	do    func(context.Context) error
+	id   credential.ID
+	what string
+	do   func(context.Context) error
 }
 
 // inOrder lists what owners did and what was received in the order in which it
@@ -217,13 +213,13 @@ func (e *Engine) inOrder(dead Dead) []replay {
 	var list []placed
 	for _, change := range dead.Changes {
 		list = append(list, placed{at: at[change.Nonce], replay: replay{
-			id: change.ID, what: "owner's change", point: failpoint.ReplayChange,
+			id: change.ID, what: "owner's change",
 			do: func(ctx context.Context) error { return e.replayChange(ctx, change) },
 		}})
 	}
 	for _, kept := range dead.Kept {
 		list = append(list, placed{at: at[kept.Nonce], replay: replay{
-			id: kept.ID, what: "received token", point: failpoint.ReplayKept,
+			id: kept.ID, what: "received token",
 			do: func(ctx context.Context) error { return e.replayKept(ctx, kept) },
 		}})
 	}
@@ -237,6 +233,9 @@ func (e *Engine) inOrder(dead Dead) []replay {
 
 // replayKept stores a token that a dead process received.
 func (e *Engine) replayKept(ctx context.Context, kept Kept) error {
+	if err := failpoint.Hit(failpoint.ReplayKept); err != nil {
+		return err
+	}
 	h, t, err := e.heldAndTarget(ctx, kept.ID)
 	if err != nil || h == nil {
 		return err
