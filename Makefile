@@ -16,6 +16,10 @@ ARGS     ?=
 IMAGE    ?= refreshd:dev
 GOLANGCI := go tool -modfile=$(CURDIR)/.ci/tools.mod golangci-lint
 
+# Packages that test the built program. One after the other, for each fills the
+# machine, and never from go's cache, which does not see that it has changed.
+WHOLE := ./test/oracle ./test/harness ./test/service ./test/matrix ./test/chaos
+
 # Packages with tests of what happens when a step fails or a process dies there.
 FAILPOINTS := ./internal/failpoint ./internal/journal ./internal/provider/wire ./internal/clock ./scheduler
 
@@ -43,8 +47,9 @@ build: ## Build bin/refreshd and bin/practice, static and stripped
 test: ## Run all tests with the race detector, against a real redis-server
 	@.ci/ensure-redis.sh
 	@.ci/ensure-gcc.sh
-	@.ci/go-test.sh . ./...
+	@.ci/go-test.sh . $$(go list ./... | grep -v '/test/')
 	@.ci/go-test.sh . -tags=failpoints $(FAILPOINTS)
+	@for package in $(WHOLE); do .ci/go-test.sh . -count=1 -timeout=20m "$$package" || exit 1; done
 	@for module in $(MODULES); do .ci/go-test.sh "$$module" ./... || exit 1; done
 
 .PHONY: lint

@@ -8,7 +8,7 @@ import (
 )
 
 // lossy reports whether the store may lose what it has acknowledged.
-func (e *Engine) lossy() bool { return !e.opts.Kept && e.opts.Loss() > 0 }
+func (e *Engine) lossy() bool { return e.opts.Loss() > 0 }
 
 // noteMark tells the journal's record of a write from that of the token which
 // the write installs: both are named after the attempt.
@@ -51,9 +51,11 @@ func (e *Engine) apply(ctx context.Context, list []Written) ([]credential.Status
 // stored notes a write that the store has just acknowledged: it is announced,
 // and can be made again should the store lose it.
 func (e *Engine) stored(w Written) {
+	now := e.clock.Boot()
 	if !e.opts.Kept {
-		now := e.clock.Boot()
 		e.ledger.wrote(now, w)
+	}
+	if e.lossy() {
 		e.ledger.retain(now, noteNonce(w.Write))
 	}
 	e.announce(w.Write)
