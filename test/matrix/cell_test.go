@@ -331,11 +331,26 @@ func (c *cell) setMark() {
 	c.t.Helper()
 	harness.Eventually(c.t, harness.Patience, func() (bool, string) {
 		before := c.stored()
+		if !c.flushed() { // while a sync runs, Redis holds writes back for up to two seconds
+			return false, "redis has not written what it acknowledged"
+		}
 		size, err := c.tail.Size()
 		require.NoError(c.t, err)
 		c.mark, c.marked = size, c.stored()
 		return maps.Equal(before, c.marked), "the record changes all the time"
 	})
+}
+
+// flushed reports whether Redis has handed all of its append-only buffer to the
+// system.
+func (c *cell) flushed() bool {
+	c.t.Helper()
+	o, err := redis.ParseURL(c.server.URL())
+	require.NoError(c.t, err)
+	client := redis.NewClient(o)
+	info, err := client.Info(c.ctx, "persistence").Result()
+	require.NoError(c.t, errors.Join(err, client.Close()))
+	return strings.Contains(info, "aof_buffer_length:0\r\n") && strings.Contains(info, "aof_pending_bio_fsync:0\r\n")
 }
 
 // cutAt is where the append-only file is cut: at the mark, or a second before
