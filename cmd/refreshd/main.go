@@ -76,9 +76,9 @@ Store a credential; tokens never stand in arguments:
 Use it from a script:
     curl -H "Authorization: Bearer $(refreshd token github:alice)" https://api.example/me
 
-The commands besides serve and config talk to a running service. They find it
-by --config (its listen address, and the admin key in its data_dir), or by
-REFRESHD_URL and REFRESHD_KEY.
+The commands besides serve, config and keyset talk to a running service. They
+find it by --config (its listen address, and the admin key in its data_dir), or
+by REFRESHD_URL and REFRESHD_KEY.
 
 Exit codes: 0 done, 1 failure, 2 usage, 3 not found, 4 needs a person.`
 
@@ -106,7 +106,7 @@ func (p *program) root() *cobra.Command {
 	root.AddCommand(
 		p.serveCommand(), p.putCommand(), p.listCommand(), p.getCommand(), p.tokenCommand(),
 		p.refreshCommand(), p.logoutCommand(), p.deleteCommand(), p.eventsCommand(),
-		p.statusCommand(), p.doctorCommand(), p.healthcheckCommand(), p.configCommand(), p.keyCommand(), p.versionCommand(),
+		p.statusCommand(), p.doctorCommand(), p.healthcheckCommand(), p.configCommand(), p.keyCommand(), p.keysetCommand(), p.versionCommand(),
 	)
 	return root
 }

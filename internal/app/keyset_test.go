@@ -119,8 +119,8 @@ func TestKeysetRotatesUnderTwoServices(t *testing.T) {
 	path, keys, err := ShowKeyset(opts)
 	require.NoError(t, err)
 	require.Len(t, keys, 2)
-	oldest, err := os.ReadFile(path)
-	require.NoError(t, err)
+	oldest, newest := filepath.Join(f.dir, "oldest.json"), filepath.Join(f.dir, "newest.json")
+	require.NoError(t, os.Link(path, oldest))
 
 	ids := []string{"run:alice", "run:bob", "run:carol"}
 	x := &refresher{done: make(chan struct{})}
@@ -194,9 +194,9 @@ func TestKeysetRotatesUnderTwoServices(t *testing.T) {
 	}
 
 	// A file that lacks what is in use is refused, and nothing breaks.
-	newest, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(path, oldest, 0o600))
+	require.NoError(t, os.Link(path, newest))
+	require.NoError(t, os.Remove(path))
+	require.NoError(t, os.Link(oldest, path))
 	two.reload <- struct{}{}
 	two.log.await(t, 1, `"level":"error".*lacks keys that are in use.*the keyset was not loaded again, the old one stays in force`)
 	status, answer = two.call(http.MethodPost, "/v1/credentials/run:idle/refresh", map[string]any{})
@@ -204,14 +204,13 @@ func TestKeysetRotatesUnderTwoServices(t *testing.T) {
 
 	// Who has only the old keyset does not start.
 	late := newFolder(t, provider.url+"/token")
-	late.config["redis"], late.config["keyset"] = f.config["redis"], map[string]any{"file": "./old.json"}
-	late.write(t, "old.json", string(oldest))
+	late.config["redis"], late.config["keyset"] = f.config["redis"], map[string]any{"file": oldest}
 	refused := begin(t, late, everything())
 	<-refused.ended
 	require.ErrorContains(t, refused.err, "point keyset.file at that one, or at a rotation of it")
 	_, err = Rekey(t.Context(), KeysetOptions{Config: filepath.Join(late.dir, "config.yaml")})
 	require.ErrorContains(t, err, "point keyset.file at that one")
-	require.NoError(t, os.WriteFile(path, newest, 0o600))
+	require.NoError(t, os.Rename(newest, path))
 
 	require.NoError(t, one.end())
 	require.NoError(t, two.end())

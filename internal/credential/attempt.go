@@ -10,7 +10,7 @@ import (
 
 // Nonce is a random 128-bit number that makes a write or an attempt unique
 // and its repetition recognisable.
-type Nonce [16]byte //nolint:recvcheck // what reads one in takes a pointer, what tells one a copy
+type Nonce [16]byte
 
 // String returns 32 hex digits.
 func (n Nonce) String() string { return hex.EncodeToString(n[:]) }

@@ -52,7 +52,7 @@ func Explore(cfg Config) Result {
 	first := m.first()
 	visits := []visit{{state: first}}
 	seen := map[state]struct{}{first: {}}
-	result := Result{Violations: map[Kind]int{}, Traces: map[Kind][]string{}}
+	result := Result{Violations: make(map[Kind]int), Traces: make(map[Kind][]string)}
 	var ends []end
 	var at uint32
 	var outcomes int

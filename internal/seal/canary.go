@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"bytes"
 	"crypto/subtle"
 	"fmt"
 )
@@ -32,4 +33,15 @@ func (k *Keyset) Verify(blob []byte) error {
 		}
 	}
 	return fmt.Errorf("%s has the sealing key but not the hash key: %w", k, ErrCannotOpen)
+}
+
+// Behind reports whether the blob was made with a key that is staged in this
+// keyset: others use it already, and the canary is not to go back to ours.
+func (k *Keyset) Behind(blob []byte) bool {
+	for _, key := range k.ring.Load().keys {
+		if key.Use == UseSeal && key.Staged && bytes.HasPrefix(blob, markOf(key.ID)) {
+			return true
+		}
+	}
+	return false
 }

@@ -17,7 +17,7 @@ func writeNew(path string, content []byte) (created bool, err error) {
 	if err := makeDir(dir); err != nil {
 		return false, fmt.Errorf("make the folder of the keyset file: %w", err)
 	}
-	temp, err := writeTemp(dir, content)
+	temp, err := writeTemp(dir, ".keyset-*.tmp", content)
 	if err != nil {
 		return false, fmt.Errorf("write a new keyset file in %s: %w; give the user that runs refreshd write permission there, or room", dir, err)
 	}
@@ -40,8 +40,8 @@ func writeNew(path string, content []byte) (created bool, err error) {
 
 // writeTemp writes content durably under a random name. os.CreateTemp opens
 // with O_EXCL and mode 0600.
-func writeTemp(dir string, content []byte) (name string, err error) {
-	f, err := os.CreateTemp(dir, ".keyset-*.tmp")
+func writeTemp(dir, pattern string, content []byte) (name string, err error) {
+	f, err := os.CreateTemp(dir, pattern)
 	if err != nil {
 		return "", err
 	}

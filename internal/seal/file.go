@@ -77,69 +77,83 @@ func Open(path string, opts Options) (k *Keyset, created bool, err error) {
 }
 
 func load(path string) (*Keyset, error) {
-	content, err := readPrivate(path)
+	r, err := loadRing(path)
 	if err != nil {
 		return nil, err
 	}
-	k, err := parse(content)
+	return newKeyset(r), nil
+}
+
+func loadRing(path string) (*ring, error) {
+	content, _, err := readPrivate(path)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w; restore it from a backup, for a new keyset cannot open what this one sealed", ErrBadKeyset, path, err)
+		return nil, err
 	}
-	return k, nil
+	aeads, prfs, err := parse(content)
+	if err != nil {
+		return nil, unusable(path, err)
+	}
+	r, err := newRing(aeads, prfs)
+	if err != nil {
+		return nil, unusable(path, err)
+	}
+	return r, nil
+}
+
+func unusable(path string, err error) error {
+	return fmt.Errorf("%w: %s: %w; restore it from a backup, for a new keyset cannot open what this one sealed", ErrBadKeyset, path, err)
 }
 
 // readPrivate reads a regular file that only its owner can reach. The checks
 // are made on the opened file, so that it cannot be exchanged in between.
-func readPrivate(path string) ([]byte, error) {
+func readPrivate(path string) ([]byte, fs.FileInfo, error) {
 	// O_NONBLOCK: opening a FIFO must not wait for a writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // the operator's own path
 	if err != nil {
-		return nil, fmt.Errorf("open keyset file: %w", err)
+		return nil, nil, fmt.Errorf("open keyset file: %w", err)
 	}
 	defer f.Close() //nolint:errcheck // only read from
 	info, err := f.Stat()
 	if err != nil {
-		return nil, fmt.Errorf("inspect keyset file: %w", err)
+		return nil, nil, fmt.Errorf("inspect keyset file: %w", err)
 	}
 	switch {
 	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%w: %s is not a regular file", ErrBadKeyset, path)
+		return nil, nil, fmt.Errorf("%w: %s is not a regular file", ErrBadKeyset, path)
 	case info.Mode().Perm()&0o077 != 0:
-		return nil, &ModeError{Path: path, Mode: info.Mode()}
+		return nil, nil, &ModeError{Path: path, Mode: info.Mode()}
 	case info.Size() > fileLimit:
-		return nil, fmt.Errorf("%w: %s has %d bytes; at most %d are read", ErrBadKeyset, path, info.Size(), fileLimit)
+		return nil, nil, fmt.Errorf("%w: %s has %d bytes; at most %d are read", ErrBadKeyset, path, info.Size(), fileLimit)
 	}
 	content, err := io.ReadAll(io.LimitReader(f, fileLimit))
 	if err != nil {
-		return nil, fmt.Errorf("read keyset file: %w", err)
+		return nil, nil, fmt.Errorf("read keyset file: %w", err)
 	}
-	return content, nil
+	return content, info, nil
 }
 
 // parse reads the envelope. The decoders' own errors may quote what they could
 // not read, so they are replaced.
-func parse(content []byte) (*Keyset, error) {
+func parse(content []byte) (aeads, prfs *keyset.Handle, err error) {
 	var e envelope
 	d := json.NewDecoder(bytes.NewReader(content))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&e); err != nil {
-		return nil, errors.New(`not a JSON object {"version":…,"aead":…,"prf":…}`)
+		return nil, nil, errors.New(`not a JSON object {"version":…,"aead":…,"prf":…}`)
 	}
 	if e.Version != fileVersion {
-		return nil, fmt.Errorf("version %d; this program reads version %d", e.Version, fileVersion)
+		return nil, nil, fmt.Errorf("version %d; this program reads version %d", e.Version, fileVersion)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("something follows the JSON object")
+		return nil, nil, errors.New("something follows the JSON object")
 	}
-	aeads, err := readTink("aead", e.AEAD)
-	if err != nil {
-		return nil, err
+	if aeads, err = readTink("aead", e.AEAD); err != nil {
+		return nil, nil, err
 	}
-	prfs, err := readTink("prf", e.PRF)
-	if err != nil {
-		return nil, err
+	if prfs, err = readTink("prf", e.PRF); err != nil {
+		return nil, nil, err
 	}
-	return newKeyset(aeads, prfs)
+	return aeads, prfs, nil
 }
 
 func readTink(name string, content json.RawMessage) (*keyset.Handle, error) {
@@ -163,6 +177,11 @@ func generate() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a hash key: %w", err)
 	}
+	return encode(aeads, prfs)
+}
+
+// encode writes a keyset file.
+func encode(aeads, prfs *keyset.Handle) (content []byte, err error) {
 	e := envelope{Version: fileVersion}
 	if e.AEAD, err = writeTink(aeads); err != nil {
 		return nil, err
@@ -170,8 +189,7 @@ func generate() ([]byte, error) {
 	if e.PRF, err = writeTink(prfs); err != nil {
 		return nil, err
 	}
-	content, err := json.MarshalIndent(e, "", "  ")
-	if err != nil {
+	if content, err = json.MarshalIndent(e, "", "  "); err != nil {
 		return nil, fmt.Errorf("encode the new keyset: %w", err)
 	}
 	return append(content, '\n'), nil

@@ -1,12 +1,16 @@
 package seal
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"sync/atomic"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
 	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
@@ -38,21 +42,35 @@ type Key struct {
 	ID          uint32 // as in the keyset file
 	Primary     bool   // new data are sealed or hashed with it
 	Enabled     bool   // a disabled key opens and recognises nothing
+	Staged      bool   // newer than the primary one: opens already, and is to take its place
 	Fingerprint string // 16 hex digits, the same wherever the key is loaded
 }
 
-// Keyset seals, opens and hashes. It is immutable and safe for concurrent use.
+// Keyset seals, opens and hashes. It is safe for concurrent use, and what it
+// has opened once it opens for good: see [Keyset.Reload].
 type Keyset struct {
+	ring atomic.Pointer[ring]
+}
+
+func newKeyset(r *ring) *Keyset {
+	k := new(Keyset)
+	k.ring.Store(r)
+	return k
+}
+
+// ring is the content of a keyset at one time. It is immutable.
+type ring struct {
 	aead tink.AEAD
 	prfs []prf.PRF // the primary one first
 	keys []Key
+	mark []byte // that everything begins with which the primary key has sealed
 }
 
-// newKeyset builds the primitives once: making them costs far more than using
+// newRing builds the primitives once: making them costs far more than using
 // them. Errors name the keyset that is wrong and nothing else, because what
 // Tink reports about a key it could not read is not known to be harmless.
-func newKeyset(aeads, prfs *keyset.Handle) (*Keyset, error) {
-	k := &Keyset{keys: append(describe(UseSeal, aeads), describe(UseHash, prfs)...)}
+func newRing(aeads, prfs *keyset.Handle) (*ring, error) {
+	k := &ring{keys: append(describe(UseSeal, aeads), describe(UseHash, prfs)...)}
 	var err error
 	if k.aead, err = aead.New(aeads); err != nil {
 		return nil, errors.New(`the "aead" keyset holds keys that cannot seal`)
@@ -75,25 +93,41 @@ func newKeyset(aeads, prfs *keyset.Handle) (*Keyset, error) {
 			k.prfs = append(k.prfs, p)
 		}
 	}
+	for _, key := range k.keys {
+		if key.Use == UseSeal && key.Primary {
+			k.mark = markOf(key.ID)
+		}
+	}
 	return k, nil
 }
+
+// markOf is what Tink puts before everything that the key of that ID has
+// sealed: a version and the ID.
+func markOf(id uint32) []byte { return binary.BigEndian.AppendUint32([]byte{1}, id) }
 
 // describe lists the keys of a keyset. A fingerprint is an HMAC of a fixed
 // text under the serialized key, which is uniformly random in 256 bits: it
 // identifies the key and tells nothing about it.
+//
+// What stands behind the primary key is newer, for keys are added at the end.
 func describe(use Use, h *keyset.Handle) []Key {
 	material := insecurecleartextkeyset.KeysetMaterial(h)
 	keys := make([]Key, 0, len(material.GetKey()))
+	passed := false
 	for _, key := range material.GetKey() {
 		sum := hmac.New(sha256.New, key.GetKeyData().GetValue())
 		sum.Write([]byte("refreshd key fingerprint " + string(use)))
+		enabled := key.GetStatus() == tinkpb.KeyStatusType_ENABLED
+		primary := key.GetKeyId() == material.GetPrimaryKeyId()
 		keys = append(keys, Key{
 			Use:         use,
 			ID:          key.GetKeyId(),
-			Primary:     key.GetKeyId() == material.GetPrimaryKeyId(),
-			Enabled:     key.GetStatus() == tinkpb.KeyStatusType_ENABLED,
+			Primary:     primary,
+			Enabled:     enabled,
+			Staged:      passed && enabled,
 			Fingerprint: hex.EncodeToString(sum.Sum(nil)[:8]),
 		})
+		passed = passed || primary
 	}
 	return keys
 }
@@ -102,7 +136,7 @@ func describe(use Use, h *keyset.Handle) []Key {
 // data ad; see [AD]. Sealing the same twice gives different bytes, 33 longer
 // than plain.
 func (k *Keyset) Seal(plain, ad []byte) ([]byte, error) {
-	sealed, err := k.aead.Encrypt(plain, ad)
+	sealed, err := k.ring.Load().aead.Encrypt(plain, ad)
 	if err != nil {
 		return nil, fmt.Errorf("seal %d bytes: %w", len(plain), err)
 	}
@@ -112,7 +146,7 @@ func (k *Keyset) Seal(plain, ad []byte) ([]byte, error) {
 // Open decrypts what [Keyset.Seal] made with the same associated data, under
 // any enabled key of the keyset. The error is [ErrCannotOpen].
 func (k *Keyset) Open(sealed, ad []byte) ([]byte, error) {
-	plain, err := k.aead.Decrypt(sealed, ad)
+	plain, err := k.ring.Load().aead.Decrypt(sealed, ad)
 	if err != nil {
 		return nil, ErrCannotOpen // Tink's own error adds nothing to it
 	}
@@ -121,13 +155,14 @@ func (k *Keyset) Open(sealed, ad []byte) ([]byte, error) {
 
 // MAC returns the keyed hash of data under the primary key: HMAC-SHA-256 cut
 // to 16 bytes, RFC 2104 section 5.
-func (k *Keyset) MAC(data []byte) credential.MAC { return mac(k.prfs[0], data) }
+func (k *Keyset) MAC(data []byte) credential.MAC { return mac(k.ring.Load().prfs[0], data) }
 
 // MACs returns the keyed hashes of data under every enabled key, the primary
 // one first. What was hashed before a rotation is recognised by one of them.
 func (k *Keyset) MACs(data []byte) []credential.MAC {
-	macs := make([]credential.MAC, len(k.prfs))
-	for i, p := range k.prfs {
+	prfs := k.ring.Load().prfs
+	macs := make([]credential.MAC, len(prfs))
+	for i, p := range prfs {
 		macs[i] = mac(p, data)
 	}
 	return macs
@@ -143,14 +178,20 @@ func mac(p prf.PRF, data []byte) credential.MAC {
 	return m
 }
 
+// Current reports whether the primary key has sealed these bytes. It goes by
+// the key's ID in front of them and opens nothing.
+func (k *Keyset) Current(sealed []byte) bool { return bytes.HasPrefix(sealed, k.ring.Load().mark) }
+
 // Keys describes the keys, those for sealing first, in the file's order.
-func (k *Keyset) Keys() []Key { return append([]Key(nil), k.keys...) }
+func (k *Keyset) Keys() []Key { return slices.Clone(k.ring.Load().keys) }
 
 // Fingerprint identifies the two primary keys in 16 hex digits. It is the same
 // wherever the keyset is loaded, changes with a rotation, and reveals nothing.
-func (k *Keyset) Fingerprint() string {
+func (k *Keyset) Fingerprint() string { return fingerprint(k.ring.Load().keys) }
+
+func fingerprint(keys []Key) string {
 	sum := sha256.New()
-	for _, key := range k.keys {
+	for _, key := range keys {
 		if key.Primary {
 			sum.Write([]byte(key.Fingerprint))
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -14,11 +15,30 @@ import (
 // name, once its standard input is closed, and prints the fingerprint.
 const openEnv = "SEAL_TEST_OPEN"
 
+// rotateEnv makes it one that rotates that file over and over until it is
+// killed, and prints a line for each rotation.
+const rotateEnv = "SEAL_TEST_ROTATE"
+
 func TestMain(m *testing.M) {
 	if path := os.Getenv(openEnv); path != "" {
 		os.Exit(openOnce(path))
 	}
+	if path := os.Getenv(rotateEnv); path != "" {
+		fmt.Fprintln(os.Stderr, rotateForEver(path))
+		os.Exit(1)
+	}
 	goleak.VerifyTestMain(m)
+}
+
+func rotateForEver(path string) error {
+	for {
+		if _, _, err := seal.Rotate(path, seal.RotateOptions{Now: true, At: time.Now()}); err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintln(os.Stdout, "rotated"); err != nil {
+			return err
+		}
+	}
 }
 
 func openOnce(path string) int {

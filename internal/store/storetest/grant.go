@@ -40,7 +40,7 @@ func beginAsGranted(b *bundle) {
 	}
 	answers, err := b.store.Begin(b.ctx, requests)
 	require.NoError(b, err)
-	seen := map[credential.Refusal]int{}
+	seen := make(map[credential.Refusal]int)
 	for i, answer := range answers {
 		refusal, attempt := credential.Grant(stored[i], requests[i], answer.Now)
 		require.NoError(b, answer.Err)

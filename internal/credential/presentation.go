@@ -1,0 +1,22 @@
+package credential
+
+// Presentation is one presentation of a refresh token, and what whoever makes
+// it has to ask and to tell meanwhile.
+type Presentation struct {
+	// Refresh is what is presented, once.
+	Refresh Secret
+
+	// MaySend is asked right before the first byte of the request is handed to
+	// the network, and again before each further piece of a request that goes
+	// in several. After an error nothing more is written: nothing was sent if it
+	// was the first, which is told as [ClassNotSent] with [ReasonTimeout];
+	// otherwise the request stays incomplete and is in doubt. It may be called
+	// on another goroutine, must not block, and is not called after the outcome
+	// is known to be ClassNotSent.
+	MaySend func() error
+
+	// Keep is called at most once, as soon as a token was found in the reply
+	// and before anything else is looked at. Should it fail, the outcome
+	// carries the token all the same.
+	Keep func(Found) error
+}
