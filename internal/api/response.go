@@ -24,7 +24,10 @@ func (r *response) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
 // WriteHeader notes the status and starts the clock of the write.
 func (r *response) WriteHeader(status int) {
-	if r.status == 0 && status >= http.StatusOK {
+	if r.status != 0 {
+		return // an answer that failed half way, such as for a client that is gone
+	}
+	if status >= http.StatusOK {
 		r.status = status
 		// A writer that has no deadlines is one of a test.
 		_ = http.NewResponseController(r.ResponseWriter).SetWriteDeadline(time.Now().Add(writeWithin))

@@ -1,6 +1,9 @@
 package credential
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 // Restoration is what is to be done about a write that was acknowledged and
 // that the store may have lost since.
@@ -116,16 +119,7 @@ func whole(stored *Held, w Write, after Held) Write {
 	w.Revision = have.Revision
 	w.Record.Revision = max(have.Revision+1, w.Record.Revision)
 	if n := uint64(len(w.Events)); have.Version > w.Record.Version-min(n, w.Record.Version) {
-		shift := have.Version + n - w.Record.Version
-		w.Record = w.Record.clone()
-		w.Record.Version += shift
-		events := make([]Event, len(w.Events))
-		for i, e := range w.Events {
-			e.Version += shift
-			w.Record.LastEvents[e.Type] = e.Version
-			events[i] = e
-		}
-		w.Events = events
+		w.countOnFrom(have)
 	}
 	alternates := slices.Clone(after.Alternates)
 	if stored != nil && have.Grant == w.Record.Grant && !w.Erase {
@@ -144,6 +138,25 @@ func whole(stored *Held, w Write, after Held) Write {
 		w.Token = &after.Token
 	}
 	return w
+}
+
+// countOnFrom gives the events of w the versions after have's, as if they had
+// been decided on have: each tells of the state and of the events before it.
+func (w *Write) countOnFrom(have Record) {
+	w.Record = w.Record.clone()
+	last := maps.Clone(have.LastEvents)
+	if last == nil {
+		last = make(map[EventType]uint64)
+	}
+	state, version := have.State, have.Version
+	events := make([]Event, len(w.Events))
+	for i, e := range w.Events {
+		version++
+		e.Version, e.PreviousState, e.Last = version, state, maps.Clone(last)
+		state, last[e.Type] = e.State, version
+		events[i] = e
+	}
+	w.Record.Version, w.Record.LastEvents, w.Events = version, last, events
 }
 
 // Reopen puts an attempt back that its owner still holds and the store has

@@ -101,6 +101,8 @@ func TestRestoreOverAnotherBranch(t *testing.T) {
 	assert.Equal(t, other.Record.Revision+1, write.Record.Revision)
 	require.Len(t, write.Events, 1)
 	assert.Equal(t, other.Record.Version+1, write.Events[0].Version)
+	assert.Equal(t, other.Record.State, write.Events[0].PreviousState)
+	assert.Equal(t, other.Record.LastEvents, write.Events[0].Last, "it follows what was told last")
 	assert.Equal(t, other.Record.Version+1, got.Record.Version)
 	assert.Equal(t, got.Record.Version, got.Record.LastEvents[credential.EventRefreshed])
 	assert.NotEqual(t, got.Record.Version, after[2].Record.LastEvents[credential.EventRefreshed], "what was kept is not changed")
