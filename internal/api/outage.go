@@ -15,12 +15,21 @@ type redisReply interface {
 	RedisError()
 }
 
+// anotherRun is an error which says that Redis came back as another run.
+type anotherRun interface {
+	error
+	AnotherRun()
+}
+
 // outage tells callers what keeps the service from answering although nothing
 // is wrong with it or with the request; "" if err is about something else. The
 // words are this package's own, for an error may name addresses.
 func outage(err error) string {
 	if reply, ok := errors.AsType[redisReply](err); ok {
 		return refusal(reply.Error())
+	}
+	if _, ok := errors.AsType[anotherRun](err); ok {
+		return "Redis was restarted or replaced, and what it lost is being put back"
 	}
 	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
 		if errors.Is(err, full) {

@@ -46,8 +46,8 @@ func (x exchanger) Prepare(ctx context.Context) *credential.Outcome {
 
 // Exchange asks for no scope: without one the scope stays what the user
 // granted (RFC 6749 section 6), and some providers refuse to be told.
-func (x exchanger) Exchange(ctx context.Context, refresh credential.Secret, keep func(credential.Found) error) credential.Outcome {
-	return x.provider.Exchange(ctx, refresh, "", keep)
+func (x exchanger) Exchange(ctx context.Context, in credential.Presentation) credential.Outcome {
+	return x.provider.Exchange(ctx, in, "")
 }
 
 func (x exchanger) Revoke(ctx context.Context, token credential.Secret) error {

@@ -71,10 +71,14 @@ func (c *counted) exchange(t *testing.T, target refresh.Target) {
 	require.NoError(t, err)
 	require.Nil(t, target.Exchanger.Prepare(t.Context()))
 	kept := 0
-	outcome := target.Exchanger.Exchange(t.Context(), credential.NewSecret(minted[0].RefreshToken), func(found credential.Found) error {
-		kept++
-		assert.True(t, found.Complete)
-		return nil
+	outcome := target.Exchanger.Exchange(t.Context(), credential.Presentation{
+		Refresh: credential.NewSecret(minted[0].RefreshToken),
+		MaySend: func() error { return nil },
+		Keep: func(found credential.Found) error {
+			kept++
+			assert.True(t, found.Complete)
+			return nil
+		},
 	})
 	require.Equal(t, credential.ClassOK, outcome.Class, outcome.Detail)
 	require.Equal(t, 1, kept)

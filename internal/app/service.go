@@ -128,6 +128,12 @@ func (s *service) openStore(ctx context.Context) (err error) {
 	if _, err := s.clock.Sync(ctx); err != nil {
 		return err
 	}
+	s.store.SetSkewed(func(ctx context.Context) error {
+		step, err := s.clock.Sync(ctx)
+		log := logging.Component(s.log, "app")
+		log.Warn().Err(err).Dur("step", step).Msg("a clock has jumped: what was to be stored is decided again")
+		return err
+	})
 	return ensureAdminKey(ctx, s.store, s.conf.Load().DataDir, logging.Component(s.log, "api"))
 }
 
@@ -204,7 +210,26 @@ func (s *service) openJournal() (refresh.Journal, error) {
 		return noJournal{}, nil
 	}
 	dir := s.journalDir()
-	j, err := journal.Create(dir, s.owner, journal.Options{})
+	broken := prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "refreshd_journal_broken_total", Help: "How often the journal could not be written; nothing is sent until it can.",
+	})
+	if err := s.registry.Register(broken); err != nil {
+		return nil, err
+	}
+	log := logging.Component(s.log, "journal")
+	j, err := journal.Create(dir, s.owner, journal.Options{
+		OnBroken: func(err error) {
+			broken.Inc()
+			log.Error().Err(err).Msg("the journal cannot be written; nothing is sent until it can, make room in data_dir")
+		},
+		OnHealed: func(damage error) {
+			if damage != nil {
+				log.Error().Err(damage).Msg("the journal can be written again; a part of what it held could not be read, the old file is kept")
+				return
+			}
+			log.Info().Msg("the journal can be written again")
+		},
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,8 @@ package clock
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -14,6 +16,11 @@ import (
 // StepLimit is how far the store's clock may move against CLOCK_BOOTTIME
 // before it counts as a step, which is handled like a boot.
 const StepLimit = 30 * time.Second
+
+// ErrSlowReading says that a step cannot be told from the time that its reading
+// took, such as one during which the machine was suspended: where in it the
+// source looked at its clock is not known. What was read before holds.
+var ErrSlowReading = errors.New("the shared clock was read too slowly to tell a step")
 
 // Source tells the shared time, usually Redis TIME.
 type Source interface {
@@ -55,6 +62,9 @@ func (c *Clock) Sync(ctx context.Context) (step time.Duration, err error) {
 	defer c.mu.Unlock()
 	if c.synced {
 		step = now.Sub(c.at.Add(middle - c.since))
+		if took := after - before; step.Abs() > StepLimit && step.Abs() <= took {
+			return 0, fmt.Errorf("%w: it took %s", ErrSlowReading, took)
+		}
 	}
 	c.at, c.since, c.synced = now, middle, true
 	return step, nil

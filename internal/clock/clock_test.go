@@ -199,3 +199,19 @@ func TestBootNeverGoesBack(t *testing.T) {
 		last = now
 	}
 }
+
+// A jump of the boot clock in the middle of a reading would count by half: such
+// a reading is not used, and the next one tells.
+func TestJumpWithinAReading(t *testing.T) {
+	t.Parallel()
+	w, c := setup()
+	read(t, c)
+	before := c.Now()
+	w.there, w.back = 30*time.Minute, 30*time.Minute
+	w.store = w.store.Add(-time.Hour) // the store's clock did not take part
+	_, err := c.Sync(t.Context())
+	require.ErrorIs(t, err, clock.ErrSlowReading)
+	w.there, w.back = 0, 0
+	assert.NotZero(t, read(t, c))
+	assert.Less(t, c.Now().Sub(before).Abs(), time.Minute)
+}

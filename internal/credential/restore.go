@@ -119,7 +119,7 @@ func whole(stored *Held, w Write, after Held) Write {
 	w.Revision = have.Revision
 	w.Record.Revision = max(have.Revision+1, w.Record.Revision)
 	if n := uint64(len(w.Events)); have.Version > w.Record.Version-min(n, w.Record.Version) {
-		w.countOnFrom(have)
+		w = w.countedOnFrom(have)
 	}
 	alternates := slices.Clone(after.Alternates)
 	if stored != nil && have.Grant == w.Record.Grant && !w.Erase {
@@ -140,9 +140,9 @@ func whole(stored *Held, w Write, after Held) Write {
 	return w
 }
 
-// countOnFrom gives the events of w the versions after have's, as if they had
+// countedOnFrom gives the events of w the versions after have's, as if they had
 // been decided on have: each tells of the state and of the events before it.
-func (w *Write) countOnFrom(have Record) {
+func (w Write) countedOnFrom(have Record) Write {
 	w.Record = w.Record.clone()
 	last := maps.Clone(have.LastEvents)
 	if last == nil {
@@ -157,6 +157,7 @@ func (w *Write) countOnFrom(have Record) {
 		events[i] = e
 	}
 	w.Record.Version, w.Record.LastEvents, w.Events = version, last, events
+	return w
 }
 
 // Reopen puts an attempt back that its owner still holds and the store has

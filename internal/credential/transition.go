@@ -146,6 +146,7 @@ func InstallAlternate(h Held, alt Alternate, p Policy, nonce Nonce, by Initiator
 // before the last generation are dropped: the refreshes since then proved the
 // tokens that were installed in their place.
 func (c *change) install(h Held, got Received, p Policy) {
+	got.SentAt = min(got.SentAt, c.now) // a clock that has jumped since must not lengthen its life
 	r := &c.write.Record
 	r.Generation++
 	if c.write.Alternates == nil && len(h.Alternates) > 0 {

@@ -91,7 +91,12 @@ func (d *Dead) read() error {
 		return err
 	}
 	d.Records, d.Order, d.Corrupt, d.Torn = g.records(), g.order(), g.corrupt, g.torn
-	return d.file.Chmod(adoptedMode)
+	if len(d.Corrupt) == 0 {
+		// Nobody writes to it any more. What was allocated ahead of its content
+		// is room that others need, on a disk that may be full.
+		err = d.file.Truncate(g.end)
+	}
+	return errors.Join(err, d.file.Chmod(adoptedMode))
 }
 
 // Remove deletes the journal, whose records must be durable elsewhere, and

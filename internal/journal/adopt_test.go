@@ -181,3 +181,27 @@ func TestOneBadFileDoesNotHideTheOthers(t *testing.T) {
 	assert.Equal(t, b.owner, found[0].Owner)
 	require.NoError(t, found[0].Release())
 }
+
+// What a dead process had allocated ahead is given back at its adoption: on a
+// full disk the living need the room.
+func TestAdoptionGivesRoomBack(t *testing.T) {
+	t.Parallel()
+	b := setup(t, Options{})
+	require.NoError(t, b.Intent(t.Context(), []Intent{intent(1)}))
+	before, err := os.Stat(b.file())
+	require.NoError(t, err)
+	require.NoError(t, b.Close())
+	found, err := Adopt(b.dir, "heir")
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	after, err := os.Stat(b.file())
+	require.NoError(t, err)
+	assert.Less(t, after.Size(), before.Size()/100)
+	require.NoError(t, found[0].Release())
+	again, err := Adopt(b.dir, "heir")
+	require.NoError(t, err)
+	require.Len(t, again, 1)
+	assert.Equal(t, []Intent{intent(1)}, again[0].Intents)
+	assert.Empty(t, again[0].Corrupt)
+	require.NoError(t, again[0].Release())
+}

@@ -39,8 +39,8 @@ type file interface {
 type disk interface {
 	// create makes an empty file under a temporary name, locked.
 	create(owner string) (f file, temp string, err error)
-	// publish gives a file its name unless that is taken: fs.ErrExist.
-	publish(temp, name string) error
+	// link gives a file another name unless that is taken: fs.ErrExist.
+	link(name, another string) error
 	// replace gives a file its name, whatever had it.
 	replace(temp, name string) error
 	remove(name string) error
@@ -93,12 +93,7 @@ func (d folder) create(owner string) (file, string, error) {
 	}
 }
 
-func (d folder) publish(temp, name string) error {
-	if err := os.Link(d.path(temp), d.path(name)); err != nil { // unlike a rename it takes no name from another
-		return err
-	}
-	return d.remove(temp)
-}
+func (d folder) link(name, another string) error { return os.Link(d.path(name), d.path(another)) }
 
 func (d folder) replace(temp, name string) error { return os.Rename(d.path(temp), d.path(name)) }
 

@@ -13,6 +13,27 @@
 // locked. Because flock cannot be relied on over a network, journals on
 // network file systems are refused.
 //
+// # When the disk fails
+//
+// A record for which the disk has no room is refused, and the journal goes on;
+// room for the replies to what was sent was set aside. A file is made with room
+// for a few replies where there is none for more.
+//
+// After a write or a sync that fails, nothing is known of what the disk holds
+// beside what was acknowledged before, and a sync that succeeds later proves
+// nothing. The journal is broken then: its calls fail at once, but for a reply,
+// which waits up to 4 s. After a second, and then again after 2, 4, 8, 10, 10 …
+// seconds, or each second while a reply waits, the records that were acknowledged and not dropped are read back,
+// checked, written to another file with the room that was promised, synced, and
+// that file takes the name. Records whose callers were told that they failed
+// are not in it: an intent among them was never sent. Until then, and if the
+// process dies, the old file stands, and may have them: an adopter takes what
+// was not sent for sent, which costs a doubt and no token.
+//
+// An acknowledged record that cannot be read back leaves a hole, by which an
+// adopter sees that an intent may be missing, until that record is dropped. The
+// old file is kept as <owner>.<random>.damaged.
+//
 // # Format
 //
 // A file is a row of frames, each at a multiple of 8 bytes, padded with zeros:
@@ -25,7 +46,8 @@
 //	zero     2 bytes
 //	payload
 //
-// The first frame is a head that names the owner. The file is allocated ahead
+// The first frame is a head that names the owner; another ends what was copied
+// from an older file. The file is allocated ahead
 // of its content, so that a sync has no metadata to write and a reply finds
 // the room that was set aside for it; what was never written reads as zeros,
 // which no frame starts with.

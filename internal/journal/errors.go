@@ -10,9 +10,9 @@ var (
 	// ErrNoRoom says that the disk has no room for a record, or for the reply
 	// that an intent announces. Nothing was written; the journal goes on.
 	ErrNoRoom = errors.New("no room for the journal")
-	// ErrBroken says that a write or a sync has failed once. What the disk
-	// holds since is unknown and syncing again would not tell (fsync(2)), so
-	// the journal takes nothing more.
+	// ErrBroken says that a write or a sync has failed. What the disk holds
+	// since is unknown and syncing again would not tell (fsync(2)), so the
+	// journal takes nothing more until it has moved to another file.
 	ErrBroken = errors.New("the journal is broken")
 	// ErrClosed says that the journal was closed.
 	ErrClosed = errors.New("the journal is closed")

@@ -50,42 +50,19 @@ func once(s step, nth int64, failure error) func(step, string) error {
 
 var errDisk = errors.New("the disk has failed")
 
-// TestFailureOfAWriteOrSyncIsFinal has both kinds: failed before it took
-// effect, and after.
-func TestFailureOfAWriteOrSyncIsFinal(t *testing.T) {
-	t.Parallel()
-	for _, s := range []step{stepWrite, stepSync} {
-		for _, after := range []bool{false, true} {
-			d := newMemDisk()
-			d.failAfter = after
-			j := onDisk(t, d, Options{})
-			require.NoError(t, j.Keep(keep(1, "reply")))
-			d.hook = once(s, 1, errDisk)
-			err := j.Keep(keep(2, "reply"))
-			require.ErrorIs(t, err, ErrBroken)
-			require.ErrorIs(t, err, errDisk)
-			require.ErrorContains(t, err, "/journal/owner-1.wal")
-			require.ErrorIs(t, j.Intent(t.Context(), []Intent{intent(3)}), ErrBroken)
-			require.ErrorIs(t, j.Keep(keep(1, "again")), ErrBroken)
-			require.ErrorIs(t, j.Change(t.Context(), change(3, "change")), ErrBroken)
-			j.Drop(nonce(1))
-			live, err := j.Live()
-			require.NoError(t, err, "what is there can still be read")
-			require.Equal(t, []Keep{keep(1, "reply")}, live.Keeps)
-			require.ErrorIs(t, j.Close(), ErrBroken)
-			require.Contains(t, afterCrash(t, d, 1).Keeps, keep(1, "reply"))
-		}
-	}
-}
-
 func TestFailuresOfCreate(t *testing.T) {
 	t.Parallel()
-	for _, s := range []step{stepCreate, stepAllocate, stepWrite, stepSync, stepPublish, stepSyncDir} {
+	for _, s := range []step{stepCreate, stepAllocate, stepWrite, stepSync, stepLink, stepRemove, stepSyncDir} {
 		d := newMemDisk()
 		d.hook = once(s, 1, errDisk)
 		_, err := create(d, "/journal", "owner-1", Options{SegmentSize: 4096})
 		require.ErrorIs(t, err, errDisk, s)
-		if s != stepSyncDir { // then it has its name, and an adopter finds it empty
+		switch s {
+		case stepSyncDir: // it has its name, and an adopter finds it empty
+			assert.Len(t, d.names, 1, s)
+		case stepRemove: // and the next one to clean the folder removes the other
+			assert.Len(t, d.names, 2, s)
+		default:
 			assert.Empty(t, d.names, s)
 		}
 		for f := range d.files {

@@ -16,6 +16,7 @@ import (
 const (
 	defaultMaxReply    = 64 << 10
 	defaultSegmentSize = 8 << 20
+	firstReplies       = 4 // that a file has room for, at the least, when it is made
 )
 
 // Options of [Create]. The zero value is ready to use.
@@ -28,6 +29,14 @@ type Options struct {
 	// content; 8 MiB unless set. A file of four steps that is mostly of the
 	// past is written anew.
 	SegmentSize int64
+	// OnBroken, if set, is told why the journal takes nothing more for now.
+	OnBroken func(error)
+	// OnHealed, if set, is told that a broken journal is usable again. The
+	// error is nil, or joins a [*CorruptError] for each acknowledged record
+	// that could not be read back, and says where the old file is kept.
+	//
+	// Both are called by the goroutine that writes: they must return soon.
+	OnHealed func(error)
 }
 
 // Journal is this process's journal. Its methods may be called concurrently,
@@ -51,7 +60,7 @@ type Journal struct {
 
 	mu        sync.Mutex
 	file      file
-	spare     file   // locked as well, after a rename whose result is unknown
+	spares    []file // locked as well, after renames whose result is unknown
 	next      *batch // what the writer will take next
 	end       int64  // of what was written or is being written: where next goes
 	allocated int64  // length of the file; at least end + next + reserved
@@ -61,13 +70,19 @@ type Journal struct {
 	liveBytes int64
 	rewriteAt int64 // end from which on the file may be written anew
 	closing   bool
-	broken    error
+
+	// While the journal is broken. Nothing is in next then.
+	broken  error // says why, and why it still is
+	cause   error // says why at first
+	dropped map[credential.Nonce]bool
+	late    []*lateKeep
 }
 
 // place is where a record is in the file.
 type place struct {
 	off  int64
 	size int64
+	hole bool // it could not be read back, and nothing is there
 }
 
 // Create makes the journal of owner in dir, which is made where it is missing.
@@ -102,6 +117,7 @@ func create(d disk, dir, owner string, opts Options) (*Journal, error) {
 		replyRoom: roundUp(int64(headerSize+maxFields+opts.MaxReply), alignment) + dropSize,
 		wake:      make(chan struct{}, 1), stopped: make(chan struct{}),
 		next: newBatch(), rooms: map[credential.Nonce]int64{}, live: map[credential.Nonce]place{},
+		dropped: map[credential.Nonce]bool{},
 	}
 	if err := j.open(); err != nil {
 		if errors.Is(err, fs.ErrPermission) {
@@ -109,7 +125,7 @@ func create(d disk, dir, owner string, opts Options) (*Journal, error) {
 		}
 		return nil, fmt.Errorf("create journal %s: %w", j.path, err)
 	}
-	go j.write()
+	go j.write(&healer{journal: j, onBroken: opts.OnBroken, onHealed: opts.OnHealed})
 	return j, nil
 }
 
@@ -121,7 +137,7 @@ func (j *Journal) open() error {
 		return err
 	}
 	head := j.frames.head(j.owner)
-	j.file, j.end, j.allocated = f, int64(len(head)), j.segment
+	j.file, j.end = f, int64(len(head))
 	if err = j.start(temp, head); err != nil {
 		return errors.Join(err, f.Close())
 	}
@@ -136,19 +152,24 @@ func (j *Journal) start(temp string, head []byte) error {
 	if err != nil {
 		return errors.Join(err, j.disk.remove(temp))
 	}
-	if err := j.disk.publish(temp, j.name); err != nil {
+	if err := j.disk.link(temp, j.name); err != nil { // unlike a rename it takes no name from another
 		if errors.Is(err, fs.ErrExist) {
 			err = ErrInUse
 		}
 		return errors.Join(err, j.disk.remove(temp))
 	}
+	if err := j.disk.remove(temp); err != nil {
+		return err
+	}
 	return j.disk.sync()
 }
 
-func (j *Journal) begin(head []byte) error {
-	j.allocated = max(j.segment, roundUp(j.end, pageSize))
-	if err := j.file.Allocate(0, j.allocated); err != nil {
-		return roomError(err)
+// begin does with little where the disk has no room for a segment: journals of
+// the dead may lie there, and give theirs back once they are adopted.
+func (j *Journal) begin(head []byte) (err error) {
+	least := min(j.segment, j.end+firstReplies*j.replyRoom)
+	if j.allocated, err = grow(j.file, 0, max(j.end, least), j.segment); err != nil {
+		return err
 	}
 	if _, err := j.file.WriteAt(head, 0); err != nil {
 		return err
@@ -202,26 +223,10 @@ func (j *Journal) addIntents(intents []Intent) (*batch, error) {
 	return j.submit(mark)
 }
 
-// Keep holds a reply in place of the intent with its nonce, and returns when
-// that is durable. Up to [Options.MaxReply] sealed bytes it needs no more room
-// than the intent has set aside; a longer reply, or one without an intent,
-// fails with [ErrNoRoom] where the disk is full. Keeping again with the same
-// nonce replaces what was kept.
-func (j *Journal) Keep(k Keep) error {
-	if err := k.check(); err != nil {
-		return err
-	}
-	b, err := j.put(k.Nonce, typeKeep, func(b []byte) []byte { return j.frames.appendKeep(b, &k) })
-	if err != nil {
-		return err
-	}
-	<-b.done
-	return b.err
-}
-
 // Change notes what was done, and returns when that is durable. Noting again
 // with the same nonce replaces what was noted. The errors are those of
-// [Journal.Intent]; with one, nothing under these nonces is in the journal.
+// [Journal.Intent]; with one, nothing of what was to be noted is in the
+// journal.
 func (j *Journal) Change(ctx context.Context, changes ...Change) error {
 	if len(changes) == 0 {
 		return nil
@@ -268,31 +273,19 @@ func (j *Journal) wait(ctx context.Context, b *batch, nonces ...credential.Nonce
 	}
 }
 
-// put adds one record, in place of an earlier one with its nonce.
-func (j *Journal) put(nonce credential.Nonce, typ frameType, frame func([]byte) []byte) (*batch, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if err := j.usable(); err != nil {
-		return nil, err
-	}
-	mark := len(j.next.ops)
-	j.add(nonce, typ, dropSize, frame(j.next.buf))
-	return j.submit(mark)
-}
-
 // Drop forgets records, because the store holds them durably or because
 // nothing was sent. It does not wait: a record may come back if the machine
-// dies right after. Unknown nonces are ignored.
+// dies right after, or while the journal is broken. Unknown nonces are ignored.
 func (j *Journal) Drop(nonces ...credential.Nonce) {
 	_ = failpoint.Hit(failpoint.JournalDrop)
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.usable() != nil {
+	if j.closing {
 		return // nobody will read it from here; an adopter finds the records and rolls them forward again
 	}
 	for _, nonce := range nonces {
 		if _, known := j.rooms[nonce]; known {
-			j.add(nonce, typeDrop, 0, j.frames.appendDrop(j.next.buf, nonce))
+			j.drop(nonce)
 		}
 	}
 	j.signal()
@@ -311,8 +304,10 @@ func (j *Journal) Live() (Records, error) {
 		return Records{}, ErrClosed
 	}
 	places := make([]place, 0, len(j.live))
-	for _, p := range j.live {
-		places = append(places, p)
+	for nonce, p := range j.live {
+		if !j.dropped[nonce] {
+			places = append(places, p)
+		}
 	}
 	w := newWindow(j.file, j.end)
 	j.mu.Unlock()
@@ -331,8 +326,9 @@ func (j *Journal) Live() (Records, error) {
 	return g.records(), errors.Join(trouble...)
 }
 
-// Close writes what waits and gives up the lock. If no record is left the file
-// is removed, otherwise it stays for whoever adopts it. Every later call fails
+// Close writes what waits and gives up the lock. A broken journal moves to
+// another file first, if it can at once. If no record is left the file is
+// removed, otherwise it stays for whoever adopts it. Every later call fails
 // with [ErrClosed]; closing again returns the same result.
 func (j *Journal) Close() error {
 	j.mu.Lock()

@@ -17,15 +17,16 @@ const (
 	stepCreate   step = "create"
 	stepAllocate step = "allocate"
 	stepWrite    step = "write"
+	stepRead     step = "read"
 	stepSync     step = "sync"
 	stepClose    step = "close"
-	stepPublish  step = "publish"
+	stepLink     step = "link"
 	stepReplace  step = "replace"
 	stepRemove   step = "remove"
 	stepSyncDir  step = "sync of the folder"
 )
 
-var steps = []step{stepCreate, stepAllocate, stepWrite, stepSync, stepClose, stepPublish, stepReplace, stepRemove, stepSyncDir} //nolint:gochecknoglobals // a list of constants
+var steps = []step{stepCreate, stepAllocate, stepWrite, stepRead, stepSync, stepClose, stepLink, stepReplace, stepRemove, stepSyncDir} //nolint:gochecknoglobals // a list of constants
 
 // memDisk is a disk that fails where a test wants it, and that forgets what
 // was not synced. Until something is synced it may be durable, or not, or in
@@ -61,14 +62,64 @@ func newMemDisk() *memDisk {
 	}
 }
 
+// setHook sets the hook of a disk that is in use.
+func (d *memDisk) setHook(hook func(step, string) error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.hook = hook
+}
+
+// setAfter sets failAfter of a disk that is in use.
+func (d *memDisk) setAfter(after bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.failAfter = after
+}
+
+func (d *memDisk) named(name string) *memFile { return d.listed()[name] }
+
+// listed is what has a name.
+func (d *memDisk) listed() map[string]*memFile {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return maps.Clone(d.names)
+}
+
+// locked reports whether the file of that name is.
+func (d *memDisk) locked(name string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.names[name].open
+}
+
+// opened is how many files are open.
+func (d *memDisk) opened() (n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for f := range d.files {
+		if f.open {
+			n++
+		}
+	}
+	return n
+}
+
+// ask asks the hook.
+func (d *memDisk) ask(s step, name string) error {
+	d.mu.Lock()
+	hook := d.hook
+	d.mu.Unlock()
+	return hook(s, name)
+}
+
 // do takes a step under the lock, unless the hook fails it.
 func (d *memDisk) do(s step, name string, effect func() error) error {
-	failure := d.hook(s, name)
+	failure := d.ask(s, name)
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if failure != nil && !d.failAfter {
 		return failure
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	if err := effect(); err != nil {
 		return err
 	}
@@ -89,13 +140,12 @@ func (d *memDisk) create(owner string) (file, string, error) {
 	return f, name, nil
 }
 
-func (d *memDisk) publish(temp, name string) error {
-	return d.do(stepPublish, name, func() error {
-		if d.names[name] != nil {
+func (d *memDisk) link(name, another string) error {
+	return d.do(stepLink, another, func() error {
+		if d.names[another] != nil {
 			return fs.ErrExist
 		}
-		d.names[name] = d.names[temp]
-		delete(d.names, temp)
+		d.names[another] = d.names[name]
 		return nil
 	})
 }
@@ -142,6 +192,9 @@ func (d *memDisk) used() (n int64) {
 }
 
 func (f *memFile) ReadAt(b []byte, off int64) (int, error) {
+	if err := f.d.ask(stepRead, f.name); err != nil {
+		return 0, err
+	}
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
 	if off >= int64(len(f.content)) {

@@ -8,7 +8,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -18,6 +21,7 @@ import (
 type model struct {
 	t       *testing.T
 	dir     string
+	failing atomic.Bool // the disk
 	j       *Journal
 	owners  int
 	last    uint64
@@ -28,9 +32,37 @@ type model struct {
 
 func (m *model) open(t *rapid.T) {
 	m.owners++
-	j, err := Create(m.dir, fmt.Sprintf("owner-%d", m.owners), Options{SegmentSize: 4096, MaxReply: 300})
+	whole := folder(m.dir)
+	require.NoError(t, whole.prepare())
+	j, err := create(failingDisk{whole, &m.failing}, m.dir, fmt.Sprintf("owner-%d", m.owners), Options{SegmentSize: 4096, MaxReply: 300})
 	require.NoError(t, err)
 	m.j = j
+}
+
+// failingDisk is a real one whose writes can be made to fail.
+type failingDisk struct {
+	disk
+
+	failing *atomic.Bool
+}
+
+func (d failingDisk) create(owner string) (file, string, error) {
+	f, temp, err := d.disk.create(owner)
+	return failingFile{f, d.failing}, temp, err
+}
+
+type failingFile struct {
+	file
+
+	failing *atomic.Bool
+}
+
+func (f failingFile) WriteAt(b []byte, off int64) (int, error) {
+	n, err := f.file.WriteAt(b, off)
+	if f.failing.Load() {
+		return n, errDisk
+	}
+	return n, err
 }
 
 func (m *model) next() uint64 { m.last++; return m.last }
@@ -71,6 +103,19 @@ func (m *model) actions() map[string]func(*rapid.T) {
 			require.NoError(t, m.j.Change(m.t.Context(), m.changes[n]))
 		},
 		"drop": func(t *rapid.T) { m.drop(m.any(t)) },
+		"break": func(t *rapid.T) {
+			m.failing.Store(true)
+			require.ErrorIs(t, m.j.Intent(m.t.Context(), []Intent{intent(m.next())}), ErrBroken)
+			require.ErrorIs(t, m.j.Change(m.t.Context(), change(m.next(), "refused")), ErrBroken)
+			for range rapid.IntRange(0, 2).Draw(t, "dropped meanwhile") {
+				m.drop(rapid.Uint64Range(1, m.last).Draw(t, "number"))
+			}
+			pass(rapid.SampledFrom([]time.Duration{0, 3 * firstPause}).Draw(t, "broken for"))
+			synctest.Wait()
+			m.failing.Store(false)
+			m.keeps[m.next()] = keep(m.last, "waits for the journal")
+			require.NoError(t, m.j.Keep(m.keeps[m.last]))
+		},
 		"drop most": func(*rapid.T) {
 			for n := range m.last {
 				if n%7 != 0 {
@@ -146,21 +191,29 @@ func equal[R any](t *rapid.T, want map[uint64]R, got []R) {
 }
 
 // TestModel compares a journal on a real disk with maps, over random calls,
-// rewrites and changes of the owner.
+// rewrites, writes that fail, and changes of the owner.
 func TestModel(t *testing.T) {
 	t.Parallel()
 	root, runs := t.TempDir(), 0
 	rapid.Check(t, func(rt *rapid.T) {
 		runs++
-		m := &model{
-			t: t, dir: filepath.Join(root, fmt.Sprint(runs)),
-			intents: map[uint64]Intent{}, keeps: map[uint64]Keep{}, changes: map[uint64]Change{},
-		}
-		m.open(rt)
-		defer func() { _ = m.j.Close() }() // it may be closed already
-		rt.Repeat(m.actions())
-		m.reopen(rt)
-		require.NoError(rt, m.j.Close())
-		require.NoError(rt, os.RemoveAll(m.dir))
+		inBubble(t, func(t *testing.T) {
+			t.Helper()
+			goThrough(t, rt, filepath.Join(root, fmt.Sprint(runs)))
+		})
 	})
+}
+
+func goThrough(t *testing.T, rt *rapid.T, dir string) {
+	t.Helper()
+	m := &model{
+		t: t, dir: dir,
+		intents: map[uint64]Intent{}, keeps: map[uint64]Keep{}, changes: map[uint64]Change{},
+	}
+	m.open(rt)
+	defer func() { _ = m.j.Close() }() // it may be closed already
+	rt.Repeat(m.actions())
+	m.reopen(rt)
+	require.NoError(rt, m.j.Close())
+	require.NoError(rt, os.RemoveAll(m.dir))
 }

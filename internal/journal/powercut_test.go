@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -17,43 +18,54 @@ import (
 // submitted is everything that was handed to a journal for one nonce.
 type submitted struct {
 	records []any // oldest first
-	sure    int   // that one, or a later one, must be there; -1 if none must
+	failed  []bool
+	sure    int // that one, or a later one, must be there; -1 if none must
 	dropped bool
 }
 
 // TestPowerCutNeverLosesWhatWasAcknowledged goes through random calls on a
-// disk that fails somewhere, cuts the power, and replays what is left.
+// disk that fails in two places, cuts the power, and replays what is left.
 func TestPowerCutNeverLosesWhatWasAcknowledged(t *testing.T) {
 	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		d := newMemDisk()
-		failure := rapid.SampledFrom([]error{errDisk, unix.ENOSPC}).Draw(t, "failure")
-		d.hook = once(rapid.SampledFrom(steps).Draw(t, "step"), rapid.Int64Range(1, 60).Draw(t, "nth"), failure)
-		d.failAfter = rapid.Bool().Draw(t, "after it took effect")
-		d.limit = rapid.SampledFrom([]int64{0, 6 << 10, 20 << 10}).Draw(t, "limit")
-		const maxReply = 200
-		j, err := create(d, "/journal", "owner-1", Options{SegmentSize: 512, MaxReply: maxReply})
-		if err != nil {
-			require.ErrorIs(t, err, failure)
-			return
-		}
-		calls := &faultyCalls{t: t, j: j, known: map[credential.Nonce]*submitted{}}
-		for range rapid.IntRange(0, 150).Draw(t, "calls") {
-			calls.one(maxReply)
-		}
-		calls.verify(afterCrash(t, d, rapid.Uint64().Draw(t, "cut")))
-		if err := j.Close(); err != nil {
-			require.ErrorIs(t, err, failure)
-		}
+	rapid.Check(t, func(rt *rapid.T) {
+		inBubble(t, func(*testing.T) { cutThePower(rt) })
 	})
 }
 
+func cutThePower(t *rapid.T) {
+	d := newMemDisk()
+	failure := rapid.SampledFrom([]error{errDisk, unix.ENOSPC}).Draw(t, "failure")
+	first := once(rapid.SampledFrom(steps).Draw(t, "step"), rapid.Int64Range(1, 60).Draw(t, "nth"), failure)
+	second := once(rapid.SampledFrom(steps).Draw(t, "second step"), rapid.Int64Range(1, 60).Draw(t, "its nth"), failure)
+	d.hook = func(s step, name string) error { return errors.Join(first(s, name), second(s, name)) }
+	d.failAfter = rapid.Bool().Draw(t, "after it took effect")
+	d.limit = rapid.SampledFrom([]int64{0, 6 << 10, 20 << 10}).Draw(t, "limit")
+	const maxReply = 200
+	j, err := create(d, "/journal", "owner-1", Options{SegmentSize: 512, MaxReply: maxReply})
+	if err != nil {
+		require.ErrorIs(t, err, failure)
+		return
+	}
+	calls := &faultyCalls{t: t, j: j, known: map[credential.Nonce]*submitted{}}
+	for range rapid.IntRange(0, 150).Draw(t, "calls") {
+		calls.one(maxReply)
+	}
+	j.mu.Lock()
+	calls.broken = j.broken != nil
+	j.mu.Unlock()
+	calls.verify(afterCrash(t, d, rapid.Uint64().Draw(t, "cut")))
+	if err := j.Close(); err != nil {
+		require.ErrorIs(t, err, failure)
+	}
+}
+
 type faultyCalls struct {
-	t     *rapid.T
-	j     *Journal
-	last  uint64
-	known map[credential.Nonce]*submitted
-	open  []uint64 // intents that may be sent
+	t      *rapid.T
+	j      *Journal
+	last   uint64
+	known  map[credential.Nonce]*submitted
+	open   []uint64 // intents that may be sent
+	broken bool     // at the end
 }
 
 // submit notes what is about to be written, and returns what is to be called
@@ -64,13 +76,14 @@ func (c *faultyCalls) submit(n credential.Nonce, record any) (acknowledge func(e
 		s = &submitted{sure: -1}
 		c.known[n] = s
 	}
-	s.records = append(s.records, record)
+	s.records, s.failed = append(s.records, record), append(s.failed, false)
 	at := len(s.records) - 1
 	return func(err error) {
 		if err == nil {
 			s.sure = at
 			return
 		}
+		s.failed[at] = true
 		known := errors.Is(err, ErrBroken) || errors.Is(err, ErrNoRoom) || errors.Is(err, errDisk)
 		require.True(c.t, known, "%v", err)
 	}
@@ -78,7 +91,9 @@ func (c *faultyCalls) submit(n credential.Nonce, record any) (acknowledge func(e
 
 func (c *faultyCalls) one(maxReply int) {
 	size := rapid.IntRange(0, maxReply).Draw(c.t, "size")
-	switch rapid.IntRange(0, 9).Draw(c.t, "call") {
+	switch rapid.IntRange(0, 10).Draw(c.t, "call") {
+	case 10:
+		pass(rapid.SampledFrom([]time.Duration{firstPause / 2, firstPause, lastPause}).Draw(c.t, "pass"))
 	case 0, 1, 2:
 		intents := make([]Intent, rapid.IntRange(1, 3).Draw(c.t, "intents"))
 		acknowledge := make([]func(error), len(intents))
@@ -153,6 +168,9 @@ func (c *faultyCalls) verify(r Records) {
 		require.GreaterOrEqual(c.t, at, 0, "a record as nobody wrote it")
 		if !s.dropped {
 			require.GreaterOrEqual(c.t, at, s.sure, "an older record than was acknowledged")
+		}
+		if !c.broken {
+			require.False(c.t, s.failed[at], "a record that its caller was told has failed")
 		}
 	}
 	for n, s := range c.known {

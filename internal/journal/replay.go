@@ -112,6 +112,7 @@ type gathering struct {
 	found   Records
 	corrupt []*CorruptError
 	torn    int64
+	end     int64 // of the last sound frame
 }
 
 // slot is where a record is in the list of its type.
@@ -153,6 +154,7 @@ func replay(r io.ReaderAt, size int64, owner, path string) (*gathering, error) {
 		case last >= off:
 			g.torn = last + 1 - off
 		}
+		g.end = off
 		return g, nil
 	}
 }

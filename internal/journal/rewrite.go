@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
@@ -38,7 +39,8 @@ type rewrite struct {
 type move struct {
 	place
 
-	to int64
+	nonce credential.Nonce
+	to    int64
 }
 
 // rewriteIfDue starts a rewrite when the file is long and mostly of the past.
@@ -49,11 +51,8 @@ func (j *Journal) rewriteIfDue() <-chan *rewrite {
 	if j.broken != nil || j.end < j.rewriteAt || j.liveBytes*rewriteLive > j.end {
 		return nil
 	}
-	r := &rewrite{cut: j.end, moved: make([]move, 0, len(j.live))}
-	for _, p := range j.live {
-		r.moved = append(r.moved, move{place: p})
-	}
-	r.allocated = roundUp(j.liveBytes+j.reserved+j.segment, j.segment)
+	r := j.plan()
+	r.allocated = roundUp(r.base+j.reserved+j.segment, j.segment)
 	// However it ends: not again before another round of records.
 	j.rewriteAt = j.end + rewriteSegments*j.segment
 	old := j.file
@@ -65,12 +64,22 @@ func (j *Journal) rewriteIfDue() <-chan *rewrite {
 	return result
 }
 
+// plan lists what is to be copied; base is how long that will be. Called with
+// mu held.
+func (j *Journal) plan() *rewrite {
+	r := &rewrite{cut: j.end, moved: make([]move, 0, len(j.live)), base: 2*int64(len(j.frames.head(j.owner))) + j.liveBytes}
+	for nonce, p := range j.live {
+		r.moved = append(r.moved, move{place: p, nonce: nonce})
+	}
+	slices.SortFunc(r.moved, func(a, b move) int { return byOffset(a.place, b.place) })
+	return r
+}
+
 func byOffset(a, b place) int { return cmp.Compare(a.off, b.off) }
 
 // copyLive is the first step. It reads old, which stays open until the writer
 // has received the result.
 func (r *rewrite) copyLive(j *Journal, old file) error {
-	slices.SortFunc(r.moved, func(a, b move) int { return byOffset(a.place, b.place) })
 	var err error
 	if r.file, r.temp, err = j.disk.create(j.owner); err != nil {
 		return err
@@ -94,7 +103,18 @@ func (r *rewrite) copyLive(j *Journal, old file) error {
 		}
 		r.base += run.size
 	}
+	if err := r.seal(head); err != nil {
+		return err
+	}
 	return r.file.Sync()
+}
+
+// seal ends what was copied with another head: damage before it is not at the
+// end of the file, where it would pass for a write that was cut off.
+func (r *rewrite) seal(head []byte) error {
+	_, err := r.file.WriteAt(head, r.base)
+	r.base += int64(len(head))
+	return err
 }
 
 func copyRange(to file, at int64, from file, p place) error {
@@ -112,22 +132,29 @@ func (j *Journal) install(r *rewrite) {
 	if r.err == nil {
 		r.err = j.copyRest(r)
 	}
+	if r.err == nil {
+		r.err = j.swapIn(r)
+	}
 	if r.err != nil {
 		j.discard(r)
-		return
 	}
+}
+
+// swapIn makes the new file the journal. If the journal was broken, it is not
+// any more.
+func (j *Journal) swapIn(r *rewrite) error {
 	j.swap.Lock()
 	defer j.swap.Unlock()
 	j.mu.Lock()
-	old, err := j.exchange(r)
+	done, err := j.exchange(r)
+	if err == nil && j.broken != nil {
+		j.resume()
+	}
 	j.mu.Unlock()
-	if err != nil {
-		j.discard(r)
-		return
+	for _, f := range done {
+		_ = f.Close() // it has no name any more, and nothing in it matters
 	}
-	if old != nil {
-		_ = old.Close() // it has no name any more, and nothing in it matters
-	}
+	return err
 }
 
 // copyRest adds what was written since the cut, as it is: live records, dropped
@@ -153,9 +180,11 @@ func (j *Journal) copyRest(r *rewrite) error {
 }
 
 // exchange puts the new file in the old one's place, with at least the room
-// that is promised, and returns the file that is not needed any more. Called
-// with swap and mu held, so that no promise is made meanwhile.
-func (j *Journal) exchange(r *rewrite) (old file, err error) {
+// that is promised, and returns the files that are not needed any more. An
+// error leaves the old one in use, and the journal broken if it came after the
+// new file was to get the name. Called with swap and mu held, so that no
+// promise is made meanwhile.
+func (j *Journal) exchange(r *rewrite) (done []file, err error) {
 	shift := r.base - r.cut
 	if size := j.needed() + shift; size > r.allocated {
 		if r.allocated, err = grow(r.file, r.allocated, size, j.segment); err != nil {
@@ -166,32 +195,37 @@ func (j *Journal) exchange(r *rewrite) (old file, err error) {
 		err = j.disk.replace(r.temp, j.name)
 	}
 	if err != nil {
-		// Which of the files has the name is unknown. Both hold everything that
-		// was acknowledged; both stay locked, for this process lives.
-		j.broken = fmt.Errorf("%w: %s: %w", ErrBroken, j.path, err)
-		j.spare = r.file
-		return nil, nil
+		j.fail(nil, err)
+		if j.disk.remove(r.temp) != nil {
+			// Which of the files has the name is unknown. Both hold everything
+			// that was acknowledged; both stay locked, for this process lives.
+			j.spares = append(j.spares, r.file)
+			r.file = nil
+		}
+		return nil, err
 	}
 	if err = failpoint.Hit(failpoint.JournalRenamed); err == nil {
 		err = j.disk.sync()
 	}
 	if err != nil {
 		// Which of the files has the name after a power cut is unknown now.
-		j.broken = fmt.Errorf("%w: %s: sync of its folder: %w", ErrBroken, j.path, err)
+		err = fmt.Errorf("sync of its folder: %w", err)
+		j.fail(nil, err)
 	}
 	for nonce, p := range j.live {
 		if p.off >= r.cut {
 			p.off += shift
 		} else {
 			i, _ := slices.BinarySearchFunc(r.moved, p.off, func(m move, off int64) int { return cmp.Compare(m.off, off) })
-			p.off = r.moved[i].to
+			p.off, p.hole = r.moved[i].to, r.moved[i].hole
 		}
 		j.live[nonce] = p
 	}
-	old, j.file, j.allocated = j.file, r.file, r.allocated
+	done = append(j.spares, j.file)
+	j.file, j.allocated, j.spares, r.file = r.file, r.allocated, nil, nil
 	j.end += shift
 	j.rewriteAt = rewriteSegments * j.segment
-	return old, nil
+	return done, err
 }
 
 // discard removes a new file that is of no use. The old one goes on, so there

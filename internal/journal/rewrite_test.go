@@ -30,6 +30,13 @@ func fill(t *testing.T, j *Journal) {
 	}
 }
 
+// current is the file that a journal uses now.
+func current(j *Journal) file {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.file
+}
+
 // fileName tells the files of a disk in memory apart.
 func fileName(f file) string {
 	if m, ok := f.(*memFile); ok {
@@ -45,7 +52,7 @@ func TestRewriteDoesNotStopTheWriter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newMemDisk()
 		j := onDisk(t, d, Options{SegmentSize: 4096, MaxReply: 256})
-		first, gate := j.file, make(chan struct{})
+		first, gate := current(j), make(chan struct{})
 		var held atomic.Bool
 		d.hook = func(s step, name string) error {
 			if s == stepSync && name != fileName(first) {
@@ -80,7 +87,7 @@ func TestRewriteDoesNotStopTheWriter(t *testing.T) {
 		want.Keeps = append(want.Keeps, keep(6, "after"))
 		require.Equal(t, want, withoutFill(afterCrash(t, d, 1)))
 		require.NoError(t, j.Close())
-		assert.Len(t, d.names, 1)
+		assert.Len(t, d.listed(), 1)
 	})
 }
 
@@ -106,7 +113,7 @@ func TestRewriteKeepsPromises(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				d := newMemDisk()
 				j := onDisk(t, d, Options{SegmentSize: 4096, MaxReply: 4096})
-				first, gate := j.file, make(chan struct{})
+				first, gate := current(j), make(chan struct{})
 				d.hook = func(s step, name string) error {
 					if s == stepSync && name != fileName(first) {
 						<-gate
@@ -128,7 +135,7 @@ func TestRewriteKeepsPromises(t *testing.T) {
 				d.mu.Unlock()
 				close(gate)
 				synctest.Wait()
-				require.Equal(t, !roomForBoth, fileName(first) == fileName(j.file))
+				require.Equal(t, !roomForBoth, fileName(first) == fileName(current(j)))
 				d.mu.Lock()
 				d.limit = d.used()
 				d.mu.Unlock()
@@ -164,29 +171,29 @@ func TestMostlyLiveFileIsLeftAlone(t *testing.T) {
 }
 
 // TestFailedRewrite fails each step of it. All but those that give the new file
-// its name leave the old one in use.
+// its name leave the old one in use; those break the journal until it heals.
 func TestFailedRewrite(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
-		step  step
-		nth   int64
-		final bool
-		after bool // it took effect all the same
+		step   step
+		nth    int64
+		breaks bool
+		after  bool // it took effect all the same
 	}{
 		{step: stepCreate, nth: 1},
 		{step: stepAllocate, nth: 1},
 		{step: stepWrite, nth: 1}, // of the head
 		{step: stepWrite, nth: 2}, // of a live record
 		{step: stepSync, nth: 1},
-		{step: stepReplace, nth: 1, final: true},
-		{step: stepReplace, nth: 1, final: true, after: true},
-		{step: stepSyncDir, nth: 1, final: true},
+		{step: stepReplace, nth: 1, breaks: true},
+		{step: stepReplace, nth: 1, breaks: true, after: true},
+		{step: stepSyncDir, nth: 1, breaks: true},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			d := newMemDisk()
 			j := onDisk(t, d, Options{SegmentSize: 4096, MaxReply: 256})
 			require.NoError(t, j.Keep(keep(1, "reply")))
-			first, gate := j.file, make(chan struct{})
+			first, gate := current(j), make(chan struct{})
 			fails := once(row.step, row.nth, unix.EIO)
 			d.failAfter = row.after
 			d.hook = func(s step, name string) error {
@@ -200,22 +207,24 @@ func TestFailedRewrite(t *testing.T) {
 			close(gate)
 			synctest.Wait()
 			require.Equal(t, []Keep{keep(1, "reply")}, withoutFill(afterCrash(t, d, 1)).Keeps, "%+v", row)
-			if row.final {
-				require.ErrorIs(t, j.Keep(keep(2, "reply")), ErrBroken)
-				require.True(t, d.names["owner-1.wal"].open, "whichever has the name is locked: %+v", row)
-				require.ErrorIs(t, j.Close(), ErrBroken)
-				for f := range d.files {
-					require.False(t, f.open, "%+v", row)
-				}
+			if row.breaks {
+				require.ErrorIs(t, j.Intent(t.Context(), []Intent{intent(2)}), ErrBroken)
+				require.True(t, d.locked("owner-1.wal"), "whichever has the name is locked: %+v", row)
+				pass(firstPause)
+				synctest.Wait()
+				require.NoError(t, j.Keep(keep(2, "reply")))
+				require.Equal(t, []Keep{keep(1, "reply"), keep(2, "reply")}, withoutFill(afterCrash(t, d, 1)).Keeps, "%+v", row)
+				require.NoError(t, j.Close())
+				require.Zero(t, d.opened(), "%+v", row)
 				return
 			}
-			require.Equal(t, fileName(first), fileName(j.file), "%+v", row)
+			require.Equal(t, fileName(first), fileName(current(j)), "%+v", row)
 			require.NoError(t, j.Keep(keep(2, "reply")))
-			assert.Len(t, d.names, 1, "the new file is removed: %+v", row)
+			assert.Len(t, d.listed(), 1, "the new file is removed: %+v", row)
 
 			fill(t, j)
 			synctest.Wait()
-			require.NotEqual(t, fileName(first), fileName(j.file), "it is done later: %+v", row)
+			require.NotEqual(t, fileName(first), fileName(current(j)), "it is done later: %+v", row)
 			require.Equal(t, []Keep{keep(1, "reply"), keep(2, "reply")}, withoutFill(afterCrash(t, d, 1)).Keeps)
 			require.NoError(t, j.Close())
 		})
@@ -229,7 +238,7 @@ func TestCloseDuringARewrite(t *testing.T) {
 		d := newMemDisk()
 		j := onDisk(t, d, Options{SegmentSize: 4096, MaxReply: 256})
 		require.NoError(t, j.Keep(keep(1, "reply")))
-		first, gate := j.file, make(chan struct{})
+		first, gate := current(j), make(chan struct{})
 		d.hook = func(s step, name string) error {
 			if s == stepAllocate && name != fileName(first) {
 				<-gate
@@ -243,7 +252,7 @@ func TestCloseDuringARewrite(t *testing.T) {
 		synctest.Wait()
 		close(gate)
 		require.NoError(t, <-closed)
-		assert.Len(t, d.names, 1)
+		assert.Len(t, d.listed(), 1)
 		require.Equal(t, []Keep{keep(1, "reply")}, withoutFill(afterCrash(t, d, 1)).Keeps)
 	})
 }

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/refreshd/refreshd/internal/credential"
 )
@@ -11,14 +12,20 @@ const pageSize = 4096
 // Everything in this file is called with mu held.
 
 func (j *Journal) usable() error {
-	switch {
-	case j.broken != nil:
-		return j.broken
-	case j.closing:
+	if j.closing {
 		return fmt.Errorf("%w: %s", ErrClosed, j.path)
-	default:
-		return nil
 	}
+	return j.broken
+}
+
+// drop is for a nonce that has a room. A broken journal leaves the record out
+// when it moves.
+func (j *Journal) drop(nonce credential.Nonce) {
+	if j.broken != nil {
+		j.dropped[nonce] = true
+		return
+	}
+	j.add(nonce, typeDrop, 0, j.frames.appendDrop(j.next.buf, nonce))
 }
 
 // add puts a frame, which the caller has appended to the next batch's buffer,
@@ -40,14 +47,21 @@ func (j *Journal) setRoom(nonce credential.Nonce, room int64) {
 	}
 }
 
-// undo takes back what was added since mark, the latest first.
+// undo takes back what was added since mark.
 func (j *Journal) undo(mark int) {
-	for i := len(j.next.ops) - 1; i >= mark; i-- {
-		o := j.next.ops[i]
-		j.setRoom(o.nonce, o.room)
-		j.next.buf = j.next.buf[:o.start]
+	if mark == len(j.next.ops) {
+		return
 	}
+	j.next.buf = j.next.buf[:j.next.ops[mark].start]
+	j.giveBack(j.next.ops[mark:])
 	j.next.ops = j.next.ops[:mark]
+}
+
+// giveBack sets the rooms to what they were before ops, the latest first.
+func (j *Journal) giveBack(ops []op) {
+	for _, o := range slices.Backward(ops) {
+		j.setRoom(o.nonce, o.room)
+	}
 }
 
 // submit makes sure of the room for what was added since mark, and has it

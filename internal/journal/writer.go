@@ -33,7 +33,7 @@ func newBatch() *batch { return &batch{done: make(chan struct{})} }
 
 // write is the one goroutine that writes to the file. It ends when the journal
 // is being closed and nothing is left to write.
-func (j *Journal) write() {
+func (j *Journal) write(h *healer) {
 	defer close(j.stopped)
 	var spare batch             // its slices are used again
 	var running <-chan *rewrite // not nil while the file is being written anew
@@ -41,10 +41,16 @@ func (j *Journal) write() {
 		b, off, closing := j.take(&spare)
 		switch {
 		case b != nil:
-			j.commit(b, off, &spare)
+			if j.commit(b, off, &spare) {
+				h.works()
+			}
 		case closing:
 			if running != nil {
 				j.discard(<-running)
+				running = nil
+			}
+			if h.finally() {
+				continue // with what has waited for it
 			}
 			j.result = j.shut()
 			return
@@ -54,6 +60,12 @@ func (j *Journal) write() {
 			case r := <-running:
 				running = nil
 				j.install(r)
+			case <-h.due():
+				if running != nil {
+					j.install(<-running)
+					running = nil
+				}
+				h.heal()
 			}
 			continue
 		}
@@ -87,31 +99,28 @@ func (j *Journal) take(spare *batch) (b *batch, off int64, closing bool) {
 }
 
 // commit writes a batch and lets its waiters go on.
-func (j *Journal) commit(b *batch, off int64, spare *batch) {
+func (j *Journal) commit(b *batch, off int64, spare *batch) (written bool) {
 	err := j.store(b, off)
 	j.mu.Lock()
-	if err != nil && j.broken == nil {
-		j.broken = fmt.Errorf("%w: %s: %w", ErrBroken, j.path, err)
+	if err == nil {
+		j.apply(b, off)
+	} else {
+		j.fail(b, err)
 	}
 	b.err = j.broken
-	if b.err == nil {
-		j.apply(b, off)
-	}
 	j.mu.Unlock()
 	if cap(b.buf) <= spareLimit {
 		spare.buf, spare.ops = b.buf[:0], b.ops[:0]
 	}
 	close(b.done)
+	return err == nil
 }
 
 // store needs no lock: only this goroutine writes, or exchanges the file.
 func (j *Journal) store(b *batch, off int64) error {
 	j.mu.Lock()
-	f, broken := j.file, j.broken
+	f := j.file
 	j.mu.Unlock()
-	if broken != nil {
-		return broken
-	}
 	err := failpoint.Hit(failpoint.JournalWrite)
 	if err == nil {
 		_, err = f.WriteAt(b.buf, off)
@@ -155,13 +164,17 @@ func (j *Journal) shut() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	trouble := j.broken
+	for _, l := range j.late {
+		l.err = trouble
+		close(l.settled)
+	}
 	if trouble == nil && len(j.live) == 0 {
 		trouble = j.disk.remove(j.name)
 	}
 	err := errors.Join(trouble, j.file.Close())
-	if j.spare != nil {
-		err = errors.Join(err, j.spare.Close())
+	for _, f := range j.spares {
+		err = errors.Join(err, f.Close())
 	}
-	j.file = nil
+	j.file, j.late, j.spares = nil, nil, nil
 	return err
 }

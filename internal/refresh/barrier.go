@@ -210,6 +210,7 @@ func (b *barrier) advance(ctx context.Context, run string, roster credential.Ros
 	}
 	e.opts.Runs.Pass(run, run)
 	b.confirmed.Store(int64(now))
+	e.tokens.believe()
 	b.mode.Store(int32(passAll))
 	e.log.Info().Str("run", run).Dur("after", since).Msg("rolled forward: everyone has put back what they knew, refreshes go on")
 	return nil

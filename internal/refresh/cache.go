@@ -36,6 +36,7 @@ type cached struct {
 	promised bool   // not stored yet; the journal has it
 	stale    bool   // a later version is known to exist
 	latest   uint64 // version that was observed
+	ended    bool   // that version ended the login: nothing older is served
 	waiters  []chan struct{}
 }
 
@@ -150,15 +151,52 @@ func (s *cacheShard) wake(e *cached) {
 }
 
 // observe notes that the log has a version of id.
-func (c *tokenCache) observe(id credential.ID, version uint64) {
+//
+// That a login has ended is remembered of records, too, that are not cached: a
+// store that comes back without its last writes would hand them out again.
+func (c *tokenCache) observe(id credential.ID, version uint64, state credential.State) {
 	s := c.shard(id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.seen++
-	if e, ok := s.entries[id]; ok {
-		e.latest = max(e.latest, version)
-		e.stale = e.stale || version > e.held.Record.Version
-		s.wake(e)
+	e, ok := s.entries[id]
+	if !ok && state.Terminal() {
+		if len(s.entries) >= cachePerShard {
+			s.evict()
+		}
+		e, ok = &cached{stale: true}, true
+		s.entries[id] = e
+	}
+	if !ok {
+		return
+	}
+	if version >= e.latest {
+		e.latest, e.ended = version, state.Terminal()
+	}
+	e.stale = e.stale || version > e.held.Record.Version
+	s.wake(e)
+}
+
+// ended reports whether a version later than this one is known to have ended
+// the login.
+func (c *tokenCache) ended(id credential.ID, version uint64) bool {
+	s := c.shard(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.entries[id]
+	return ok && e.ended && version < e.latest
+}
+
+// believe takes the store's word again for what had been heard of ends: whatever
+// it had lost was put back by those who could.
+func (c *tokenCache) believe() {
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		for _, e := range s.entries {
+			e.ended = false
+		}
+		s.mu.Unlock()
 	}
 }
 
@@ -181,6 +219,9 @@ func (c *tokenCache) wait(id credential.ID) (<-chan struct{}, func()) {
 		e.waiters = slices.DeleteFunc(e.waiters, func(other chan struct{}) bool { return other == w })
 	}
 }
+
+// errEnded says that what the store shows of a login is over.
+var errEnded = errors.New("redis has not got back yet that this login was ended")
 
 // followedWithin is how fresh the reading of the event log must be for memory
 // to count as current: no read is staler than this.
@@ -235,7 +276,7 @@ func (e *Engine) lastHeard() time.Duration {
 // Observe tells the engine of an entry of the event log. Whoever follows the
 // log calls it for each, in the log's order.
 func (e *Engine) Observe(event credential.Event) {
-	e.tokens.observe(event.ID, event.Version)
+	e.tokens.observe(event.ID, event.Version, event.State)
 	if event.ID.IsClient() {
 		e.breakers.forget(event.Provider)
 	}
@@ -255,7 +296,7 @@ func (e *Engine) read(ctx context.Context, id credential.ID) (credential.Held, e
 	if err == nil {
 		return fresh, nil
 	}
-	if ok && errors.As(err, new(*outageError)) && e.servable(held) {
+	if ok && errors.As(err, new(*outageError)) && e.servable(held) && !e.tokens.ended(id, held.Record.Version) {
 		return held, nil
 	}
 	return credential.Held{}, err
@@ -281,6 +322,10 @@ func (e *Engine) load(ctx context.Context, id credential.ID) (credential.Held, e
 		fresh = &held
 	default:
 		e.tokens.fill(*fresh, mark)
+	}
+	if e.tokens.ended(id, fresh.Record.Version) {
+		// The log told of the end before the store lost it. It is being put back.
+		return credential.Held{}, &outageError{errEnded}
 	}
 	if fresh.Record.State == credential.StateDeleted {
 		return credential.Held{}, ErrNotFound

@@ -127,7 +127,7 @@ func TestCacheKnowsWhatIsStale(t *testing.T) {
 	t.Parallel()
 	c := newTokenCache()
 	asked := c.mark("alice")
-	c.observe("alice", 4)
+	c.observe("alice", 4, credential.StateActive)
 	c.fill(record(5, 3), asked)
 	_, current, _ := c.get("alice")
 	assert.False(t, current, "an event came while it was read")
@@ -135,7 +135,7 @@ func TestCacheKnowsWhatIsStale(t *testing.T) {
 	_, current, _ = c.get("alice")
 	assert.True(t, current)
 
-	c.observe("alice", 6) // somebody else's, right behind our own
+	c.observe("alice", 6, credential.StateActive) // somebody else's, right behind our own
 	c.put(record(7, 5))   // our own, which was stored before that
 	_, current, _ = c.get("alice")
 	assert.False(t, current)
@@ -165,7 +165,7 @@ func TestCacheWakesWhoeverWaits(t *testing.T) {
 	heard, forget := c.wait("alice")
 	_, leave := c.wait("alice")
 	leave()
-	c.observe("alice", 2)
+	c.observe("alice", 2, credential.StateActive)
 	soon(t, heard, "the word")
 	forget()
 	heard, forget = c.wait("alice")

@@ -74,8 +74,11 @@ func (p *fakeProvider) Prepare(context.Context) *credential.Outcome {
 	return p.prepare()
 }
 
-func (p *fakeProvider) Exchange(_ context.Context, refresh credential.Secret, keep func(credential.Found) error) credential.Outcome {
-	token := refresh.Reveal()
+func (p *fakeProvider) Exchange(_ context.Context, in credential.Presentation) credential.Outcome {
+	if in.MaySend() != nil {
+		return credential.Outcome{Class: credential.ClassNotSent, Reason: credential.ReasonTimeout}
+	}
+	token := in.Refresh.Reveal()
 	p.mu.Lock()
 	p.presented[token]++
 	p.total++
@@ -100,7 +103,7 @@ func (p *fakeProvider) Exchange(_ context.Context, refresh credential.Secret, ke
 		<-hold
 	}
 	if !r.found.IsZero() {
-		_ = keep(r.found) // a reply is used even where it could not be journaled
+		_ = in.Keep(r.found) // a reply is used even where it could not be journaled
 	}
 	return r.outcome
 }

@@ -19,6 +19,7 @@ type Metrics struct {
 	adoptions *prometheus.CounterVec
 	runs      prometheus.Counter
 	restores  *prometheus.CounterVec
+	unsure    prometheus.Counter
 }
 
 // NewMetrics registers the engine's metrics with reg.
@@ -50,7 +51,11 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "refreshd_put_back_total", Help: "What was put back into a Redis that had lost it.",
 		}, []string{"kind"}),
 	}
-	reg.MustRegister(m.exchanges, m.duration, m.events, m.doubts, m.lost, m.adoptions, m.runs, m.restores)
+	m.unsure = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "refreshd_begins_unconfirmed_total",
+		Help: "Refreshes that were begun although Redis may lose their beginning; the barrier after a restart stands in for it.",
+	})
+	reg.MustRegister(m.exchanges, m.duration, m.events, m.doubts, m.lost, m.adoptions, m.runs, m.restores, m.unsure)
 	return m
 }
 
@@ -79,3 +84,5 @@ func (m *Metrics) restored(writes, attempts int) {
 	m.restores.WithLabelValues("write").Add(float64(writes))
 	m.restores.WithLabelValues("attempt").Add(float64(attempts))
 }
+
+func (m *Metrics) unconfirmed() { m.unsure.Inc() }

@@ -86,10 +86,10 @@ type Exchanger interface {
 	// Prepare does what can fail before anything is sent, such as discovery.
 	// A non-nil outcome means that an exchange is not possible now.
 	Prepare(ctx context.Context) *credential.Outcome
-	// Exchange presents refresh exactly once. It calls keep as soon as a
-	// token was found in the reply, and before it looks at anything else. It
-	// is bounded by the provider's own timeout.
-	Exchange(ctx context.Context, refresh credential.Secret, keep func(credential.Found) error) credential.Outcome
+	// Exchange presents a refresh token at most once: exactly once, unless the
+	// outcome is ClassNotSent or ClassOperator. It is bounded by the
+	// provider's own timeout.
+	Exchange(ctx context.Context, in credential.Presentation) credential.Outcome
 	// Revoke asks the provider to end a token (RFC 7009).
 	Revoke(ctx context.Context, token credential.Secret) error
 }

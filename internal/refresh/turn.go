@@ -3,6 +3,7 @@ package refresh
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -84,6 +85,9 @@ func (e *Engine) begin(ctx context.Context, t *Target, list []wanted, by credent
 			asked: asked, answered: answered, now: answer.Now,
 		})
 		e.ledger.granted(turns[len(turns)-1])
+		if !answer.Durable && e.lossy() {
+			e.metrics.unconfirmed()
+		}
 	}
 	if err := e.intend(ctx, turns); err != nil {
 		for _, tn := range turns {
@@ -151,30 +155,31 @@ func (e *Engine) take(ctx context.Context, tn *turn) settled {
 	if failed := tn.target.Exchanger.Prepare(ctx); failed != nil {
 		return e.conclude(ctx, tn, *failed, tn.now)
 	}
-	// Judged as late as possible: a machine may have slept in Prepare, and
-	// somebody else may have taken the attempt for lost.
-	if e.clock.Boot()-tn.asked > tn.target.Policy.Times.Send {
-		e.abandon(ctx, tn)
-		return settled{held: tn.held, outcome: credential.Outcome{Class: credential.ClassNotSent, Reason: credential.ReasonTimeout}}
+	if tn.attempt.Recovery && failpoint.Hit(failpoint.RecoverBefore) != nil {
+		return e.conclude(ctx, tn, credential.Outcome{Class: credential.ClassNotSent, Reason: credential.ReasonUnavailable}, tn.now)
 	}
-	if tn.attempt.Recovery {
-		if failpoint.Hit(failpoint.RecoverBefore) != nil {
-			return e.conclude(ctx, tn, credential.Outcome{Class: credential.ClassNotSent, Reason: credential.ReasonUnavailable}, tn.now)
-		}
-		now := tn.now.Add(e.clock.Boot() - tn.answered)
-		if credential.RecoverAt(tn.held.Record, tn.attempt, tn.target.Policy, now) > now {
-			return e.settle(ctx, tn, nil, func(h credential.Held, now credential.Millis) credential.Write {
-				return credential.Postpone(h, tn.attempt, tn.target.Policy, now)
-			})
-		}
+	// This spares a connection. What counts is the answer to the same question
+	// right before the first byte is written.
+	if err := e.maySend(tn); err != nil {
+		return e.unsent(ctx, tn, err)
 	}
 	if failpoint.Hit(failpoint.SendBefore) != nil {
 		return e.conclude(ctx, tn, credential.Outcome{Class: credential.ClassNotSent, Reason: credential.ReasonUnavailable}, tn.now)
 	}
 	sentAt := tn.now.Add(e.clock.Boot() - tn.answered)
 	started := e.clock.Boot()
-	outcome := tn.target.Exchanger.Exchange(ctx, tn.held.Token.Refresh, func(found credential.Found) error {
-		return e.keep(tn, found, sentAt)
+	asked := *tn // a reply may be dealt with while the request's end is still being written
+	var refused atomic.Pointer[error]
+	outcome := tn.target.Exchanger.Exchange(ctx, credential.Presentation{
+		Refresh: tn.held.Token.Refresh,
+		MaySend: func() error {
+			err := e.maySend(&asked)
+			if err != nil {
+				refused.Store(&err)
+			}
+			return err
+		},
+		Keep: func(found credential.Found) error { return e.keep(tn, found, sentAt) },
 	})
 	_ = failpoint.Hit(failpoint.SendAnswered) // what came is dealt with in any case
 	took := e.clock.Boot() - started
@@ -182,8 +187,44 @@ func (e *Engine) take(ctx context.Context, tn *turn) settled {
 		tn.spare()
 	}
 	e.metrics.exchanged(tn.target.Name, outcome.Class, took)
+	if why := refused.Load(); why != nil && outcome.Class == credential.ClassNotSent {
+		return e.unsent(ctx, tn, *why)
+	}
 	e.pace.saw(tn.target.Name, took)
 	return e.conclude(ctx, tn, outcome, sentAt)
+}
+
+// Why a token must not be presented any more, or not yet.
+var (
+	errTooLate  = errors.New("the time to send is over")
+	errNotReady = errors.New("the recovery's time is not now")
+)
+
+// maySend says whether the turn's token may be presented at this moment. The
+// process may have stood still since begin, and somebody else may have taken
+// the attempt for lost; a recovery may have got out of the provider's grace. It
+// is asked on the goroutine that writes the request, while the turn waits.
+func (e *Engine) maySend(tn *turn) error {
+	boot := e.clock.Boot()
+	if boot-tn.asked > tn.target.Policy.Times.Send {
+		return errTooLate
+	}
+	now := tn.now.Add(boot - tn.answered)
+	if tn.attempt.Recovery && credential.RecoverAt(tn.held.Record, tn.attempt, tn.target.Policy, now) > now {
+		return errNotReady
+	}
+	return nil
+}
+
+// unsent settles a turn whose token maySend kept from being presented.
+func (e *Engine) unsent(ctx context.Context, tn *turn, why error) settled {
+	if errors.Is(why, errNotReady) {
+		return e.settle(ctx, tn, nil, func(h credential.Held, now credential.Millis) credential.Write {
+			return credential.Postpone(h, tn.attempt, tn.target.Policy, now)
+		})
+	}
+	e.abandon(ctx, tn)
+	return settled{held: tn.held, outcome: credential.Outcome{Class: credential.ClassNotSent, Reason: credential.ReasonTimeout}}
 }
 
 // keep notes a received token in the journal.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/failpoint"
@@ -22,17 +23,27 @@ var errFields = errors.New("a write cannot both close an attempt and leave it op
 // hold. After any other error there are no statuses: [*RunError] after
 // [Store.Pass], and what the connection reports.
 func (s *Store) Apply(ctx context.Context, writes []credential.Write) ([]credential.Status, error) {
-	return s.apply(ctx, s.writes(), writes)
+	return s.apply(ctx, s.writes(), s.skewed.Load(), writes)
 }
 
-func (s *Store) apply(ctx context.Context, run string, writes []credential.Write) ([]credential.Status, error) {
+// maxAhead is how far ahead of Redis's clock a write may have been decided. One
+// that is further ahead was decided by a clock that has jumped since it was
+// read.
+const maxAhead = 30 * time.Second
+
+// SetSkewed has Apply refuse what was decided ahead of Redis's clock: read is
+// called then, to have the clock read again, and the writes have the status
+// [credential.StatusMoved], so that they are decided again.
+func (s *Store) SetSkewed(read func(ctx context.Context) error) { s.skewed.Store(&read) }
+
+func (s *Store) apply(ctx context.Context, run string, skewed *func(context.Context) error, writes []credential.Write) ([]credential.Status, error) {
 	if len(writes) == 0 {
 		return nil, nil
 	}
 	statuses := make([]credential.Status, len(writes))
 	errs := make([]error, len(writes))
 	groups := s.groups(len(writes), func(i int) credential.ID { return writes[i].Record.ID })
-	err := s.eachGroup(groups, func(g group) error { return s.applyGroup(ctx, g, run, writes, statuses, errs) })
+	err := s.eachGroup(groups, func(g group) error { return s.applyGroup(ctx, g, run, skewed, writes, statuses, errs) })
 	if err != nil {
 		return nil, fmt.Errorf("apply: %w", err)
 	}
@@ -48,15 +59,15 @@ func (s *Store) apply(ctx context.Context, run string, writes []credential.Write
 	return statuses, nil
 }
 
-func (s *Store) applyGroup(ctx context.Context, g group, run string, writes []credential.Write, statuses []credential.Status, errs []error) error {
+func (s *Store) applyGroup(ctx context.Context, g group, run string, skewed *func(context.Context) error, writes []credential.Write, statuses []credential.Status, errs []error) error {
 	run, err := s.expected(ctx, run)
 	if err != nil {
 		return err
 	}
 	names := s.shards[g.shard]
 	keys := append(make([]string, 0, 4+len(g.at)), names.open, names.ids, names.events)
-	args := make([]any, 0, 7+13*len(g.at))
-	args = append(args, names.due, len(names.cred), s.retention.Milliseconds(), s.perShard, string(stateCode(credential.StateDeleted)), 0, run)
+	args := make([]any, 0, 8+13*len(g.at))
+	args = append(args, names.due, len(names.cred), s.retention.Milliseconds(), s.perShard, string(stateCode(credential.StateDeleted)), 0, run, 0)
 	at := g.at[:0:0]
 	for _, i := range g.at {
 		w := &writes[i]
@@ -74,6 +85,13 @@ func (s *Store) applyGroup(ctx context.Context, g group, run string, writes []cr
 		return nil
 	}
 	args[5] = len(keys) - 3
+	if skewed != nil {
+		var latest credential.Millis
+		for _, i := range at {
+			latest = max(latest, writes[i].Record.UpdatedAt)
+		}
+		args[7] = int64(latest.Add(-maxAhead))
+	}
 	first := len(keys)
 	for _, i := range at {
 		keys = append(keys, names.cred+string(writes[i].Record.ID))
@@ -90,6 +108,12 @@ func (s *Store) applyGroup(ctx context.Context, g group, run string, writes []cr
 	}
 	if err := anotherRun(reply, run); err != nil {
 		return err
+	}
+	if len(reply) == 2 && text(reply[0]) == "clock" {
+		for _, i := range at {
+			statuses[i] = credential.StatusMoved
+		}
+		return (*skewed)(ctx)
 	}
 	if len(reply) != len(at) {
 		return errReply

@@ -124,5 +124,5 @@ func anotherRun(reply []any, expected string) error {
 // Restore is [Store.Apply] for what a process puts back into the run of Redis
 // that it names, before anything else may be written there.
 func (s *Store) Restore(ctx context.Context, run string, writes []credential.Write) ([]credential.Status, error) {
-	return s.apply(ctx, orClosed(run), writes)
+	return s.apply(ctx, orClosed(run), nil, writes)
 }

@@ -90,6 +90,7 @@ type Store struct {
 	events    eventTable
 	place     string
 	gate      atomic.Pointer[gate] // nil lets everything pass
+	skewed    atomic.Pointer[func(context.Context) error]
 	confirm   atomic.Pointer[Confirm]
 }
 

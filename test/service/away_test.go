@@ -42,6 +42,9 @@ type reader struct {
 // read itself may take on a busy machine.
 const staleFor = 2 * time.Second
 
+// clockTime is how moments are told.
+const clockTime = "15:04:05.000"
+
 func keepReading(ctx context.Context, pair [2]*instance, ids []string, every time.Duration) *reader {
 	r := &reader{every: every, served: map[string]token{}, rests: map[string]bool{}, ended: map[string]bool{}}
 	var reads sync.WaitGroup
@@ -83,17 +86,17 @@ func (r *reader) read(ctx context.Context, at *instance, id string) {
 	refused, isRefusal := errors.AsType[*refusal](err)
 	switch {
 	case err == nil && ended:
-		r.fault("%s: %s served version %d after the logout", asked.Format(time.TimeOnly), key, got.Version)
+		r.fault("%s: %s served version %d after the logout", asked.Format(clockTime), key, got.Version)
 	case err == nil && got.Version < before.Version:
-		r.fault("%s: %s served version %d after %d", asked.Format(time.TimeOnly), key, got.Version, before.Version)
+		r.fault("%s: %s served version %d after %d", asked.Format(clockTime), key, got.Version, before.Version)
 	case err == nil && !got.ExpiresAt.After(asked):
-		r.fault("%s: %s served a token that expired at %s", asked.Format(time.TimeOnly), key, got.ExpiresAt)
+		r.fault("%s: %s served a token that expired at %s", asked.Format(clockTime), key, got.ExpiresAt)
 	case err == nil:
 		r.served[key] = got
-	case isRefusal && refused.Status == http.StatusConflict && refused.State == "logged_out":
+	case isRefusal && (ended || refused.Status == http.StatusConflict && refused.State == "logged_out"):
 		delete(r.served, key)
 	case time.Until(before.ExpiresAt) > staleFor:
-		r.fault("%s: %s, which had served a token that is valid until %s: %v", asked.Format(time.TimeOnly), key, before.ExpiresAt.Format(time.TimeOnly), err)
+		r.fault("%s: %s, which had served a token that is valid until %s: %v", asked.Format(clockTime), key, before.ExpiresAt.Format(time.TimeOnly), err)
 	default:
 		r.kept++
 	}
@@ -211,6 +214,12 @@ func (a away) redis(t *testing.T) {
 		require.NoError(t, pair[n%2].refresh(t.Context(), id))
 		told[id] = pair[n%2].get(t, id).Version
 	}
+	for _, f := range streams { // and with its subscribers the process itself
+		eventually(t, patience, func() (bool, string) {
+			behind := f.behind(told)
+			return behind == "", behind
+		})
+	}
 	waitFlights, generations := a.fly(t, p, pair[0], flies)
 	require.NoError(t, server.Kill())
 	gone := time.Now()
@@ -228,6 +237,12 @@ func (a away) redis(t *testing.T) {
 	}
 	require.Error(t, operator(t, server).Ping(t.Context()).Err(), "they are served from memory: Redis is still away")
 	pass(t.Context(), staleFor-time.Since(gone))
+	for n, id := range ends {
+		for _, i := range []*instance{pair[n%2], pair[(n+1)%2]} {
+			_, err := i.token(t.Context(), id, 0)
+			assert.NotEqual(t, http.StatusOK, statusOf(err), "%s: %s had been logged out, and %s had heard of it, before Redis went", i.owner, id, i.owner)
+		}
+	}
 	readers.expectNone()
 	pass(t.Context(), a.lasts-time.Since(gone))
 
@@ -259,7 +274,7 @@ func (a away) redis(t *testing.T) {
 		assert.Greater(t, g.Generation, uint32(1), "%s: it is the acknowledged login that is refreshed", id)
 	}
 	sum := p.Summary()
-	t.Logf("%d bytes of %d acknowledged changes vanished, away for %s, fresh %s after; %d presentations", lost, len(told), back.Sub(gone).Round(time.Millisecond), fresh.Round(time.Millisecond), sum.Presentations)
+	t.Logf("%d bytes of %d acknowledged changes vanished, away from %s for %s, fresh %s after; %d presentations", lost, len(told), gone.Format(clockTime), back.Sub(gone).Round(time.Millisecond), fresh.Round(time.Millisecond), sum.Presentations)
 	assert.Zero(t, presentedOnce(t, p))
 	assert.Empty(t, sum.Violations)
 	assert.Zero(t, sum.ReuseDetected)

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"sync"
@@ -61,6 +62,7 @@ func TestLongExchanges(t *testing.T) {
 
 func TestSoakLongExchanges(t *testing.T) {
 	soak(t)
+	t.Parallel()
 	for _, row := range []struct {
 		takes, timeout, life, lasts time.Duration
 	}{
@@ -120,9 +122,11 @@ func (l longExchange) run(t *testing.T) {
 	}
 	<-ctx.Done()
 	asks.Wait()
-	all := settled(t, pair[0].api, l.credentials, l.life+l.timeout+patience)
+	_, err := p.Configure(practice.SettingsPatch{Latency: new(time.Duration)})
+	require.NoError(t, err)
+	settled(t, pair[0].api, l.credentials, l.life+l.timeout+patience)
 	eventually(t, l.timeout+patience, func() (bool, string) { return p.Summary().InAir == 0, "calls are in the air" })
-	all = settled(t, pair[1].api, l.credentials, l.life+l.timeout+patience)
+	all := settled(t, pair[1].api, l.credentials, l.life+l.timeout+patience)
 	stream.awaitAll(t, patience, all)
 	sum := p.Summary()
 	t.Logf("ledger: %d presentations, %d rotations in %s, %d stops", sum.Presentations, sum.Rotations, l.lasts, stops)
@@ -154,15 +158,10 @@ func askAllTheTime(ctx context.Context, at *api, id string, patient time.Duratio
 func (h *house) elsewhere() *house {
 	h.t.Helper()
 	other := newHouse(h.t, h.provider, "")
-	other.config = map[string]any{}
-	for key, value := range h.config {
-		other.config[key] = value
-	}
+	other.config = maps.Clone(h.config)
 	require.NoError(h.t, os.Mkdir(filepath.Join(other.dir, "data"), 0o700))
 	for _, name := range []string{"admin.key", "keyset.json"} {
-		data, err := os.ReadFile(filepath.Join(h.dir, "data", name))
-		require.NoError(h.t, err)
-		other.write(filepath.Join("data", name), data)
+		require.NoError(h.t, os.Link(filepath.Join(h.dir, "data", name), filepath.Join(other.dir, "data", name)))
 	}
 	return other
 }

@@ -103,15 +103,18 @@ func inTheMiddle(t *testing.T, what fate, copies, rounds int, takes, life time.D
 		}
 		eventually(t, takes+patience, func() (bool, string) { return p.Summary().InAir == 0, "calls are in the air" })
 		p.ClearFaults()
-		all := settled(t, owner.api, (round+1)*len(list), life+patience)
+		all := settled(t, owner.api, len(list), life+patience)
 		for _, m := range list {
 			m.judge(t, p, owner.api, all[m.id], what)
 		}
 		again := presentedOnce(t, p)
 		t.Logf("round %d: %d exchanges, %d presented again after a lost reply", round+1, len(list), again)
-		all = settled(t, owner.api, (round+1)*len(list), life+patience)
+		all = settled(t, owner.api, len(list), life+patience)
 		stream.awaitAll(t, patience, all)
 		oneEventPerVersion(t, owner.api, owner.list(t), stream)
+		for _, m := range list {
+			require.NoError(t, owner.call(t.Context(), http.MethodDelete, credentialPath(m.id), nil, nil))
+		}
 	}
 }
 
@@ -128,7 +131,7 @@ func startExchanges(t *testing.T, p *provider, owner *instance, list []*midExcha
 			require.NoError(t, owner.refresh(t.Context(), m.id))
 		}
 	}
-	f := practice.Fault{Kind: practice.KindSlow, Rotate: practice.MomentBefore, Delay: takes}
+	f := practice.Fault{Kind: practice.KindSlow, Rotate: practice.MomentBefore, Delay: takes, Count: 1}
 	switch what {
 	case replyLost:
 		f.Kind = practice.KindLost
@@ -136,8 +139,11 @@ func startExchanges(t *testing.T, p *provider, owner *instance, list []*midExcha
 		f.Delay = time.Minute
 	case replyComes:
 	}
-	_, err = p.AddFault(f)
-	require.NoError(t, err)
+	for _, m := range list { // the next call of each, and no other
+		f.Grant = m.grant
+		_, err = p.AddFault(f)
+		require.NoError(t, err)
+	}
 	var asks sync.WaitGroup
 	t.Cleanup(asks.Wait)
 	for _, m := range list {

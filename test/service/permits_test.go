@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -68,9 +69,7 @@ func permitsComeBack(t *testing.T, permits, kills int) {
 			asks.Go(func() { errs[n] = survivor.refresh(t.Context(), credentialID(permits+n)) })
 		}
 		asks.Wait()
-		for n, err := range errs {
-			assert.NoError(t, err, "the others get their turn at once: %s", credentialID(permits+n))
-		}
+		require.NoError(t, errors.Join(errs...), "the others get their turn at once")
 		assert.Less(t, time.Since(taken), lease, "before any lease could have ended by itself")
 		// What the dead one had in the air is in doubt; its owner logs in again.
 		fresh, err := p.Mint(practice.MintRequest{Count: permits})

@@ -40,7 +40,7 @@ func BenchmarkExchange(b *testing.B) {
 	b.SetParallelism(16)
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			out := p.Exchange(b.Context(), refresh, "", func(credential.Found) error { return nil })
+			out := p.Exchange(b.Context(), presenting(refresh, new(kept).keep), "")
 			if out.Class != credential.ClassOK {
 				b.Error(out.Class, out.Detail)
 			}

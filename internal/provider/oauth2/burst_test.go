@@ -3,11 +3,14 @@
 package oauth2_test
 
 import (
+	"bytes"
 	"net/http"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/assert"
 
 	"github.com/refreshd/refreshd/internal/credential"
@@ -15,7 +18,7 @@ import (
 )
 
 // When many replies come at once only a few are taken from the network and not
-// kept yet, however long keeping takes; in the end all are kept.
+// kept yet; in the end all are kept.
 func TestFewRepliesAreUnkept(t *testing.T) {
 	t.Parallel()
 	slots := max(16, 4*runtime.GOMAXPROCS(0))
@@ -43,13 +46,13 @@ func TestFewRepliesAreUnkept(t *testing.T) {
 	t.Cleanup(open)
 	for range calls {
 		all.Go(func() {
-			out := p.Exchange(t.Context(), credential.NewSecret("RT-old"), "", func(credential.Found) error {
+			out := p.Exchange(t.Context(), presenting(credential.NewSecret("RT-old"), func(credential.Found) error {
 				add(1)
 				keeping <- struct{}{}
 				<-kept
 				add(-1)
 				return nil
-			})
+			}), "")
 			assert.Equal(t, credential.ClassOK, out.Class, out.Detail)
 		})
 	}
@@ -62,4 +65,30 @@ func TestFewRepliesAreUnkept(t *testing.T) {
 	open()
 	all.Wait()
 	assert.Equal(t, slots, most)
+}
+
+// Where keeping stalls, the replies that wait are read all the same after a
+// while, and the operator hears of it, though not of each.
+func TestStalledKeepingLosesNoReply(t *testing.T) {
+	t.Parallel()
+	slots := max(16, 4*runtime.GOMAXPROCS(0))
+	calls := slots + 3
+	s := newServer(t, say(http.StatusOK, `{"access_token":"AT","expires_in":60,"refresh_token":"RT"}`))
+	var said bytes.Buffer
+	p := newProvider(t, oauth2.Options{TokenURL: s.URL, MaxConns: calls, Log: zerolog.New(zerolog.SyncWriter(&said))})
+	var keeping, all sync.WaitGroup
+	keeping.Add(calls)
+	for range calls {
+		all.Go(func() {
+			out := p.Exchange(t.Context(), presenting(credential.NewSecret("RT-old"), func(credential.Found) error {
+				keeping.Done()
+				keeping.Wait()
+				return nil
+			}), "")
+			assert.Equal(t, credential.ClassOK, out.Class, out.Detail)
+		})
+	}
+	all.Wait()
+	assert.Equal(t, 2, strings.Count(said.String(), "\n"), said.String())
+	assert.Contains(t, said.String(), `"provider":"acme","replies":2,`)
 }

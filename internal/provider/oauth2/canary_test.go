@@ -103,7 +103,7 @@ func TestNoSecretIsShown(t *testing.T) {
 			if err := p.Prepare(t.Context()); err != nil {
 				_, _ = fmt.Fprintf(&shown, "%v %+v %#v", err, err, err)
 			}
-			out := p.Exchange(t.Context(), credential.NewSecret(canaryRefresh), "", new(kept).keep)
+			out := p.Exchange(t.Context(), presenting(credential.NewSecret(canaryRefresh), new(kept).keep), "")
 			_, _ = fmt.Fprintf(&shown, "%v %+v %#v", out, out, out)
 			log := zerolog.New(&shown)
 			log.Info().Interface("outcome", out).Send()

@@ -16,22 +16,24 @@ import (
 // what came of it. scope is sent if it is not empty; it can only narrow what
 // was granted.
 //
-// As soon as the reply has been read, in whole or as far as it came, keep is
+// MaySend is asked where what it allows goes to the kernel: below TLS.
+//
+// As soon as the reply has been read, in whole or as far as it came, Keep is
 // called with what tokens were found in it, before anything else is looked at
 // and whatever the reply's status. It is called at most once, and not if there
 // was no token. Should it fail the outcome carries the token all the same.
 //
 // ctx can call the exchange off until there is a connection to send it on.
 // From then on it runs to its end.
-func (p *Provider) Exchange(ctx context.Context, refresh credential.Secret, scope string, keep func(credential.Found) error) credential.Outcome {
+func (p *Provider) Exchange(ctx context.Context, in credential.Presentation, scope string) credential.Outcome {
 	to := p.tokenURL()
 	if to == nil {
 		return notSent("the token endpoint is not known yet")
 	}
-	if refresh.IsZero() {
+	if in.Refresh.IsZero() {
 		return notSent("there is no refresh token")
 	}
-	reply, err := p.post(ctx, to, p.refreshForm(refresh, scope))
+	reply, err := p.post(ctx, to, p.refreshForm(in.Refresh, scope), in.MaySend)
 	if err != nil {
 		p.suspect(err.outcome)
 		return err.outcome
@@ -39,9 +41,9 @@ func (p *Provider) Exchange(ctx context.Context, refresh credential.Secret, scop
 	defer reply.Release()
 	fields := provider.Parse(reply.Body, reply.Cut != nil)
 	if !fields.Found.IsZero() {
-		_ = keep(fields.Found) // whoever keeps it knows; the outcome has the token
+		_ = in.Keep(fields.Found) // whoever keeps it knows; the outcome has the token
 	}
-	out := p.classify(reply, fields, refresh)
+	out := p.classify(reply, fields, in.Refresh)
 	p.suspect(out)
 	return out
 }
@@ -60,9 +62,9 @@ func (p *Provider) refreshForm(refresh credential.Secret, scope string) string {
 	return form
 }
 
-// post sends a form.
-func (p *Provider) post(ctx context.Context, to *url.URL, form string) (*wire.Reply, *failed) {
-	reply, err := p.wire.Do(ctx, wire.Request{Method: http.MethodPost, URL: to, Header: p.header(), Body: form})
+// post sends a form. maySend may be nil.
+func (p *Provider) post(ctx context.Context, to *url.URL, form string, maySend func() error) (*wire.Reply, *failed) {
+	reply, err := p.wire.Do(ctx, wire.Request{Method: http.MethodPost, URL: to, Header: p.header(), Body: form, MaySend: maySend})
 	if err != nil {
 		return nil, wireFailure(err)
 	}

@@ -48,7 +48,7 @@ func TestRequest(t *testing.T) {
 			test.options.Version = "1.2.3"
 			p := newProvider(t, test.options)
 			require.NoError(t, p.Prepare(t.Context()))
-			out := p.Exchange(t.Context(), credential.NewSecret("R+T/&="), test.scope, new(kept).keep)
+			out := p.Exchange(t.Context(), presenting(credential.NewSecret("R+T/&="), new(kept).keep), test.scope)
 			assert.Equal(t, credential.ClassOK, out.Class)
 
 			require.Len(t, s.received(), 1, "preparing sends nothing where the token endpoint is known")
@@ -228,7 +228,7 @@ func TestKeepFails(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, say(200, tokenReply))
 	k := &kept{err: errors.New("disk full")}
-	out := newProvider(t, oauth2.Options{TokenURL: s.URL}).Exchange(t.Context(), credential.NewSecret("RT-old"), "", k.keep)
+	out := newProvider(t, oauth2.Options{TokenURL: s.URL}).Exchange(t.Context(), presenting(credential.NewSecret("RT-old"), k.keep), "")
 	assert.Equal(t, credential.ClassOK, out.Class)
 	assert.Equal(t, "RT-new", out.Token.Refresh.Reveal())
 	assert.Equal(t, time.Hour, out.ExpiresIn)
@@ -260,10 +260,10 @@ func TestExchangeOutlivesItsCaller(t *testing.T) {
 		say(200, tokenReply)(w, r)
 	})
 	p := newProvider(t, oauth2.Options{TokenURL: s.URL})
-	out := p.Exchange(ctx, credential.NewSecret("RT-old"), "", new(kept).keep)
+	out := p.Exchange(ctx, presenting(credential.NewSecret("RT-old"), new(kept).keep), "")
 	assert.Equal(t, credential.ClassOK, out.Class)
 
-	out = p.Exchange(ctx, credential.NewSecret("RT-old"), "", new(kept).keep)
+	out = p.Exchange(ctx, presenting(credential.NewSecret("RT-old"), new(kept).keep), "")
 	assert.Equal(t, credential.ClassNotSent, out.Class)
 	assert.Len(t, s.received(), 1)
 }
@@ -279,12 +279,39 @@ func TestExchangeTimeout(t *testing.T) {
 	assert.Empty(t, k.found)
 }
 
+// What may not be presented any more is not, though there is a connection for
+// it; to revoke a token and to discover endpoints nobody is asked.
+func TestRefusedPresentation(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, say(200, tokenReply))
+	p := newProvider(t, oauth2.Options{TokenURL: s.URL, RevokeURL: s.URL + "/revoke"})
+	out, _ := exchange(t, p)
+	require.Equal(t, credential.ClassOK, out.Class)
+	k := new(kept)
+	late := presenting(credential.NewSecret("RT-late"), k.keep)
+	asked := 0
+	late.MaySend = func() error {
+		asked++
+		return errors.New("too late for RT-late")
+	}
+	out = p.Exchange(t.Context(), late, "")
+	assert.Equal(t, credential.Outcome{
+		Class: credential.ClassNotSent, Reason: credential.ReasonTimeout, Detail: "sending was no longer allowed",
+	}, out)
+	assert.Empty(t, k.found)
+	assert.Equal(t, 1, asked)
+	require.NoError(t, p.Revoke(t.Context(), credential.NewSecret("RT-old"), ""))
+	require.Len(t, s.received(), 2)
+	assert.Equal(t, "/revoke", s.received()[1].path)
+	assert.Equal(t, 1, asked)
+}
+
 // Nothing is sent without a token or a place to send it to.
 func TestNothingToExchange(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, say(200, tokenReply))
 	p := newProvider(t, oauth2.Options{TokenURL: s.URL})
-	out := p.Exchange(t.Context(), credential.Secret{}, "", new(kept).keep)
+	out := p.Exchange(t.Context(), presenting(credential.Secret{}, new(kept).keep), "")
 	assert.Equal(t, credential.ClassNotSent, out.Class)
 	assert.Empty(t, s.received())
 

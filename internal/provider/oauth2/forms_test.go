@@ -50,7 +50,7 @@ func TestEveryMalformedForm(t *testing.T) {
 			require.NoError(t, err)
 			k := new(kept)
 			presented := credential.NewSecret(minted[i].RefreshToken)
-			out := p.Exchange(t.Context(), presented, "", k.keep)
+			out := p.Exchange(t.Context(), presenting(presented, k.keep), "")
 			next := presented
 			if !out.Token.Refresh.IsZero() {
 				next = out.Token.Refresh
@@ -64,7 +64,7 @@ func TestEveryMalformedForm(t *testing.T) {
 				assert.Empty(t, k.found)
 				return
 			}
-			out = p.Exchange(t.Context(), next, "", new(kept).keep)
+			out = p.Exchange(t.Context(), presenting(next, new(kept).keep), "")
 			assert.Equal(t, credential.ClassOK, out.Class, out.Detail)
 			for _, entry := range server.Ledger(practice.LedgerQuery{Grant: minted[i].Grant}) {
 				assert.NotEqual(t, practice.OutcomeRevoked, entry.Outcome)

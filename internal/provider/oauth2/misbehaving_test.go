@@ -189,7 +189,7 @@ func TestMisbehavingServers(t *testing.T) {
 func TestScopeThatShrank(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, say(200, `{"access_token":"AT","refresh_token":"RT-new","scope":"read"}`))
-	out := newProvider(t, oauth2.Options{TokenURL: s.URL}).Exchange(t.Context(), credential.NewSecret("RT-old"), "read write", new(kept).keep)
+	out := newProvider(t, oauth2.Options{TokenURL: s.URL}).Exchange(t.Context(), presenting(credential.NewSecret("RT-old"), new(kept).keep), "read write")
 	assert.Equal(t, credential.ClassOK, out.Class)
 	assert.Equal(t, "read", out.Token.Scope)
 }

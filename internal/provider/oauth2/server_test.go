@@ -88,9 +88,14 @@ func (k *kept) keep(f credential.Found) error {
 	return k.err
 }
 
+// presenting is a presentation that may always be sent.
+func presenting(refresh credential.Secret, keep func(credential.Found) error) credential.Presentation {
+	return credential.Presentation{Refresh: refresh, MaySend: func() error { return nil }, Keep: keep}
+}
+
 // exchange presents a refresh token named RT-old.
 func exchange(t *testing.T, p *oauth2.Provider) (credential.Outcome, *kept) {
 	t.Helper()
 	k := new(kept)
-	return p.Exchange(t.Context(), credential.NewSecret("RT-old"), "", k.keep), k
+	return p.Exchange(t.Context(), presenting(credential.NewSecret("RT-old"), k.keep), ""), k
 }

@@ -46,6 +46,11 @@ type Options struct {
 	Proxy    string        // http or https URL; "" is none. No environment variable is looked at.
 	CAFile   string        // PEM certificates that are trusted beside the system's; "" is none
 	MaxConns int           // connections to one host at the same time; 0 is 64
+
+	// Crowded, if not nil, hears of each reply that was read though as many as
+	// can be worked on had been read before it, because none of them was
+	// released for too long. so is how many these were. It must not block.
+	Crowded func(so uint64)
 }
 
 // Client makes calls to one provider. It is safe for concurrent use.
@@ -55,7 +60,7 @@ type Client struct {
 	connect   time.Duration
 	dialer    *dialer
 	transport *http.Transport
-	gate      gate
+	gate      *gate
 	buffers   buffers
 }
 
@@ -82,7 +87,7 @@ func New(o Options) (*Client, error) {
 		provider: o.Provider,
 		timeout:  o.Timeout,
 		connect:  min(maxConnect, o.Timeout/2),
-		gate:     newGate(),
+		gate:     newGate(places(), maxWait, o.Crowded),
 	}
 	c.dialer = &dialer{
 		net:    net.Dialer{Control: checkDialled},
@@ -159,6 +164,14 @@ type Request struct {
 	Header http.Header // is not modified, and may be shared by calls
 	Body   string      // "" sends none
 
+	// MaySend, if not nil, is asked right before the request is handed to the
+	// network, and before each further piece of one that goes in several. After
+	// an error nothing more is written and the connection is closed: the call
+	// ends with ReasonTimeout, and with ClassNotSent unless a piece had gone.
+	// It is called on another goroutine, and never after Do has returned an
+	// error.
+	MaySend func() error
+
 	// Safe says that the call changes nothing at the provider, so that its
 	// context may end it at any time.
 	Safe bool
@@ -191,8 +204,10 @@ func (r *Reply) Release() {
 // runs to its end, whatever becomes of ctx, unless it is a safe one.
 //
 // Of the replies to calls that are not safe, only so many are read from the
-// network as can be worked on: further ones wait there, within the time of
-// their calls, until replies are released.
+// network as can be worked on: further ones wait there for a while until replies
+// are released.
+//
+// Of the call's time only that counts in which this process runs.
 func (c *Client) Do(ctx context.Context, in Request) (*Reply, error) {
 	if c.dialer.closed.Load() {
 		return nil, failure(errClosed, false)
@@ -201,13 +216,13 @@ func (c *Client) Do(ctx context.Context, in Request) (*Reply, error) {
 	if !in.Safe {
 		lasting = context.WithoutCancel(ctx)
 	}
-	sending, cancel := context.WithTimeoutCause(lasting, c.timeout,
-		&TimeoutError{Provider: c.provider, What: "no complete reply", After: c.timeout})
-	defer cancel()
-	sending, abort := context.WithCancelCause(sending)
+	sending, abort := context.WithCancelCause(lasting)
 	defer abort(nil)
+	late := &TimeoutError{Provider: c.provider, What: "no complete reply", After: c.timeout}
+	defer allow(c.timeout, func() { abort(late) }).stop()
 
 	s := newSending(ctx, c, abort)
+	s.maySend = in.MaySend
 	defer s.stopWaiting()
 	if !in.Safe {
 		s.slot = &slot{gate: c.gate, done: sending.Done()}

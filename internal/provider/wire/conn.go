@@ -16,7 +16,12 @@ type conn struct {
 	framer  framer
 	written int64 // bytes that were handed to the network
 	retired bool  // nothing is written any more
-	slot    *slot // of the call that has the connection; nil if it needs none
+
+	// Of the call that has the connection.
+	slot    *slot        // nil if it needs none
+	maySend func() error // nil if there is nothing to ask
+	sending bool         // a piece of its request is on its way down
+	refused error        // what came of maySend: nothing is written any more, not even by TLS
 }
 
 // Write hands p to the network, unless the connection is not known to be good:
@@ -37,7 +42,9 @@ func (c *conn) Write(p []byte) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	c.onItsWay(true)
 	n, err := c.Conn.Write(p)
+	c.onItsWay(false)
 	c.mu.Lock()
 	c.written += int64(n)
 	c.mu.Unlock()
@@ -45,6 +52,38 @@ func (c *conn) Write(p []byte) (int, error) {
 		err = failpoint.Hit(failpoint.WireWritten)
 	}
 	return n, err
+}
+
+// onItsWay says whether what is written below is a piece of a request. TLS
+// writes pieces of its own too.
+func (c *conn) onItsWay(so bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sending = so
+}
+
+// permitted says whether bytes may go to the network. It is asked at the very
+// bottom, for each piece of a request: the provider can act on a request only
+// when its last piece is there, and the process may have stood still before any
+// of them.
+func (c *conn) permitted() error {
+	c.mu.Lock()
+	ask, refused := c.maySend, c.refused
+	if !c.sending {
+		ask = nil
+	}
+	c.mu.Unlock()
+	if refused != nil || ask == nil {
+		return refused
+	}
+	err := ask()
+	if err == nil {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refused = &refusedError{err}
+	return c.refused
 }
 
 // Read returns what belongs to the expected reply. Where more came, it ends
@@ -75,10 +114,10 @@ func (c *conn) sent() int64 {
 
 // serve gives the connection to a call, which finds out how many bytes were
 // handed to the network before it.
-func (c *conn) serve(s *slot) int64 {
+func (c *conn) serve(s *slot, maySend func() error) int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.slot = s
+	c.slot, c.maySend = s, maySend
 	return c.written
 }
 

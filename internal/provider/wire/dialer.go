@@ -90,13 +90,13 @@ func (d *dialer) reach(ctx context.Context, addr string, top *conn) (net.Conn, e
 	return raw, nil
 }
 
-// connect opens a TCP connection that has the gate.
+// connect opens a TCP connection that has the gate and the outlet.
 func (d *dialer) connect(ctx context.Context, addr string, top *conn) (net.Conn, error) {
 	raw, err := d.net.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
-	return gated(raw, top), nil
+	return &outlet{Conn: gated(raw, top), above: top}, nil
 }
 
 // secure makes the TLS handshake on raw, which it closes if that fails.

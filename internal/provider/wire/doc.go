@@ -15,9 +15,13 @@
 // neither answer the next call in advance, nor get that text into net/http's
 // log, which prints unsolicited bytes.
 //
-// Below that, at the socket, is a gate: a reply is taken from the network only
+// Below that, right above the socket and below TLS, a call that must not be
+// made too late is asked about for the last time: whatever held the process up
+// on the way there, nothing of such a call gets out.
+//
+// At the socket itself is a gate: a reply is taken from the network only
 // when it can be worked on. A process that dies then loses few replies that it
 // had read and not kept; those that it had not read are reset, and a provider
-// that looks can tell that they were not delivered. Each client has a gate of
-// its own. Systems on which a socket cannot be looked into have none.
+// that looks can tell that they were not delivered. None is left unread for
+// long. Each client has a gate of its own. Systems on which a socket cannot be looked into have none.
 package wire

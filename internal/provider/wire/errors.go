@@ -60,6 +60,19 @@ func (e *TimeoutError) Error() string {
 // Timeout is true.
 func (e *TimeoutError) Timeout() bool { return true }
 
+// refusedError is a request that was not written, or not to its end, because
+// it was no longer allowed.
+type refusedError struct{ err error }
+
+// Error does not quote the cause.
+func (e *refusedError) Error() string { return "sending was no longer allowed" }
+
+// Unwrap returns the cause.
+func (e *refusedError) Unwrap() error { return e.err }
+
+// Timeout is true: it is time that takes the permission away.
+func (e *refusedError) Timeout() bool { return true }
+
 // proxyError is a proxy's refusal to connect.
 type proxyError struct{ status int }
 
@@ -114,6 +127,9 @@ func describe(err error, sent bool) string {
 	}
 	if proxy, ok := errors.AsType[*proxyError](err); ok {
 		return proxy.Error()
+	}
+	if refused, ok := errors.AsType[*refusedError](err); ok {
+		return refused.Error()
 	}
 	for _, own := range []error{ErrForbiddenAddress, errCalledOff, errRetired, errInterim, errClosed, errUnfit, errUnsolicited, errTooLong} {
 		if errors.Is(err, own) {

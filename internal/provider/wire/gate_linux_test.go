@@ -77,7 +77,7 @@ func TestUnreadReplies(t *testing.T) {
 			t.Cleanup(s.Close)
 			to, err := url.Parse(s.URL)
 			require.NoError(t, err)
-			c := sharing(t, make(gate, slots), o)
+			c := sharing(t, gateOf(slots), o)
 			open := watch(c)
 
 			var read atomic.Int64
@@ -105,7 +105,7 @@ func TestUnreadReplies(t *testing.T) {
 			}
 			opened()
 			all.Wait()
-			assert.Empty(t, c.gate)
+			assert.Empty(t, c.gate.taken)
 		})
 	}
 }

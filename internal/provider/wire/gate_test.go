@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,8 +31,11 @@ func becomes(t *testing.T, holds func() bool, what string) {
 	require.Eventually(t, holds, patience, 2*time.Millisecond, what)
 }
 
+// gateOf returns a gate in which nobody goes without a place while a test waits.
+func gateOf(places int) *gate { return newGate(places, time.Hour, nil) }
+
 // sharing returns a client that has the gate.
-func sharing(t *testing.T, g gate, o Options) *Client {
+func sharing(t *testing.T, g *gate, o Options) *Client {
 	t.Helper()
 	c := newClient(t, o)
 	c.gate = g
@@ -58,7 +62,7 @@ func bodyOf(reply *Reply, err error) string {
 }
 
 // take1 makes a call whose reply holds its slot until the test releases it.
-func take1(t *testing.T, g gate, s *server) *Reply {
+func take1(t *testing.T, g *gate, s *server) *Reply {
 	t.Helper()
 	reply, err := sharing(t, g, Options{}).Do(t.Context(), post(s.url(), "first"))
 	require.NoError(t, err)
@@ -131,15 +135,15 @@ func TestSlotComesBack(t *testing.T) {
 // that must be answered.
 func checkSlotComesBack(t *testing.T, to *url.URL, o Options) {
 	t.Helper()
-	g := make(gate, 1)
+	g := gateOf(1)
 	c := sharing(t, g, o)
 	for range 2 {
 		reply, err := c.Do(t.Context(), post(to, "x"))
 		if err == nil {
-			assert.LessOrEqual(t, len(g), 1)
+			assert.LessOrEqual(t, len(g.taken), 1)
 			reply.Release()
 		}
-		becomes(t, func() bool { return len(g) == 0 }, "the slot comes back")
+		becomes(t, func() bool { return len(g.taken) == 0 }, "the slot comes back")
 	}
 	assert.Equal(t, got{200, "ok", false}, call(t, sharing(t, g, Options{}), post(good(t).url(), "y")))
 }
@@ -147,7 +151,7 @@ func checkSlotComesBack(t *testing.T, to *url.URL, o Options) {
 // A reply that comes byte by byte holds up nobody, though there is one slot.
 func TestTricklingReply(t *testing.T) {
 	t.Parallel()
-	g := make(gate, 1)
+	g := gateOf(1)
 	next := make(chan byte)
 	last := sync.OnceFunc(func() { close(next) })
 	slow := newServer(t, func(p *peer) {
@@ -169,14 +173,14 @@ func TestTricklingReply(t *testing.T) {
 	}
 	last()
 	assert.Equal(t, "ok", <-trickle)
-	becomes(t, func() bool { return len(g) == 0 }, "the slot comes back")
+	becomes(t, func() bool { return len(g.taken) == 0 }, "the slot comes back")
 }
 
 // Where no slot becomes free while a call has time, its reply is as good as
 // none. The slot was another's, and stays it.
 func TestNoSlotInTime(t *testing.T) {
 	t.Parallel()
-	g := make(gate, 1)
+	g := gateOf(1)
 	s := good(t)
 	first := take1(t, g, s)
 	failed := fail(t, sharing(t, g, Options{Timeout: time.Second}), post(s.url(), "second"))
@@ -184,10 +188,10 @@ func TestNoSlotInTime(t *testing.T) {
 	assert.Equal(t, credential.ReasonTimeout, failed.Outcome.Reason)
 	assert.Equal(t, "no complete reply within 1s", failed.Outcome.Detail)
 	assert.Contains(t, string(s.seen()), "second")
-	assert.Len(t, g, 1)
+	assert.Len(t, g.taken, 1)
 	assert.Equal(t, "ok", string(first.Body))
 	first.Release()
-	assert.Empty(t, g)
+	assert.Empty(t, g.taken)
 	assert.Equal(t, got{200, "ok", false}, call(t, sharing(t, g, Options{}), post(s.url(), "third")))
 }
 
@@ -195,7 +199,7 @@ func TestNoSlotInTime(t *testing.T) {
 // one's reply is still worked on, and does not take that one's away.
 func TestReusedConnectionWaitsForItsOwnSlot(t *testing.T) {
 	t.Parallel()
-	g := make(gate, 1)
+	g := gateOf(1)
 	s := good(t)
 	c := sharing(t, g, Options{MaxConns: 1})
 	first, err := c.Do(t.Context(), post(s.url(), "first"))
@@ -204,7 +208,7 @@ func TestReusedConnectionWaitsForItsOwnSlot(t *testing.T) {
 	go func() { second <- bodyOf(c.Do(t.Context(), post(s.url(), "second"))) }()
 	becomes(t, func() bool { return strings.Contains(string(s.seen()), "second") }, "the second is sent")
 	assert.Empty(t, second)
-	assert.Len(t, g, 1)
+	assert.Len(t, g.taken, 1)
 	first.Release()
 	assert.Equal(t, "ok", <-second)
 	assert.Equal(t, 1, s.connections())
@@ -214,7 +218,7 @@ func TestReusedConnectionWaitsForItsOwnSlot(t *testing.T) {
 // end of connections that no call uses.
 func TestWhatNeedsNoSlot(t *testing.T) {
 	t.Parallel()
-	g := make(gate, 1)
+	g := gateOf(1)
 	end, ended := make(chan struct{}), make(chan struct{})
 	finish := sync.OnceFunc(func() { close(end) })
 	idle := newServer(t, func(p *peer) {
@@ -236,17 +240,17 @@ func TestWhatNeedsNoSlot(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "ok", string(reply.Body))
 	reply.Release()
-	assert.Len(t, g, 1)
+	assert.Len(t, g.taken, 1)
 	finish()
 	<-ended
-	assert.Len(t, g, 1)
+	assert.Len(t, g.taken, 1)
 }
 
 // A call that ended while its reader waited for a place does not get one.
 func TestSlotOfAnEndedCall(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		g := make(gate, 1)
+		g := gateOf(1)
 		first, second := &slot{gate: g}, &slot{gate: g}
 		require.NoError(t, first.take())
 		waited := make(chan error, 1)
@@ -255,11 +259,72 @@ func TestSlotOfAnEndedCall(t *testing.T) {
 		second.end()
 		first.giveBack()
 		require.ErrorIs(t, <-waited, errOver)
-		assert.Empty(t, g)
+		assert.Empty(t, g.taken)
 		require.NoError(t, first.take())
 		first.end()
-		assert.Empty(t, g)
+		assert.Empty(t, g.taken)
 	})
+}
+
+// Where no place becomes free for long, a reply is read without one, all of it;
+// it takes nobody's place, and is counted.
+func TestReplyGoesWithoutASlot(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var told []uint64
+		g := newGate(1, maxWait, func(so uint64) { told = append(told, so) })
+		first, second, third := &slot{gate: g}, &slot{gate: g}, &slot{gate: g}
+		require.NoError(t, first.take())
+		began := time.Now()
+		for _, s := range []*slot{second, third} {
+			require.NoError(t, s.take())
+		}
+		assert.Equal(t, 2*maxWait, time.Since(began))
+		second.giveBack()
+		require.NoError(t, second.take(), "it has waited once and for all")
+		assert.Equal(t, 2*maxWait, time.Since(began))
+		assert.Equal(t, []uint64{1, 2}, told)
+		assert.Len(t, g.taken, 1)
+		second.end()
+		assert.Len(t, g.taken, 1, "the first one's")
+		require.ErrorIs(t, second.take(), errOver)
+		first.end()
+		assert.Empty(t, g.taken)
+		third.end()
+		assert.Empty(t, g.taken)
+	})
+}
+
+// A call that ended while its reader waited does not go without a place either.
+func TestEndedCallDoesNotGoWithout(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(1, maxWait, func(uint64) { assert.Fail(t, "counted") })
+		first, second := &slot{gate: g}, &slot{gate: g}
+		require.NoError(t, first.take())
+		waited := make(chan error, 1)
+		go func() { waited <- second.take() }()
+		synctest.Wait()
+		second.end()
+		require.ErrorIs(t, <-waited, errOver)
+		first.end()
+	})
+}
+
+// Replies are read though none of those before them is ever released.
+func TestStalledReadersHoldUpNobody(t *testing.T) {
+	t.Parallel()
+	s := good(t)
+	var crowd atomic.Uint64
+	c := newClient(t, Options{Timeout: patience, Crowded: crowd.Store})
+	c.gate.patience = time.Millisecond
+	replies := cap(c.gate.taken) + 3
+	for range replies {
+		reply, err := c.Do(t.Context(), post(s.url(), "x"))
+		require.NoError(t, err)
+		defer reply.Release()
+	}
+	assert.EqualValues(t, 3, crowd.Load())
 }
 
 // Whatever a slot's reader and its call do at the same time, no more than the
@@ -267,7 +332,7 @@ func TestSlotOfAnEndedCall(t *testing.T) {
 func TestSlotsUnderRace(t *testing.T) {
 	t.Parallel()
 	const places, calls, reads = 3, 40, 20
-	g := make(gate, places)
+	g := gateOf(places)
 	var all sync.WaitGroup
 	for n := range calls {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -295,7 +360,7 @@ func TestSlotsUnderRace(t *testing.T) {
 		})
 	}
 	all.Wait()
-	assert.Empty(t, g)
+	assert.Empty(t, g.taken)
 }
 
 // BenchmarkCall is a call to a server in the same process, with the gate and

@@ -15,10 +15,11 @@ type sending struct {
 	stopCaller func() bool // ends the watch over the caller's context; false if it fired
 	stopTimer  func() bool // likewise for the time to get a connection
 
-	slot    *slot // nil if the call needs none
-	conn    *conn // nil until there is one
-	before  int64 // bytes that had been written on it before
-	interim int   // 1xx replies
+	slot    *slot        // nil if the call needs none
+	maySend func() error // nil if there is nothing to ask
+	conn    *conn        // nil until there is one
+	before  int64        // bytes that had been written on it before
+	interim int          // 1xx replies
 }
 
 // newSending starts to watch for what may call the request off before it has
@@ -69,7 +70,7 @@ func (s *sending) gotConn(info httptrace.GotConnInfo) {
 	if !waited {
 		c.retire()
 	}
-	s.conn, s.before = c, c.serve(s.slot)
+	s.conn, s.before = c, c.serve(s.slot, s.maySend)
 }
 
 func (s *sending) gotInterim(int, textproto.MIMEHeader) error {

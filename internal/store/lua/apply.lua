@@ -8,20 +8,24 @@
 --       key, 3 ms for which a tombstone is kept, 4 the most credentials that
 --       the shard may hold ('0': no limit), 5 letter of a tombstone's state,
 --       6 number of due indexes, 7 the runs of Redis that are accepted, as
---       ' <run_id>:<replication id>' each, or '' for any; then for each write: expected revision ('0'
---       for none), nonce of the attempt that must be open or '', kind ('l'
---       listed, 'd' tombstone, 'c' not listed), provider, h, r, s, o, a, score
---       ('0' for none), number of events, the events. s, o, a: '' leaves the
---       field, '-' erases it, anything else replaces it.
+--       ' <run_id>:<replication id>' each, or '' for any, 8 the moment
+--       that it must be past for what was decided latest ('0' for none); then
+--       for each write: expected revision ('0' for none), nonce of the attempt
+--       that must be open or '', kind ('l' listed, 'd' tombstone, 'c' not
+--       listed), provider, h, r, s, o, a, score ('0' for none), number of
+--       events, the events. s, o, a: '' leaves the field, '-' erases it,
+--       anything else replaces it.
 -- No credential may occur twice.
 --
 -- Reply for each write: 'written' (now, or by an earlier run of the same write:
 --       same revision, nonce, version, generation and grant), 'moved', 'full',
---       'foreign', 'unreadable', 'wrongtype'. If the run is another: {'run', id}.
+--       'foreign', 'unreadable', 'wrongtype'. If the run is another: {'run', id};
+--       if a write was decided in the future: {'clock', now}.
 if ARGV[7] ~= '' then
   local id = run()
   if not string.find(ARGV[7], ' ' .. id, 1, true) then return {'run', id} end
 end
+if tonumber(ARGV[8]) > now() then return {'clock', now()} end
 local function mark(head)
   local revision, generation, grant, last = string.match(head, '^1 (%d+) %a[01] %S+ (%d+) (%d+) %-?%d+ %-?%d+ %-?%d+ (.+)$')
   return revision and revision .. ' ' .. generation .. ' ' .. grant .. ' ' .. last
@@ -36,7 +40,7 @@ redis.call('XLEN', eventsKey)
 for i = 4, 3 + dues do redis.call('ZCARD', KEYS[i]) end
 
 local out, due, rem, opened, closed = {}, {}, {}, {}, {}
-local a = 8
+local a = 9
 for i = 4 + dues, #KEYS do
   local key = KEYS[i]
   local expect, attempt, kind, provider, newH, newR, newS, newO, newA, score, events = ARGV[a], ARGV[a + 1], ARGV[a + 2],

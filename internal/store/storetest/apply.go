@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -387,4 +388,32 @@ func loadUnreadable(b *bundle) {
 	assert.Nil(b, found[0])
 	require.NotNil(b, found[1])
 	assert.Nil(b, found[2])
+}
+
+// What was decided by a clock that has jumped ahead is not stored: the clock is
+// read again, and the write decided anew. What is put back after a loss may come
+// from a Redis whose clock was ahead of this one's.
+func applyAhead(b *bundle) {
+	b.apply(b.login("alice", 0))
+	read := 0
+	b.store.SetSkewed(func(context.Context) error { read++; return nil })
+	run, err := b.store.Run(b.ctx)
+	require.NoError(b, err)
+	before := b.load("alice")
+	real := b.clock()
+	near := credential.Logout(before, newNonce(), real.Add(10*time.Second))
+	far := credential.Logout(before, newNonce(), real.Add(time.Hour))
+	statuses, err := b.store.Apply(b.ctx, []credential.Write{far})
+	require.NoError(b, err)
+	assert.Equal(b, []credential.Status{credential.StatusMoved}, statuses)
+	assert.Equal(b, 1, read)
+	assert.Equal(b, before, b.load("alice"))
+	b.apply(near)
+	assert.Equal(b, 1, read)
+
+	after := b.load("alice")
+	late := credential.Delete(after, newNonce(), real.Add(time.Hour))
+	statuses, err = b.store.Restore(b.ctx, run, []credential.Write{late})
+	require.NoError(b, err)
+	assert.Equal(b, []credential.Status{credential.StatusWritten}, statuses)
 }
