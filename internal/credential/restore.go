@@ -130,12 +130,8 @@ func whole(stored *Held, w Write, after Held) Write {
 		}
 	}
 	w.Alternates = &alternates
-	switch {
-	case w.Erase:
-	case after.Token == (Token{}):
-		w.Erase = true
-	default:
-		w.Token = &after.Token
+	if !w.Erase && after.Token != (Token{}) {
+		w.Token = &after.Token // else it leaves what is stored: only a write that erases may erase
 	}
 	return w
 }

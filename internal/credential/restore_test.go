@@ -107,6 +107,12 @@ func TestRestoreOverAnotherBranch(t *testing.T) {
 	assert.Equal(t, got.Record.Version, got.Record.LastEvents[credential.EventRefreshed])
 	assert.NotEqual(t, got.Record.Version, after[2].Record.LastEvents[credential.EventRefreshed], "what was kept is not changed")
 
+	bare := after[2]
+	bare.Token = credential.Token{} // as it is known where the secrets were not read
+	write, what = credential.Restore(&other, writes[2], bare, false)
+	require.Equal(t, credential.RestoreAgain, what)
+	assert.False(t, write.Erase, "only a write that erases may erase")
+
 	other.Record.Grant++ // a login: what was received before belongs to the past
 	_, what = credential.Restore(&other, writes[2], after[2], true)
 	assert.Equal(t, credential.RestoreNone, what)

@@ -284,3 +284,30 @@ func TestTheHeirMakesTheSameWrites(t *testing.T) {
 	}
 	assert.Equal(t, 1, b.provider.most())
 }
+
+// What is kept of a write, for the case that the store loses it, has the secrets
+// also where the write came of an answer without them.
+func TestAKeptWriteHasItsSecrets(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	one, two := b.node("one", lossy), b.node("two", lossy)
+	b.put(one, "alice")
+	b.settle(one, two)
+	let := b.provider.holding()
+	b.clock.advance(2 * life)
+	require.NoError(t, one.tick(t.Context()))
+	require.NoError(t, two.tick(t.Context()))
+	done := start(func() (credential.BatchReport, error) {
+		return one.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
+	})
+	soon(t, b.provider.entered, "the exchange")
+	report, err := two.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
+	require.NoError(t, err)
+	require.Equal(t, 1, report.Advanced, "its expiry is told although its attempt is another's")
+	kept := two.ledger.lately()["alice"]
+	require.Len(t, kept, 1)
+	assert.False(t, kept[0].After.Token.Refresh.IsZero())
+	assert.NotNil(t, kept[0].After.Attempt)
+	let()
+	soon(t, done, "the batch")
+}

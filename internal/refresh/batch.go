@@ -144,12 +144,18 @@ func (e *Engine) landRefused(ctx context.Context, t *Target, answer credential.B
 }
 
 // advanceClock stores what the passing of time alone has brought, such as an
-// expiry, and reports whether there was anything.
-func (e *Engine) advanceClock(ctx context.Context, h credential.Held) bool {
-	if h.Record.ID == "" {
+// expiry, and reports whether there was anything. seen may lack the secrets, as
+// the answer to a refused begin does: what is written has to know all that it
+// leads to, so the record is read once more.
+func (e *Engine) advanceClock(ctx context.Context, seen credential.Held) bool {
+	if seen.Record.ID == "" || !credential.Due(seen.Record, seen.Attempt, e.clock.Now()).Advance {
 		return false
 	}
-	for {
+	again, err := e.reload(ctx, seen.Record.ID)
+	if err != nil || again == nil {
+		return false
+	}
+	for h := *again; ; {
 		write, ok := credential.Advance(h, newNonce(), e.clock.Now())
 		if !ok {
 			return false
