@@ -25,8 +25,8 @@ func (l lanes) Advance(ctx context.Context, subscription string, lane int, holde
 	return l.store.LaneAdvance(ctx, subscription, lane, holder, shard, last)
 }
 
-func (l lanes) Fail(ctx context.Context, subscription string, lane int, holder credential.Nonce, attempt int, next credential.Millis) error {
-	return l.store.LaneFail(ctx, subscription, lane, holder, attempt, next)
+func (l lanes) Fail(ctx context.Context, subscription string, lane int, holder credential.Nonce, attempt int, wait time.Duration) error {
+	return l.store.LaneFail(ctx, subscription, lane, holder, attempt, wait)
 }
 
 func (l lanes) Done(ctx context.Context, subscription string, lane int, holder credential.Nonce, want uint64) (bool, error) {

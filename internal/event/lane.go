@@ -182,5 +182,5 @@ func (r *laneRun) deliver(ctx context.Context, entry Numbered) (bool, error) {
 	}
 	wait := max(r.w.opts.Schedule[attempt], result.retryAfter)
 	log.Dur("again_in", wait).Msg("delivery failed")
-	return false, r.w.opts.Lanes.Fail(ctx, r.to.Name, r.lane, r.holder, attempt, r.w.opts.Now().Add(wait))
+	return false, r.w.opts.Lanes.Fail(ctx, r.to.Name, r.lane, r.holder, attempt, wait)
 }

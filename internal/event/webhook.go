@@ -80,8 +80,9 @@ type Lanes interface {
 	// Advance stores how far one shard's log was delivered, clears the
 	// attempts and extends the lease. It fails if the lease was lost.
 	Advance(ctx context.Context, subscription string, lane int, holder credential.Nonce, shard int, last string) error
-	// Fail stores a failed delivery and gives the lane up until next.
-	Fail(ctx context.Context, subscription string, lane int, holder credential.Nonce, attempt int, next credential.Millis) error
+	// Fail stores a failed delivery and gives the lane up for as long as wait
+	// says.
+	Fail(ctx context.Context, subscription string, lane int, holder credential.Nonce, attempt int, wait time.Duration) error
 	// Done gives the lane up unless it was notified since want: then it
 	// reports true and the lane stays with its holder.
 	Done(ctx context.Context, subscription string, lane int, holder credential.Nonce, want uint64) (bool, error)

@@ -38,8 +38,8 @@ func (l testLanes) Advance(ctx context.Context, subscription string, lane int, h
 	return l.store.LaneAdvance(ctx, subscription, lane, holder, shard, last)
 }
 
-func (l testLanes) Fail(ctx context.Context, subscription string, lane int, holder credential.Nonce, attempt int, next credential.Millis) error {
-	return l.store.LaneFail(ctx, subscription, lane, holder, attempt, next)
+func (l testLanes) Fail(ctx context.Context, subscription string, lane int, holder credential.Nonce, attempt int, wait time.Duration) error {
+	return l.store.LaneFail(ctx, subscription, lane, holder, attempt, wait)
 }
 
 func (l testLanes) Done(ctx context.Context, subscription string, lane int, holder credential.Nonce, want uint64) (bool, error) {

@@ -3,6 +3,7 @@ package refresh
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -319,6 +320,9 @@ func (e *Engine) standing(owner string, m credential.Member, now time.Duration) 
 func (b *barrier) await(ctx context.Context, p passing) error {
 	for b.passes() < p {
 		if err := pause(ctx, barrierStep/4); err != nil {
+			if b.confirmed.Load() == 0 {
+				return fmt.Errorf("%w: %w", errStarting, err)
+			}
 			return &closedError{err}
 		}
 	}
@@ -332,7 +336,10 @@ func (b *barrier) awaitSoon(ctx context.Context, p passing) error {
 	return b.await(ctx, p)
 }
 
-var errGate = errors.New("it took too long")
+var (
+	errGate     = errors.New("it took too long")
+	errStarting = errors.New("this process has just started, and waits until the others know of it")
+)
 
 // closedError says that the gate did not open in time.
 type closedError struct{ err error }

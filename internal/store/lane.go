@@ -134,14 +134,16 @@ func (s *Store) LaneAdvance(ctx context.Context, sub string, lane int, holder cr
 	return heldOr(n, laneError("advance", err))
 }
 
-// LaneFail gives a lane back until nextAt, after attempt failures in a row.
-// The error is [ErrLeaseLost] as above.
-func (s *Store) LaneFail(ctx context.Context, sub string, lane int, holder credential.Nonce, attempt int, nextAt credential.Millis) error {
+// LaneFail gives a lane back after attempt failures in a row, and leaves it
+// alone for as long as wait says, by Redis's clock: a process whose own is off
+// must not put a delivery off by that much. The error is [ErrLeaseLost] as
+// above.
+func (s *Store) LaneFail(ctx context.Context, sub string, lane int, holder credential.Nonce, attempt int, wait time.Duration) error {
 	keys, err := laneKeys(sub, lane)
 	if err != nil {
 		return err
 	}
-	n, err := s.runInt(ctx, s.scripts.laneFail, keys[:1], holder.String(), attempt, int64(nextAt))
+	n, err := s.runInt(ctx, s.scripts.laneFail, keys[:1], holder.String(), attempt, wait.Milliseconds())
 	return heldOr(n, laneError("fail", err))
 }
 
