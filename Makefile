@@ -61,6 +61,8 @@ lint: ## Check shell scripts, go.mod, go vet, golangci-lint and the format of th
 			$(GOLANGCI) run --config $(CURDIR)/.golangci.yaml ./... && \
 			$(GOLANGCI) fmt --config $(CURDIR)/.golangci.yaml --diff) || exit 1; \
 	done
+	@echo "lint: with failpoints"
+	@go vet -tags=failpoints $(FAILPOINTS) && $(GOLANGCI) run --build-tags=failpoints $(FAILPOINTS)
 
 .PHONY: fmt
 fmt: ## Format the code the way lint wants it

@@ -136,7 +136,7 @@ func TestCacheKnowsWhatIsStale(t *testing.T) {
 	assert.True(t, current)
 
 	c.observe("alice", 6, credential.StateActive) // somebody else's, right behind our own
-	c.put(record(7, 5))   // our own, which was stored before that
+	c.put(record(7, 5))                           // our own, which was stored before that
 	_, current, _ = c.get("alice")
 	assert.False(t, current)
 }

@@ -13,9 +13,9 @@ import (
 
 // killed leaves a process dead amid the exchange of alice: the provider has
 // rotated, and nothing of its reply is in the journal.
-func (b *bundle) killed(owner string, with ...func(*Options)) *node {
+func (b *bundle) killed(owner string) {
 	b.t.Helper()
-	n := b.node(owner, with...)
+	n := b.node(owner)
 	b.put(n, "alice")
 	b.due()
 	let := b.provider.holding()
@@ -25,7 +25,6 @@ func (b *bundle) killed(owner string, with ...func(*Options)) *node {
 	soon(b.t, b.provider.entered, "the exchange")
 	n.die(let)
 	soon(b.t, done, "the end of the dead process's batch")
-	return n
 }
 
 func TestDeadJournalWithAnIntent(t *testing.T) {
