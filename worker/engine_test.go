@@ -47,7 +47,11 @@ func (p *strictProvider) Prepare(context.Context) *credential.Outcome { return n
 
 func (p *strictProvider) Revoke(context.Context, credential.Secret) error { return nil }
 
-func (p *strictProvider) Exchange(ctx context.Context, shown credential.Secret, keep func(credential.Found) error) credential.Outcome {
+func (p *strictProvider) Exchange(ctx context.Context, in credential.Presentation) credential.Outcome {
+	shown := in.Refresh
+	if in.MaySend() != nil {
+		return credential.Outcome{Class: credential.ClassNotSent, Reason: credential.ReasonTimeout}
+	}
 	p.mu.Lock()
 	if p.shown == nil {
 		p.shown = map[string]int{}
@@ -65,7 +69,7 @@ func (p *strictProvider) Exchange(ctx context.Context, shown credential.Secret, 
 		}
 	}
 	token := credential.Token{Access: credential.NewSecret("b"), Refresh: credential.NewSecret("next-" + shown.Reveal())}
-	if err := keep(credential.Found{Token: token, ExpiresIn: "3600", Complete: true}); err != nil {
+	if err := in.Keep(credential.Found{Token: token, ExpiresIn: "3600", Complete: true}); err != nil {
 		return credential.Outcome{Class: credential.ClassAmbiguous, Reason: credential.ReasonNetwork}
 	}
 	return credential.Outcome{Class: credential.ClassOK, Token: token, ExpiresIn: time.Hour}

@@ -270,7 +270,7 @@ func (s *service) openEvents(ctx context.Context) error {
 	s.events = event.NewLog(s.store, log)
 	s.webhooks = event.NewWebhooks(event.WebhookOptions{
 		Log: s.events, Lanes: lanes{s.store}, Subscriptions: subscriptions{s.store, s.clock.Now}, Queue: s.queue,
-		Client: event.NewClient(func() []netip.Prefix { return s.conf.Load().Network.Allow }), Now: s.clock.Now, Source: s.source(),
+		Client: event.NewClient(func() []netip.Prefix { return s.conf.Load().Network.Allow }), Now: time.Now, Source: s.source(),
 		UserAgent: "refreshd/" + s.opts.Version, Logger: log, Registerer: s.registry,
 	})
 	list, err := receivers(s.conf.Load())

@@ -33,7 +33,7 @@ func (w *Webhooks) post(ctx context.Context, to *receiver, entry credential.LogE
 	if err != nil {
 		return posted{outcome: "invalid", err: err}
 	}
-	now := w.opts.Now().Time()
+	now := w.opts.Now()
 	signature, err := to.signer.Sign(event.ID, now, body)
 	if err != nil {
 		return posted{outcome: "invalid", err: err}

@@ -81,8 +81,7 @@ func TestReceiversThatNeverEnd(t *testing.T) {
 				require.NoError(t, err)
 				client, gone := slowReceiver(row.serve)
 				w := &Webhooks{opts: WebhookOptions{
-					Client: client, Source: "urn:test", UserAgent: "refreshd/test",
-					Now: func() credential.Millis { return credential.Millis(time.Now().UnixMilli()) },
+					Client: client, Now: time.Now, Source: "urn:test", UserAgent: "refreshd/test",
 				}}
 				to := &receiver{Subscription: Subscription{Name: "ui", URL: "http://receiver.example/hook"}, signer: signer}
 				began := time.Now()

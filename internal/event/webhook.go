@@ -111,12 +111,14 @@ type WebhookOptions struct {
 	Subscriptions Subscriptions
 	Queue         Queue
 	Client        *http.Client // dials only where deliveries may go, and follows no redirect
-	Now           func() credential.Millis
 	Source        string
 	UserAgent     string
-	Logger        zerolog.Logger
-	Registerer    prometheus.Registerer
-	Schedule      []time.Duration // [RetrySchedule] unless set
+	// Now is the wall clock, against which a receiver holds the signature's
+	// time: what processes share may be the clock of a host that is off.
+	Now        func() time.Time
+	Logger     zerolog.Logger
+	Registerer prometheus.Registerer
+	Schedule   []time.Duration // [RetrySchedule] unless set
 }
 
 // Webhooks delivers events to subscribers' endpoints, with the signatures of

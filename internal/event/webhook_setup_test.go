@@ -177,7 +177,7 @@ func (h *hooks) deliverer(log *Log, lanes Lanes) *Webhooks {
 	h.t.Cleanup(client.CloseIdleConnections)
 	w := NewWebhooks(WebhookOptions{
 		Log: log, Lanes: lanes, Subscriptions: testSubscriptions{h.store.Store, h.clock}, Queue: h.queue,
-		Client: client, Now: h.clock, Source: "urn:refreshd:test", UserAgent: "refreshd/test",
+		Client: client, Now: func() time.Time { return h.clock().Time() }, Source: "urn:refreshd:test", UserAgent: "refreshd/test",
 		Logger: zerolog.New(h.logged), Registerer: prometheus.NewRegistry(),
 	})
 	h.t.Cleanup(w.Stop)

@@ -351,14 +351,14 @@ func (s *faultyStore) Run(ctx context.Context) (string, error) {
 	return s.Store.Run(ctx)
 }
 
-func (s *faultyStore) Restore(ctx context.Context, run string, writes []credential.Write) ([]credential.Status, error) {
+func (s *faultyStore) Restore(ctx context.Context, run string, writes []credential.Write, again bool) ([]credential.Status, error) {
 	if err := s.gone(); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	hear := s.applied
 	s.mu.Unlock()
-	statuses, err := s.Store.Restore(ctx, run, writes)
+	statuses, err := s.Store.Restore(ctx, run, writes, again)
 	if err == nil && hear != nil {
 		for _, w := range writes {
 			hear(w)

@@ -48,8 +48,9 @@ type Runs interface {
 	// Pass lets Begin and Apply pass on the runs that are named and on no
 	// other; "" lets nothing pass.
 	Pass(begins, writes string)
-	// Restore is Apply on that run, whatever passes.
-	Restore(ctx context.Context, run string, writes []credential.Write) ([]credential.Status, error)
+	// Restore is Apply on that run, whatever passes. again says that the writes
+	// were made before, and are not judged by today's clock.
+	Restore(ctx context.Context, run string, writes []credential.Write, again bool) ([]credential.Status, error)
 }
 
 // Folder is where this machine's processes have their journals.

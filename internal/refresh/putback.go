@@ -148,7 +148,7 @@ func (e *Engine) restore(ctx context.Context, run string, writes []credential.Wr
 	}
 	ctx, cancel := context.WithTimeout(ctx, commitDeadline)
 	defer cancel()
-	_, err := e.opts.Runs.Restore(ctx, run, writes)
+	_, err := e.opts.Runs.Restore(ctx, run, writes, true)
 	if single, ok := errors.AsType[itemsError](err); ok {
 		e.log.Error().Err(single).Msg("a credential cannot be put back as it was")
 		err = nil
@@ -161,7 +161,7 @@ func (e *Engine) restore(ctx context.Context, run string, writes []credential.Wr
 func (e *Engine) replay(ctx context.Context, h credential.Held, write credential.Write) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, commitDeadline)
 	defer cancel()
-	statuses, err := e.opts.Runs.Restore(ctx, *e.barrier.run.Load(), []credential.Write{write})
+	statuses, err := e.opts.Runs.Restore(ctx, *e.barrier.run.Load(), []credential.Write{write}, false)
 	if err != nil {
 		e.barrier.met(err)
 		return false, err

@@ -122,7 +122,12 @@ func anotherRun(reply []any, expected string) error {
 }
 
 // Restore is [Store.Apply] for what a process puts back into the run of Redis
-// that it names, before anything else may be written there.
-func (s *Store) Restore(ctx context.Context, run string, writes []credential.Write) ([]credential.Status, error) {
-	return s.apply(ctx, orClosed(run), nil, writes)
+// that it names, before anything else may be written there. again says that the
+// writes were made before, perhaps where the clock was ahead of this one.
+func (s *Store) Restore(ctx context.Context, run string, writes []credential.Write, again bool) ([]credential.Status, error) {
+	skewed := s.skewed.Load()
+	if again {
+		skewed = nil
+	}
+	return s.apply(ctx, orClosed(run), skewed, writes)
 }

@@ -412,8 +412,13 @@ func applyAhead(b *bundle) {
 	assert.Equal(b, 1, read)
 
 	after := b.load("alice")
+	ahead := credential.Delete(after, newNonce(), there.Add(time.Hour))
+	statuses, err = b.store.Restore(b.ctx, run, []credential.Write{ahead}, false)
+	require.NoError(b, err)
+	assert.Equal(b, []credential.Status{credential.StatusMoved}, statuses, "decided now")
+	assert.Equal(b, 2, read)
 	late := credential.Delete(after, newNonce(), there.Add(time.Hour))
-	statuses, err = b.store.Restore(b.ctx, run, []credential.Write{late})
+	statuses, err = b.store.Restore(b.ctx, run, []credential.Write{late}, true)
 	require.NoError(b, err)
 	assert.Equal(b, []credential.Status{credential.StatusWritten}, statuses)
 }
