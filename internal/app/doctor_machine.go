@@ -42,7 +42,11 @@ func examineWriting(dir, existing string, is bool) Finding {
 		}
 		return Finding{topic, SeverityOK, dir + " does not exist yet; the first start makes it", "", ""}
 	}
-	if err := writeTo(dir); err != nil {
+	err := writeTo(dir)
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return Finding{topic, SeverityFail, fmt.Sprintf("%s has no room: %v", dir, err), "the service does not start; a running one goes on with the room it has set aside, then begins nothing", "make room there"}
+	}
+	if err != nil {
 		return Finding{topic, SeverityFail, fmt.Sprintf("%s is not writable: %v", dir, err), "the service does not start, and a running one begins nothing", remedy}
 	}
 	return Finding{topic, SeverityOK, dir + " is writable", "", ""}
