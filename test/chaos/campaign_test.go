@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/refreshd/refreshd/internal/practice"
 	"github.com/refreshd/refreshd/internal/testproc"
+	"github.com/refreshd/refreshd/test/harness"
 	"github.com/refreshd/refreshd/test/oracle"
 )
 
@@ -25,9 +27,9 @@ const sabotageJournal = "journal"
 // much the promise was missed.
 const settleLimit = 90 * time.Second
 
-// catchUpLimit bounds the time until subscribers have everything: a lane of a
-// webhook whose worker was killed is taken up when its lease has run out.
-const catchUpLimit = 150 * time.Second
+// catchUpLimit bounds the time until subscribers have everything: after two
+// failures in a row a webhook's delivery waits for five minutes.
+const catchUpLimit = 6 * time.Minute
 
 // settleInLimit bounds the time until all replicas run and all users are stored.
 const settleInLimit = time.Minute
@@ -68,7 +70,7 @@ type campaign struct {
 	dir       string
 	house     *house
 	owners    *owners
-	followers []*follower
+	followers []*harness.Follower // of the replicas
 	readers   []*reader
 
 	mu       sync.Mutex
@@ -76,8 +78,10 @@ type campaign struct {
 	done     []done
 	notes    []string
 	problems []oracle.Violation
+	kinds    []string // that are to occur at least once each
 	injected map[string]int
 	faults   int
+	armed    int // rules that were to kill a process
 	settled  time.Duration
 }
 
@@ -166,9 +170,7 @@ func (c *campaign) run() {
 	reading, noMore := context.WithCancel(watching)
 	defer noMore()
 	for _, r := range c.house.replicas {
-		f := &follower{at: r, cursor: "0"}
-		c.followers = append(c.followers, f)
-		watchers.Go(func() { f.follow(watching) })
+		c.followers = append(c.followers, harness.Follow(c.t, r.streams))
 		one := &reader{at: r}
 		for _, u := range c.owners.users {
 			one.ids = append(one.ids, u.id)
@@ -188,7 +190,9 @@ func (c *campaign) run() {
 	c.t.Logf("%s: %d faults and %d rotations in %s", c.Redis, c.faults, rotated, took.Round(time.Second))
 	c.settle(ctx)
 	c.calm(ctx)
-	c.catchUp(ctx)
+	if c.sabotage == "" { // what is lost then shows without
+		c.catchUp(ctx)
+	}
 	noMore()
 	readers.Wait()
 	enough()
@@ -282,14 +286,24 @@ func (c *campaign) source() func() (act, bool) {
 		}
 	}
 	planner := newPlanner(c.Seed, c.Redis, c.Only)
+	if c.Faults >= 2*len(planner.habits) {
+		for _, h := range planner.habits {
+			c.kinds = append(c.kinds, h.kind)
+		}
+	}
 	return func() (act, bool) { return planner.next(), true }
 }
 
 func (c *campaign) enough() bool {
 	c.mu.Lock()
-	faults := c.faults
+	faults, missing := c.faults, c.missing()
 	c.mu.Unlock()
-	return c.Acts == nil && faults >= c.Faults && c.rotations() >= c.Rotations
+	return c.Acts == nil && faults >= c.Faults && len(missing) == 0 && c.rotations() >= c.Rotations
+}
+
+// missing are the kinds of faults that are still to occur. The caller holds mu.
+func (c *campaign) missing() []string {
+	return slices.DeleteFunc(slices.Clone(c.kinds), func(kind string) bool { return c.injected[kind] > 0 })
 }
 
 func (c *campaign) carryOut(ctx context.Context, a act) {
@@ -301,6 +315,9 @@ func (c *campaign) carryOut(ctx context.Context, a act) {
 	one.Ended = time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if a.Kind == kindPointKill {
+		c.armed++
+	}
 	switch {
 	case err == nil:
 		c.injected[a.Kind]++
@@ -328,8 +345,7 @@ func (c *campaign) settle(ctx context.Context) {
 		p.ClearFaults()
 	}
 	for _, r := range h.replicas {
-		r.rules = nil
-		if err := errors.Join(r.arm(), r.check(ctx, false)); err != nil {
+		if err := errors.Join(r.dropRules(""), r.check(ctx, false)); err != nil {
 			c.complain("P8", "the end: %v", err)
 		}
 	}
@@ -352,7 +368,7 @@ func (c *campaign) unsettled(ctx context.Context) error {
 		if api == nil {
 			return fmt.Errorf("%s does not answer", r.name())
 		}
-		all, err := api.list(ctx)
+		all, err := api.List(ctx)
 		if err != nil {
 			return fmt.Errorf("%s: %w", r.name(), err)
 		}
@@ -387,7 +403,7 @@ func (c *campaign) calm(ctx context.Context) {
 		if api == nil {
 			return errors.New("nobody answers")
 		}
-		all, err := api.list(limited)
+		all, err := api.List(limited)
 		if err != nil {
 			return err
 		}
@@ -403,6 +419,15 @@ func (c *campaign) calm(ctx context.Context) {
 	}
 }
 
+// subscribers are all that hear of events, by name.
+func (c *campaign) subscribers() map[string]subscriber {
+	all := map[string]subscriber{"the webhook": c.house.receiver}
+	for n, f := range c.followers {
+		all["the follower of "+laneReplica(n)] = f
+	}
+	return all
+}
+
 // catchUp waits until every subscriber has the newest version of all.
 func (c *campaign) catchUp(ctx context.Context) {
 	c.t.Helper()
@@ -413,19 +438,16 @@ func (c *campaign) catchUp(ctx context.Context) {
 	if api == nil {
 		return
 	}
-	now, err := api.list(limited)
+	now, err := api.List(limited)
 	if err != nil {
 		c.complain("P8", "the end: %v", err)
 		return
 	}
 	err = await(limited, func() error {
-		for _, f := range c.followers {
-			if n := f.behind(now); n > 0 {
-				return fmt.Errorf("the follower of %s is behind on %d credentials", f.at.name(), n)
+		for name, s := range c.subscribers() {
+			if n := behind(s, now); n > 0 {
+				return fmt.Errorf("%s is behind on %d credentials", name, n)
 			}
-		}
-		if n := c.house.receiver.behind(now); n > 0 {
-			return fmt.Errorf("the webhook's receiver is behind on %d credentials", n)
 		}
 		return nil
 	})

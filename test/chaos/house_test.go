@@ -1,18 +1,14 @@
 package chaos
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
 	"net"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -21,6 +17,7 @@ import (
 
 	"github.com/refreshd/refreshd/internal/practice"
 	"github.com/refreshd/refreshd/internal/testproc"
+	"github.com/refreshd/refreshd/test/harness"
 )
 
 // The times of a campaign: short lives and short allowances, so that much
@@ -43,23 +40,11 @@ const (
 
 // provider is a practice provider, with a door for each replica.
 type provider struct {
-	*practice.Server
+	harness.Provider
 
 	name  string
 	calls *calls
 	doors []string // addresses, by replica
-}
-
-// holds asks which generation of which grant a live access token belongs to.
-func (p *provider) holds(accessToken string) (grant string, generation uint32, live bool) {
-	req := httptest.NewRequest(http.MethodGet, "/resource", nil)
-	req.Header.Set("Authorization", "Bearer "+accessToken)
-	answer := httptest.NewRecorder()
-	p.Handler().ServeHTTP(answer, req)
-	if answer.Code != http.StatusOK {
-		return "", 0, false
-	}
-	return holderOf(answer.Body.Bytes())
 }
 
 // house is everything that runs.
@@ -73,30 +58,32 @@ type house struct {
 	replicas  []*replica
 	providers map[string]*provider
 	hook      *link
-	receiver  *receiver
+	receiver  *harness.Receiver
+	program   string
+	keyset    string
 }
 
 func buildHouse(t *testing.T, dir, kind string) *house {
 	t.Helper()
 	h := &house{
-		t: t, dir: dir, ways: newLinks(), providers: map[string]*provider{},
+		t: t, dir: dir, keyset: filepath.Join(dir, "keyset.json"), ways: newLinks(), providers: map[string]*provider{},
 		secret: "cs_" + rand.Text(), hookKey: "whsec_" + base64.StdEncoding.EncodeToString([]byte("a secret of thirty-two bytes or so")),
 	}
 	t.Cleanup(h.ways.close)
-	program := option[string](t, flagProgram)
-	if program == "" {
-		program = testproc.Build(t, testproc.BuildOptions{Package: "github.com/refreshd/refreshd/cmd/refreshd", Tags: "failpoints"})
+	h.program = option[string](t, flagProgram)
+	if h.program == "" {
+		h.program = testproc.Build(t, testproc.BuildOptions{Package: "github.com/refreshd/refreshd/cmd/refreshd", Tags: "failpoints"})
 	}
 	h.redis = startPair(t, kind, dir, h.ways)
 	for _, name := range providerNames() {
 		h.providers[name] = h.newProvider(name)
 	}
-	h.receiver = newReceiver(t, h.hookKey)
+	h.receiver = harness.NewReceiver(t, h.hookKey)
 	var err error
-	h.hook, err = h.ways.open("hook", h.serve(func(ctx context.Context, ln net.Listener) { serveHTTP(ctx, ln, h.receiver) }))
+	h.hook, err = h.ways.open("hook", addressOf(h.receiver.URL))
 	require.NoError(t, err)
 	for n := range replicas {
-		h.replicas = append(h.replicas, h.newReplica(n, program))
+		h.replicas = append(h.replicas, h.newReplica(n))
 	}
 	return h
 }
@@ -110,43 +97,24 @@ func (h *house) newProvider(name string) *provider {
 	case plain:
 		o.NoRotate = true
 	}
-	p := &provider{Server: practice.New(o), name: name, calls: &calls{}}
+	p := &provider{Provider: harness.Provider{Server: practice.New(o), Secret: h.secret}, name: name, calls: &calls{}}
 	h.t.Cleanup(p.Close)
 	for n := range replicas {
-		p.doors = append(p.doors, h.serve(func(ctx context.Context, ln net.Listener) {
-			serveHTTP(ctx, ln, p.calls.wrap(n, p.Handler()))
-		}))
+		p.doors = append(p.doors, addressOf(harness.Serve(h.t, harness.ServeHTTP(p.calls.wrap(n, p.Handler())))))
 	}
 	return p
 }
 
-// serve runs something on a loopback port until the end of the test.
-func (h *house) serve(with func(context.Context, net.Listener)) string {
-	h.t.Helper()
-	ln, err := listen(h.t.Context())
-	require.NoError(h.t, err)
-	ctx, cancel := context.WithCancel(context.WithoutCancel(h.t.Context()))
-	var done sync.WaitGroup
-	done.Go(func() { with(ctx, ln) })
-	h.t.Cleanup(func() { cancel(); done.Wait() })
-	return ln.Addr().String()
-}
+// addressOf is what a URL leads to.
+func addressOf(url string) string { return strings.TrimPrefix(url, "http://") }
 
-// serveHTTP serves until ctx ends.
-func serveHTTP(ctx context.Context, ln net.Listener, handler http.Handler) {
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
-	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
-	defer stop()
-	_ = server.Serve(ln) // it ends with ctx
-}
-
-func (h *house) newReplica(n int, program string) *replica {
+func (h *house) newReplica(n int) *replica {
 	h.t.Helper()
 	dir := folder(h.t, h.dir, laneReplica(n))
 	log, err := os.OpenFile(filepath.Join(dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	require.NoError(h.t, err)
 	h.t.Cleanup(func() { _ = log.Close() })
-	r := &replica{n: n, program: program, dir: dir, log: log, ways: map[string]*link{}, key: h.adminKey}
+	r := &replica{n: n, program: h.program, dir: dir, log: log, ways: map[string]*link{}, key: h.adminKey}
 	if n == thirdHost {
 		r.data = folder(h.t, h.dir, "host-b")
 		if h.mount(r.data) {
@@ -164,7 +132,7 @@ func (h *house) newReplica(n int, program string) *replica {
 		require.NoError(h.t, err)
 		r.ways[name] = way
 		near := &tap{to: way.address(), calls: p.calls, conns: map[net.Conn]bool{}}
-		base := "http://" + h.serve(near.serve)
+		base := harness.Serve(h.t, near.serve)
 		rotation := map[string]any{"rotates": "yes"}
 		switch name {
 		case grace:
@@ -183,7 +151,7 @@ func (h *house) newReplica(n int, program string) *replica {
 	require.NoError(h.t, os.WriteFile(filepath.Join(h.dir, "hook.secret"), []byte(h.hookKey), 0o600))
 	require.NoError(h.t, r.configure(map[string]any{
 		"listen": "127.0.0.1:0", "data_dir": r.data, "redis": map[string]any{"url": "redis://" + r.toRedis.address()},
-		"keyset": map[string]any{"file": filepath.Join(h.dir, "keyset.json")}, "log": map[string]any{"level": "info"},
+		"keyset": map[string]any{"file": h.keyset}, "log": map[string]any{"level": "info"},
 		"network": map[string]any{"allow": []string{"127.0.0.0/8"}}, "providers": providers,
 		"recovery": map[string]any{
 			"quarantine": quarantine.String(), "silence": silenceTime.String(), "send": sendTime.String(),
@@ -194,7 +162,7 @@ func (h *house) newReplica(n int, program string) *replica {
 			"secret": map[string]any{"file": filepath.Join(h.dir, "hook.secret")},
 		}},
 	}))
-	require.NoError(h.t, r.arm())
+	require.NoError(h.t, r.dropRules(""))
 	h.t.Cleanup(func() {
 		if r.proc == nil {
 			return
@@ -206,9 +174,35 @@ func (h *house) newReplica(n int, program string) *replica {
 	return r
 }
 
+// mountName and the process's ID name a small disk in the list of mounts.
+const mountName = "refreshd-chaos-"
+
+// unmountLeft takes away the small disks of campaigns that were killed.
+func unmountLeft(t *testing.T) {
+	t.Helper()
+	mounts, err := os.ReadFile("/proc/self/mounts") // a line each: name, folder, kind, options
+	if err != nil {
+		return // no Linux, no small disks
+	}
+	for line := range strings.Lines(string(mounts)) {
+		fields := strings.Fields(line)
+		pid, isOurs := strings.CutPrefix(fields[0], mountName)
+		if !isOurs {
+			continue
+		}
+		if n, err := strconv.Atoi(pid); err == nil && syscall.Kill(n, 0) == nil {
+			continue // it is in use
+		}
+		if err := syscall.Unmount(fields[1], 2); err != nil { // MNT_DETACH
+			t.Logf("the small disk of an earlier campaign: %v", err)
+		}
+	}
+}
+
 // mount gives a folder a small disk of its own, where this process may.
 func (h *house) mount(dir string) bool {
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "mode=0700,size="+strconv.Itoa(diskSize)); err != nil {
+	unmountLeft(h.t)
+	if err := syscall.Mount(mountName+strconv.Itoa(os.Getpid()), dir, "tmpfs", 0, "mode=0700,size="+strconv.Itoa(diskSize)); err != nil {
 		h.t.Logf("no small disk for %s (%v): a failpoint stands in for it", dir, err)
 		return false
 	}
@@ -241,7 +235,7 @@ func (h *house) lead() error {
 }
 
 // anyone returns a replica that answers, nil if none does.
-func (h *house) anyone(first int) *client {
+func (h *house) anyone(first int) *harness.API {
 	for n := range h.replicas {
 		if api, _ := h.replicas[(first+n)%len(h.replicas)].reach(); api != nil {
 			return api

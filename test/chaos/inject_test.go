@@ -13,6 +13,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/refreshd/refreshd/test/harness"
+
+	"github.com/refreshd/refreshd/internal/failpoint"
 	"github.com/refreshd/refreshd/internal/practice"
 )
 
@@ -27,6 +30,8 @@ func (c *campaign) inject(ctx context.Context, a act) error {
 		return c.onRedis(ctx, a)
 	case a.Lane == laneOwner:
 		return c.byOwner(ctx, a)
+	case a.Lane == laneKeyset:
+		return c.rotateKeyset(ctx, a)
 	case a.Lane == laneHook:
 		return c.onLink(ctx, a, c.house.hook)
 	case c.house.providers[a.Lane] != nil:
@@ -37,6 +42,8 @@ func (c *campaign) inject(ctx context.Context, a act) error {
 		switch {
 		case a.Lane == r.name():
 			return c.onReplica(ctx, a, r)
+		case a.Lane == laneInside(r.n):
+			return c.inside(ctx, a, r)
 		case isLink && to == laneRedis:
 			return c.onLink(ctx, a, r.toRedis)
 		case isLink && r.ways[to] != nil:
@@ -51,7 +58,7 @@ func (c *campaign) onLink(ctx context.Context, a act, l *link) error {
 	if err := l.spoil(kind, a.N); err != nil {
 		return errors.Join(err, l.mend())
 	}
-	pass(ctx, a.length())
+	harness.Pass(ctx, a.length())
 	return l.mend()
 }
 
@@ -67,39 +74,52 @@ func (c *campaign) onReplica(ctx context.Context, a act, r *replica) error {
 		if c.sabotage == sabotageJournal {
 			err = errors.Join(err, os.RemoveAll(filepath.Join(r.data, "journal")))
 		}
-		pass(ctx, a.length())
+		harness.Pass(ctx, a.length())
 		return errors.Join(err, r.start(always))
 	case kindFreeze:
 		if err := r.proc.signal(syscall.SIGSTOP); err != nil {
 			return err
 		}
-		pass(ctx, a.length())
+		harness.Pass(ctx, a.length())
 		return r.proc.signal(syscall.SIGCONT)
 	case kindDeploy:
 		err := r.stop()
-		pass(ctx, a.length())
+		harness.Pass(ctx, a.length())
 		return errors.Join(err, r.start(always))
 	case kindPointKill:
 		return c.killAtPoint(ctx, a, r)
-	case kindPointFail:
-		return c.underRule(ctx, a, r, a.What)
-	case kindSlowDisk:
-		return c.underRule(ctx, a, r, pick(a, "journal.write=delay:50ms@*", "journal.written=delay:150ms@*", "journal.write=delay:300ms@*"))
-	case kindFullDisk:
-		return c.fullDisk(ctx, a, r)
-	case kindWallJump:
-		return c.underRule(ctx, a, r, pick(a, "clock.wall=jump:-1h", "clock.wall=jump:1h", "clock.wall=jump:8760h", "clock.wall=jump:-40s"))
 	case kindBootJump:
 		// That clock never goes back: the next start undoes the jump.
 		rule := pick(a, "clock.boot=jump:1h", "clock.boot=jump:7s", "clock.boot=jump:45s")
 		if err := r.addRule(rule); err != nil {
 			return err
 		}
-		pass(ctx, a.length())
+		harness.Pass(ctx, a.length())
 		err := r.stop()
-		return errors.Join(err, r.dropRule(rule), r.start(always))
+		return errors.Join(err, r.dropRules(rule), r.start(always))
 	default:
 		return fmt.Errorf("a replica knows no %q", a.Kind)
+	}
+}
+
+// inside does something to what a process works with, whatever becomes of the
+// process meanwhile.
+func (c *campaign) inside(ctx context.Context, a act, r *replica) error {
+	switch a.Kind {
+	case kindPointFail:
+		return c.underRule(ctx, a, r, a.What)
+	case kindSlowDisk:
+		delay := pick(a, 50*time.Millisecond, 150*time.Millisecond, 300*time.Millisecond)
+		r.slowed(2 * delay) // a record may wait for those before it, and then itself
+		defer r.slowed(0)
+		defer harness.Pass(context.WithoutCancel(ctx), delay+stepLength) // until the last one is through
+		return c.underRule(ctx, a, r, fmt.Sprintf("%s=delay:%s@*", pick(a, "journal.write", "journal.written"), delay))
+	case kindFullDisk:
+		return c.fullDisk(ctx, a, r)
+	case kindWallJump:
+		return c.underRule(ctx, a, r, pick(a, "clock.wall=jump:-1h", "clock.wall=jump:1h", "clock.wall=jump:8760h", "clock.wall=jump:-40s"))
+	default:
+		return fmt.Errorf("the inside of a replica knows no %q", a.Kind)
 	}
 }
 
@@ -107,7 +127,8 @@ func (c *campaign) onReplica(ctx context.Context, a act, r *replica) error {
 // when that has happened.
 func (c *campaign) killAtPoint(ctx context.Context, a act, r *replica) error {
 	before := r.fired(a.What)
-	if a.N%2 == 0 { // a rule may find the process at work, or coming up after a kill
+	point, _, _ := strings.Cut(a.What, "=")
+	if a.N%3 == 0 || !onTheWay(failpoint.Point(point)) { // a rule may find the process at work, or coming up after a kill
 		if err := r.kill(); err != nil {
 			return err
 		}
@@ -127,7 +148,7 @@ func (c *campaign) killAtPoint(ctx context.Context, a act, r *replica) error {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-	err := errors.Join(r.dropRule(a.What), r.check(context.WithoutCancel(ctx), true))
+	err := errors.Join(r.dropRules(a.What), r.check(context.WithoutCancel(ctx), true))
 	if err == nil && r.fired(a.What) == before {
 		return errNothingDone
 	}
@@ -140,8 +161,8 @@ func (c *campaign) underRule(ctx context.Context, a act, r *replica, rule string
 	if err := r.addRule(rule); err != nil {
 		return err
 	}
-	pass(ctx, a.length())
-	if err := r.dropRule(rule); err != nil {
+	harness.Pass(ctx, a.length())
+	if err := r.dropRules(rule); err != nil {
 		return err
 	}
 	if r.fired(rule) == before {
@@ -170,7 +191,7 @@ func (c *campaign) fullDisk(ctx context.Context, a act, r *replica) error {
 	if !errors.Is(err, syscall.ENOSPC) {
 		return errors.Join(err, f.Close(), os.Remove(ballast))
 	}
-	pass(ctx, a.length())
+	harness.Pass(ctx, a.length())
 	return errors.Join(f.Close(), os.Remove(ballast))
 }
 
@@ -217,7 +238,7 @@ func (c *campaign) onProvider(ctx context.Context, a act, p *provider) error {
 	if err != nil {
 		return err
 	}
-	pass(ctx, a.length())
+	harness.Pass(ctx, a.length())
 	hits := 0
 	for _, state := range p.Faults() {
 		if state.ID == id {
@@ -239,35 +260,35 @@ func (c *campaign) onRedis(ctx context.Context, a act) error {
 	switch a.Kind {
 	case kindRedisKill:
 		err := m.Kill()
-		pass(ctx, a.length())
+		harness.Pass(ctx, a.length())
 		return errors.Join(err, m.Restart(always))
 	case kindRedisStop:
 		err := m.Stop()
-		pass(ctx, a.length())
+		harness.Pass(ctx, a.length())
 		return errors.Join(err, m.Restart(always))
 	case kindRedisFreeze:
 		if err := m.Pause(); err != nil {
 			return err
 		}
-		pass(ctx, a.length())
+		harness.Pass(ctx, a.length())
 		return m.Resume()
 	case kindRedisTail:
 		err := m.Kill()
 		lost, cutErr := r.cutTail(a.N)
 		c.note("%d bytes of the newest writes are gone", lost)
-		pass(ctx, a.length())
+		harness.Pass(ctx, a.length())
 		return errors.Join(err, cutErr, m.Restart(always))
 	case kindRedisFull:
 		err := m.do(ctx, "CONFIG", "SET", "maxmemory", "1mb")
-		pass(ctx, a.length())
+		harness.Pass(ctx, a.length())
 		return errors.Join(err, m.do(always, "CONFIG", "SET", "maxmemory", "0"))
 	case kindRedisReadOnly:
 		err := m.do(ctx, "REPLICAOF", "127.0.0.1", "1")
-		pass(ctx, a.length())
+		harness.Pass(ctx, a.length())
 		return errors.Join(err, m.do(always, "REPLICAOF", "NO", "ONE"))
 	case kindRedisPause:
 		err := m.do(ctx, "CLIENT", "PAUSE", a.length().Milliseconds(), pick(a, "ALL", "WRITE"))
-		pass(ctx, a.length())
+		harness.Pass(ctx, a.length())
 		return err
 	case kindRedisFlush:
 		return m.do(ctx, "SCRIPT", "FLUSH")
@@ -290,12 +311,12 @@ func (c *campaign) failOver(ctx context.Context, a act) error {
 	switch a.What {
 	case "lagging":
 		err = r.follows.toxic("latency", "downstream", map[string]any{"latency": 100 + a.N%700})
-		pass(ctx, time.Second)
+		harness.Pass(ctx, time.Second)
 		err = errors.Join(err, old.Kill())
 	case "killed":
 		err = old.Kill()
 	}
-	pass(ctx, a.length())
+	harness.Pass(ctx, a.length())
 	// The old one's clients are led away before there are two masters.
 	return errors.Join(err, r.promote(always), c.house.lead(), r.follows.mend(), c.rejoin(always, old))
 }

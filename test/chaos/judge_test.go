@@ -8,7 +8,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/practice"
+	"github.com/refreshd/refreshd/test/harness"
 	"github.com/refreshd/refreshd/test/oracle"
 )
 
@@ -55,11 +55,16 @@ func (c *campaign) judge(ctx context.Context, took time.Duration) {
 	c.writePlan()
 	switch {
 	case c.Sabotage != "":
-		if len(v.violations) == 0 {
-			c.t.Error("a protection was taken away, and nothing was found")
+		for _, promise := range []string{"P1", "P6"} {
+			if !slices.ContainsFunc(v.violations, func(one oracle.Violation) bool { return one.Promise == promise }) {
+				c.t.Errorf("a protection was taken away, and %s was not found broken", promise)
+			}
 		}
 	case len(v.violations) > 0:
 		c.t.Errorf("%d violations; the folder of the run: %s", len(v.violations), c.dir)
+	}
+	if missing := c.missing(); len(missing) > 0 {
+		c.t.Errorf("kinds of faults that did not occur within %s: %s", c.Duration, strings.Join(missing, ", "))
 	}
 	if c.Acts == nil && (c.faults < c.Faults || v.rotations < c.Rotations) {
 		c.t.Errorf("%d faults and %d rotations, wanted %d and %d within %s", c.faults, v.rotations, c.Faults, c.Rotations, c.Duration)
@@ -85,9 +90,9 @@ func (c *campaign) gather(ctx context.Context) verdict {
 		v.violations = append(v.violations, oracle.Violation{Promise: "P8", What: "nobody answers at the end"})
 		return v
 	}
-	all, err := api.list(ctx)
+	all, err := api.List(ctx)
 	require.NoError(c.t, err)
-	log, err := api.log(ctx)
+	log, err := api.Log(ctx)
 	require.NoError(c.t, err)
 	finals := c.finals(ctx, api, all)
 	for _, r := range c.house.replicas {
@@ -96,18 +101,21 @@ func (c *campaign) gather(ctx context.Context) verdict {
 	canaries := c.canaries()
 	c.write("log.jsonl", lines(log))
 	c.write("acked.jsonl", lines(c.owners.acked))
-	for _, f := range c.followers {
-		c.write("seen-"+f.at.name()+".jsonl", lines(f.events))
+	seen := map[string][]oracle.Event{}
+	for name, s := range c.subscribers() {
+		seen[name] = s.Seen()
+		c.write("seen-"+strings.ReplaceAll(name, " ", "-")+".jsonl", lines(seen[name]))
+		for _, fault := range s.Faults() {
+			v.violations = append(v.violations, oracle.Violation{Promise: "P4", What: name + ": " + fault})
+		}
 	}
-	c.write("seen-webhook.jsonl", lines(c.house.receiver.events))
 	replies := 0
 	for _, name := range providerNames() {
 		p := c.house.providers[name]
 		e := oracle.Evidence{
 			Provider: oracle.Grace{Rotates: name != plain, Life: life},
 			Grants:   p.Grants(), Settled: c.settled, Send: sendTime,
-			Live:  func(token string) bool { _, _, live := p.holds(token); return live },
-			Holds: func(token string) (string, uint32) { grant, generation, _ := p.holds(token); return grant, generation },
+			Live: p.Live, Holds: p.Holds, Made: map[uint64]string{},
 		}
 		if name == grace {
 			e.Provider.Grace = graceTime
@@ -117,37 +125,39 @@ func (c *campaign) gather(ctx context.Context) verdict {
 		}
 		var by map[uint64]call
 		e.Ledger, e.Cut, by = p.calls.seenByClients(p.Ledger(practice.LedgerQuery{}))
-		of := func(events []cloudEvent) (list []oracle.Event) {
+		for seq, one := range by {
+			e.Made[seq] = laneReplica(one.Replica)
+		}
+		of := func(events []oracle.Event) (list []oracle.Event) {
 			for _, one := range events {
-				if one.Data.Provider == name || one.Data.Credential == "" {
-					list = append(list, one.seen())
+				if one.Credential == "" || providerOf(one.Credential) == name {
+					list = append(list, one)
 				}
 			}
 			return list
 		}
-		e.Log = of(log)
-		e.Seen = map[string][]oracle.Event{"the webhook": of(c.house.receiver.events)}
-		for _, f := range c.followers {
-			e.Seen["the follower of "+f.at.name()] = of(f.events)
+		e.Log, e.Seen = of(log), map[string][]oracle.Event{}
+		for subscriber, events := range seen {
+			e.Seen[subscriber] = of(events)
 		}
 		for _, r := range c.house.replicas {
 			e.Kills = append(e.Kills, r.kills...)
 		}
 		for _, one := range c.readers {
 			for _, read := range one.all() {
-				if strings.HasPrefix(read.ID, name+":") {
+				if providerOf(read.ID) == name {
 					e.Reads = append(e.Reads, read)
 				}
 			}
 		}
 		for _, f := range finals {
-			if strings.HasPrefix(f.ID, name+":") {
+			if providerOf(f.ID) == name {
 				e.Final = append(e.Final, f)
 				v.states[name+" "+f.State]++
 			}
 		}
 		for _, a := range c.owners.acked {
-			if strings.HasPrefix(a.Credential, name+":") {
+			if providerOf(a.Credential) == name {
 				e.Acked = append(e.Acked, a)
 			}
 		}
@@ -164,16 +174,6 @@ func (c *campaign) gather(ctx context.Context) verdict {
 		finals[n].AccessToken = "" // it is not written down
 	}
 	c.write("final.jsonl", lines(finals))
-	for name, d := range map[string]*diary{"the webhook": &c.house.receiver.diary} {
-		for _, fault := range d.faults {
-			v.violations = append(v.violations, oracle.Violation{Promise: "P4", What: name + ": " + fault})
-		}
-	}
-	for _, f := range c.followers {
-		for _, fault := range f.faults {
-			v.violations = append(v.violations, oracle.Violation{Promise: "P4", What: "the follower of " + f.at.name() + ": " + fault})
-		}
-	}
 	return v
 }
 
@@ -222,7 +222,7 @@ func unique(log []oracle.Event) []oracle.Event {
 }
 
 // finals reads every record and the token that is served for it.
-func (c *campaign) finals(ctx context.Context, api *client, all map[string]record) []oracle.Final {
+func (c *campaign) finals(ctx context.Context, api *harness.API, all map[string]harness.Record) []oracle.Final {
 	var list []oracle.Final
 	for _, u := range c.owners.users {
 		r, there := all[u.id]
@@ -233,7 +233,7 @@ func (c *campaign) finals(ctx context.Context, api *client, all map[string]recor
 			ID: u.id, State: r.State, Reason: r.Reason, Version: r.Version, Generation: r.Generation,
 			InDoubt: r.InDoubt, ExpiresAt: r.ExpiresAt, Grant: c.grantOf(u),
 		}
-		if got, err := api.token(ctx, u.id); err == nil {
+		if got, err := api.Token(ctx, u.id, 0); err == nil {
 			f.AccessToken = got.AccessToken
 		}
 		list = append(list, f)
@@ -252,25 +252,32 @@ func (c *campaign) grantOf(u *user) string {
 	return grant
 }
 
-// secretShape is what the practice provider's tokens look like.
-var secretShape = regexp.MustCompile(`\b(at|rt)_[0-9A-Za-z]{32}\b`)
-
-// canaries looks for secrets in what the processes wrote.
+// canaries looks for secrets in what the processes wrote, and in what Redis
+// keeps.
 func (c *campaign) canaries() []string {
+	c.t.Helper()
+	secrets := harness.NewCanaries() // tokens show by their shape
+	secrets.Add("the client secret", c.house.secret)
+	secrets.Add("the webhook's secret", strings.TrimPrefix(c.house.hookKey, "whsec_"))
+	secrets.Add("the API key", c.house.adminKey())
 	var found []string
-	for _, r := range c.house.replicas {
-		data, err := os.ReadFile(r.file("log"))
+	look := func(file string) {
+		data, err := os.ReadFile(file)
 		if err != nil {
-			found = append(found, "the log of "+r.name()+" cannot be read")
-			continue
+			found = append(found, file+" cannot be read")
 		}
-		if secretShape.Match(data) {
-			found = append(found, "a token in the log of "+r.name())
+		for _, what := range secrets.Find(data) {
+			found = append(found, what+" in "+strings.TrimPrefix(file, c.dir))
 		}
-		for name, secret := range map[string]string{"client secret": c.house.secret, "webhook secret": c.house.hookKey, "API key": c.house.adminKey()} {
-			if bytes.Contains(data, []byte(secret)) {
-				found = append(found, "the "+name+" in the log of "+r.name())
-			}
+	}
+	for _, r := range c.house.replicas {
+		look(r.file("log"))
+	}
+	for _, pattern := range []string{"redis-*/appendonlydir/*.aof", "host-*/journal/*"} {
+		files, err := filepath.Glob(filepath.Join(c.dir, pattern))
+		require.NoError(c.t, err)
+		for _, file := range files {
+			look(file)
 		}
 	}
 	return found
@@ -328,6 +335,7 @@ func (c *campaign) table(v verdict, took time.Duration) string {
 		row(kind, c.injected[kind])
 	}
 	row("faults", c.faults)
+	row("rules to kill that acted", fmt.Sprintf("%d of %d", c.injected[kindPointKill], c.armed))
 	row("seconds of faults", int(took.Seconds()))
 	row("presentations", v.presentations)
 	row("rotations", v.rotations)

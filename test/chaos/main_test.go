@@ -31,15 +31,15 @@ const (
 
 func TestMain(m *testing.M) {
 	flag.Uint64(flagSeed, 1, "what the plan of faults follows from")
-	flag.Int(flagFaults, 320, "how many faults are injected at least, over all kinds of Redis")
-	flag.Int(flagRotations, 5200, "how many refresh tokens are rotated at least, over all kinds of Redis")
+	flag.Int(flagFaults, 304, "how many faults are injected at least, over all kinds of Redis")
+	flag.Int(flagRotations, 5020, "how many refresh tokens are rotated at least, over all kinds of Redis")
 	flag.Duration(flagDuration, 150*time.Second, "how long faults are injected at the most, for each kind of Redis; a run that has not got there by then fails")
 	flag.String(flagRedis, "both", "kind of Redis: everysec (with a replica and failovers), always, or both")
 	flag.String(flagReplay, "", "folder of an earlier run, whose plan is carried out again")
 	flag.String(flagSabotage, "", "take a protection away: journal deletes the journal of a killed process")
 	flag.String(flagOut, "", "where folders of runs are made; empty is the temporary folder")
 	flag.Bool(flagKeep, false, "keep the folder of a run without violations as well")
-	flag.Int(flagUsers, 90, "credentials at each of the providers that rotate")
+	flag.Int(flagUsers, 120, "credentials at each of the providers that rotate")
 	flag.String(flagOnly, "", "inject only kinds of faults that match this regular expression")
 	flag.String(flagProgram, "", "a refreshd that is built already, with the tag failpoints; empty builds one")
 	flag.Parse()

@@ -2,7 +2,6 @@ package chaos
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -11,22 +10,9 @@ import (
 	"time"
 
 	"github.com/refreshd/refreshd/internal/practice"
+	"github.com/refreshd/refreshd/test/harness"
 	"github.com/refreshd/refreshd/test/oracle"
 )
-
-// resource is what the practice provider's resource tells.
-type resource struct {
-	Grant      string `json:"grant"`
-	Generation uint32 `json:"generation"`
-}
-
-func holderOf(body []byte) (grant string, generation uint32, live bool) {
-	var r resource
-	if json.Unmarshal(body, &r) != nil {
-		return "", 0, false
-	}
-	return r.Grant, r.Generation, true
-}
 
 // user is the owner of one credential.
 type user struct {
@@ -69,7 +55,7 @@ const settleOwner = 90 * time.Second
 // insist asks one replica after the other until the answer is clear: done, or
 // refused for good. What was asked may have been done although the answer did
 // not come.
-func (c *campaign) insist(ctx context.Context, first int, ask func(ctx context.Context, api *client) error) error {
+func (c *campaign) insist(ctx context.Context, first int, ask func(ctx context.Context, api *harness.API) error) error {
 	ctx, cancel := context.WithTimeout(ctx, settleOwner)
 	defer cancel()
 	n := first
@@ -97,9 +83,9 @@ func (c *campaign) login(ctx context.Context, u *user) (practice.Minted, error) 
 
 func (c *campaign) store(ctx context.Context, u *user, m practice.Minted, expires time.Time) error {
 	uncertain := false
-	return c.insist(ctx, u.number, func(ctx context.Context, api *client) error {
-		r, err := api.put(ctx, u.provider, u.id, m)
-		refused, isRefusal := errors.AsType[*refusal](err)
+	return c.insist(ctx, u.number, func(ctx context.Context, api *harness.API) error {
+		r, err := put(ctx, api, u.provider, u.id, m)
+		refused, isRefusal := errors.AsType[*harness.Refusal](err)
 		switch {
 		case err == nil:
 		case isRefusal && refused.Code == "stale_token" && uncertain:
@@ -146,7 +132,7 @@ func (c *campaign) byOwner(ctx context.Context, a act) error {
 		if a.N%8 == 0 {
 			return nil // this one stays away
 		}
-		pass(ctx, a.length())
+		harness.Pass(ctx, a.length())
 		_, err := c.login(always, u)
 		return err
 	default:
@@ -168,7 +154,7 @@ func (c *campaign) comeBack(ctx context.Context) {
 		if api == nil {
 			continue
 		}
-		all, err := api.list(ctx)
+		all, err := api.List(ctx)
 		if err != nil {
 			continue // the next round may have more luck
 		}
@@ -187,9 +173,9 @@ func (c *campaign) comeBack(ctx context.Context) {
 // again stores the same token once more. It is the current one, or one that
 // was spent since: nothing else may be said.
 func (c *campaign) again(ctx context.Context, u *user, m practice.Minted, n int) error {
-	return c.insist(ctx, n, func(ctx context.Context, api *client) error {
-		_, err := api.put(ctx, u.provider, u.id, m)
-		if refused, ok := errors.AsType[*refusal](err); ok && refused.Code == "stale_token" {
+	return c.insist(ctx, n, func(ctx context.Context, api *harness.API) error {
+		_, err := put(ctx, api, u.provider, u.id, m)
+		if refused, ok := errors.AsType[*harness.Refusal](err); ok && refused.Code == "stale_token" {
 			return nil
 		}
 		return err
@@ -197,17 +183,17 @@ func (c *campaign) again(ctx context.Context, u *user, m practice.Minted, n int)
 }
 
 func (c *campaign) leave(ctx context.Context, u *user, kind string) error {
-	return c.insist(ctx, u.number, func(ctx context.Context, api *client) error {
+	return c.insist(ctx, u.number, func(ctx context.Context, api *harness.API) error {
 		change := oracle.Change{Credential: u.id, Kind: oracle.KindLogout}
-		var r record
+		var r harness.Record
 		var err error
 		if kind == kindDelete {
 			change.Kind = oracle.KindDelete
-			err = api.call(ctx, http.MethodDelete, credentialPath(u.id), nil, nil)
+			err = api.Call(ctx, http.MethodDelete, harness.CredentialPath(u.id), nil, nil)
 		} else {
-			err = api.call(ctx, http.MethodPost, credentialPath(u.id)+"/logout", nil, &r)
+			err = api.Call(ctx, http.MethodPost, harness.CredentialPath(u.id)+"/logout", nil, &r)
 		}
-		if refused, ok := errors.AsType[*refusal](err); err != nil && (!ok || refused.Status != http.StatusNotFound) {
+		if refused, ok := errors.AsType[*harness.Refusal](err); err != nil && (!ok || refused.Status != http.StatusNotFound) {
 			return err
 		}
 		change.Version, change.At = r.Version, time.Now()

@@ -56,14 +56,28 @@ func pick[T any](a act, from ...T) T { return from[a.N%uint64(len(from))] }
 
 // The lanes.
 const (
-	laneRedis = "redis"
-	laneOwner = "owner"
-	laneHook  = "hook"
+	laneRedis  = "redis"
+	laneOwner  = "owner"
+	laneHook   = "hook"
+	laneKeyset = "keyset"
 )
 
 func laneReplica(n int) string                { return fmt.Sprintf("r%d", n) }
+func laneInside(n int) string                 { return fmt.Sprintf("r%d-inside", n) }
 func laneToRedis(n int) string                { return fmt.Sprintf("r%d-redis", n) }
 func laneToProvider(n int, who string) string { return fmt.Sprintf("r%d-%s", n, who) }
+
+// longAct is how many steps an act lasts that is begun early, to be over in time.
+const longAct = 60
+
+// restartRest leaves time for refreshes between two restarts of Redis: after
+// each of them nothing is begun for three seconds at least.
+const restartRest = 32
+
+// hookRest lets a delivery that failed be made once more, 5 s later, before the
+// next fault on its way: the wait after a second failure is longer than a
+// campaign.
+const hookRest = 40
 
 // A habit is a kind of fault and how often it comes.
 type habit struct {
@@ -84,13 +98,10 @@ type planner struct {
 	habits []habit
 	total  int
 	free   map[string]int // the step at which a lane is free again
+	deck   []habit        // each kind once: none is left to chance
 	step   int
 	queued []act
 }
-
-// drawsPerStep is how often a step looks for a fault; most of what is looked
-// for finds its lane taken, or finds nothing wanted.
-const drawsPerStep = 2
 
 func newPlanner(seed uint64, redis string, only *regexp.Regexp) *planner {
 	p := &planner{draw: rand.New(rand.NewPCG(seed, uint64(len(redis)))), free: map[string]int{}}
@@ -108,24 +119,45 @@ func newPlanner(seed uint64, redis string, only *regexp.Regexp) *planner {
 func (p *planner) next() act {
 	for len(p.queued) == 0 {
 		p.step++
-		for range drawsPerStep {
-			p.look()
-		}
+		p.deal()
+		p.look()
 	}
 	a := p.queued[0]
 	p.queued = p.queued[1:]
 	return a
 }
 
-// look draws a fault; it comes to nothing where its lane is taken.
-func (p *planner) look() {
-	at := p.draw.IntN(p.total)
-	var h habit
-	for _, h = range p.habits {
-		if at -= h.weight; at < 0 {
-			break
+// deal plays the first card of the deck whose lane is free. A new deck is made
+// when all were played.
+func (p *planner) deal() {
+	if len(p.deck) == 0 {
+		p.deck = slices.Clone(p.habits)
+		p.draw.Shuffle(len(p.deck), func(i, j int) { p.deck[i], p.deck[j] = p.deck[j], p.deck[i] })
+		slices.SortStableFunc(p.deck, func(a, b habit) int { // the longest first
+			return max(b.least, longAct) - max(a.least, longAct)
+		})
+	}
+	for n, h := range p.deck {
+		if p.put(h) {
+			p.deck = slices.Delete(p.deck, n, n+1)
+			return
 		}
 	}
+}
+
+// look draws a fault by weight; it comes to nothing where its lane is taken.
+func (p *planner) look() {
+	at := p.draw.IntN(p.total)
+	for _, h := range p.habits {
+		if at -= h.weight; at < 0 {
+			p.put(h)
+			return
+		}
+	}
+}
+
+// put plans a fault of a kind, unless the lane that it would hit is taken.
+func (p *planner) put(h habit) bool {
 	a := act{
 		Step: p.step, Kind: h.kind, Lane: h.lanes[p.draw.IntN(len(h.lanes))],
 		Lasts: h.least + p.draw.IntN(h.most-h.least+1), N: p.draw.Uint64(),
@@ -134,10 +166,11 @@ func (p *planner) look() {
 		a.What = h.whats[p.draw.IntN(len(h.whats))]
 	}
 	if p.free[a.Lane] > p.step {
-		return
+		return false
 	}
 	p.free[a.Lane] = p.step + a.Lasts + h.rest
 	p.queued = append(p.queued, a)
+	return true
 }
 
 // The kinds of faults.
@@ -177,6 +210,8 @@ const (
 	kindMalformed = "provider's reply malformed"
 	kindRevoke    = "user withdrew a grant"
 
+	kindRotate = "keyset rotated and applied"
+
 	kindLogin  = "owner logged in again"
 	kindLogout = "owner logged out and in"
 	kindDelete = "owner deleted and stored again"
@@ -184,9 +219,9 @@ const (
 )
 
 func habits() []habit {
-	var procs, toRedis, toProvider []string
+	var procs, inside, toRedis, toProvider []string
 	for n := range replicas {
-		procs = append(procs, laneReplica(n))
+		procs, inside = append(procs, laneReplica(n)), append(inside, laneInside(n))
 		toRedis = append(toRedis, laneToRedis(n))
 		for _, who := range providerNames() {
 			toProvider = append(toProvider, laneToProvider(n, who))
@@ -197,22 +232,22 @@ func habits() []habit {
 		{kind: kindKill, weight: 10, lanes: procs, least: 0, most: 10, rest: 10},
 		{kind: kindFreeze, weight: 6, lanes: procs, least: 5, most: 25, rest: 10},
 		{kind: kindDeploy, weight: 4, lanes: procs, least: 0, most: 5, rest: 10},
-		{kind: kindPointKill, weight: 14, lanes: procs, least: 10, most: 15, rest: 5, whats: killRules()},
-		{kind: kindPointFail, weight: 5, lanes: procs, least: 10, most: 10, rest: 0, whats: failRules()},
-		{kind: kindSlowDisk, weight: 5, lanes: procs, least: 5, most: 15, rest: 5},
-		{kind: kindFullDisk, weight: 5, lanes: procs, least: 5, most: 15, rest: 5},
+		{kind: kindPointKill, weight: 20, lanes: procs, least: 15, most: 20, rest: 2, whats: killRules()},
+		{kind: kindPointFail, weight: 5, lanes: inside, least: 10, most: 10, rest: 0, whats: failRules()},
+		{kind: kindSlowDisk, weight: 5, lanes: inside, least: 5, most: 15, rest: 5},
+		{kind: kindFullDisk, weight: 5, lanes: inside, least: 5, most: 15, rest: 5},
 		{kind: kindBootJump, weight: 3, lanes: procs, least: 5, most: 10, rest: 5},
-		{kind: kindWallJump, weight: 3, lanes: procs, least: 5, most: 10, rest: 5},
+		{kind: kindWallJump, weight: 3, lanes: inside, least: 30, most: 40, rest: 5},
 
-		{kind: kindRedisKill, weight: 6, lanes: []string{laneRedis}, least: 0, most: 10, rest: 12},
-		{kind: kindRedisStop, weight: 4, lanes: []string{laneRedis}, least: 0, most: 10, rest: 12},
-		{kind: kindRedisFreeze, weight: 4, lanes: []string{laneRedis}, least: 5, most: 20, rest: 12},
-		{kind: kindRedisTail, weight: 8, lanes: []string{laneRedis}, least: 0, most: 5, rest: 12, redis: everysec},
-		{kind: kindRedisFull, weight: 4, lanes: []string{laneRedis}, least: 5, most: 15, rest: 10},
-		{kind: kindRedisReadOnly, weight: 4, lanes: []string{laneRedis}, least: 5, most: 15, rest: 10},
-		{kind: kindRedisPause, weight: 4, lanes: []string{laneRedis}, least: 5, most: 15, rest: 10},
+		{kind: kindRedisKill, weight: 6, lanes: []string{laneRedis}, least: 0, most: 10, rest: restartRest},
+		{kind: kindRedisStop, weight: 4, lanes: []string{laneRedis}, least: 0, most: 10, rest: restartRest},
+		{kind: kindRedisFreeze, weight: 4, lanes: []string{laneRedis}, least: 5, most: 20, rest: 15},
+		{kind: kindRedisTail, weight: 8, lanes: []string{laneRedis}, least: 0, most: 5, rest: restartRest, redis: everysec},
+		{kind: kindRedisFull, weight: 4, lanes: []string{laneRedis}, least: 5, most: 15, rest: 15},
+		{kind: kindRedisReadOnly, weight: 4, lanes: []string{laneRedis}, least: 5, most: 15, rest: restartRest},
+		{kind: kindRedisPause, weight: 4, lanes: []string{laneRedis}, least: 5, most: 15, rest: 15},
 		{kind: kindRedisFlush, weight: 4, lanes: []string{laneRedis}, least: 0, most: 0, rest: 5},
-		{kind: kindFailover, weight: 8, lanes: []string{laneRedis}, least: 0, most: 10, rest: 15, redis: everysec, whats: []string{"in order", "lagging", "killed"}},
+		{kind: kindFailover, weight: 8, lanes: []string{laneRedis}, least: 0, most: 10, rest: restartRest, redis: everysec, whats: []string{"in order", "lagging", "killed"}},
 
 		{kind: kindStatus, weight: 8, lanes: all, least: 2, most: 8, rest: 3, whats: []string{"429", "503", "500", "502", "504", "408"}},
 		{kind: kindSlow, weight: 8, lanes: all, least: 2, most: 8, rest: 3, whats: []string{"before", "after"}},
@@ -221,6 +256,8 @@ func habits() []habit {
 		{kind: kindCut, weight: 10, lanes: all, least: 1, most: 3, rest: 3, whats: places()},
 		{kind: kindMalformed, weight: 12, lanes: all, least: 1, most: 3, rest: 3, whats: forms()},
 		{kind: kindRevoke, weight: 2, lanes: all, least: 0, most: 0, rest: 3},
+
+		{kind: kindRotate, weight: 1, lanes: []string{laneKeyset}, least: 85, most: 95, rest: 30},
 
 		{kind: kindLogin, weight: 8, lanes: []string{laneOwner}, least: 0, most: 0, rest: 2},
 		{kind: kindLogout, weight: 4, lanes: []string{laneOwner}, least: 1, most: 5, rest: 2},
@@ -231,36 +268,60 @@ func habits() []habit {
 		list = append(list,
 			habit{kind: kind + " to redis", weight: 4, lanes: toRedis, least: 3, most: 15, rest: 10},
 			habit{kind: kind + " to provider", weight: 4, lanes: toProvider, least: 3, most: 15, rest: 10},
-			habit{kind: kind + " to receiver", weight: 1, lanes: []string{laneHook}, least: 3, most: 15, rest: 5},
+			habit{kind: kind + " to receiver", weight: 1, lanes: []string{laneHook}, least: 3, most: 15, rest: hookRest},
 		)
 	}
 	return list
 }
 
+// onTheWay are the points that a process passes all the time. The others need
+// something to have gone wrong before, or a start.
+func onTheWay(p failpoint.Point) bool {
+	group, _, _ := strings.Cut(string(p), ".")
+	switch group {
+	case "begin", "intent", "send", "keep", "commit", "permit", "store", "wire", "release", "dispatch", "delivery", "event", "task", "owner":
+		return !slices.Contains([]failpoint.Point{
+			failpoint.DispatchSlot, failpoint.TaskSlot, failpoint.TaskPage, failpoint.TaskFinish, failpoint.EventTrim,
+		}, p)
+	default:
+		return slices.Contains([]failpoint.Point{
+			failpoint.JournalWrite, failpoint.JournalWritten, failpoint.JournalSynced, failpoint.JournalDrop,
+		}, p)
+	}
+}
+
 // killRules are rules that end a process at each point, at the first hit or
-// somewhat later.
+// somewhat later. Points that are passed all the time come more often.
 func killRules() []string {
 	var rules []string
 	for _, p := range failpoint.All() {
-		if p == failpoint.ClockBoot || p == failpoint.ClockWall {
-			continue
-		}
-		for _, nth := range []int{1, 3, 20} {
-			rules = append(rules, fmt.Sprintf("%s=kill@%d", p, nth))
+		switch {
+		case p == failpoint.ClockBoot || p == failpoint.ClockWall:
+		case onTheWay(p):
+			for _, nth := range []int{1, 2, 5} {
+				rules = append(rules, fmt.Sprintf("%s=kill@%d", p, nth))
+			}
+		default:
+			rules = append(rules, fmt.Sprintf("%s=kill@1", p))
 		}
 	}
 	return rules
 }
 
 // failRules are rules that give an error where the program has to live with
-// one.
+// one. Those that throw a reply away which has come are left out: the ledger
+// does not show which one it was.
 func failRules() []string {
 	var rules []string
 	for _, p := range failpoint.All() {
-		if p == failpoint.ClockBoot || p == failpoint.ClockWall {
+		if slices.Contains([]failpoint.Point{failpoint.WireWritten, failpoint.WireHeaders, failpoint.KeepBefore}, p) {
 			continue
 		}
-		rules = append(rules, string(p)+"=fail@2")
+		if onTheWay(p) {
+			rules = append(rules, string(p)+"=fail@2", string(p)+"=fail@9")
+		} else if p != failpoint.ClockBoot && p != failpoint.ClockWall {
+			rules = append(rules, string(p)+"=fail@1")
+		}
 	}
 	return rules
 }

@@ -27,6 +27,7 @@ type process struct {
 	cmd   *exec.Cmd
 	ready chan []string // gets the match of the ready line
 	done  chan struct{} // closed when it has ended and its output is complete
+	ended time.Time     // when that was; to be read after done
 
 	mu    sync.Mutex
 	said  map[string]int // warnings and errors, by message
@@ -52,6 +53,7 @@ func run(path string, args, env []string, log *os.File) (*process, error) {
 	go func() {
 		defer close(p.done)
 		p.listen(read, log)
+		p.ended = time.Now()
 		_ = cmd.Wait() // what it returns is in cmd.ProcessState
 	}()
 	return p, nil

@@ -240,13 +240,3 @@ func await(ctx context.Context, ask func() error) error {
 		}
 	}
 }
-
-// pass waits for a time, or until ctx ends.
-func pass(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-}

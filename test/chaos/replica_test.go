@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/refreshd/refreshd/test/harness"
 	"github.com/refreshd/refreshd/test/oracle"
 )
 
@@ -38,28 +39,42 @@ type replica struct {
 
 	mu      sync.Mutex
 	proc    *process
-	api     *client // nil while it is not ready
+	api     *harness.API // nil while it is not ready
+	stream  *harness.API // the same, for what takes its time
 	owner   string
-	rules   []string
 	kills   []oracle.Kill
 	starts  int
 	trouble []string
+	slow    time.Duration // for which a record's way to the disk is held up
+
+	ruled sync.Mutex // held while the file of rules is written
+	rules []string
 }
 
 func (r *replica) name() string { return laneReplica(r.n) }
 
 func (r *replica) file(name string) string { return filepath.Join(r.dir, name) }
 
-// reach returns who to ask, nil while nobody answers.
-func (r *replica) reach() (api *client, owner string) {
+// reach returns who to ask, nil while nobody answers, and the name of its run.
+func (r *replica) reach() (api *harness.API, run string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.api, r.owner
+	return r.api, r.name() + " " + r.owner
 }
 
-// arm writes the rules that the process goes by. A rename replaces them as a
+// streams returns whose events to follow, nil while nobody answers.
+func (r *replica) streams() *harness.API {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.stream
+}
+
+// rule changes the rules that the process goes by. A rename replaces them as a
 // whole.
-func (r *replica) arm() error {
+func (r *replica) rule(change func(rules []string) []string) error {
+	r.ruled.Lock()
+	defer r.ruled.Unlock()
+	r.rules = change(r.rules)
 	text := strings.Join(r.rules, "\n") + "\n"
 	if err := os.WriteFile(r.file("rules.new"), []byte(text), 0o600); err != nil {
 		return err
@@ -68,13 +83,14 @@ func (r *replica) arm() error {
 }
 
 func (r *replica) addRule(rule string) error {
-	r.rules = append(r.rules, rule)
-	return r.arm()
+	return r.rule(func(rules []string) []string { return append(rules, rule) })
 }
 
-func (r *replica) dropRule(rule string) error {
-	r.rules = slices.DeleteFunc(r.rules, func(s string) bool { return s == rule })
-	return r.arm()
+// dropRules takes the rules away that have a text in them.
+func (r *replica) dropRules(text string) error {
+	return r.rule(func(rules []string) []string {
+		return slices.DeleteFunc(rules, func(s string) bool { return strings.Contains(s, text) })
+	})
 }
 
 // fired reports how often a rule's point has acted.
@@ -117,11 +133,10 @@ func (r *replica) start(ctx context.Context) error {
 		if !errors.Is(err, errEndedEarly) {
 			return err
 		}
-		r.rules = slices.DeleteFunc(r.rules, func(s string) bool { return strings.Contains(s, "=kill") })
-		if err := r.arm(); err != nil {
+		if err := r.dropRules("=kill"); err != nil {
 			return err
 		}
-		pass(ctx, stepLength)
+		harness.Pass(ctx, stepLength)
 	}
 }
 
@@ -138,17 +153,18 @@ func (r *replica) startOnce(ctx context.Context) error {
 	r.mu.Unlock()
 	match, err := p.awaitReady(ctx, startLimit)
 	if err != nil {
-		words := p.died()
-		r.died(time.Now())
-		if words != "" {
+		err = errors.Join(err, p.kill())
+		r.died(p.ended)
+		if words := p.died(); words != "" {
 			r.complain("%s: %s", r.name(), words)
 		}
-		return errors.Join(err, p.kill())
+		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	transport := &http.Transport{MaxIdleConnsPerHost: 16}
-	r.api = &client{base: "http://" + match[1], key: r.key(), http: &http.Client{Transport: transport, Timeout: 5 * time.Second}}
+	r.api = &harness.API{Base: "http://" + match[1], Key: r.key(), HTTP: &http.Client{Transport: transport, Timeout: callLimit}}
+	r.stream = &harness.API{Base: r.api.Base, Key: r.api.Key, HTTP: &http.Client{Transport: transport}}
 	r.owner = match[3]
 	return nil
 }
@@ -157,16 +173,23 @@ func (r *replica) startOnce(ctx context.Context) error {
 func (r *replica) died(at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.kills = append(r.kills, oracle.Kill{Owner: r.owner, At: at})
+	r.kills = append(r.kills, oracle.Kill{Owner: r.name(), At: at, Slow: r.slow})
 	r.away()
 }
 
 // away forgets how to reach the process. The caller holds mu.
 func (r *replica) away() {
 	if r.api != nil {
-		r.api.http.CloseIdleConnections()
-		r.api = nil
+		r.api.HTTP.CloseIdleConnections()
+		r.api, r.stream = nil, nil
 	}
+}
+
+// slowed notes for how long the journal's disk is held up.
+func (r *replica) slowed(by time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.slow = by
 }
 
 func (r *replica) complain(format string, args ...any) {
@@ -178,9 +201,11 @@ func (r *replica) complain(format string, args ...any) {
 // kill kills the process.
 func (r *replica) kill() error {
 	r.died(time.Now())
-	err := r.proc.kill()
-	r.died(time.Now()) // it may have lived until now
-	return err
+	if err := r.proc.kill(); err != nil {
+		return err
+	}
+	r.died(r.proc.ended) // it may have lived until then
+	return nil
 }
 
 // stop ends the process in order.
@@ -207,7 +232,7 @@ func (r *replica) check(ctx context.Context, expected bool) error {
 	if r.proc.running() {
 		return nil
 	}
-	r.died(time.Now())
+	r.died(r.proc.ended)
 	if words := r.proc.died(); words != "" {
 		r.complain("%s died of itself: %s", r.name(), words)
 	} else if !expected && !r.shot(r.proc.cmd.Process.Pid) {

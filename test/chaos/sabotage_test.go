@@ -29,7 +29,7 @@ func TestWithoutSabotageNothingIsFound(t *testing.T) {
 func sabotagePlan() []act {
 	const (
 		between = 45 // steps
-		rounds  = 2
+		rounds  = 3
 	)
 	var acts []act
 	for n := range rounds {

@@ -28,7 +28,7 @@ type tap struct {
 }
 
 // serve carries until ctx ends.
-func (t *tap) serve(ctx context.Context, ln net.Listener) {
+func (t *tap) serve(ctx context.Context, ln net.Listener) error {
 	stop := context.AfterFunc(ctx, func() {
 		_ = ln.Close()
 		t.mu.Lock()
@@ -46,6 +46,7 @@ func (t *tap) serve(ctx context.Context, ln net.Listener) {
 		t.wg.Go(func() { t.carry(ctx, client) })
 	}
 	t.wg.Wait()
+	return nil
 }
 
 // hold keeps a connection for the end; it is false when that has come.

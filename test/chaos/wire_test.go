@@ -2,10 +2,9 @@ package chaos
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
-	"net"
+	"math/rand/v2"
 	"sync"
 
 	toxiproxy "github.com/Shopify/toxiproxy/v2"
@@ -34,13 +33,25 @@ func newLinks() *links {
 
 // open makes a link to an address.
 func (l *links) open(name, upstream string) (*link, error) {
-	one := &link{name: name, server: l.server, proxy: toxiproxy.NewProxy(l.server, name, "127.0.0.1:0", upstream)}
-	if err := one.proxy.Start(); err != nil {
-		return nil, fmt.Errorf("link %s: %w", name, err)
+	var err error
+	for range portsTried {
+		address := fmt.Sprintf("127.0.0.1:%d", lowPort+rand.IntN(lowPorts))
+		one := &link{name: name, server: l.server, proxy: toxiproxy.NewProxy(l.server, name, address, upstream)}
+		if err = one.proxy.Start(); err == nil {
+			l.all = append(l.all, one)
+			return one, nil
+		}
 	}
-	l.all = append(l.all, one)
-	return one, nil
+	return nil, fmt.Errorf("link %s: %w", name, err)
 }
+
+// Links listen below the ports that a kernel gives to outgoing connections: one
+// of those could take a link's port while it is shut.
+const (
+	lowPort    = 20000
+	lowPorts   = 12000
+	portsTried = 50
+)
 
 func (l *links) close() {
 	for _, one := range l.all {
@@ -82,8 +93,11 @@ func (l *link) mend() error {
 	}
 	l.proxy.Stop()
 	l.proxy = toxiproxy.NewProxy(l.server, l.name, l.proxy.Listen, l.proxy.Upstream)
+	if err := l.proxy.Start(); err != nil {
+		return fmt.Errorf("link %s: %w", l.name, err)
+	}
 	l.bad = false
-	return l.proxy.Start()
+	return nil
 }
 
 // refuse shuts the link's door: whoever comes is refused, and whoever is there
@@ -135,9 +149,4 @@ func (l *link) spoil(kind string, n uint64) error {
 	default:
 		return fmt.Errorf("a link knows no %q", kind)
 	}
-}
-
-// listen opens a free loopback port.
-func listen(ctx context.Context) (net.Listener, error) {
-	return new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 }

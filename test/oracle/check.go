@@ -144,22 +144,28 @@ func (c *trial) arrived(e practice.Entry) bool {
 	return e.Delivered && !c.Cut[e.Seq] && !c.killedAround(e)
 }
 
-// killedAround reports whether a process was killed while the call was under
-// way, or so soon after that the reply may not have been read.
+// killedAround reports whether the process that made the call was killed while
+// it was under way, or so soon after that the reply may not have been read.
 func (c *trial) killedAround(e practice.Entry) bool {
 	credential := c.families[e.Grant].credential
 	from, to := e.Received-int64(dying), max(e.RotatedAt, e.RepliedAt)+int64(dying)
 	return slices.ContainsFunc(c.Kills, func(k Kill) bool {
 		at := k.At.UnixNano()
-		return !slices.Contains(k.Kept, credential) && at >= from && at < to
+		return !slices.Contains(k.Kept, credential) && at >= from && at < to+int64(k.Slow) && c.maker(e, k)
 	})
 }
 
-// killedBetween reports whether a process was killed between two moments (Unix
-// ns).
-func (c *trial) killedBetween(from, to int64) bool {
+// killedSince reports whether the process that made the call was killed between
+// its arrival and a moment (Unix ns).
+func (c *trial) killedSince(e practice.Entry, to int64) bool {
 	return slices.ContainsFunc(c.Kills, func(k Kill) bool {
 		at := k.At.UnixNano()
-		return at >= from && at <= to
+		return at >= e.Received && at <= to && c.maker(e, k)
 	})
+}
+
+// maker reports whether the call may have been the killed process's.
+func (c *trial) maker(e practice.Entry, k Kill) bool {
+	owner, known := c.Made[e.Seq]
+	return !known || k.Owner == "" || owner == k.Owner
 }

@@ -21,6 +21,9 @@ type Kill struct {
 	// Kept are the credentials whose last reply is known to have been in the
 	// journal by then: the kill excuses nothing about them.
 	Kept []string
+	// Slow is for how long the fault injector held back what the process had to
+	// sync by then: so much longer a reply may have died with it.
+	Slow time.Duration
 }
 
 // Event is an event as a subscriber, or the reader of the log, saw it.
@@ -71,6 +74,9 @@ type Evidence struct {
 	Ledger   []practice.Entry
 	Grants   []practice.GrantState
 	Kills    []Kill
+	// Made tells which owner made a call, by the ledger's sequence number, as
+	// far as that is known: only that one's kill explains anything about it.
+	Made     map[uint64]string
 	Cut      map[uint64]bool    // ledger's sequence numbers whose reply was cut, malformed or replaced on its way
 	Log      []Event            // the event log from its start, read at the end
 	Seen     map[string][]Event // by subscriber, in order of first arrival

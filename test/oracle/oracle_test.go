@@ -138,6 +138,11 @@ func TestPromises(t *testing.T) {
 		{"in grace, for a reply that died with its owner", []func(*Evidence){grace, killAt(8*time.Second + 30*time.Millisecond)}, ""},
 		{"in grace, though the reply was kept before its owner died", []func(*Evidence){grace, killAt(8*time.Second+30*time.Millisecond, alice)}, "P1 P2"},
 		{"in grace, for a call that was sent by the dead", []func(*Evidence){grace, killAt(8*time.Second - 30*time.Millisecond)}, ""},
+		{"in grace, for a reply that died with the one who had asked", []func(*Evidence){grace, killAt(8*time.Second + 30*time.Millisecond), madeBy("a")}, ""},
+		{"in grace, for a reply that the injector kept from the dead one's disk", []func(*Evidence){grace, func(e *Evidence) {
+			e.Kills = []Kill{{Owner: "a", At: begin().Add(8300 * time.Millisecond), Slow: 300 * time.Millisecond}}
+		}}, ""},
+		{"in grace, though it was another one who died", []func(*Evidence){grace, killAt(8*time.Second + 30*time.Millisecond), madeBy("b")}, "P1 P2"},
 		{"in grace, long after the kill", []func(*Evidence){grace, killAt(8*time.Second - 300*time.Millisecond)}, "P1 P2"},
 		{"in grace, long before the kill", []func(*Evidence){grace, killAt(8*time.Second + 300*time.Millisecond)}, "P1 P2"},
 		{"in grace, twice for one doubt", []func(*Evidence){lose, grace, func(e *Evidence) {
@@ -247,6 +252,10 @@ func TestPromises(t *testing.T) {
 			dies(e, "revoked_by_user")
 			e.Ledger = append(e.Ledger, refusal(5, 3, 12*time.Second, practice.OutcomeRevoked), refusal(6, 3, 13*time.Second, practice.OutcomeRevoked))
 		}}, ""},
+		{"asked after the death, and it was another one who was killed", []func(*Evidence){callsAPerson, killAt(12500 * time.Millisecond), madeBy("b"), func(e *Evidence) {
+			dies(e, "revoked_by_user")
+			e.Ledger = append(e.Ledger, refusal(5, 3, 12*time.Second, practice.OutcomeRevoked), refusal(6, 3, 13*time.Second, practice.OutcomeRevoked))
+		}}, "P9"},
 		{"asked twice after the death", []func(*Evidence){callsAPerson, killAt(12500 * time.Millisecond), func(e *Evidence) {
 			dies(e, "revoked_by_user")
 			for n := range uint64(3) {
@@ -278,6 +287,11 @@ func TestPromises(t *testing.T) {
 			assert.GreaterOrEqual(t, len(found), len(want), "%v", found)
 		})
 	}
+}
+
+// madeBy names the owner of every call about alice.
+func madeBy(owner string) func(*Evidence) {
+	return func(e *Evidence) { e.Made = map[uint64]string{1: owner, 2: owner, 5: owner, 6: owner} }
 }
 
 // refused is a client that is refused from some moment on, and tried every so

@@ -32,7 +32,7 @@ func (c *trial) presentations() {
 
 // over reports whether a had ended when b arrived, or its sender had.
 func (c *trial) over(a, b practice.Entry) bool {
-	return a.RepliedAt != 0 && a.RepliedAt <= b.Received || c.killedBetween(a.Received, b.Received)
+	return a.RepliedAt != 0 && a.RepliedAt <= b.Received || c.killedSince(a, b.Received)
 }
 
 // again judges a presentation of a generation that was spent by the entry
@@ -154,7 +154,7 @@ func (c *trial) afterDeath() {
 		repeats := 0
 		for _, e := range f.entries {
 			if told.Seq != 0 && e.Generation <= told.Generation {
-				if repeats++; repeats > 1 || !c.killedBetween(told.Received, e.Received) {
+				if repeats++; repeats > 1 || !c.killedSince(told, e.Received) {
 					c.broken("P9", f.credential, "generation %d was presented (%d) although the answer before (%d) had told that it is dead", e.Generation, e.Seq, told.Seq)
 				}
 			}

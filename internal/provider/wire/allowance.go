@@ -22,6 +22,7 @@ type allowance struct {
 	mu    sync.Mutex
 	left  time.Duration // with the current slice
 	slice time.Duration
+	held  bool // what the call waits for is here, in this process
 	over  bool
 	ended func()
 	timer *time.Timer
@@ -47,13 +48,26 @@ func (a *allowance) used() {
 	if a.over {
 		return
 	}
-	a.left -= a.current()
+	if !a.held {
+		a.left -= a.current()
+	}
 	if a.left > 0 {
 		a.timer.Reset(a.current())
 		return
 	}
 	a.over = true
 	a.ended()
+}
+
+// hold stops the count while the reply is there and waits for its turn: that
+// time is this machine's and not the provider's. It may be called on nil.
+func (a *allowance) hold(held bool) {
+	if a == nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.held = held
 }
 
 // stop ends the count. What ended does has been done by then, or will not be.

@@ -47,3 +47,21 @@ func TestStandingStillCostsOneSlice(t *testing.T) {
 		a.stop()
 	})
 }
+
+// While the reply is there and waits for its turn, no time passes.
+func TestHeldAllowance(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const d, held = time.Second, time.Hour
+		began := time.Now()
+		ended := make(chan time.Duration, 1)
+		a := allow(d, func() { ended <- time.Since(began) })
+		<-time.After(d / 4)
+		a.hold(true)
+		<-time.After(held)
+		assert.Empty(t, ended)
+		a.hold(false)
+		assert.InDelta(t, held+d, <-ended, float64(2*d/sliceCount))
+		a.stop()
+	})
+}

@@ -207,7 +207,8 @@ func (r *Reply) Release() {
 // network as can be worked on: further ones wait there for a while until replies
 // are released.
 //
-// Of the call's time only that counts in which this process runs.
+// Of the call's time only that counts in which this process runs, and in which
+// no reply lies there that only waits for its turn to be read.
 func (c *Client) Do(ctx context.Context, in Request) (*Reply, error) {
 	if c.dialer.closed.Load() {
 		return nil, failure(errClosed, false)
@@ -219,13 +220,14 @@ func (c *Client) Do(ctx context.Context, in Request) (*Reply, error) {
 	sending, abort := context.WithCancelCause(lasting)
 	defer abort(nil)
 	late := &TimeoutError{Provider: c.provider, What: "no complete reply", After: c.timeout}
-	defer allow(c.timeout, func() { abort(late) }).stop()
+	allowed := allow(c.timeout, func() { abort(late) })
+	defer allowed.stop()
 
 	s := newSending(ctx, c, abort)
 	s.maySend = in.MaySend
 	defer s.stopWaiting()
 	if !in.Safe {
-		s.slot = &slot{gate: c.gate, done: sending.Done()}
+		s.slot = &slot{gate: c.gate, done: sending.Done(), time: allowed}
 	}
 	resp, err := c.transport.RoundTrip(s.request(sending, in))
 	if err != nil {

@@ -57,6 +57,7 @@ func places() int { return max(minReplies, repliesPerProc*runtime.GOMAXPROCS(0))
 type slot struct {
 	gate *gate
 	done <-chan struct{} // the call's time is up, or it was called off
+	time *allowance      // of the call; nil if it has no end
 
 	mu      sync.Mutex // the connection's reader, and the call
 	held    bool
@@ -82,6 +83,8 @@ func (s *slot) take() error {
 		return s.taken()
 	default:
 	}
+	s.time.hold(true)
+	defer s.time.hold(false)
 	timer := time.NewTimer(s.gate.patience)
 	defer timer.Stop()
 	select {
