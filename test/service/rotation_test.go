@@ -136,7 +136,9 @@ func (w *loaded) killAgainAndAgain(ctx context.Context) {
 		require.NoError(w.t, err)
 		at, err := time.Parse(time.RFC3339, match[3])
 		require.NoError(w.t, err)
-		assert.LessOrEqual(w.t, at.Sub(k.before), takeUpTime, "until the neighbour took up what it held")
+		if soaking() { // a machine that is busy with other tests says little about time
+			assert.LessOrEqual(w.t, at.Sub(k.before), takeUpTime, "until the neighbour took up what it held")
+		}
 		w.t.Logf("killed: %d attempts open, %d replies in the journal, taken up after %s", k.open, k.received, at.Sub(k.before).Round(time.Millisecond))
 		w.kills = append(w.kills, k)
 		w.set(n, w.house.start())
