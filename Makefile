@@ -17,8 +17,9 @@ IMAGE    ?= refreshd:dev
 GOLANGCI := go tool -modfile=$(CURDIR)/.ci/tools.mod golangci-lint
 
 # Packages that test the built program. One after the other, for each fills the
-# machine, and never from go's cache, which does not see that it has changed.
-WHOLE := ./test/oracle ./test/harness ./test/service ./test/matrix ./test/chaos
+# machine, and never from go's cache, which does not see that it has changed. The
+# crash matrix, hundreds of processes beside it, goes without the race detector.
+WHOLE := ./test/oracle ./test/harness ./test/service ./test/chaos
 
 # Packages with tests of what happens when a step fails or a process dies there.
 FAILPOINTS := ./internal/failpoint ./internal/journal ./internal/provider/wire ./internal/clock ./scheduler
@@ -50,6 +51,7 @@ test: ## Run all tests with the race detector, against a real redis-server
 	@.ci/go-test.sh . $$(go list ./... | grep -v '/test/')
 	@.ci/go-test.sh . -tags=failpoints $(FAILPOINTS)
 	@for package in $(WHOLE); do .ci/go-test.sh . -count=1 -timeout=20m "$$package" || exit 1; done
+	@REFRESHD_NO_RACE=1 .ci/go-test.sh . -count=1 -timeout=20m ./test/matrix
 	@for module in $(MODULES); do .ci/go-test.sh "$$module" ./... || exit 1; done
 
 .PHONY: lint
