@@ -48,6 +48,10 @@ type foundForm struct {
 	Scope     string `json:"s,omitempty"`
 	ExpiresIn string `json:"e,omitempty"`
 	Complete  bool   `json:"c,omitempty"`
+
+	// Where the provider called the grant dead instead: why, and what it said.
+	Ended  credential.Reason `json:"d,omitempty"`
+	Detail string            `json:"m,omitempty"`
 }
 
 func (j *sealedJournal) Keep(kept refresh.Kept) error {
@@ -55,6 +59,7 @@ func (j *sealedJournal) Keep(kept refresh.Kept) error {
 		Access: []byte(kept.Found.Token.Access.Reveal()), Refresh: []byte(kept.Found.Token.Refresh.Reveal()),
 		Type: kept.Found.Token.Type, Scope: kept.Found.Token.Scope,
 		ExpiresIn: kept.Found.ExpiresIn, Complete: kept.Found.Complete,
+		Ended: kept.Ended.Reason, Detail: kept.Ended.Detail,
 	})
 	if err != nil {
 		return errors.New("a received token has no form that can be journaled")
@@ -235,6 +240,7 @@ func (j *sealedJournal) open(dead *journal.Dead) (refresh.Dead, error) {
 				Nonce: keep.Nonce, ID: keep.ID, Generation: keep.Generation, Grant: keep.Grant, At: keep.At,
 			},
 			Found: form.found(),
+			Ended: form.ended(),
 		})
 	}
 	for _, change := range dead.Changes {
@@ -282,6 +288,13 @@ func (f foundForm) found() credential.Found {
 		},
 		ExpiresIn: f.ExpiresIn, Complete: f.Complete,
 	}
+}
+
+func (f foundForm) ended() credential.Outcome {
+	if f.Ended == credential.ReasonNone {
+		return credential.Outcome{}
+	}
+	return credential.Outcome{Class: credential.ClassPermanent, Reason: f.Ended, Detail: f.Detail}
 }
 
 // noJournal is that of a process that presents no refresh token. What an owner

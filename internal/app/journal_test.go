@@ -48,7 +48,7 @@ func newStory() story {
 	secret := func(n int) credential.Secret { return credential.NewSecret(secrets[n]) }
 	return story{
 		secrets: secrets,
-		intents: []refresh.Intent{intent(1, "user:one"), intent(2, "user:two"), intent(3, "user:three"), intent(4, "user:four"), intent(5, "user:five")},
+		intents: []refresh.Intent{intent(1, "user:one"), intent(2, "user:two"), intent(3, "user:three"), intent(4, "user:four"), intent(5, "user:five"), intent(9, "user:nine")},
 		kept: []refresh.Kept{
 			{Intent: intent(3, "user:three"), Found: credential.Found{
 				Token:     credential.Token{Access: secret(0), Refresh: secret(1), Type: "Bearer", Scope: "read write"},
@@ -56,6 +56,7 @@ func newStory() story {
 			}},
 			{Intent: intent(4, "user:four"), Found: credential.Found{Token: credential.Token{Access: secret(2)}}}, // cut off
 			{Intent: intent(5, "user:five"), Found: credential.Found{Token: credential.Token{Access: secret(3), Refresh: secret(4)}}},
+			{Intent: intent(9, "user:nine"), Ended: credential.Outcome{Class: credential.ClassPermanent, Reason: credential.ReasonLostRotation, Detail: "400 invalid_grant"}},
 		},
 		changes: []refresh.Change{
 			{
@@ -147,7 +148,7 @@ func TestDroppedRecordsAreGone(t *testing.T) {
 	require.Len(t, found, 1)
 	assert.Empty(t, found[0].Kept)
 	assert.Empty(t, found[0].Changes)
-	assert.Equal(t, []refresh.Intent{s.intents[1], s.intents[3], s.intents[4]}, found[0].Intents)
+	assert.Equal(t, []refresh.Intent{s.intents[1], s.intents[3], s.intents[4], s.intents[5]}, found[0].Intents)
 	require.NoError(t, found[0].Release())
 }
 

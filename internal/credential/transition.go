@@ -218,13 +218,9 @@ func Fail(h Held, a Attempt, o Outcome, p Policy, by Initiator, now Millis) Writ
 	c.write.Attempt = a.Nonce
 	switch o.Class {
 	case ClassPermanent:
-		reason := o.Reason
-		if a.Recovery && reason == ReasonInvalidGrant {
-			reason = ReasonLostRotation
-		}
 		c.write.Close = true
 		c.noteFailure(o)
-		c.reauth(reason)
+		c.reauth(EndedBy(a, o).Reason)
 		return c.done(nil)
 	case ClassOperator:
 		write := c.settle(a, now)

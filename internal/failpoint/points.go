@@ -28,6 +28,11 @@ const (
 	// KeepNoted: the token is synced to the journal.
 	KeepNoted Point = "keep.noted"
 
+	// EndedBefore: the provider called the grant dead, the journal does not know.
+	EndedBefore Point = "ended.before"
+	// EndedNoted: that is synced to the journal, the store does not know.
+	EndedNoted Point = "ended.noted"
+
 	// CommitBefore: the token is in the journal, the store does not know of it.
 	CommitBefore Point = "commit.before"
 	// CommitStored: the store has it, nobody was told.
@@ -161,6 +166,7 @@ func All() []Point {
 		IntentBefore, IntentNoted,
 		SendBefore, SendAnswered,
 		KeepBefore, KeepNoted,
+		EndedBefore, EndedNoted,
 		CommitBefore, CommitStored,
 		ReleaseBefore, ReleaseDropped, PermitReturn,
 		AdoptFound, ReplayChange, ReplayKept, ReplayAttempt, ReplayRemove,

@@ -7,7 +7,8 @@
 //	begin     the sole right to present this generation, stored durably
 //	intent    noted in the local journal, with room for the reply
 //	exchange  once, detached from whoever asked
-//	keep      the received token, in the journal and synced, before it is parsed
+//	keep      what came, in the journal and synced: a token before it is
+//	          parsed, the end of a grant before anything else is looked at
 //	commit    token, next due time and events in one script
 //	release   the journal's record goes when the store is known to hold it
 //

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -121,6 +122,13 @@ func (p *fakeProvider) Revoke(_ context.Context, token credential.Secret) error 
 	defer p.mu.Unlock()
 	p.revoked = append(p.revoked, token.Reveal())
 	return nil
+}
+
+// withdraw ends a family as its user does.
+func (p *fakeProvider) withdraw(family string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	maps.DeleteFunc(p.current, func(_, of string) bool { return of == family })
 }
 
 // set changes how the provider behaves.
@@ -437,6 +445,8 @@ type keptForm struct {
 	Scope     string `json:"s"`
 	ExpiresIn string `json:"e"`
 	Complete  bool   `json:"c"`
+
+	Ended credential.Reason `json:"d"`
 }
 
 type loginForm struct {
@@ -460,6 +470,13 @@ func (f keptForm) found() credential.Found {
 		},
 		ExpiresIn: f.ExpiresIn, Complete: f.Complete,
 	}
+}
+
+func (f keptForm) ended() credential.Outcome {
+	if f.Ended == credential.ReasonNone {
+		return credential.Outcome{}
+	}
+	return credential.Outcome{Class: credential.ClassPermanent, Reason: f.Ended}
 }
 
 func (j *testJournal) set(change func(*testJournal)) {
@@ -495,7 +512,9 @@ func (j *testJournal) Keep(kept Kept) error {
 	if err != nil {
 		return err
 	}
-	data, err := json.Marshal(formOf(kept.Found))
+	form := formOf(kept.Found)
+	form.Ended = kept.Ended.Reason
+	data, err := json.Marshal(form)
 	if err != nil {
 		return err
 	}
@@ -556,7 +575,7 @@ func (j *testJournal) Adopt(context.Context) ([]Dead, error) {
 				return nil, err
 			}
 			one.Kept = append(one.Kept, Kept{
-				Intent: Intent{Nonce: k.Nonce, ID: k.ID, Generation: k.Generation, Grant: k.Grant, At: k.At}, Found: form.found(),
+				Intent: Intent{Nonce: k.Nonce, ID: k.ID, Generation: k.Generation, Grant: k.Grant, At: k.At}, Found: form.found(), Ended: form.ended(),
 			})
 		}
 		for _, c := range dead.Changes {

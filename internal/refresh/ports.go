@@ -116,11 +116,14 @@ type Intent struct {
 	At         credential.Millis
 }
 
-// Kept is a received token.
+// Kept is what a provider answered: a token, or that the grant is dead.
 type Kept struct {
 	Intent // of the attempt that brought it; At is when the exchange was sent
 
 	Found credential.Found
+	// Ended is of ClassPermanent where the provider called the grant dead, and
+	// zero otherwise.
+	Ended credential.Outcome
 }
 
 // ChangeKind says what was done.
@@ -155,7 +158,7 @@ type Written struct {
 // Dead is the journal of a process that is proven dead: its lock was free.
 type Dead struct {
 	Owner   string
-	Intents []Intent // without a kept token
+	Intents []Intent // without an answer
 	Kept    []Kept
 	Changes []Change
 	Writes  []Written

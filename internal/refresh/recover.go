@@ -118,7 +118,7 @@ func (e *Engine) rollForward(ctx context.Context, dead Dead, force bool) (settle
 	if _, err := e.putBackChains(ctx, *e.barrier.run.Load(), written, force, left); err != nil {
 		return false, fmt.Errorf("what it wrote: %w", err)
 	}
-	for _, replay := range e.inOrder(dead) {
+	for _, replay := range e.inOrder(dead, force) {
 		if left[replay.id] {
 			continue
 		}
@@ -200,7 +200,7 @@ type replay struct {
 
 // inOrder lists what owners did and what was received in the order in which it
 // was noted: a token that came before a log-out came before it again.
-func (e *Engine) inOrder(dead Dead) []replay {
+func (e *Engine) inOrder(dead Dead, force bool) []replay {
 	at := make(map[credential.Nonce]int, len(dead.Order))
 	for i, nonce := range dead.Order {
 		at[nonce] = i
@@ -218,10 +218,12 @@ func (e *Engine) inOrder(dead Dead) []replay {
 		}})
 	}
 	for _, kept := range dead.Kept {
-		list = append(list, placed{at: at[kept.Nonce], replay: replay{
-			id: kept.ID, what: "received token",
-			do: func(ctx context.Context) error { return e.replayKept(ctx, kept) },
-		}})
+		one := replay{id: kept.ID, what: "received token", do: func(ctx context.Context) error { return e.replayKept(ctx, kept) }}
+		if kept.Ended.Class == credential.ClassPermanent {
+			one.what = "end of the grant"
+			one.do = func(ctx context.Context) error { return e.replayEnded(ctx, kept, dead.Owner, force) }
+		}
+		list = append(list, placed{at: at[kept.Nonce], replay: one})
 	}
 	slices.SortStableFunc(list, func(a, b placed) int { return cmp.Compare(a.at, b.at) })
 	replays := make([]replay, len(list))
@@ -242,6 +244,31 @@ func (e *Engine) replayKept(ctx context.Context, kept Kept) error {
 	}
 	_, err = e.keepLate(ctx, t, *h, kept, receivedOf(kept), e.replay)
 	return err
+}
+
+// replayEnded stores that the provider called a grant dead, which a dead process
+// had heard.
+func (e *Engine) replayEnded(ctx context.Context, kept Kept, owner string, force bool) error {
+	if err := failpoint.Hit(failpoint.ReplayKept); err != nil {
+		return err
+	}
+	for {
+		h, t, err := e.heldAndTarget(ctx, kept.ID)
+		if err != nil || h == nil {
+			return err
+		}
+		a := recallAttempt(kept.Intent, owner, t)
+		if credential.Missing(*h, a) && !force {
+			return errAwaits
+		}
+		write, wanted := credential.TakeEnded(*h, a, kept.Ended, t.Policy, e.clock.Now())
+		if !wanted {
+			return nil
+		}
+		if done, err := e.replay(ctx, *h, write); err != nil || done {
+			return err
+		}
+	}
 }
 
 // recall puts a presentation back in doubt of which the store knows nothing any

@@ -506,3 +506,41 @@ func TestLateReplyDuringAnOutageStaysInTheJournal(t *testing.T) {
 	require.Len(t, h.Alternates, 1, "found in the journal")
 	assert.Equal(t, taken.Nonce, h.Attempt.Nonce)
 }
+
+// A process hears that a grant is dead and dies before it could store that: its
+// heir has it from the journal, and does not ask again.
+func TestDeadJournalWithTheEndOfAGrant(t *testing.T) {
+	t.Parallel()
+	for name, lost := range map[string]bool{"the attempt is open": false, "the store has lost it": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			n := b.node("one")
+			b.put(n, "alice")
+			before := b.snapshot()
+			b.provider.withdraw("alice")
+			b.due()
+			let := b.provider.holding()
+			done := start(func() (credential.BatchReport, error) {
+				return n.RefreshBatch(b.t.Context(), acme, []credential.ID{"alice"})
+			})
+			soon(b.t, b.provider.entered, "the exchange")
+			n.store.set(func(s *faultyStore) { s.away = true })
+			let()
+			soon(b.t, n.store.refused, "a commit")
+			n.die()
+			soon(b.t, done, "the end of the dead process's batch")
+			if lost {
+				b.fallBack(before)
+			}
+			heir := b.node("two")
+			b.settle(heir)
+			b.clock.advance(life)
+			b.batch(heir, "alice")
+			r := b.held(heir, "alice").Record
+			assert.Equal(t, credential.StateReauthRequired, r.State)
+			assert.Equal(t, credential.ReasonInvalidGrant, r.Reason)
+			assert.Equal(t, 1, b.provider.calls(), "the heir knows")
+		})
+	}
+}

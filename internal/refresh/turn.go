@@ -22,6 +22,7 @@ type turn struct {
 	asked    time.Duration     // boot time just before begin was sent
 	answered time.Duration     // boot time when its answer had come
 	now      credential.Millis // the store's time in that answer
+	ended    bool              // the journal has that the provider called the grant dead
 
 	// spare, if not nil, is called once the provider is done with: the permit
 	// is free then, while the reply is still to be stored.
@@ -245,6 +246,28 @@ func (e *Engine) keep(tn *turn, found credential.Found, sentAt credential.Millis
 	return err
 }
 
+// keepEnded notes in the journal that the provider calls the grant dead, before
+// anything else is looked at: whoever takes this process's place has it from
+// there, and does not ask again. Without it he would, once, and hear the same.
+func (e *Engine) keepEnded(tn *turn, o credential.Outcome, sentAt credential.Millis) {
+	err := failpoint.Hit(failpoint.EndedBefore)
+	if err == nil {
+		err = e.journal.Keep(Kept{
+			Intent: Intent{
+				Nonce: tn.attempt.Nonce, ID: tn.held.Record.ID,
+				Generation: tn.attempt.Generation, Grant: tn.attempt.Grant, At: sentAt,
+			},
+			Ended: credential.EndedBy(tn.attempt, o),
+		})
+	}
+	if err != nil {
+		e.log.Debug().Err(err).Str("credential", string(tn.held.Record.ID)).Msg("that a grant is dead could not be noted in the journal before it is stored")
+		return
+	}
+	tn.ended = true
+	_ = failpoint.Hit(failpoint.EndedNoted) // it is stored in any case
+}
+
 // conclude stores what came of an exchange.
 func (e *Engine) conclude(ctx context.Context, tn *turn, o credential.Outcome, sentAt credential.Millis) settled {
 	e.logOutcome(tn, o)
@@ -256,6 +279,7 @@ func (e *Engine) conclude(ctx context.Context, tn *turn, o credential.Outcome, s
 	case credential.ClassOperator:
 		e.breakers.refused(ctx, tn.target.Name, o)
 	case credential.ClassPermanent:
+		e.keepEnded(tn, o, sentAt)
 		e.breakers.accepted(ctx, tn.target.Name)
 		return e.lastLook(ctx, tn, o)
 	case credential.ClassOK, credential.ClassNotSent, credential.ClassRateLimited, credential.ClassNotProcessed,
@@ -411,12 +435,12 @@ func (e *Engine) untilStopped(ctx context.Context) (context.Context, context.Can
 }
 
 // finished forgets a turn that is settled in the store. The journal's record of
-// a received token, or of a doubt, goes once the store cannot lose it any more;
+// an answer, or of a doubt, goes once the store cannot lose it any more;
 // where nothing was changed at the provider it goes at once, so that nobody who
 // finds it takes it for a presentation of which the answer is missing.
 func (e *Engine) finished(tn *turn, after credential.Held, received bool) {
 	e.ledger.ended(tn.attempt.Nonce)
-	if open := after.Attempt; received || open != nil && open.Nonce == tn.attempt.Nonce {
+	if open := after.Attempt; received || tn.ended || open != nil && open.Nonce == tn.attempt.Nonce {
 		e.ledger.retain(e.clock.Boot(), tn.attempt.Nonce)
 	} else {
 		e.journal.Drop(tn.attempt.Nonce)

@@ -84,7 +84,7 @@ func inAttempt(point failpoint.Point) bool {
 // been sent a reply that no journal holds yet.
 func replyMayBeLost(point failpoint.Point) bool {
 	switch point {
-	case failpoint.WireWritten, failpoint.WireHeaders, failpoint.KeepBefore, failpoint.JournalWrite, failpoint.JournalWritten:
+	case failpoint.WireWritten, failpoint.WireHeaders, failpoint.KeepBefore, failpoint.EndedBefore, failpoint.JournalWrite, failpoint.JournalWritten:
 		return true
 	default:
 		return false

@@ -52,6 +52,8 @@ func wayTo(point failpoint.Point) (way, bool) {
 		return way{before: diesAt("keep.noted", refresh)}, true
 	case "restore", "barrier":
 		return way{trigger: losesTail, loss: true}, true
+	case "ended":
+		return way{trigger: withdrawn}, true
 	case "doubt", "recover":
 		return way{trigger: unheard}, true
 	case "dispatch", "task":
@@ -161,6 +163,17 @@ func swept(c *cell, a *harness.Instance) {
 	c.t.Helper()
 	_, err := a.WaitFor(c.within(harness.Patience), regexp.MustCompile(`"message":"fetch ended"`))
 	require.NoError(c.t, err)
+}
+
+// withdrawn asks A for a newer token of a user who has ended the grant at the
+// provider.
+func withdrawn(c *cell, a *harness.Instance) {
+	c.t.Helper()
+	c.mu.Lock()
+	grant := c.pending[main][0]
+	c.mu.Unlock()
+	require.True(c.t, c.provider.Revoke(grant))
+	refresh(c, a)
 }
 
 // unheard asks A for a newer token and lets the provider swallow the reply. It has rotated where it

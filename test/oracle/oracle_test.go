@@ -248,15 +248,19 @@ func TestPromises(t *testing.T) {
 			dies(e, "revoked_by_user")
 			e.Ledger = append(e.Ledger, refusal(5, 3, 12*time.Second, practice.OutcomeRevoked), refusal(6, 3, 13*time.Second, practice.OutcomeRevoked))
 		}}, "P9"},
-		{"asked after the death, which a kill had kept unheard", []func(*Evidence){callsAPerson, killAt(12500 * time.Millisecond), func(e *Evidence) {
+		{"asked after the death, which a kill had kept unheard", []func(*Evidence){callsAPerson, killAt(12*time.Second + 30*time.Millisecond), func(e *Evidence) {
 			dies(e, "revoked_by_user")
 			e.Ledger = append(e.Ledger, refusal(5, 3, 12*time.Second, practice.OutcomeRevoked), refusal(6, 3, 13*time.Second, practice.OutcomeRevoked))
 		}}, ""},
-		{"asked after the death, and it was another one who was killed", []func(*Evidence){callsAPerson, killAt(12500 * time.Millisecond), madeBy("b"), func(e *Evidence) {
+		{"asked after the death, which was heard long before the kill", []func(*Evidence){callsAPerson, killAt(12500 * time.Millisecond), func(e *Evidence) {
 			dies(e, "revoked_by_user")
 			e.Ledger = append(e.Ledger, refusal(5, 3, 12*time.Second, practice.OutcomeRevoked), refusal(6, 3, 13*time.Second, practice.OutcomeRevoked))
 		}}, "P9"},
-		{"asked twice after the death", []func(*Evidence){callsAPerson, killAt(12500 * time.Millisecond), func(e *Evidence) {
+		{"asked after the death, and it was another one who was killed", []func(*Evidence){callsAPerson, killAt(12*time.Second + 30*time.Millisecond), madeBy("b"), func(e *Evidence) {
+			dies(e, "revoked_by_user")
+			e.Ledger = append(e.Ledger, refusal(5, 3, 12*time.Second, practice.OutcomeRevoked), refusal(6, 3, 13*time.Second, practice.OutcomeRevoked))
+		}}, "P9"},
+		{"asked twice after the death", []func(*Evidence){callsAPerson, killAt(12*time.Second + 30*time.Millisecond), func(e *Evidence) {
 			dies(e, "revoked_by_user")
 			for n := range uint64(3) {
 				e.Ledger = append(e.Ledger, refusal(5+n, 3, time.Duration(12+n)*time.Second, practice.OutcomeRevoked))

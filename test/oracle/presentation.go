@@ -146,19 +146,16 @@ func deadly(e practice.Entry) bool {
 	}
 }
 
-// afterDeath is P9: who was told that a grant is dead does not ask again. A
-// newer token that had come aside may be tried once.
+// afterDeath is P9: who was told that a grant is dead does not ask again, nor
+// does his heir.
 func (c *trial) afterDeath() {
 	for _, f := range c.families {
 		var told practice.Entry
-		repeats := 0
 		for _, e := range f.entries {
 			if told.Seq != 0 && e.Generation <= told.Generation {
-				if repeats++; repeats > 1 || !c.killedSince(told, e.Received) {
-					c.broken("P9", f.credential, "generation %d was presented (%d) although the answer before (%d) had told that it is dead", e.Generation, e.Seq, told.Seq)
-				}
+				c.broken("P9", f.credential, "generation %d was presented (%d) although the answer before (%d) had told that it is dead", e.Generation, e.Seq, told.Seq)
 			}
-			if deadly(e) && e.Delivered && !c.Cut[e.Seq] {
+			if deadly(e) && c.arrived(e) {
 				told = e
 			}
 		}

@@ -1,0 +1,35 @@
+package credential
+
+// EndedBy returns the outcome o, of ClassPermanent, as it is told of the attempt
+// a: where a asked once more after a reply that was lost, and hears that the
+// token is dead, it is the lost reply that made it so.
+func EndedBy(a Attempt, o Outcome) Outcome {
+	if a.Recovery && o.Reason == ReasonInvalidGrant {
+		o.Reason = ReasonLostRotation
+	}
+	return o
+}
+
+// TakeEnded decides what follows from a provider's word that a grant is dead,
+// which was heard under the attempt a by somebody who could not store it any
+// more. It reports false if it says nothing of the token that is current: that
+// is of another login or another generation, or somebody is presenting it at
+// this moment and will hear for himself.
+func TakeEnded(h Held, a Attempt, o Outcome, p Policy, now Millis) (Write, bool) {
+	r, open := h.Record, h.Attempt
+	if r.State.Terminal() || r.Grant != a.Grant || r.Generation != a.Generation {
+		return Write{}, false
+	}
+	if open != nil && open.Nonce != a.Nonce && !open.Doubt {
+		return Write{}, false
+	}
+	if alt, _, ok := NextAlternate(h); ok {
+		return InstallAlternate(h, alt, p, a.Nonce, BySchedule, now), true
+	}
+	write := Fail(h, a, o, p, BySchedule, now)
+	write.Attempt = Nonce{}
+	if open != nil {
+		write.Attempt = open.Nonce
+	}
+	return write, true
+}
