@@ -53,7 +53,7 @@ func TakeLate(h Held, late Late, known bool, p Policy, nonce Nonce, by Initiator
 			return Write{}, LateKnown // the readable part of its reply was installed, the rest is in doubt
 		}
 		return Install(h, *open, late.Received, p, by, now), LateInstalled
-	case known, late.Received.Token.Refresh.IsZero():
+	case known, late.Received.Token.Refresh.IsZero(), outlived(late.Generation, r.Generation):
 		return Write{}, LateKnown
 	case late.Generation >= r.Generation && (open == nil || open.Doubt):
 		return installLate(h, late, p, by, now), LateInstalled
@@ -63,6 +63,12 @@ func TakeLate(h Held, late Late, known bool, p Policy, nonce Nonce, by Initiator
 		Lifetime: p.Lifetime(late.Received.ExpiresIn, late.Received.ExpiresAt, late.Received.SentAt),
 	}, nonce, now), LateKept
 }
+
+// outlived reports whether a token that was got with a generation is not worth
+// keeping aside: the refreshes since then proved the tokens that were installed
+// in its place, and its own may have been among those that are not remembered as
+// spent any more.
+func outlived(got, current uint64) bool { return got+2 < current }
 
 // installLate installs a token whose attempt is gone. Its generation counts
 // from the one that was presented: a token of a generation in between, which

@@ -69,6 +69,7 @@ func TestTakeLateWritesNothing(t *testing.T) {
 		"written last":           {func(b *bundle, _ *credential.Late) { b.held.Record.LastWrite = nonceOf(7) }, false, credential.LateKnown},
 		"known":                  {nil, true, credential.LateKnown},
 		"without refresh token":  {func(_ *bundle, l *credential.Late) { l.Received.Token.Refresh = credential.Secret{} }, false, credential.LateKnown},
+		"long outlived":          {func(b *bundle, l *credential.Late) { l.Generation, b.held.Record.Generation = 3, 6 }, false, credential.LateKnown},
 		"of an older generation": {func(_ *bundle, l *credential.Late) { l.Generation = 3 }, true, credential.LateKnown},
 	} {
 		t.Run(name, func(t *testing.T) {

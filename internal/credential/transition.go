@@ -142,15 +142,14 @@ func InstallAlternate(h Held, alt Alternate, p Policy, nonce Nonce, by Initiator
 	return c.done(nil)
 }
 
-// install does what both ways to a new token have in common. Alternates of
-// before the last generation are dropped: the refreshes since then proved the
-// tokens that were installed in their place.
+// install does what both ways to a new token have in common. Alternates that it
+// outlives are dropped.
 func (c *change) install(h Held, got Received, p Policy) {
 	got.SentAt = min(got.SentAt, c.now) // a clock that has jumped since must not lengthen its life
 	r := &c.write.Record
 	r.Generation++
 	if c.write.Alternates == nil && len(h.Alternates) > 0 {
-		rest := slices.DeleteFunc(slices.Clone(h.Alternates), func(alt Alternate) bool { return alt.Generation+2 < r.Generation })
+		rest := slices.DeleteFunc(slices.Clone(h.Alternates), func(alt Alternate) bool { return outlived(alt.Generation, r.Generation) })
 		c.write.Alternates = &rest
 	}
 	r.Rejected = 0
