@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"slices"
 	"sync"
 
 	"github.com/refreshd/refreshd/internal/credential"
@@ -53,10 +52,6 @@ type Journal struct {
 	wake    chan struct{} // holds a token when the writer has something to look at
 	stopped chan struct{} // closed when the writer has ended
 	result  error         // of Close; set before stopped is closed
-
-	// swap is held for reading while file is read from, and for writing while
-	// another takes its place. It is taken before mu.
-	swap sync.RWMutex
 
 	mu        sync.Mutex
 	file      file
@@ -289,41 +284,6 @@ func (j *Journal) Drop(nonces ...credential.Nonce) {
 		}
 	}
 	j.signal()
-}
-
-// Live reads back the records that are in the file now, for a store that has
-// lost what it held. Records that other calls are still waiting for may be
-// missing. Damaged ones are left out and joined into the error as
-// [*CorruptError].
-func (j *Journal) Live() (Records, error) {
-	j.swap.RLock()
-	defer j.swap.RUnlock()
-	j.mu.Lock()
-	if j.file == nil {
-		j.mu.Unlock()
-		return Records{}, ErrClosed
-	}
-	places := make([]place, 0, len(j.live))
-	for nonce, p := range j.live {
-		if !j.dropped[nonce] {
-			places = append(places, p)
-		}
-	}
-	w := newWindow(j.file, j.end)
-	j.mu.Unlock()
-
-	slices.SortFunc(places, byOffset)
-	g := newGathering(j.path)
-	for _, p := range places {
-		if err := g.readFrame(w, j.frames, p.off); err != nil {
-			return Records{}, fmt.Errorf("read journal %s: %w", j.path, err)
-		}
-	}
-	trouble := make([]error, len(g.corrupt))
-	for i, c := range g.corrupt {
-		trouble[i] = c
-	}
-	return g.records(), errors.Join(trouble...)
 }
 
 // Close writes what waits and gives up the lock. A broken journal moves to

@@ -62,50 +62,6 @@ func TestReplacedRecords(t *testing.T) {
 	assert.Equal(t, []Change{change(2, "second")}, dead.Changes)
 }
 
-func TestLive(t *testing.T) {
-	t.Parallel()
-	b := setup(t, Options{})
-	none, err := b.Live()
-	require.NoError(t, err)
-	assert.Empty(t, none)
-
-	require.NoError(t, b.Intent(t.Context(), []Intent{intent(1), intent(2), intent(3)}))
-	require.NoError(t, b.Keep(keep(2, "reply")))
-	require.NoError(t, b.Change(t.Context(), change(4, "change")))
-	b.Drop(nonce(1))
-	require.NoError(t, b.Intent(t.Context(), []Intent{intent(5)})) // is behind the drop
-
-	live, err := b.Live()
-	require.NoError(t, err)
-	assert.Equal(t, Records{
-		Intents: []Intent{intent(3), intent(5)},
-		Keeps:   []Keep{keep(2, "reply")},
-		Changes: []Change{change(4, "change")},
-	}, live)
-
-	require.NoError(t, b.Close())
-	_, err = b.Live()
-	require.ErrorIs(t, err, ErrClosed)
-}
-
-func TestLiveReportsDamage(t *testing.T) {
-	t.Parallel()
-	b := setup(t, Options{})
-	require.NoError(t, b.Keep(keep(1, "sound")))
-	require.NoError(t, b.Keep(keep(2, "spoiled")))
-	content, err := os.ReadFile(b.file())
-	require.NoError(t, err)
-	at := strings.Index(string(content), "spoiled")
-	require.Positive(t, at)
-	patch(t, b.file(), at, []byte("SPOILED"))
-
-	live, err := b.Live()
-	damage, ok := errors.AsType[*CorruptError](err)
-	require.True(t, ok, "%v", err)
-	assert.Equal(t, b.file(), damage.Path)
-	assert.Equal(t, []Keep{keep(1, "sound")}, live.Keeps)
-}
-
 func TestCloseRemovesAnEmptyJournal(t *testing.T) {
 	t.Parallel()
 	b := setup(t, Options{})

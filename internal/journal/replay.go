@@ -163,19 +163,6 @@ func (g *gathering) damage(off, length int64, reason string) {
 	g.corrupt = append(g.corrupt, &CorruptError{Path: g.path, Offset: off, Length: length, Reason: reason})
 }
 
-// readFrame collects the one record at off.
-func (g *gathering) readFrame(w *window, f framer, off int64) error {
-	h, payload, reason, err := w.frame(f, off)
-	if err != nil {
-		return err
-	}
-	if reason != "" {
-		g.damage(off, headerSize, reason)
-		return nil
-	}
-	return g.add(h, payload, off)
-}
-
 var errType = errors.New("a record of unknown type")
 
 // add collects one record. A sound frame whose content makes no sense is

@@ -143,8 +143,6 @@ func (j *Journal) install(r *rewrite) {
 // swapIn makes the new file the journal. If the journal was broken, it is not
 // any more.
 func (j *Journal) swapIn(r *rewrite) error {
-	j.swap.Lock()
-	defer j.swap.Unlock()
 	j.mu.Lock()
 	done, err := j.exchange(r)
 	if err == nil && j.broken != nil {
@@ -182,8 +180,8 @@ func (j *Journal) copyRest(r *rewrite) error {
 // exchange puts the new file in the old one's place, with at least the room
 // that is promised, and returns the files that are not needed any more. An
 // error leaves the old one in use, and the journal broken if it came after the
-// new file was to get the name. Called with swap and mu held, so that no
-// promise is made meanwhile.
+// new file was to get the name. Called with mu held, so that no promise is
+// made meanwhile.
 func (j *Journal) exchange(r *rewrite) (done []file, err error) {
 	shift := r.base - r.cut
 	if size := j.needed() + shift; size > r.allocated {

@@ -80,9 +80,6 @@ func TestRewriteDoesNotStopTheWriter(t *testing.T) {
 		assert.Less(t, j.end, int64(4096))
 		j.mu.Unlock()
 		require.Equal(t, want, withoutFill(afterCrash(t, d, 1)), "the new file is the journal")
-		live, err := j.Live()
-		require.NoError(t, err)
-		require.Equal(t, want, withoutFill(live))
 		require.NoError(t, j.Keep(keep(6, "after")))
 		want.Keeps = append(want.Keeps, keep(6, "after"))
 		require.Equal(t, want, withoutFill(afterCrash(t, d, 1)))
@@ -164,9 +161,8 @@ func TestMostlyLiveFileIsLeftAlone(t *testing.T) {
 		}
 		synctest.Wait()
 		assert.Equal(t, 2, d.made)
-		live, err := j.Live()
-		require.NoError(t, err)
-		require.Len(t, live.Keeps, 50)
+		require.NoError(t, j.Keep(keep(201, "is behind every drop before it")))
+		require.Len(t, afterCrash(t, d, 1).Keeps, 51)
 	})
 }
 

@@ -159,8 +159,6 @@ func (j *Journal) apply(b *batch, off int64) {
 
 // shut removes the file if it holds nothing, and gives up the lock.
 func (j *Journal) shut() error {
-	j.swap.Lock()
-	defer j.swap.Unlock()
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	trouble := j.broken

@@ -215,9 +215,7 @@ func TestNothingIsForgottenDuringAnOutage(t *testing.T) {
 	b.clock.advance(11 * time.Second)
 	require.NoError(t, n.tick(t.Context()))
 	assert.Empty(t, n.ledger.lately(), "forgotten once it cannot be lost any more")
-	records, err := n.file.Live()
-	require.NoError(t, err)
-	assert.Empty(t, records.Changes)
+	assert.Empty(t, n.inJournal().Changes)
 }
 
 // A process of another machine that is silent is waited for as long as its

@@ -3,7 +3,9 @@ package refresh
 import (
 	"bytes"
 	"context"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -217,6 +219,29 @@ func (n *node) die(let ...func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	_ = n.Stop(ctx) // what it could not store is what the test is about
+}
+
+// inJournal reads what an heir would find in the process's journal now. A
+// change behind all others makes sure that everything before it was written.
+func (n *node) inJournal() journal.Records {
+	n.t.Helper()
+	fence := journal.Change{Nonce: newNonce(), ID: "fence", Kind: journal.Delete}
+	require.NoError(n.t, n.file.Change(n.t.Context(), fence))
+	dir := n.t.TempDir()
+	require.NoError(n.t, os.CopyFS(dir, os.DirFS(n.journal.dir)))
+	n.file.Drop(fence.Nonce)
+	found, err := journal.Adopt(dir, "heir")
+	require.NoError(n.t, err)
+	var records journal.Records
+	for _, dead := range found {
+		require.NoError(n.t, dead.Release())
+		if dead.Owner == n.owner {
+			records = dead.Records
+		}
+	}
+	require.NotEmpty(n.t, records.Changes, "the fence is in it")
+	records.Changes = slices.DeleteFunc(records.Changes, func(c journal.Change) bool { return c.Nonce == fence.Nonce })
+	return records
 }
 
 // put stores a login whose refresh token the provider accepts.

@@ -271,9 +271,7 @@ func TestReleaseAfterTheLossWindow(t *testing.T) {
 	b.clock.advance(9 * time.Second)
 	require.NoError(t, n.tick(t.Context()))
 	assert.False(t, n.journal.dropped(nonce))
-	live, err := n.file.Live()
-	require.NoError(t, err)
-	assert.Len(t, live.Keeps, 1)
+	assert.Len(t, n.inJournal().Keeps, 1)
 
 	b.clock.advance(time.Second)
 	require.NoError(t, n.tick(t.Context()))
@@ -301,10 +299,8 @@ func TestAWriteThatCanNeverBeStored(t *testing.T) {
 	require.NoError(t, got.err)
 	assert.Equal(t, credential.BatchReport{Refreshed: 1, Failed: 1}, got.value)
 	assert.EqualValues(t, 2, b.held(n, "bob").Record.Generation)
-	live, err := n.file.Live()
-	require.NoError(t, err)
 	kept := map[credential.ID]bool{}
-	for _, k := range live.Keeps {
+	for _, k := range n.inJournal().Keeps {
 		kept[k.ID] = true
 	}
 	assert.True(t, kept["alice"])

@@ -110,7 +110,10 @@ func (c *campaign) inside(ctx context.Context, a act, r *replica) error {
 		return c.underRule(ctx, a, r, a.What)
 	case kindSlowDisk:
 		delay := pick(a, 50*time.Millisecond, 150*time.Millisecond, 300*time.Millisecond)
-		r.slowed(2 * delay) // a record may wait for those before it, and then itself
+		// A reply waits for a place among those that are read and not kept, two
+		// seconds at the most; its record waits for those before it, and then
+		// itself.
+		r.slowed(2*time.Second + 2*delay)
 		defer r.slowed(0)
 		defer harness.Pass(context.WithoutCancel(ctx), delay+stepLength) // until the last one is through
 		return c.underRule(ctx, a, r, fmt.Sprintf("%s=delay:%s@*", pick(a, "journal.write", "journal.written"), delay))
