@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/refreshd/refreshd/bench/internal/rig"
 	"github.com/refreshd/refreshd/internal/practice"
 )
 
@@ -19,7 +20,19 @@ const (
 	accessTTL    = "1h" // so that every grant is refreshed once per run
 	// runWithin bounds one run, on a slow machine too.
 	runWithin = 5 * time.Minute
+	// tail is how many bytes of a program's log an error shows.
+	tail = 2000
 )
+
+// patience waits so long for what a program does.
+func patience(what string, within time.Duration) rig.Patience {
+	return rig.Patience{What: what, Late: what, Within: within, Every: 20 * time.Millisecond}
+}
+
+// startRedis starts the redis-server of one run.
+func startRedis(ctx context.Context, folder string) (server *rig.Process, socket string, err error) {
+	return rig.StartRedis(ctx, folder, tail, patience("an answer", 10*time.Second))
+}
 
 // programs are the built ones.
 type programs struct {
@@ -50,7 +63,7 @@ type bench struct {
 	limit       int    // refreshd's limits.concurrency
 	profile     string // folder for CPU profiles; "" for none
 
-	provider *process
+	provider *rig.Process
 	url      string
 	admin    *practice.Admin
 	runs     int
@@ -59,16 +72,16 @@ type bench struct {
 // startProvider starts the practice provider as a process of its own.
 func (b *bench) startProvider(ctx context.Context) error {
 	var err error
-	b.provider, err = start(ctx, b.folder, command{
-		name: "practice", path: b.bin.practice,
-		args: []string{"--access-ttl", accessTTL, "--clients", clientID + ":" + clientSecret, "--client-auth", "basic"},
+	b.provider, err = rig.Start(ctx, b.folder, rig.Command{
+		Name: "practice", Path: b.bin.practice, Tail: tail,
+		Args: []string{"--access-ttl", accessTTL, "--clients", clientID + ":" + clientSecret, "--client-auth", "basic"},
 	})
 	if err != nil {
 		return err
 	}
 	address := regexp.MustCompile(`listening on (http://\S+)`)
-	return b.provider.until(ctx, "its address", 10*time.Second, func(context.Context) (bool, error) {
-		found := address.FindStringSubmatch(b.provider.tail())
+	return b.provider.Until(ctx, patience("its address", 10*time.Second), func(context.Context) (bool, error) {
+		found := address.FindStringSubmatch(b.provider.Tail())
 		if found == nil {
 			return false, nil
 		}
@@ -83,7 +96,7 @@ func (b *bench) close() {
 		b.admin.Close()
 	}
 	if b.provider != nil {
-		b.provider.end()
+		b.provider.End()
 	}
 }
 
@@ -141,8 +154,8 @@ func (b *bench) measured(ctx context.Context, before practice.Summary) (float64,
 }
 
 // rotations waits until the provider has rotated n grants since before.
-func (b *bench) rotations(ctx context.Context, p *process, before practice.Summary) error {
-	return p.until(ctx, "all grants were refreshed", runWithin, func(ctx context.Context) (bool, error) {
+func (b *bench) rotations(ctx context.Context, p *rig.Process, before practice.Summary) error {
+	return p.Until(ctx, patience("all grants were refreshed", runWithin), func(ctx context.Context) (bool, error) {
 		now, err := b.admin.Summary(ctx)
 		if err != nil {
 			return false, err

@@ -1,13 +1,13 @@
 package main
 
 import (
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/refreshd/refreshd/bench/internal/rig"
 )
 
 func TestRateLeavesOutBothEnds(t *testing.T) {
@@ -62,7 +62,7 @@ func TestVerdictIsOfTheMedianOfRatios(t *testing.T) {
 
 func TestTable(t *testing.T) {
 	t.Parallel()
-	r := newReport(machine{Cores: 2, MemoryGiB: 7.75, Go: "go1.26.8", Redis: "7.0.15"}, 20000, []pair{
+	r := newReport(rig.Machine{Cores: 2, MemoryGiB: 7.75, Go: "go1.26.8", Redis: "7.0.15"}, 20000, []pair{
 		{Loop: 40000, Asynq: 4000, Refreshd: 16000},
 		{Loop: 50000, Asynq: 8000, Refreshd: 16000},
 	})
@@ -75,16 +75,6 @@ refreshes/s       L loop    N asynq   refreshd   refreshd/L   refreshd/N
 refreshd/L  median 0.36 (0.32 to 0.40), target 0.30: met
 refreshd/N  median 3.00 (2.00 to 4.00), target 3.00: met
 `, r.table())
-}
-
-func TestMachine(t *testing.T) {
-	t.Parallel()
-	assert.Equal(t, "7.0.15", redisVersion("Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64 build=1\n"))
-	assert.Equal(t, "unknown", redisVersion("something else"))
-	path := filepath.Join(t.TempDir(), "meminfo")
-	require.NoError(t, os.WriteFile(path, []byte("MemTotal:       24682472 kB\nMemFree:        1 kB\n"), 0o600))
-	assert.InDelta(t, 23.54, memoryGiB(path), 0.01)
-	assert.Zero(t, memoryGiB(path+".missing"))
 }
 
 func TestSettings(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/refreshd/refreshd/bench/internal/rig"
 	"github.com/refreshd/refreshd/internal/practice"
 )
 
@@ -22,14 +23,14 @@ func (b *bench) runLoop(ctx context.Context, folder string, grants []practice.Mi
 	for _, g := range grants {
 		in.WriteString(g.RefreshToken + "\n")
 	}
-	p, err := start(ctx, folder, command{
-		name: "loop", path: b.bin.loop, env: secretEnv(), in: strings.NewReader(in.String()),
-		args: []string{"--token-url", b.url + "/token", "--client-id", clientID, "--concurrency", strconv.Itoa(b.concurrency)},
+	p, err := rig.Start(ctx, folder, rig.Command{
+		Name: "loop", Path: b.bin.loop, Tail: tail, Env: secretEnv(), In: strings.NewReader(in.String()),
+		Args: []string{"--token-url", b.url + "/token", "--client-id", clientID, "--concurrency", strconv.Itoa(b.concurrency)},
 	})
 	if err != nil {
 		return err
 	}
-	return p.wait()
+	return p.Wait()
 }
 
 // asynqToken is a token as the asynq worker takes it.
@@ -44,7 +45,7 @@ func (b *bench) runAsynq(ctx context.Context, folder string, grants []practice.M
 	if err != nil {
 		return err
 	}
-	defer server.end()
+	defer server.End()
 	var in bytes.Buffer
 	enc := json.NewEncoder(&in)
 	for _, g := range grants {
@@ -53,24 +54,24 @@ func (b *bench) runAsynq(ctx context.Context, folder string, grants []practice.M
 		}
 	}
 	args := []string{"--redis", socket, "--token-url", b.url + "/token", "--client-id", clientID, "--concurrency", strconv.Itoa(b.concurrency)}
-	fill, err := start(ctx, folder, command{
-		name: "fill", path: b.bin.asynqWorker, env: secretEnv(), in: &in, args: append([]string{"--fill"}, args...),
+	fill, err := rig.Start(ctx, folder, rig.Command{
+		Name: "fill", Path: b.bin.asynqWorker, Tail: tail, Env: secretEnv(), In: &in, Args: append([]string{"--fill"}, args...),
 	})
 	if err != nil {
 		return err
 	}
-	if err := fill.wait(); err != nil {
+	if err := fill.Wait(); err != nil {
 		return err
 	}
 	before, err := b.admin.Summary(ctx)
 	if err != nil {
 		return err
 	}
-	p, err := start(ctx, folder, command{name: "asynqworker", path: b.bin.asynqWorker, env: secretEnv(), args: args})
+	p, err := rig.Start(ctx, folder, rig.Command{Name: "asynqworker", Path: b.bin.asynqWorker, Tail: tail, Env: secretEnv(), Args: args})
 	if err != nil {
 		return err
 	}
-	defer p.end()
+	defer p.End()
 	return b.rotations(ctx, p, before)
 }
 
@@ -101,8 +102,8 @@ func (b *bench) runRefreshd(ctx context.Context, folder string, grants []practic
 	if err != nil {
 		return err
 	}
-	defer server.end()
-	address, err := freeAddress(ctx)
+	defer server.End()
+	address, err := rig.FreeAddress(ctx)
 	if err != nil {
 		return err
 	}
@@ -120,29 +121,29 @@ func (b *bench) runRefreshd(ctx context.Context, folder string, grants []practic
 	if err != nil {
 		return err
 	}
-	service := command{name: "refreshd", path: b.bin.refreshd, args: []string{"serve", "--config", config}}
+	service := rig.Command{Name: "refreshd", Path: b.bin.refreshd, Tail: tail, Args: []string{"serve", "--config", config}}
 	if b.profile != "" {
 		file := filepath.Join(b.profile, fmt.Sprintf("refreshd-%02d.pprof", b.runs))
-		service = command{name: "profiled", path: b.bin.profiled, args: []string{"--config", config, "--profile", file}}
+		service = rig.Command{Name: "profiled", Path: b.bin.profiled, Tail: tail, Args: []string{"--config", config, "--profile", file}}
 	}
-	p, err := start(ctx, folder, service)
+	p, err := rig.Start(ctx, folder, service)
 	if err != nil {
 		return err
 	}
-	defer p.end()
+	defer p.End()
 	return b.rotations(ctx, p, before)
 }
 
 // store puts all grants through refreshd's API.
 func (b *bench) store(ctx context.Context, folder, config, address string, grants []practice.Minted) error {
-	p, err := start(ctx, folder, command{name: "refreshd-api", path: b.bin.refreshd, args: []string{"serve", "--config", config, "--roles", "api"}})
+	p, err := rig.Start(ctx, folder, rig.Command{Name: "refreshd-api", Path: b.bin.refreshd, Tail: tail, Args: []string{"serve", "--config", config, "--roles", "api"}})
 	if err != nil {
 		return err
 	}
-	defer p.end()
+	defer p.End()
 	c := newAPI(address)
 	defer c.close()
-	if err := p.until(ctx, "ready", 30*time.Second, c.ready); err != nil {
+	if err := p.Until(ctx, patience("ready", 30*time.Second), c.ready); err != nil {
 		return err
 	}
 	key, err := os.ReadFile(filepath.Join(folder, "data", "admin.key")) //nolint:gosec // a file of ours

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/refreshd/refreshd/bench/internal/rig"
 )
 
 const usage = `compare: refreshes per second of a plain loop (L), an ordinary asynq worker (N)
@@ -98,7 +100,7 @@ func (s settings) check() error {
 
 func run(ctx context.Context, s settings) (err error) {
 	began := time.Now()
-	host, err := thisMachine(ctx)
+	host, err := rig.ThisMachine(ctx)
 	if err != nil {
 		return err
 	}

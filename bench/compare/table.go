@@ -3,18 +3,20 @@ package main
 import (
 	"fmt"
 	"strings"
+
+	"github.com/refreshd/refreshd/bench/internal/rig"
 )
 
 // report is what a comparison has found.
 type report struct {
-	Machine machine `json:"machine"`
-	N       int     `json:"n"` // refreshes per run
-	Pairs   []pair  `json:"pairs"`
-	Loop    verdict `json:"refreshd_to_loop"`
-	Asynq   verdict `json:"refreshd_to_asynq"`
+	Machine rig.Machine `json:"machine"`
+	N       int         `json:"n"` // refreshes per run
+	Pairs   []pair      `json:"pairs"`
+	Loop    verdict     `json:"refreshd_to_loop"`
+	Asynq   verdict     `json:"refreshd_to_asynq"`
 }
 
-func newReport(m machine, n int, pairs []pair) report {
+func newReport(m rig.Machine, n int, pairs []pair) report {
 	return report{
 		Machine: m, N: n, Pairs: pairs,
 		Loop:  verdictOf(pairs, targetLoop, func(p pair) float64 { return p.Loop }),

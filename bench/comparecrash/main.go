@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/refreshd/refreshd/bench/internal/rig"
 	"github.com/refreshd/refreshd/internal/practice"
 )
 
@@ -172,7 +173,7 @@ func refreshdContender() contender {
 
 func run(ctx context.Context, s settings) (err error) {
 	began := time.Now()
-	host, err := thisMachine(ctx)
+	host, err := rig.ThisMachine(ctx)
 	if err != nil {
 		return err
 	}
@@ -245,7 +246,7 @@ func providerTitle(reuse practice.Reuse) string {
 	return string(reuse)
 }
 
-func heading(m machine, s settings) string {
+func heading(m rig.Machine, s settings) string {
 	return fmt.Sprintf("%d cores, %.1f GiB of memory, %s, Redis %s (everysec); asynq %s, x/oauth2 %s\n%s rounds of each (seed %d and up): median, and least to most where they differ\n",
 		m.Cores, m.MemoryGiB, m.Go, m.Redis, moduleVersion("github.com/hibiken/asynq"), moduleVersion("golang.org/x/oauth2"), fmt.Sprint(s.rounds), s.seed)
 }

@@ -5,14 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/oauth2"
 
+	"github.com/refreshd/refreshd/bench/internal/rig"
 	"github.com/refreshd/refreshd/internal/practice"
 )
 
@@ -29,7 +30,7 @@ type plain struct {
 
 	redis     *redis.Client
 	inspector *asynq.Inspector
-	running   []*process
+	running   []*rig.Process
 }
 
 // plainRecord is what plainworker stores of a credential.
@@ -51,9 +52,9 @@ func (p *plain) start(ctx context.Context) error {
 	p.running = nil
 	for range processes {
 		p.starts++
-		one, err := start(p.folder, command{
-			name: fmt.Sprintf("plainworker-%d", p.starts), path: p.program, env: []string{"CLIENT_SECRET=" + clientSecret},
-			args: []string{
+		one, err := start(ctx, p.folder, rig.Command{
+			Name: fmt.Sprintf("plainworker-%d", p.starts), Path: p.program, Env: []string{"CLIENT_SECRET=" + clientSecret},
+			Args: []string{
 				"--redis", p.socket, "--token-url", p.providerURL + "/token", "--client-id", clientID,
 				"--concurrency", strconv.Itoa(p.credentials), "--lock-ttl", p.lockTTL.String(),
 			},
@@ -64,7 +65,10 @@ func (p *plain) start(ctx context.Context) error {
 		p.running = append(p.running, one)
 	}
 	for _, one := range p.running {
-		if _, err := one.says(ctx, regexp.MustCompile(`plainworker: ready`)); err != nil {
+		err := one.Until(ctx, patience("it was ready"), func(context.Context) (bool, error) {
+			return strings.Contains(one.Tail(), "plainworker: ready"), nil
+		})
+		if err != nil {
 			return err
 		}
 	}
@@ -94,7 +98,7 @@ func (p *plain) fly(ctx context.Context, grants []practice.Minted) error {
 	if err != nil {
 		return err
 	}
-	err = p.running[0].until(ctx, "all tasks were in the queue", func(context.Context) (bool, error) {
+	err = p.running[0].Until(ctx, patience("all tasks were in the queue"), func(context.Context) (bool, error) {
 		info, err := p.inspector.GetQueueInfo(queueName)
 		return err == nil && info.Pending >= p.credentials, err
 	})
@@ -104,7 +108,7 @@ func (p *plain) fly(ctx context.Context, grants []practice.Minted) error {
 	return p.inspector.UnpauseQueue(queueName)
 }
 
-func (p *plain) kill() error { return killAll(p.running) }
+func (p *plain) kill() error { return rig.Kill(p.running...) }
 
 func (p *plain) held(ctx context.Context) ([]holding, error) {
 	keys, err := p.redis.Keys(ctx, "token:*").Result()

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/refreshd/refreshd/bench/internal/rig"
 	"github.com/refreshd/refreshd/internal/practice"
 )
 
@@ -40,7 +41,7 @@ type service struct {
 
 	http    *http.Client
 	calls   *api // of the first process
-	running []*process
+	running []*rig.Process
 }
 
 func newService(s site, program string, grace time.Duration) (*service, error) {
@@ -79,13 +80,13 @@ func (r *service) start(ctx context.Context) error {
 	var addresses []string
 	for range processes {
 		r.starts++
-		address, err := freeAddress(ctx)
+		address, err := rig.FreeAddress(ctx)
 		if err != nil {
 			return err
 		}
-		one, err := start(r.folder, command{
-			name: fmt.Sprintf("refreshd-%d", r.starts), path: r.program, args: []string{"serve"},
-			env: []string{"REFRESHD_LISTEN=" + address},
+		one, err := start(ctx, r.folder, rig.Command{
+			Name: fmt.Sprintf("refreshd-%d", r.starts), Path: r.program, Args: []string{"serve"},
+			Env: []string{"REFRESHD_LISTEN=" + address},
 		})
 		if err != nil {
 			return err
@@ -111,9 +112,9 @@ func (r *service) start(ctx context.Context) error {
 	return nil
 }
 
-func (r *service) ready(ctx context.Context, one *process, address string) error {
+func (r *service) ready(ctx context.Context, one *rig.Process, address string) error {
 	asked := &api{base: "http://" + address, http: r.http}
-	return one.until(ctx, "it was ready", func(ctx context.Context) (bool, error) {
+	return one.Until(ctx, patience("it was ready"), func(ctx context.Context) (bool, error) {
 		err := asked.call(ctx, http.MethodGet, "/readyz", nil, nil)
 		return err == nil, err
 	})
@@ -126,7 +127,7 @@ func (r *service) fly(ctx context.Context, grants []practice.Minted) error {
 	var began, expires time.Time
 	// A process that has just started may have to wait for the others before it
 	// stores anything; it says so, and the first credential is stored again then.
-	err := r.running[0].until(ctx, "it stored a credential", func(ctx context.Context) (bool, error) {
+	err := r.running[0].Until(ctx, patience("it stored a credential"), func(ctx context.Context) (bool, error) {
 		began = time.Now()
 		expires = began.Add(took)
 		err := r.calls.put(ctx, grants[:1], expires)
@@ -148,7 +149,7 @@ func (r *service) fly(ctx context.Context, grants []practice.Minted) error {
 	}
 }
 
-func (r *service) kill() error { return killAll(r.running) }
+func (r *service) kill() error { return rig.Kill(r.running...) }
 
 // held lists the credentials and asks for a token of each that has one.
 func (r *service) held(ctx context.Context) ([]holding, error) {

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/refreshd/refreshd/bench/internal/rig"
 	"github.com/refreshd/refreshd/internal/practice"
 )
 
@@ -175,7 +176,7 @@ func (p plan) carryOut(ctx context.Context, bin programs, folder string) (c coun
 	if err != nil {
 		return c, err
 	}
-	defer func() { err = errors.Join(err, server.kill()) }()
+	defer func() { err = errors.Join(err, rig.Kill(server)) }()
 	who, err := p.contender.make(site{folder: folder, socket: socket, providerURL: on.url, credentials: p.credentials}, bin, p.reuse)
 	if err != nil {
 		return c, err

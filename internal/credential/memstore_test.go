@@ -24,50 +24,21 @@ func (s *memStore) load() *credential.Held {
 	return new(copyHeld(*s.held))
 }
 
-// begin grants or refuses an attempt.
+// begin grants or refuses an attempt, and puts right when the credential is
+// due next. Whose received token waits to be installed keeps its moment.
 func (s *memStore) begin(ask credential.Begin, now credential.Millis) credential.Begun {
-	answer := func(refusal credential.Refusal) credential.Begun {
-		begun := credential.Begun{ID: ask.ID, Refusal: refusal, Now: now}
-		if s.held != nil {
-			begun.Held = copyHeld(*s.held)
-		}
-		return begun
-	}
 	if s.held == nil {
-		return answer(credential.RefusedUnknown)
+		refusal, _ := credential.Grant(credential.Held{}, ask, now)
+		return credential.Begun{ID: ask.ID, Refusal: refusal, Now: now}
 	}
-	r, open := &s.held.Record, s.held.Attempt
-	recovery := open != nil && open.Doubt && open.RecoverAt <= now
-	_, spent, _ := credential.NextAlternate(*s.held)
-	switch {
-	case r.State.Terminal():
-		s.due = 0
-		return answer(credential.RefusedTerminal)
-	case spent:
-		return answer(credential.RefusedAlternate)
-	case open != nil && open.Nonce == ask.Nonce:
-		return answer(credential.RefusedNot)
-	case open != nil && !recovery:
-		s.due = credential.NextDue(*r, open)
-		return answer(credential.RefusedOpen)
-	case ask.Generation != 0 && ask.Generation != r.Generation:
-		return answer(credential.RefusedMoved)
-	case !ask.Force && !recovery && (r.RefreshAt == 0 || r.RefreshAt > now):
-		s.due = credential.NextDue(*r, open)
-		return answer(credential.RefusedNotDue)
-	case !r.Refreshable:
-		return answer(credential.RefusedNoRefresh)
+	refusal, open := credential.Grant(copyHeld(*s.held), ask, now)
+	if refusal == credential.RefusedNot {
+		s.held.Attempt = open
 	}
-	granted := credential.Attempt{
-		Nonce: ask.Nonce, Owner: ask.Owner, Generation: r.Generation, Grant: r.Grant,
-		BegunAt: now, Deadline: now.Add(ask.Lasts), Recovery: recovery,
+	if refusal != credential.RefusedAlternate {
+		s.due = credential.NextDue(s.held.Record, s.held.Attempt)
 	}
-	if recovery {
-		granted.FirstSent = open.FirstSent
-	}
-	s.held.Attempt = &granted
-	s.due = credential.NextDue(*r, &granted)
-	return answer(credential.RefusedNot)
+	return credential.Begun{ID: ask.ID, Refusal: refusal, Held: copyHeld(*s.held), Now: now}
 }
 
 // done reports whether w is what was written last.

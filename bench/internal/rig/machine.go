@@ -1,4 +1,4 @@
-package main
+package rig
 
 import (
 	"bufio"
@@ -8,19 +8,19 @@ import (
 	"os/exec"
 	"regexp"
 	"runtime"
-	"runtime/debug"
 )
 
-// machine is what the figures were taken on.
-type machine struct {
-	Cores     int
-	MemoryGiB float64 // 0 where it is unknown
-	Go        string
-	Redis     string
+// Machine is what the figures were taken on.
+type Machine struct {
+	Cores     int     `json:"cores"`
+	MemoryGiB float64 `json:"memory_gib"` // 0 where it is unknown
+	Go        string  `json:"go"`
+	Redis     string  `json:"redis"`
 }
 
-func thisMachine(ctx context.Context) (machine, error) {
-	m := machine{Cores: runtime.NumCPU(), Go: runtime.Version(), MemoryGiB: memoryGiB("/proc/meminfo")}
+// ThisMachine looks at the machine and its redis-server, which is needed.
+func ThisMachine(ctx context.Context) (Machine, error) {
+	m := Machine{Cores: runtime.NumCPU(), Go: runtime.Version(), MemoryGiB: memoryGiB("/proc/meminfo")}
 	out, err := exec.CommandContext(ctx, "redis-server", "--version").Output()
 	if err != nil {
 		return m, fmt.Errorf("redis-server is needed: %w", err)
@@ -52,18 +52,4 @@ func memoryGiB(path string) float64 {
 		}
 	}
 	return 0
-}
-
-// moduleVersion is the version of a module that this program was built with.
-func moduleVersion(path string) string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	for _, m := range info.Deps {
-		if m.Path == path {
-			return m.Version
-		}
-	}
-	return "unknown"
 }
