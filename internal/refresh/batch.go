@@ -276,7 +276,10 @@ func (p *permitLease) doneOne(ctx context.Context) {
 		n, p.done = p.done, 0
 	}
 	p.mu.Unlock()
-	p.giveN(ctx, n)
+	if n > 0 {
+		// Whoever is done has better to do than to wait for the store.
+		p.engine.crew.run(func() { p.giveN(ctx, n) })
+	}
 }
 
 // giveBack returns what is left of the lease.

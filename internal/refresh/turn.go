@@ -184,6 +184,9 @@ func (e *Engine) take(ctx context.Context, tn *turn) settled {
 	})
 	_ = failpoint.Hit(failpoint.SendAnswered) // what came is dealt with in any case
 	took := e.clock.Boot() - started
+	if outcome.Class == credential.ClassPermanent {
+		e.keepEnded(tn, outcome, sentAt) // before the store is asked for anything
+	}
 	if tn.spare != nil {
 		tn.spare()
 	}
@@ -279,7 +282,6 @@ func (e *Engine) conclude(ctx context.Context, tn *turn, o credential.Outcome, s
 	case credential.ClassOperator:
 		e.breakers.refused(ctx, tn.target.Name, o)
 	case credential.ClassPermanent:
-		e.keepEnded(tn, o, sentAt)
 		e.breakers.accepted(ctx, tn.target.Name)
 		return e.lastLook(ctx, tn, o)
 	case credential.ClassOK, credential.ClassNotSent, credential.ClassRateLimited, credential.ClassNotProcessed,

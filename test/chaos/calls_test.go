@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"sort"
 	"strconv"
 	"sync"
 	"time"
@@ -104,12 +105,11 @@ func (c *calls) seenByClients(ledger []practice.Entry) (entries []practice.Entry
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	cut, by = map[uint64]bool{}, map[uint64]call{}
-	at := 0
 	for _, e := range ledger {
-		for at < len(c.list) && c.list[at].To != 0 && c.list[at].To < e.Received {
-			at++
-		}
-		if at < len(c.list) && c.list[at].From <= e.Received {
+		// The spans follow each other; the ledger's entries may be numbered in
+		// another order than they came in.
+		at := sort.Search(len(c.list), func(i int) bool { return c.list[i].From > e.Received }) - 1
+		if at >= 0 && (c.list[at].To == 0 || c.list[at].To >= e.Received) {
 			one := c.list[at]
 			by[e.Seq] = one
 			if one.Delivered != 0 {
