@@ -1,14 +1,18 @@
 package main
 
 import (
-	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"slices"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -19,14 +23,15 @@ import (
 const doctorHelp = `Look at what the service needs on this machine, and ask it how it is.
 
 Without a running service: the configuration, the data folder with its disk,
-the keyset, Redis and what it promises about acknowledged writes, the clock,
-the limits of a process. Nothing is changed. Run it as the user that runs the
-service, for it looks with the permissions of whoever calls it.
+the keyset, who listens where the service is to, Redis and what it promises
+about acknowledged writes, the clock, the limits of a process.
+Nothing is changed. Run it as the user that runs the service, for it looks with
+the permissions of whoever calls it.
 
 If the service answers (at listen, or at REFRESHD_URL): whether it is ready,
 what it finds about its Redis, refreshes whose reply is unknown, who works on
-the same Redis, breakers and queues. All but the first needs the admin key in
-data_dir, or REFRESHD_KEY.
+the same Redis and whose heartbeat stands still, breakers and queues. All but
+the first needs the admin key in data_dir, or REFRESHD_KEY.
 
 Each line has ok, warn or fail, what was looked at, and: what is the case — what
 follows from it — what to do.
@@ -40,8 +45,8 @@ func (p *program) doctorCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "doctor", Short: "Say what is wrong on this machine and with the service", Long: doctorHelp, Args: args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			list := app.Doctor(cmd.Context(), app.DoctorOptions{Config: p.config, Env: os.Environ()})
-			list = append(list, p.askService(cmd.Context(), list)...)
+			ask := asker{p, map[string]*app.Answers{}}
+			list := app.Doctor(cmd.Context(), app.DoctorOptions{Config: p.config, Env: os.Environ(), Ask: ask.service, Who: ask.listener})
 			if err := p.printFindings(list); err != nil {
 				return err
 			}
@@ -52,7 +57,7 @@ func (p *program) doctorCommand() *cobra.Command {
 				}
 			}
 			if failed > 0 {
-				return fmt.Errorf("%d of %d findings fail", failed, len(list))
+				return fmt.Errorf("findings that fail: %d of %d", failed, len(list))
 			}
 			return nil
 		},
@@ -75,169 +80,98 @@ func (p *program) printFindings(list []app.Finding) error {
 	return w.Flush()
 }
 
-// serviceSays is the part of the service's answers that is judged here.
-type serviceSays struct {
-	ready struct {
-		Ready  bool `json:"ready"`
-		Checks []struct {
-			Name   string `json:"name"`
-			OK     bool   `json:"ok"`
-			Detail string `json:"detail"`
-		} `json:"checks"`
-		Findings []app.Finding `json:"findings"`
-	}
-	status struct {
-		Version  string `json:"version"`
-		Recovery *struct {
-			Gate      string `json:"gate"`
-			Settled   bool   `json:"settled"`
-			InDoubt   int    `json:"in_doubt"`
-			Processes []struct {
-				Owner  string `json:"owner"`
-				Listed bool   `json:"listed"`
-				Ready  bool   `json:"ready"`
-				Open   int    `json:"open_attempts"`
-			} `json:"processes"`
-		} `json:"recovery"`
-		Providers []struct {
-			Name    string `json:"name"`
-			Breaker struct {
-				Open   bool   `json:"open"`
-				Reason string `json:"reason"`
-			} `json:"breaker"`
-		} `json:"providers"`
-		Queues []struct {
-			Name     string `json:"name"`
-			Paused   bool   `json:"paused"`
-			Archived int    `json:"archived"`
-		} `json:"queues"`
-	}
+// answerWithin bounds how long an answer is waited for here: a service that is
+// well has one in half a second.
+const answerWithin = 3 * time.Second
+
+// asker asks the running service, at each address once.
+type asker struct {
+	*program
+
+	asked map[string]*app.Answers // without a key, by address
 }
 
-// askService asks the running service, if there is one. known is what was found
-// without it, and is not told twice.
-func (p *program) askService(ctx context.Context, known []app.Finding) []app.Finding {
-	const topic = "service"
+// ready asks whether the service is ready.
+func (a asker) ready(ctx context.Context, r *remote) *app.Answers {
+	if said := a.asked[r.base]; said != nil {
+		return said
+	}
+	said := &app.Answers{Version: version}
+	said.NoAnswer = r.readiness(ctx, said)
+	a.asked[r.base] = said
+	return said
+}
+
+func askingClient() *http.Client {
+	return &http.Client{Timeout: answerWithin, Transport: &http.Transport{Proxy: nil, DisableKeepAlives: true}}
+}
+
+// service asks the running service how it is, if it can be told where that is.
+func (a asker) service(ctx context.Context) *app.Answers {
 	base := strings.TrimRight(os.Getenv("REFRESHD_URL"), "/")
 	if base == "" {
-		conf, err := config.Locate(p.config, os.Environ())
+		conf, err := config.Locate(a.config, os.Environ())
 		if err != nil {
 			return nil // what is wrong with the configuration was told
 		}
 		base = localURL(conf)
 	}
-	r := &remote{base: base, client: &http.Client{Timeout: healthTimeout, Transport: &http.Transport{Proxy: nil}}}
-	var said serviceSays
-	if err := r.readiness(ctx, &said.ready); err != nil {
-		return []app.Finding{{
-			Topic: topic, Severity: app.SeverityWarn, What: err.Error(), Consequence: "it was not asked how it is", Remedy: "start it, or set REFRESHD_URL",
-		}}
+	r := &remote{base: base, client: askingClient()}
+	said := a.ready(ctx, r)
+	if said.NoAnswer != nil {
+		return said
 	}
-	list := said.judgeReadiness(known)
-	if with, err := p.connect(); err == nil {
-		r.key = with.key
-		if err = r.call(ctx, http.MethodGet, "/v1/status", nil, &said.status); err == nil {
-			return append(list, said.judgeStatus()...)
-		}
-		return append(list, app.Finding{Topic: topic, Severity: app.SeverityWarn, What: "its status cannot be had: " + err.Error(), Consequence: "it was asked only whether it is ready"})
+	with, err := a.connect()
+	if err != nil {
+		said.Keyless = true
+		return said
 	}
-	return append(list, app.Finding{
-		Topic: topic, Severity: app.SeverityOK, What: "without a key nothing more can be asked", Remedy: "set REFRESHD_KEY, or run this as the user that can read admin.key",
-	})
+	r.key = with.key
+	said.NoStatus = r.call(ctx, http.MethodGet, "/v1/status", nil, &said.Status)
+	return said
+}
+
+// listener tells who answers where the service is configured to listen.
+func (a asker) listener(ctx context.Context) (app.Listener, string) {
+	conf, err := config.Locate(a.config, os.Environ())
+	if err != nil {
+		return app.ListenerUnknown, err.Error()
+	}
+	err = a.ready(ctx, &remote{base: localURL(conf), client: askingClient()}).NoAnswer
+	if err == nil {
+		return app.ListenerOurs, ""
+	}
+	return listenerOf(err), err.Error()
+}
+
+// listenerOf judges why no refreshd answered. A listener that says nothing, or
+// whose certificate is not known here, may be one all the same.
+func listenerOf(err error) app.Listener {
+	var late net.Error
+	_, unknown := errors.AsType[*tls.CertificateVerificationError](err)
+	if unknown || errors.Is(err, syscall.ECONNREFUSED) || errors.As(err, &late) && late.Timeout() {
+		return app.ListenerUnknown
+	}
+	return app.ListenerOther
 }
 
 // readiness reads the answer of /readyz, which is one with 503 as well.
-func (r *remote) readiness(ctx context.Context, into any) error {
+func (r *remote) readiness(ctx context.Context, into *app.Answers) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.base+"/readyz", http.NoBody)
 	if err != nil {
 		return fmt.Errorf("the service's address cannot be used: REFRESHD_URL: %w", bare(err))
 	}
+	at := req.URL.Scheme + "://" + req.URL.Host
 	resp, err := r.client.Do(req)
 	if err != nil {
-		return fmt.Errorf("no service answers at %s: %w", req.URL.Scheme+"://"+req.URL.Host, bare(err))
+		return fmt.Errorf("no service answers at %s: %w", at, bare(err))
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusServiceUnavailable {
-		return fmt.Errorf("what answers at %s is no refreshd: status %d", req.URL.Scheme+"://"+req.URL.Host, resp.StatusCode)
+		return fmt.Errorf("what answers at %s is no refreshd: status %d", at, resp.StatusCode)
 	}
-	if err := json.NewDecoder(http.MaxBytesReader(nil, resp.Body, 1<<20)).Decode(into); err != nil {
-		return fmt.Errorf("what answers at %s is no refreshd: its answer cannot be read", req.URL.Scheme+"://"+req.URL.Host)
+	if err := json.NewDecoder(http.MaxBytesReader(nil, resp.Body, 1<<20)).Decode(&into.Ready); err != nil || !into.Ready.OfRefreshd() {
+		return fmt.Errorf("what answers at %s is no refreshd: its answer is another than one gives", at)
 	}
 	return nil
-}
-
-func (s *serviceSays) judgeReadiness(known []app.Finding) []app.Finding {
-	const topic = "service"
-	list := []app.Finding{{Topic: topic, Severity: app.SeverityOK, What: "it is ready"}}
-	if !s.ready.Ready {
-		list[0] = app.Finding{Topic: topic, Severity: app.SeverityFail, What: "it is not ready", Consequence: "no valid token can be served, not even from memory"}
-	}
-	told := map[string]bool{}
-	for _, f := range known {
-		told[f.What] = true
-	}
-	for _, f := range s.ready.Findings {
-		if !told[f.What] {
-			f.Topic = "redis " + f.Topic
-			list = append(list, f)
-		}
-	}
-	for _, check := range s.ready.Checks {
-		// What a check of Redis's promises has to say is among the findings.
-		if !check.OK && (check.Name != "durability" || len(s.ready.Findings) == 0) {
-			list = append(list, app.Finding{Topic: topic + " " + check.Name, Severity: app.SeverityFail, What: check.Detail})
-		}
-	}
-	return list
-}
-
-func (s *serviceSays) judgeStatus() []app.Finding {
-	const topic = "service"
-	var list []app.Finding
-	warn := func(what, consequence, remedy string) {
-		list = append(list, app.Finding{Topic: topic, Severity: app.SeverityWarn, What: what, Consequence: consequence, Remedy: remedy})
-	}
-	if s.status.Version != version {
-		warn(fmt.Sprintf("it is version %s, and this is %s", cmp.Or(s.status.Version, "unknown"), version), "this one may judge what it does not know", "restart it after an upgrade")
-	}
-	if r := s.status.Recovery; r != nil {
-		working, late, left := 0, 0, 0
-		for _, one := range r.Processes {
-			switch {
-			case !one.Listed:
-				left++
-			case r.Settled || one.Ready:
-				working++
-			default:
-				late++
-			}
-		}
-		list = append(list, app.Finding{Topic: topic, Severity: app.SeverityOK, What: fmt.Sprintf("processes that work on its Redis: %d", working+late)})
-		if r.Gate == "closed" {
-			warn("Redis is another run, and this process is putting back what it knows", "nothing is stored and nothing refreshed until it has", "")
-		}
-		if !r.Settled && late > 0 {
-			warn(fmt.Sprintf("Redis is another run, and not all processes have put back what they know: %d have not", late), "refreshes wait until they have, or are proven dead", "start them again if they have died: their journals may hold tokens")
-		}
-		if left > 0 {
-			warn(fmt.Sprintf("processes that died and left refreshes open: %d", left), "these wait until it is proven what became of them, at most for recovery.quarantine", "bring their machines back, with their data_dir")
-		}
-		if r.InDoubt > 0 {
-			warn(fmt.Sprintf("refreshes in doubt, which were sent and whose replies are unknown: %d", r.InDoubt), "their access tokens are served until they expire; the old refresh token is presented once more before that", "")
-		}
-	}
-	for _, one := range s.status.Providers {
-		if one.Breaker.Open {
-			warn(fmt.Sprintf("provider %s refuses the client (%s)", one.Name, one.Breaker.Reason), "nothing of it is refreshed, but for a probe a minute", "put its client_id, client_secret or URLs right, and send SIGHUP")
-		}
-	}
-	for _, one := range s.status.Queues {
-		if one.Paused {
-			warn(fmt.Sprintf("queue %s is paused", one.Name), "its tasks wait", "resume it at /monitoring")
-		}
-		if one.Archived > 0 {
-			warn(fmt.Sprintf("tasks of queue %s that have failed for good: %d", one.Name, one.Archived), "what is due comes back by itself; deliveries are on the endpoint's record", "look at them at /monitoring")
-		}
-	}
-	return list
 }

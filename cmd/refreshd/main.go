@@ -10,6 +10,8 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"github.com/refreshd/refreshd/internal/app"
 )
 
 // version is set by the linker.
@@ -25,6 +27,7 @@ const (
 )
 
 func main() {
+	app.QuietLibraries() // once the service has a log, it has them write to it
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
@@ -76,9 +79,10 @@ Store a credential; tokens never stand in arguments:
 Use it from a script:
     curl -H "Authorization: Bearer $(refreshd token github:alice)" https://api.example/me
 
-The commands besides serve, config and keyset talk to a running service. They
-find it by --config (its listen address, and the admin key in its data_dir), or
-by REFRESHD_URL and REFRESHD_KEY.
+These need no running service: serve, config, doctor, keyset, version. The
+others talk to one, and doctor asks it if it runs. They find it by --config (its
+listen address, and the admin key in its data_dir), or by REFRESHD_URL and
+REFRESHD_KEY.
 
 Exit codes: 0 done, 1 failure, 2 usage, 3 not found, 4 needs a person.`
 
@@ -132,7 +136,7 @@ func usage(err error) error { return &exitError{code: exitUsage, err: err} }
 func args(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, given []string) error {
 		if len(given) != len(names) {
-			return usage(fmt.Errorf("%s takes %d arguments %v, not %d; see %s --help", cmd.Name(), len(names), names, len(given), cmd.CommandPath()))
+			return usage(fmt.Errorf("%s takes %s %v, not %d; see %s --help", cmd.Name(), count(len(names), "argument"), names, len(given), cmd.CommandPath()))
 		}
 		return nil
 	}

@@ -10,9 +10,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(checked{m}, map[string]func(){
-		"refreshd": func() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
-	})
+	testscript.Main(checked{m}, map[string]func(){"refreshd": main})
 }
 
 // checked runs the tests and then looks for goroutines that they left.

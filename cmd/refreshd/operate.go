@@ -65,7 +65,7 @@ func (p *program) configCommand() *cobra.Command {
 			for _, warning := range conf.Warnings {
 				p.say("warning: %s", warning)
 			}
-			p.say("%s is valid: %d providers, %d subscriptions", p.config, len(conf.Providers), len(conf.Subscriptions))
+			p.say("%s is valid: %s, %s", p.config, count(len(conf.Providers), "provider"), count(len(conf.Subscriptions), "subscription"))
 			return nil
 		},
 	})

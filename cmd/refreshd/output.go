@@ -70,3 +70,11 @@ func until(at *time.Time) string {
 	}
 	return time.Until(*at).Round(time.Second).String()
 }
+
+// count says how many there are of something whose plural ends in s.
+func count(n int, of string) string {
+	if n == 1 {
+		return "1 " + of
+	}
+	return fmt.Sprintf("%d %ss", n, of)
+}

@@ -4,12 +4,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,10 +27,17 @@ import (
 //
 //	URL, KEY    of the service, for REFRESHD_URL and REFRESHD_KEY
 //	CONFIG      a configuration that leads to it
-//	PROVIDER    the URL of the practice provider, which the service knows as acme
+//	PROVIDER    the URL of the practice provider, which the service knows as acme,
+//	            and PROVIDERADDR its address
+//	FREE        an address that nobody listens on
+//	OTHER       one where something speaks that is not HTTP
+//	SILENT      one where nobody ever says a word
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	s := startService(t)
+	free := listen(t, nil)
+	other := listen(t, func(c net.Conn) { _, _ = io.WriteString(c, "220 mail.example ready\r\n"); _ = c.Close() })
+	silent := listen(t, func(net.Conn) {})
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
@@ -36,6 +46,10 @@ func TestScripts(t *testing.T) {
 			env.Setenv("KEY", s.key)
 			env.Setenv("CONFIG", s.config)
 			env.Setenv("PROVIDER", s.provider.url)
+			env.Setenv("PROVIDERADDR", strings.TrimPrefix(s.provider.url, "http://"))
+			env.Setenv("FREE", free)
+			env.Setenv("OTHER", other)
+			env.Setenv("SILENT", silent)
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
@@ -49,6 +63,35 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 	})
+}
+
+// listen returns a loopback address at which every connection is greeted until
+// the end of the test, or, without a greeting, one that nobody listens on.
+func listen(t *testing.T, greet func(net.Conn)) string {
+	t.Helper()
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	if greet == nil {
+		require.NoError(t, ln.Close())
+		return ln.Addr().String()
+	}
+	var served sync.WaitGroup
+	served.Go(func() {
+		var open []net.Conn
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				break
+			}
+			open = append(open, c)
+			greet(c)
+		}
+		for _, c := range open {
+			_ = c.Close()
+		}
+	})
+	t.Cleanup(func() { _ = ln.Close(); served.Wait() })
+	return ln.Addr().String()
 }
 
 // exits CODE COMMAND… runs a command that must end with that exit code.

@@ -53,7 +53,11 @@ func (a *API) authenticate(r *http.Request, basic bool) (*Key, *Problem) {
 	key, err := a.keys.find(r.Context(), hash)
 	if err != nil {
 		a.log.Warn().Err(err).Msg("an API key cannot be looked up")
-		return nil, problem(http.StatusServiceUnavailable, string(FaultUnavailable), "the key cannot be checked now").again(time.Second)
+		detail := "the key cannot be checked now"
+		if word := outage(err); word != "" {
+			detail += ": " + word
+		}
+		return nil, problem(http.StatusServiceUnavailable, string(FaultUnavailable), detail).again(time.Second)
 	}
 	if key == nil {
 		return nil, unauthorized(r, basic)

@@ -50,7 +50,9 @@ func (a *API) finish(res *response, r *http.Request, began time.Time) {
 		route = "none"
 	}
 	a.metrics.answered(route, res.status, took, strings.HasSuffix(route, eventsPath))
-	a.log.Debug().Str("route", route).Int("status", res.status).Dur("took", took).Msg("request")
+	if line := a.log.Debug(); line.Enabled() {
+		line.Str("route", route).Int("status", res.status).Stringer("took", took).Msg("request")
+	}
 	if value != nil {
 		panic(http.ErrAbortHandler) // the answer is cut off, and must look so
 	}

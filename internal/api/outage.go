@@ -21,6 +21,11 @@ type anotherRun interface {
 	AnotherRun()
 }
 
+// redisAway is what callers are told while Redis cannot be reached: all that
+// the service does for them needs Redis or a provider, and what a provider does
+// has a reason of its own.
+const redisAway = "Redis cannot be reached, and this needs it: start it, or see with refreshd doctor what is wrong; the service goes on by itself then"
+
 // outage tells callers what keeps the service from answering although nothing
 // is wrong with it or with the request; "" if err is about something else. The
 // words are this package's own, for an error may name addresses.
@@ -37,7 +42,7 @@ func outage(err error) string {
 		}
 	}
 	if _, ok := errors.AsType[net.Error](err); ok || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return "what this needs cannot be reached now"
+		return redisAway
 	}
 	return ""
 }

@@ -102,7 +102,15 @@ func TestOtherErrorsAreTheServicesFault(t *testing.T) {
 	}
 	b := setupWithout(t)
 	b.engine.set(func(e *fakeEngine) { e.err = fmt.Errorf("read: %w", io.ErrUnexpectedEOF) })
-	checkUnavailable(t, b.call(t, http.MethodGet, "/v1/credentials", ""), "cannot be reached")
+	checkUnavailable(t, b.call(t, http.MethodGet, "/v1/credentials", ""), "Redis cannot be reached, and this needs it: start it")
+
+	// Who is not known yet hears the same.
+	b = setup(t)
+	b.keys.mu.Lock()
+	b.keys.err = fmt.Errorf("find a key: %w", timeoutError{})
+	b.keys.mu.Unlock()
+	got := b.call(t, http.MethodGet, "/v1/credentials", "", "Authorization", "Bearer "+b.keys.add("", api.ScopeAdmin))
+	checkUnavailable(t, got, "the key cannot be checked now: Redis cannot be reached")
 }
 
 // A disk that is full is told, to the caller and in the log.

@@ -159,7 +159,7 @@ func (a *API) explain(ctx context.Context, err error, operation string) *Problem
 			a.log.WithLevel(level).Err(fault.Err).Str("operation", operation).Str("code", p.Code).Msg("request not fulfilled")
 		}
 	case ctx.Err() != nil, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		p = problem(http.StatusServiceUnavailable, string(FaultUnavailable), "the answer was not there in time").again(0)
+		p = problem(http.StatusServiceUnavailable, string(FaultUnavailable), "the answer was not there in time; Redis or the provider may be slow or away").again(0)
 	case outage(err) != "":
 		a.log.Warn().Err(err).Str("operation", operation).Msg("what the request needs does not serve it now")
 		p = problem(http.StatusServiceUnavailable, string(FaultUnavailable), outage(err)).again(time.Second)

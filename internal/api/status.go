@@ -40,9 +40,10 @@ type Status struct {
 	Roles     []string         `json:"roles" nullable:"false" doc:"What it does: api, scheduler, worker"`
 	StartedAt time.Time        `json:"started_at"`
 	Redis     RedisStatus      `json:"redis"`
-	Recovery  *RecoveryStatus  `json:"recovery,omitempty" doc:"Absent while Redis is away"`
+	AsOf      *time.Time       `json:"as_of,omitempty" doc:"Only while Redis is away: when it told of recovery and providers as they are shown, but for the gate and what is configured"`
+	Recovery  *RecoveryStatus  `json:"recovery,omitempty" doc:"Absent where Redis has not told of it yet"`
 	Providers []ProviderStatus `json:"providers" nullable:"false"`
-	Queues    []QueueStatus    `json:"queues" nullable:"false"`
+	Queues    []QueueStatus    `json:"queues" nullable:"false" doc:"None while Redis, which has them, is away"`
 }
 
 // RedisStatus tells what keeps the data.
@@ -51,6 +52,8 @@ type RedisStatus struct {
 	Durability string `json:"durability" doc:"What a crash can lose" example:"appendfsync always"`
 	Shards     int    `json:"shards"`
 	Reachable  bool   `json:"reachable"`
+
+	AwaySince *time.Time `json:"away_since,omitempty" doc:"When this process first found that it does not answer; what stands here is as of before"`
 
 	Level         string    `json:"level,omitempty" doc:"What becomes of acknowledged writes in a crash: every_write, every_second, system, snapshots, in_process, memory, unknown" example:"every_write"`
 	LossSeconds   float64   `json:"loss_window_seconds" doc:"How old a write must be so that no crash and no failover takes it back"`
@@ -75,8 +78,12 @@ type ProcessStatus struct {
 	Self    bool   `json:"self,omitempty" doc:"It is the one that answers"`
 	Listed  bool   `json:"listed" doc:"It has a heartbeat. One without has died and left attempts open"`
 	Journal bool   `json:"journal" doc:"It refreshes, and has a journal"`
-	Ready   bool   `json:"ready" doc:"It has put back what it knows into this run of Redis"`
-	Open    int    `json:"open_attempts"`
+	Ready   bool   `json:"ready" doc:"It has put back what it knows into this run of Redis, and its heartbeat moves"`
+
+	SilentSeconds float64 `json:"silent_seconds" doc:"Since its heartbeat last moved, as the process that answers saw it; one that lives moves it every second"`
+	Silent        bool    `json:"silent,omitempty" doc:"For recovery.silence or longer: it is stopped, cut off from Redis, or dead"`
+
+	Open int `json:"open_attempts"`
 }
 
 // Provider is one configured provider.

@@ -40,7 +40,7 @@ func (a *API) stream(ctx context.Context, w http.ResponseWriter, r *http.Request
 		case ctx.Err() != nil:
 			return nil
 		case err != nil:
-			a.log.Debug().Err(err).Dur("again_in", readAgain).Msg("a stream cannot read the event log")
+			a.log.Debug().Err(err).Stringer("again_in", readAgain).Msg("a stream cannot read the event log")
 			again, changed = time.After(readAgain), nil
 		case len(events) > 0:
 			open = s.send(events)

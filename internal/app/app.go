@@ -56,7 +56,7 @@ func Run(ctx context.Context, opts Options) error {
 		return errors.Join(err, life.stop(stopCtx))
 	}
 	main.Info().Str("listen", s.address).Str("redis", string(s.redis.Kind())).Str("owner", s.owner).
-		Str("version", opts.Version).Dur("took", time.Since(started)).Msg("ready")
+		Str("version", opts.Version).Stringer("took", time.Since(started).Round(time.Millisecond)).Msg("ready")
 	s.systemd.ready()
 	s.loop(ctx)
 
@@ -92,8 +92,8 @@ func (s *service) loop(ctx context.Context) {
 	defer func() { cancel(); <-watchdog }()
 
 	files := s.files
-	keyset := keysetFile{path: s.conf.Load().Keyset.File} // another path takes effect with the next start
-	keyset.look(ctx, s, false)
+	keyset := s.keysetFile()
+	keyset.Look(ctx, false)
 	ticker := time.NewTicker(filesEvery)
 	defer ticker.Stop()
 	for {
@@ -101,9 +101,9 @@ func (s *service) loop(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-s.opts.Reload:
-			keyset.look(ctx, s, true)
+			keyset.Look(ctx, true)
 		case <-ticker.C:
-			keyset.look(ctx, s, false)
+			keyset.Look(ctx, false)
 			now := stampsOf(s.conf.Load().Files())
 			if now == files {
 				continue

@@ -1,21 +1,25 @@
 package app
 
 import (
+	"context"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/refreshd/refreshd/internal/journal"
+	"github.com/refreshd/refreshd/internal/doctor"
 	"github.com/refreshd/refreshd/internal/redisconn"
 	"github.com/refreshd/refreshd/internal/testproc"
 )
 
 // about are the findings on a topic.
-func about(list []Finding, topic string) []Finding {
+func about(list []Finding, topic doctor.Topic) []Finding {
 	var of []Finding
 	for _, f := range list {
 		if f.Topic == topic {
@@ -28,7 +32,13 @@ func about(list []Finding, topic string) []Finding {
 // diagnose examines a configuration.
 func (f *folder) diagnose(t *testing.T) []Finding {
 	t.Helper()
-	return Doctor(t.Context(), DoctorOptions{Config: f.save(t)})
+	return examineOnly(t, f.save(t))
+}
+
+// examineOnly examines a machine without a service.
+func examineOnly(t *testing.T, config string) []Finding {
+	t.Helper()
+	return Doctor(t.Context(), DoctorOptions{Config: config, Ask: func(context.Context) *Answers { return nil }})
 }
 
 // TestDoctorFindsWhatIsWrongWithRedis: a Redis that would be refused at the
@@ -41,17 +51,17 @@ func TestDoctorFindsWhatIsWrongWithRedis(t *testing.T) {
 	f := newFolder(t, "http://127.0.0.1:1/token")
 	f.config["redis"] = map[string]any{"url": server.URL()}
 	list := f.diagnose(t)
-	require.Len(t, about(list, "redis eviction"), 1)
-	assert.Equal(t, SeverityFail, about(list, "redis eviction")[0].Severity)
-	assert.Equal(t, SeverityWarn, about(list, "redis lazy_syncs")[0].Severity)
-	assert.Equal(t, SeverityOK, about(list, "redis role")[0].Severity)
-	assert.Equal(t, []Finding{{"clock", SeverityOK, "it is within 5s of that of Redis", "", ""}}, about(list, "clock"))
+	require.Len(t, about(list, "redis_eviction"), 1)
+	assert.Equal(t, doctor.Fail, about(list, "redis_eviction")[0].Severity)
+	assert.Equal(t, doctor.Warn, about(list, "redis_lazy_syncs")[0].Severity)
+	assert.Equal(t, doctor.OK, about(list, "redis_role")[0].Severity)
+	assert.Equal(t, []Finding{{Topic: doctor.TopicClock, Severity: doctor.OK, What: "it is within 5s of that of Redis"}}, about(list, "clock"))
 	assert.NoDirExists(t, filepath.Join(f.dir, "data"), "looking makes nothing")
 
 	require.NoError(t, server.Kill())
 	down := about(f.diagnose(t), "redis")
 	require.Len(t, down, 1)
-	assert.Equal(t, SeverityFail, down[0].Severity)
+	assert.Equal(t, doctor.Fail, down[0].Severity)
 	assert.Contains(t, down[0].What, "is it running")
 	assert.NotEmpty(t, down[0].Consequence)
 }
@@ -64,7 +74,7 @@ func TestDoctorOfTheEmbeddedRedis(t *testing.T) {
 	conn, err := redisconn.Open(t.Context(), redisconn.Options{DataDir: filepath.Join(f.dir, "data"), Log: zerolog.Nop()})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, conn.Close()) })
-	assert.Equal(t, []Finding{{"redis persistence", SeverityOK, "appendfsync always: an acknowledged write is on disk", "", ""}}, about(f.diagnose(t), "redis persistence"))
+	assert.Equal(t, []Finding{{Topic: "redis_persistence", Severity: doctor.OK, What: "appendfsync always: an acknowledged write is on disk"}}, about(f.diagnose(t), "redis_persistence"))
 }
 
 func TestDoctorOfTheDataFolder(t *testing.T) {
@@ -73,7 +83,7 @@ func TestDoctorOfTheDataFolder(t *testing.T) {
 	list := f.diagnose(t)
 	require.Len(t, about(list, "data_dir"), 1)
 	assert.Contains(t, about(list, "data_dir")[0].What, "the first start makes it")
-	assert.Equal(t, SeverityWarn, about(list, "keyset")[0].Severity)
+	assert.Equal(t, doctor.Warn, about(list, "keyset")[0].Severity)
 
 	journals := filepath.Join(f.dir, "data", "journal")
 	require.NoError(t, os.MkdirAll(journals, 0o700))
@@ -91,9 +101,10 @@ func TestDoctorOfTheDataFolder(t *testing.T) {
 	require.NoError(t, os.RemoveAll(filepath.Join(f.dir, "data")))
 	f.write(t, "data", "a file")
 	list = f.diagnose(t)
-	assert.Equal(t, SeverityFail, about(list, "data_dir")[0].Severity)
+	assert.Equal(t, doctor.Fail, about(list, "data_dir")[0].Severity)
+	assert.Empty(t, about(list, doctor.TopicJournal))
 	assert.NotEmpty(t, about(list, "data_dir")[0].Remedy)
-	assert.Empty(t, about(list, "space"))
+	assert.Empty(t, about(list, doctor.TopicDiskSpace))
 }
 
 func TestDoctorOfABrokenConfiguration(t *testing.T) {
@@ -103,30 +114,63 @@ func TestDoctorOfABrokenConfiguration(t *testing.T) {
 	list := f.diagnose(t)
 	require.Len(t, list, 2)
 	for _, finding := range list {
-		assert.Equal(t, "config", finding.Topic)
-		assert.Equal(t, SeverityFail, finding.Severity)
+		assert.Equal(t, doctor.TopicConfig, finding.Topic)
+		assert.Equal(t, doctor.Fail, finding.Severity)
 	}
-	list = Doctor(t.Context(), DoctorOptions{Config: filepath.Join(f.dir, "nothing.yaml")})
+	list = examineOnly(t, filepath.Join(f.dir, "nothing.yaml"))
 	require.Len(t, list, 1)
 	assert.Contains(t, list[0].What, "no such file")
 }
 
-func TestDoctorsJudgements(t *testing.T) {
+// What the doctor calls the topics of Redis is a closed list: whoever finds
+// something new about Redis adds it there.
+func TestEveryFindingOfRedisHasATopic(t *testing.T) {
 	t.Parallel()
-	severities := func(list ...Finding) []string {
-		var all []string
-		for _, f := range list {
-			all = append(all, f.Severity)
-			assert.Equal(t, f.Severity != SeverityOK, f.Consequence != "", f.What)
-			assert.Equal(t, f.Severity != SeverityOK, f.Remedy != "", f.What)
-		}
-		return all
+	worst := redisconn.View{
+		Kind: redisconn.KindExternal, Identity: redisconn.Identity{RunID: "run", Version: "7.0.15"}, Role: "master", GoodReplicas: 0,
+		AppendWriteFailed: true, SnapshotFailed: true, PendingFsync: true, MaxMemory: 1, UsedMemory: 1,
+		Replicas:   []redisconn.Replica{{Address: "10.0.0.1:6379", Lag: time.Minute}},
+		Durability: redisconn.Durability{AppendOnly: "yes", AppendFsync: "everysec", LazyFsync: "yes", DelayedFsyncs: 2, MinReplicas: 1, Replicas: 1},
 	}
-	assert.Equal(t, []string{"fail", "warn", "ok"}, severities(judgeSpace(1<<20), judgeSpace(100<<20), judgeSpace(1<<40)))
-	assert.Equal(t, []string{"fail", "warn", "ok"}, severities(
-		judgeMedium(journal.Medium{Name: "NFS", Network: true}), judgeMedium(journal.Medium{Name: "emptyDir", Dies: "the pod"}), judgeMedium(journal.Medium{}),
-	))
-	assert.Contains(t, judgeMedium(journal.Medium{Name: "emptyDir", Dies: "the pod"}).What, "emptyDir, which is lost with the pod")
-	assert.Equal(t, []string{"ok", "ok"}, severities(judgeLimits(65536, 0)...))
-	assert.Equal(t, []string{"warn", "warn"}, severities(judgeLimits(1024, 1)...))
+	before := worst
+	before.Identity.ReplID = "another"
+	late := worst
+	late.Durability.DelayedFsyncs = 1
+	var topics []doctor.Topic
+	for _, previous := range []redisconn.View{before, late} {
+		for _, f := range redisconn.Assess(worst, previous) {
+			topics = append(topics, doctor.RedisTopic(f.Topic))
+			assert.NotEqual(t, doctor.TopicRedis, doctor.RedisTopic(f.Topic), f.Topic)
+		}
+	}
+	slices.Sort(topics)
+	assert.Len(t, slices.Compact(topics), 12, "all that there is to find")
+}
+
+// Nothing else than the service may listen where it is to.
+func TestDoctorLooksAtTheAddresses(t *testing.T) {
+	t.Parallel()
+	var taken []string
+	for range 2 {
+		ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		t.Cleanup(func() { assert.NoError(t, ln.Close()) })
+		taken = append(taken, ln.Addr().String())
+	}
+	f := newFolder(t, "http://127.0.0.1:1/token")
+	f.config["listen"], f.config["metrics_listen"] = taken[0], taken[1]
+	who := ListenerOther
+	look := func() []Finding {
+		return Doctor(t.Context(), DoctorOptions{
+			Config: f.save(t), Ask: func(context.Context) *Answers { return nil },
+			Who: func(context.Context) (Listener, string) { return who, "it says 220" },
+		})
+	}
+	list := look()
+	assert.Equal(t, doctor.Fail, about(list, doctor.TopicListen)[0].Severity)
+	assert.Contains(t, about(list, doctor.TopicListen)[0].What, "not refreshd listens on "+taken[0]+": it says 220")
+	assert.Equal(t, doctor.Fail, about(list, doctor.TopicMetricsListen)[0].Severity)
+	who = ListenerOurs
+	assert.Equal(t, doctor.OK, about(look(), doctor.TopicListen)[0].Severity)
+	assert.Equal(t, doctor.OK, about(look(), doctor.TopicMetricsListen)[0].Severity)
 }

@@ -2,7 +2,6 @@ package app
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -10,128 +9,51 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/internal/api"
-	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/redisconn"
 	"github.com/refreshd/refreshd/internal/store"
 	"github.com/refreshd/refreshd/internal/testproc"
 )
 
-// viewOf is a healthy server with that setting of appendfsync.
-func viewOf(fsync string) redisconn.View {
+// promised is what a keeper knows after one look at a server.
+func promised(v redisconn.View) redisconn.Promise {
+	return redisconn.Promise{View: v, Level: v.Level(), Loss: redisconn.LossWindow(v, redisconn.View{}), Findings: redisconn.Assess(v, redisconn.View{})}
+}
+
+// viewOf is a healthy server with that policy.
+func viewOf(policy string) redisconn.View {
 	return redisconn.View{
 		Kind: redisconn.KindExternal, At: time.Now(), Role: "master", GoodReplicas: -1,
 		Identity: redisconn.Identity{RunID: "run", ReplID: "repl", Version: "7.2.4"},
 		Durability: redisconn.Durability{
-			AppendOnly: "yes", AppendFsync: fsync, Save: "never", LazyFsync: "no", MaxmemoryPolicy: "noeviction", WaitAOF: true,
+			AppendOnly: "yes", AppendFsync: "everysec", Save: "never", LazyFsync: "no", MaxmemoryPolicy: policy, WaitAOF: true,
 		},
 	}
 }
 
-func evicting(v redisconn.View) redisconn.View {
-	v.Durability.MaxmemoryPolicy = "allkeys-lru"
-	return v
-}
-
-var errAway = errors.New("away")
-
-func TestDurabilityIsKeptOverAnOutage(t *testing.T) {
+func TestPromisesAsTheStoreAndTheAPITakeThem(t *testing.T) {
 	t.Parallel()
-	d := durability{}.next(viewOf("everysec"), nil)
-	assert.Equal(t, redisconn.LevelEverySecond, d.level)
-	assert.Equal(t, 10*time.Second, d.loss)
-	assert.Equal(t, store.Confirm{Enough: true, AOF: true, Timeout: confirmWithin}, d.confirm(5*time.Second))
-	assert.Equal(t, 50*time.Millisecond, d.confirm(100*time.Millisecond).Timeout, "what must be sent soon waits less")
-	assert.Equal(t, api.Check{Name: "durability", OK: true, Detail: d.words()}, d.check())
+	p := promised(viewOf("noeviction"))
+	assert.Equal(t, store.Confirm{Enough: true, AOF: true, Timeout: confirmWithin}, confirm(p, 5*time.Second))
+	assert.Equal(t, 50*time.Millisecond, confirm(p, 100*time.Millisecond).Timeout, "what must be sent soon waits less")
+	assert.Equal(t, api.Check{Name: "durability", OK: true, Detail: p.Words()}, durabilityCheck(p))
+	assert.Empty(t, trouble(p))
 
-	away := d.next(redisconn.View{}, errAway)
-	assert.Equal(t, 10*time.Second, away.loss, "what was not durable then is not now")
-	assert.Equal(t, store.Confirm{}, away.confirm(time.Second), "nothing is confirmed")
-	assert.False(t, away.check().OK)
-	assert.Contains(t, away.check().Detail, "not reachable; before: appendfsync everysec")
+	p.Away = true
+	assert.Equal(t, store.Confirm{}, confirm(p, time.Second), "nothing is confirmed")
+	assert.False(t, durabilityCheck(p).OK)
+	assert.Contains(t, durabilityCheck(p).Detail, "not reachable; before: appendfsync everysec")
 
-	back := away.next(evicting(viewOf("always")), nil)
-	assert.False(t, back.away)
-	assert.Zero(t, back.loss)
-	assert.False(t, back.check().OK)
-	assert.Contains(t, back.check().Detail, "maxmemory-policy allkeys-lru: it throws credentials away when memory runs short")
-	assert.Contains(t, back.check().Detail, "CONFIG SET maxmemory-policy noeviction")
-	require.Len(t, back.trouble(), 1)
-	assert.Equal(t, "eviction", back.trouble()[0].Topic)
-	assert.Equal(t, "fail", back.trouble()[0].Severity)
-	assert.Empty(t, back.next(viewOf("always"), nil).trouble())
-}
-
-func TestDurabilityBeforeAnythingIsKnown(t *testing.T) {
-	t.Parallel()
-	var w redisWatch
-	assert.Equal(t, time.Minute, w.load().loss)
-	assert.False(t, w.load().check().OK)
-}
-
-func TestEveryLevelHasWords(t *testing.T) {
-	t.Parallel()
-	said := map[string]bool{}
-	for _, level := range redisconn.Levels() {
-		said[durability{level: level}.words()] = true
-	}
-	assert.Len(t, said, len(redisconn.Levels()))
-}
-
-// TestDurabilityIsToldOnce: a change has a line, its lasting has none.
-func TestDurabilityIsToldOnce(t *testing.T) {
-	t.Parallel()
-	another := func(v redisconn.View) redisconn.View { v.Identity.RunID = "another"; return v }
-	steps := []struct {
-		view redisconn.View
-		err  error
-		want []string // part of each line
-	}{
-		{viewOf("always"), nil, nil},
-		{viewOf("always"), nil, nil},
-		{evicting(viewOf("always")), nil, []string{`"level":"warn".*"topic":"eviction","severity":"fail".*maxmemory-policy allkeys-lru`}},
-		{evicting(viewOf("always")), nil, nil},
-		{redisconn.View{}, errAway, nil},
-		{evicting(viewOf("always")), nil, nil},
-		{viewOf("always"), nil, []string{`"level":"info".*"topic":"eviction".*no longer so: maxmemory-policy allkeys-lru`}},
-		{viewOf("everysec"), nil, []string{`"before":"every_write","durability":"every_second"`}},
-		{another(viewOf("everysec")), nil, []string{`"topic":"run","severity":"warn"`}},
-		{another(viewOf("everysec")), nil, nil},
-	}
-	d := durability{}.next(viewOf("always"), nil)
-	for i, step := range steps {
-		var out bytes.Buffer
-		next := d.next(step.view, step.err)
-		tellDurability(zerolog.New(&out), d, next)
-		d = next
-		lines := strings.FieldsFunc(out.String(), func(r rune) bool { return r == '\n' })
-		require.Len(t, lines, len(step.want), "step %d: %s", i, out.String())
-		for n, want := range step.want {
-			assert.Regexp(t, want, lines[n], "step %d", i)
-		}
-	}
-}
-
-func TestRecoveryOf(t *testing.T) {
-	t.Parallel()
-	roster := credential.Roster{Settled: "run-1", Members: map[string]credential.Member{
-		"b": {Beat: 1, Place: "p", Ready: "run-2"}, "a": {Beat: 1, Ready: "run-1"}, "me": {Beat: 1, Place: "p", Ready: "run-2"},
-	}}
-	open := map[string][]credential.ID{"b": {"x", "y"}, "dead": {"z"}}
-	assert.Equal(t, api.RecoveryStatus{
-		Open: 3,
-		Processes: []api.ProcessStatus{
-			{Owner: "me", Self: true, Listed: true, Journal: true, Ready: true},
-			{Owner: "a", Listed: true},
-			{Owner: "b", Listed: true, Journal: true, Ready: true, Open: 2},
-			{Owner: "dead", Open: 1},
-		},
-	}, recoveryOf("me", "run-2", roster, open))
-	assert.Equal(t, api.RecoveryStatus{Settled: true, Processes: []api.ProcessStatus{}}, recoveryOf("me", "", credential.Roster{}, nil))
+	p = promised(viewOf("allkeys-lru"))
+	assert.False(t, durabilityCheck(p).OK)
+	assert.Contains(t, durabilityCheck(p).Detail, "maxmemory-policy allkeys-lru: it throws credentials away when memory runs short")
+	assert.Contains(t, durabilityCheck(p).Detail, "CONFIG SET maxmemory-policy noeviction")
+	require.Len(t, trouble(p), 1)
+	assert.Equal(t, "eviction", trouble(p)[0].Topic)
+	assert.Equal(t, "fail", trouble(p)[0].Severity)
 }
 
 // TestServiceNoticesWhatItsRedisBecomes: an operator changes a Redis that was
@@ -156,7 +78,7 @@ func TestServiceNoticesWhatItsRedisBecomes(t *testing.T) {
 	assert.Contains(t, fmt.Sprint(answer["recovery"]), "settled:true")
 
 	require.NoError(t, client.ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err())
-	r.log.await(t, 1, `"topic":"eviction","severity":"fail".*"message":"Redis: maxmemory-policy allkeys-lru"`)
+	r.log.await(t, 1, `"level":"error".*"topic":"eviction","severity":"fail".*"message":"Redis: maxmemory-policy allkeys-lru"`)
 	status, ready = r.call(http.MethodGet, "/readyz", nil)
 	assert.Equal(t, http.StatusOK, status, "valid tokens can be served all the same")
 	assert.Contains(t, fmt.Sprint(ready["checks"]), "CONFIG SET maxmemory-policy noeviction")
@@ -169,7 +91,7 @@ func TestServiceNoticesWhatItsRedisBecomes(t *testing.T) {
 	r.log.await(t, 1, `"topic":"eviction".*no longer so`)
 	require.NoError(t, client.ConfigSet(t.Context(), "appendonly", "no").Err())
 	r.log.await(t, 1, `"topic":"persistence","severity":"fail"`)
-	r.log.await(t, 1, `"before":"every_write","durability":"memory"`)
+	r.log.await(t, 1, `"before":"every_write","durability":"memory","loss_window":"24h0m0s"`)
 	_, answer = r.call(http.MethodGet, "/v1/status", nil)
 	assert.Contains(t, fmt.Sprint(answer["redis"]), "loss_window_seconds:86400")
 	require.NoError(t, r.end())
@@ -187,4 +109,49 @@ func (r *running) metrics(t *testing.T) string {
 	_, err = text.ReadFrom(resp.Body)
 	require.NoError(t, err)
 	return text.String()
+}
+
+// TestStatusWhileRedisIsAway: what is configured and what was known is told all
+// the same, and that Redis is away, and since when.
+func TestStatusWhileRedisIsAway(t *testing.T) {
+	server := testproc.StartRedis(t, testproc.RedisOptions{AppendFsync: "always"})
+	provider := startProvider(t)
+	f := newFolder(t, provider.url+"/token")
+	f.config["redis"] = map[string]any{"url": server.URL()}
+	r := run(t, f, everything())
+	_, before := r.call(http.MethodGet, "/v1/status", nil)
+	require.Nil(t, before["as_of"])
+	require.NoError(t, server.Stop())
+
+	for range 2 { // at once, and when the watch has noticed
+		status, told := r.call(http.MethodGet, "/v1/status", nil)
+		require.Equal(t, http.StatusOK, status, told)
+		assert.Contains(t, fmt.Sprint(told["redis"]), "reachable:false")
+		assert.Contains(t, fmt.Sprint(told["redis"]), "away_since:20")
+		assert.NotEmpty(t, told["as_of"])
+		assert.Contains(t, fmt.Sprint(told["recovery"]), "settled:true")
+		assert.Contains(t, fmt.Sprint(told["recovery"]), "self:true")
+		assert.Contains(t, fmt.Sprint(told["providers"]), "name:acme")
+		assert.Contains(t, fmt.Sprint(told["providers"]), "schedule:@every 15m")
+		assert.Contains(t, fmt.Sprint(told["providers"]), "next_at:20")
+		assert.Equal(t, []any{}, told["queues"])
+		eventually(t, "the watch notices", func() bool { return strings.Contains(r.metrics(t), "refreshd_redis_up 0") })
+	}
+	_, ready := r.call(http.MethodGet, "/readyz", nil)
+	assert.Contains(t, fmt.Sprint(ready["checks"]), "not reachable since 20")
+	for _, path := range []string{"/v1/credentials", "/v1/credentials/acme:nobody/token"} {
+		status, problem := r.call(http.MethodGet, path, nil)
+		assert.Equal(t, http.StatusServiceUnavailable, status)
+		assert.Contains(t, problem["detail"], "Redis cannot be reached, and this needs it: start it", path)
+	}
+
+	require.NoError(t, server.Restart(t.Context()))
+	eventually(t, "it tells of it", func() bool {
+		_, told := r.call(http.MethodGet, "/v1/status", nil)
+		return told["as_of"] == nil && strings.Contains(fmt.Sprint(told["redis"]), "reachable:true")
+	})
+	eventually(t, "the watch notices", func() bool { return strings.Contains(r.metrics(t), "refreshd_redis_up 1") })
+	_, told := r.call(http.MethodGet, "/v1/status", nil)
+	assert.NotContains(t, fmt.Sprint(told["redis"]), "away_since")
+	require.NoError(t, r.end())
 }

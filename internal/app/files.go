@@ -35,3 +35,21 @@ func receivers(conf *config.Config) ([]event.Subscription, error) {
 	}
 	return list, nil
 }
+
+// journalsLeft counts the journals in a folder, and those that were damaged and
+// put aside.
+func journalsLeft(dir string) (journals, damaged int) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return 0, 0 // what is wrong with the folder is another finding
+	}
+	for _, entry := range entries {
+		switch {
+		case strings.HasSuffix(entry.Name(), ".wal"):
+			journals++
+		case strings.HasSuffix(entry.Name(), ".damaged"):
+			damaged++
+		}
+	}
+	return journals, damaged
+}

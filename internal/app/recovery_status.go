@@ -1,67 +1,61 @@
 package app
 
 import (
-	"cmp"
 	"context"
-	"slices"
+	"sync"
+	"time"
 
 	"github.com/refreshd/refreshd/internal/api"
-	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/clock"
+	"github.com/refreshd/refreshd/internal/roster"
 )
 
-// mostDoubts bounds how many open attempts are looked into when somebody asks
-// how the service is.
-const mostDoubts = 1000
+// rememberEvery is how old what is told of the service may be once Redis is
+// away.
+const rememberEvery = 10 * time.Second
 
-// recovery tells who works on this Redis, and what they have not finished.
-func (s apiService) recovery(ctx context.Context) (api.RecoveryStatus, error) {
-	run, err := s.store.Run(ctx)
-	if err != nil {
-		return api.RecoveryStatus{}, err
-	}
-	roster, err := s.store.Roster(ctx)
-	if err != nil {
-		return api.RecoveryStatus{}, err
-	}
-	open, err := s.store.OpenOwners(ctx)
-	if err != nil {
-		return api.RecoveryStatus{}, err
-	}
-	status := recoveryOf(s.owner, run, roster, open)
-	status.Gate = s.engine.Gate()
-	var ids []credential.ID
-	for _, list := range open {
-		ids = append(ids, list[:min(len(list), mostDoubts-len(ids))]...)
-	}
-	records, err := s.store.Records(ctx, ids...)
-	if err != nil {
-		return api.RecoveryStatus{}, err
-	}
-	for _, held := range records {
-		if held != nil && held.Attempt != nil && held.Attempt.Doubt {
-			status.InDoubt++
-		}
-	}
-	return status, nil
+// processes looks at who works on this Redis.
+func (s *service) processes() roster.Watch {
+	return roster.Watch{Store: s.store, Self: s.owner, Beats: s.beats, Boot: clock.Boot}
 }
 
-// recoveryOf puts the roster and the open attempts side by side. This process
-// comes first, then the others in the order of their names.
-func recoveryOf(self, run string, roster credential.Roster, open map[string][]credential.ID) api.RecoveryStatus {
-	status := api.RecoveryStatus{Settled: roster.Settled == run, Processes: []api.ProcessStatus{}}
-	for owner, m := range roster.Members {
+// watchStatus follows the heartbeats of all processes, and remembers how the
+// service is for the time when Redis cannot tell, until the service stops. A
+// process that answers no API is asked by nobody.
+func (s *service) watchStatus(ctx context.Context) error {
+	if !s.opts.Roles.API {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var done sync.WaitGroup
+	done.Go(func() { s.processes().Keep(ctx) })
+	done.Go(func() {
+		ticker := time.NewTicker(rememberEvery)
+		defer ticker.Stop()
+		for ctx.Err() == nil {
+			within, end := context.WithTimeout(ctx, statusWithin)
+			_ = apiService{s}.remember(within) // what was known stays; the engine tells of an outage
+			end()
+			select {
+			case <-ctx.Done():
+			case <-ticker.C:
+			}
+		}
+	})
+	s.life.add("status", func(context.Context) error { cancel(); done.Wait(); return nil })
+	return nil
+}
+
+// recoveryStatus is the picture as the API shows it, but for the gate.
+func recoveryStatus(p roster.Picture) api.RecoveryStatus {
+	status := api.RecoveryStatus{
+		Settled: p.Settled, Open: p.Open, InDoubt: p.InDoubt, Processes: make([]api.ProcessStatus, 0, len(p.Processes)),
+	}
+	for _, one := range p.Processes {
 		status.Processes = append(status.Processes, api.ProcessStatus{
-			Owner: owner, Self: owner == self, Listed: true, Journal: m.Place != "", Ready: m.Ready == run, Open: len(open[owner]),
+			Owner: one.Owner, Self: one.Self, Listed: one.Listed, Journal: one.Journal, Ready: one.Ready,
+			SilentSeconds: one.Silent.Round(100 * time.Millisecond).Seconds(), Silent: one.Still, Open: one.Open,
 		})
 	}
-	for owner, list := range open {
-		status.Open += len(list)
-		if _, listed := roster.Members[owner]; !listed {
-			status.Processes = append(status.Processes, api.ProcessStatus{Owner: owner, Self: owner == self, Open: len(list)})
-		}
-	}
-	slices.SortFunc(status.Processes, func(a, b api.ProcessStatus) int {
-		return cmp.Or(cmp.Compare(one(b.Self), one(a.Self)), cmp.Compare(a.Owner, b.Owner))
-	})
 	return status
 }

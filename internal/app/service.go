@@ -26,6 +26,7 @@ import (
 	"github.com/refreshd/refreshd/internal/logging"
 	"github.com/refreshd/refreshd/internal/redisconn"
 	"github.com/refreshd/refreshd/internal/refresh"
+	"github.com/refreshd/refreshd/internal/roster"
 	"github.com/refreshd/refreshd/internal/schedule"
 	"github.com/refreshd/refreshd/internal/seal"
 	"github.com/refreshd/refreshd/internal/store"
@@ -51,7 +52,7 @@ type service struct {
 	registry  *prometheus.Registry
 	owner     string
 	redis     *redisconn.Conn
-	durable   redisWatch // what Redis promises, as of a moment ago
+	promises  redisconn.Keeper // what Redis promises, as of a moment ago
 	keys      *seal.Keyset
 	folder    refresh.Folder
 	store     *store.Store
@@ -66,16 +67,19 @@ type service struct {
 	files     string                              // stamps of the files that the first configuration refers to
 	address   string                              // that the API listens on
 	started   time.Time
+	beats     *roster.Heartbeats
+	known     atomic.Pointer[known] // nil until Redis has told
 }
 
 // start brings everything up, from the store to the API. What it has acquired
 // is in s.life, also when it fails.
 func (s *service) start(ctx context.Context) error {
 	s.started = time.Now()
+	s.beats = roster.NewHeartbeats(s.conf.Load().Recovery.Silence)
 	s.registry = prometheus.NewRegistry()
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, step := range []func(context.Context) error{
-		s.openStore, s.watchRedis, s.openQueue, s.openEngine, s.openEvents, s.recover, s.startWork, s.startAPI,
+		s.openStore, s.watchRedis, s.openQueue, s.openEngine, s.openEvents, s.recover, s.startWork, s.watchStatus, s.startAPI,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -131,7 +135,7 @@ func (s *service) openStore(ctx context.Context) (err error) {
 	s.store.SetSkewed(func(ctx context.Context) error {
 		step, err := s.clock.Sync(ctx)
 		log := logging.Component(s.log, "app")
-		log.Warn().Err(err).Dur("step", step).Msg("a clock has jumped: what was to be stored is decided again")
+		log.Warn().Err(err).Stringer("step", step).Msg("a clock has jumped: what was to be stored is decided again")
 		return err
 	})
 	return ensureAdminKey(ctx, s.store, s.conf.Load().DataDir, logging.Component(s.log, "api"))

@@ -10,6 +10,8 @@ import (
 
 	"github.com/refreshd/refreshd/internal/api"
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/redisconn"
+	"github.com/refreshd/refreshd/internal/store"
 	"github.com/refreshd/refreshd/tasks"
 )
 
@@ -21,71 +23,140 @@ type apiService struct{ *service }
 // does not wait long.
 const readyWithin = 500 * time.Millisecond
 
+// statusWithin bounds how long Redis is waited for when somebody asks how the
+// service is.
+const statusWithin = 2 * time.Second
+
 // Ready is true while valid tokens can be served, if only from memory.
 func (s apiService) Ready(ctx context.Context) api.Readiness {
-	ctx, cancel := context.WithTimeout(ctx, readyWithin)
-	defer cancel()
-	check := api.Check{Name: "redis", OK: true}
-	if err := s.redis.Client().Ping(ctx).Err(); err != nil {
-		check = api.Check{Name: "redis", Detail: "not reachable; tokens that this process has served go on being served from memory"}
+	promise := s.promises.Load()
+	check := api.Check{Name: "redis", OK: s.reachable(ctx, readyWithin)}
+	if !check.OK {
+		promise.Away = true
+		check.Detail = "not reachable since " + s.awaySince(promise).Format(time.RFC3339) + "; tokens that this process has served go on being served from memory"
 	}
-	promise := s.durable.load()
-	promise.away = promise.away || !check.OK
 	return api.Readiness{
 		Ready:    check.OK || s.engine.Serving(),
-		Checks:   []api.Check{check, promise.check()},
-		Findings: promise.trouble(),
+		Checks:   []api.Check{check, durabilityCheck(promise)},
+		Findings: trouble(promise),
 	}
+}
+
+func (s apiService) reachable(ctx context.Context, within time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	return s.redis.Client().Ping(ctx).Err() == nil
+}
+
+// awaySince is when Redis was first found to be away; now, where that is news.
+func (s apiService) awaySince(p redisconn.Promise) time.Time {
+	if p.AwaySince.IsZero() {
+		return time.Now().UTC()
+	}
+	return p.AwaySince.UTC()
 }
 
 // redisStatus describes Redis from memory.
-func (s apiService) redisStatus() api.RedisStatus {
-	d := s.durable.load()
+func (s apiService) redisStatus(p redisconn.Promise) api.RedisStatus {
 	return api.RedisStatus{
-		Kind: string(s.redis.Kind()), Shards: s.store.Shards(), Durability: d.words(), Level: string(d.level),
-		LossSeconds: d.loss.Seconds(), FailoverLoses: d.view.FailoverLoses(), Replicas: max(len(d.view.Replicas), d.view.Durability.Replicas),
-		Confirmed: !d.away && d.view.Waits().Enough, Findings: d.trouble(),
+		Kind: string(s.redis.Kind()), Shards: s.store.Shards(), Durability: p.Words(), Level: string(p.Level),
+		LossSeconds: p.Loss.Seconds(), FailoverLoses: p.View.FailoverLoses(), Replicas: p.Connected(),
+		Confirmed: p.Confirmed(), Findings: trouble(p),
 	}
 }
 
-// Status describes this process and what it works with.
+// Status describes this process and what it works with. While Redis is away it
+// tells what is configured, and what was known a moment before.
 func (s apiService) Status(ctx context.Context) (api.Status, error) {
+	promise := s.promises.Load()
 	status := api.Status{
 		Service: "refreshd", Version: s.opts.Version, Owner: s.owner, Roles: s.opts.Roles.names(), StartedAt: s.started.UTC(),
-		Redis:     s.redisStatus(),
-		Providers: []api.ProviderStatus{}, Queues: []api.QueueStatus{},
+		Redis: s.redisStatus(promise), Queues: []api.QueueStatus{},
 	}
-	if status.Redis.Reachable = s.redis.Client().Ping(ctx).Err() == nil; !status.Redis.Reachable {
-		return status, nil // the rest of it is in there
+	if s.reachable(ctx, statusWithin) {
+		err := s.describe(ctx, &status)
+		if err == nil || s.reachable(ctx, statusWithin) {
+			return status, err
+		}
 	}
-	recovery, err := s.recovery(ctx)
+	status.Redis.AwaySince = new(s.awaySince(promise))
+	s.recall(&status)
+	return status, nil
+}
+
+// describe fills in what Redis is asked for.
+func (s apiService) describe(ctx context.Context, status *api.Status) error {
+	if err := s.remember(ctx); err != nil {
+		return err
+	}
+	queues, err := s.queues()
 	if err != nil {
-		return api.Status{}, err
+		return err
 	}
-	status.Recovery = &recovery
+	s.recall(status)
+	status.AsOf, status.Queues, status.Redis.Reachable = nil, queues, true
+	return nil
+}
+
+// known is what Redis has told of the service. It is never changed once it was
+// published.
+type known struct {
+	at       time.Time
+	recovery api.RecoveryStatus
+	breakers map[string]api.Breaker
+	slots    map[string]store.SlotState
+}
+
+// remember asks Redis for what is known of the service from now on.
+func (s apiService) remember(ctx context.Context) error {
+	k := known{at: time.Now().UTC(), breakers: map[string]api.Breaker{}, slots: map[string]store.SlotState{}}
+	picture, err := s.processes().Picture(ctx)
+	if err != nil {
+		return err
+	}
+	k.recovery = recoveryStatus(picture)
 	list, err := s.Providers(ctx)
 	if err != nil {
-		return api.Status{}, err
+		return err
 	}
-	schedules := schedulesOf(s.conf.Load())
 	for _, one := range list {
-		row := api.ProviderStatus{Provider: one}
-		slot, err := s.store.Slot(ctx, tasks.SlotName(one.Name))
-		if err != nil {
-			return api.Status{}, err
+		k.breakers[one.Name] = one.Breaker
+		if k.slots[one.Name], err = s.store.Slot(ctx, tasks.SlotName(one.Name)); err != nil {
+			return err
 		}
-		plan := schedules[one.Name]
-		row.Fetch = &api.FetchStatus{
-			Schedule: plan.String(), Slot: slot.Done, Running: slot.Running != 0, Outcome: slot.Outcome,
-			StartedAt: timeOf(slot.StartedAt), FinishedAt: timeOf(slot.FinishedAt), Counts: slot.Counts,
+	}
+	s.known.Store(&k)
+	return nil
+}
+
+// recall fills in what is known, and what the configuration tells.
+func (s apiService) recall(status *api.Status) {
+	k := s.known.Load()
+	if k == nil {
+		k = &known{}
+	} else {
+		status.AsOf = &k.at
+		recovery := k.recovery
+		recovery.Gate = s.engine.Gate()
+		status.Recovery = &recovery
+	}
+	conf := s.conf.Load()
+	schedules := schedulesOf(conf)
+	status.Providers = make([]api.ProviderStatus, 0, len(conf.Providers))
+	for _, name := range slices.Sorted(maps.Keys(conf.Providers)) {
+		plan, slot := schedules[name], k.slots[name]
+		row := api.ProviderStatus{
+			Provider: api.Provider{Name: name, Kind: conf.Providers[name].Kind, Breaker: k.breakers[name]},
+			Fetch: &api.FetchStatus{
+				Schedule: plan.String(), Slot: slot.Done, Running: slot.Running != 0, Outcome: slot.Outcome,
+				StartedAt: timeOf(slot.StartedAt), FinishedAt: timeOf(slot.FinishedAt), Counts: slot.Counts,
+			},
 		}
 		if next := plan.Next(s.clock.Now().Time()); !next.IsZero() {
 			row.Fetch.NextAt = &next
 		}
 		status.Providers = append(status.Providers, row)
 	}
-	status.Queues, err = s.queues()
-	return status, err
 }
 
 // Providers lists the configured providers with their breakers.

@@ -80,7 +80,7 @@ func (r rules) reaches(l layer, target string) bool {
 // mayImport lists the folders that the layer may import: its own list, and
 // what is common.
 func (r rules) mayImport(l layer) []string {
-	if l.stdlibOnly {
+	if l.stdlibOnly || l.alone {
 		return l.may
 	}
 	return slices.Concat(l.may, r.common)

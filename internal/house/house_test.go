@@ -76,8 +76,8 @@ func TestCheck(t *testing.T) {
 		},
 		"the SDK": {
 			dir:     "client",
-			imports: []string{"/internal/credential", "/tasks", asynq, redis, zerolog, "golang.org/x/oauth2", "net/http"},
-			refused: []string{"/internal/credential", "/tasks", asynq, redis, zerolog},
+			imports: []string{"/internal/credential", "/internal/failpoint", "/tasks", asynq, redis, zerolog, "golang.org/x/oauth2", "net/http"},
+			refused: []string{"/internal/credential", "/internal/failpoint", "/tasks", asynq, redis, zerolog},
 		},
 		"the SDK's own folders": {
 			dir:     "client/webhook",

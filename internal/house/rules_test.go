@@ -18,6 +18,8 @@ type layer struct {
 	may []string
 	// stdlibOnly forbids every module but the standard library and this one.
 	stdlibOnly bool
+	// alone keeps to may: what is common is forbidden as well.
+	alone bool
 	// never lists other modules that must not be imported.
 	never []string
 	// why is shown to whoever breaks the rule.
@@ -38,7 +40,7 @@ type guard struct {
 type rules struct {
 	layers []layer
 	// common lists the folders that every layer may import, but those that
-	// keep to the standard library.
+	// keep to the standard library or stand alone.
 	common []string
 	guards []guard
 	// support lists the folders that exist for tests and measurements: they
@@ -79,6 +81,7 @@ func houseRules() rules {
 			},
 			{
 				dir:   "client",
+				alone: true,
 				never: []string{"github.com/rs/zerolog"},
 				why:   "the SDK speaks the HTTP API; whoever imports it must get neither the service nor a logger with it",
 			},
@@ -131,6 +134,15 @@ func houseRules() rules {
 				dir: "internal/config",
 				may: []string{"internal/credential", "internal/schedule"},
 				why: "config reads and checks settings; it starts nothing",
+			},
+			{
+				dir: "internal/doctor",
+				why: "the doctor judges plain facts; internal/app gathers them, and asks",
+			},
+			{
+				dir: "internal/keyset",
+				may: []string{"internal/credential", "internal/seal", "internal/store"},
+				why: "what is done with the keys needs them, and the store that they seal; which, the configuration says to internal/app",
 			},
 			{
 				dir: "internal/model",

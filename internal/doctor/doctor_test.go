@@ -1,0 +1,174 @@
+package doctor
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// judged checks that what is not in order says what follows and what to do, and
+// returns the severities.
+func judged(t *testing.T, list ...Finding) []Severity {
+	t.Helper()
+	var all []Severity
+	for _, f := range list {
+		all = append(all, f.Severity)
+		assert.Equal(t, f.Severity != OK, f.Consequence != "", f.What)
+		assert.Equal(t, f.Severity != OK, f.Remedy != "", f.What)
+		assert.Regexp(t, `^[a-z_]+$`, f.Topic)
+	}
+	return all
+}
+
+func TestJudgements(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, []Severity{Fail, Warn, OK}, judged(t, space(1<<20), space(100<<20), space(1<<40)))
+	dying := Medium{Name: "emptyDir", Dies: "the pod"}
+	assert.Equal(t, []Severity{Fail, Warn, OK}, judged(t, medium(Medium{Name: "NFS", Network: true}), medium(dying), medium(Medium{})))
+	assert.Contains(t, medium(dying).What, "emptyDir, which is lost with the pod")
+	assert.Equal(t, []Severity{OK, OK}, judged(t, limits(65536, 0)...))
+	assert.Equal(t, []Severity{Warn, Warn}, judged(t, limits(1024, 1)...))
+	assert.Equal(t, []Severity{OK, OK, Warn}, judged(t, Clock(time.Second), Clock(-5*time.Second), Clock(-time.Minute)))
+	assert.Contains(t, Clock(-time.Minute).What, " are 1m0s apart")
+	assert.Equal(t, []Severity{OK, Warn}, judged(t, Keyset("k", nil), Keyset("k", fmt.Errorf("open: %w", os.ErrNotExist))))
+	assert.Equal(t, Fail, Keyset("k", errors.New("no")).Severity)
+	assert.Equal(t, []Severity{OK}, judged(t, RedisStartsLater()))
+	journals := Journal(Journals{Dir: "j", Count: 2, Damaged: 1})
+	assert.Equal(t, []Severity{OK, Warn, OK}, judged(t, journals...))
+	assert.Equal(t, Fail, Journal(Journals{Err: errors.New("no")})[0].Severity)
+}
+
+func TestCountsAreInWords(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, "it is valid, with 0 providers", Config(0, nil)[0].What)
+	assert.Equal(t, "it is valid, with 1 provider", Config(1, nil)[0].What)
+	assert.Equal(t, "it is valid, with 2 providers", Config(2, []string{"x"})[0].What)
+}
+
+// The data folder: one that exists, one that can be made, one that cannot,
+// whatever the permissions say.
+func TestDataDir(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for path, want := range map[string]Severity{
+		dir: OK, filepath.Join(dir, "a", "b"): OK, "/proc/nope": Fail, "/proc/self/nope/deeper": Fail,
+	} {
+		list := LookAtDataDir(path)
+		assert.Equal(t, []Severity{want}, judged(t, list[0]), list[0].What)
+		assert.Equal(t, TopicDataDir, list[0].Topic)
+		assert.Equal(t, want == OK, len(list) == 2, "the space of a folder that cannot be had is nobody's business")
+	}
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	assert.Empty(t, left, "what was made was taken away again")
+}
+
+func TestAddresses(t *testing.T) {
+	t.Parallel()
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	at := ln.Addr().String()
+	_, port, err := net.SplitHostPort(at)
+	require.NoError(t, err)
+	for _, taken := range []string{at, ":" + port, "0.0.0.0:" + port} {
+		require.ErrorIs(t, TryAddress(t.Context(), taken), syscall.EADDRINUSE, taken)
+	}
+	require.NoError(t, ln.Close())
+	require.NoError(t, TryAddress(t.Context(), at))
+	require.NoError(t, TryAddress(t.Context(), ":"+port))
+	require.NoError(t, TryAddress(t.Context(), "127.0.0.1:0"), "any port that is free")
+	require.ErrorIs(t, TryAddress(t.Context(), "192.0.2.1:"+port), syscall.EADDRNOTAVAIL) // TEST-NET-1 (RFC 5737)
+
+	used := fmt.Errorf("bind: %w", syscall.EADDRINUSE)
+	assert.Equal(t, []Severity{OK, OK, Fail, Warn, Fail, Warn}, judged(t,
+		Listen(Address{Topic: TopicListen, Listen: at}),
+		Listen(Address{Topic: TopicListen, Listen: at, Taken: used, Listener: ListenerOurs}),
+		Listen(Address{Topic: TopicListen, Listen: at, Taken: used, Listener: ListenerOther, Why: "it says 220"}),
+		Listen(Address{Topic: TopicListen, Listen: at, Taken: used}),
+		Listen(Address{Topic: TopicListen, Listen: at, Taken: syscall.EADDRNOTAVAIL}),
+		Listen(Address{Topic: TopicListen, Listen: at, Taken: syscall.EACCES}),
+	))
+}
+
+// asked judges what a service says, as it comes in JSON.
+func asked(t *testing.T, ready, status string, known ...Finding) []Finding {
+	t.Helper()
+	s := Service{Version: "1"}
+	require.NoError(t, json.Unmarshal([]byte(ready), &s.Ready))
+	require.NoError(t, json.Unmarshal([]byte(status), &s.Status))
+	return Ask(s, known)
+}
+
+const isReady = `{"ready": true, "checks": [{"name": "redis", "ok": true}]}`
+
+func TestServiceInOrder(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, []Finding{{TopicService, OK, "it is ready", "", ""}}, asked(t, isReady, `{"version": "1"}`))
+	assert.Equal(t, TopicVersion, asked(t, isReady, `{"version": "2"}`)[1].Topic)
+	assert.Equal(t, Warn, Ask(Service{NoAnswer: errors.New("no service answers")}, nil)[0].Severity)
+	assert.Equal(t, OK, Ask(Service{Keyless: true}, nil)[1].Severity)
+	assert.Equal(t, Warn, Ask(Service{NoStatus: errors.New("no")}, nil)[1].Severity)
+}
+
+func TestOnlyARefreshdIsOne(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{isReady: true, `{}`: false, `{"ready": true}`: false, `{"checks": [{"name": "db"}]}`: false} {
+		var r Readiness
+		require.NoError(t, json.Unmarshal([]byte(text), &r))
+		assert.Equal(t, want, r.OfRefreshd(), text)
+	}
+}
+
+func TestServiceInTrouble(t *testing.T) {
+	t.Parallel()
+	const finding = `{"topic": "eviction", "severity": "fail", "what": "it evicts", "consequence": "c", "remedy": "r"}`
+	evicts := Finding{"redis_eviction", Fail, "it evicts", "c", "r"}
+	list := asked(t, `{"ready": false, "checks": [{"name": "redis", "ok": false, "detail": "away"}, {"name": "durability", "ok": false, "detail": "d"}], "findings": [`+finding+`]}`, `{"version": "1"}`)
+	require.Len(t, list, 3)
+	assert.Equal(t, Fail, list[0].Severity)
+	assert.Equal(t, evicts, list[1])
+	assert.Equal(t, TopicRedis, list[2].Topic)
+	assert.Contains(t, list[2].What, "away")
+	list = asked(t, `{"ready": true, "checks": [{"name": "durability", "ok": false, "detail": "d"}], "findings": []}`, `{"version": "1"}`)
+	assert.Equal(t, Topic("redis_persistence"), list[1].Topic)
+	list = asked(t, `{"ready": true, "findings": [`+finding+`]}`, `{"version": "1"}`, evicts)
+	assert.Len(t, list, 1, "told already")
+	assert.Equal(t, TopicRedis, RedisTopic("something new"))
+}
+
+func TestProcessesOfTheService(t *testing.T) {
+	t.Parallel()
+	list := asked(t, isReady, `{"version": "1", "recovery": {"gate": "closed", "settled": false, "in_doubt": 2, "processes": [
+		{"owner": "a", "listed": true, "ready": true}, {"owner": "b", "listed": true},
+		{"owner": "c", "listed": true, "silent": true, "silent_seconds": 95.4}, {"owner": "d"}]}}`)
+	var topics []Topic
+	for _, f := range list[2:] {
+		assert.Equal(t, Warn, f.Severity)
+		topics = append(topics, f.Topic)
+	}
+	assert.Equal(t, "processes that work on the service's Redis: 2", list[1].What)
+	assert.Equal(t, []Topic{TopicProcesses, TopicRecovery, TopicRecovery, TopicProcesses, TopicInDoubt}, topics)
+	assert.Equal(t, "processes whose heartbeat stands still: 1, one for 1m35s", list[2].What)
+}
+
+// Tasks that have failed for good are told of, and nobody is warned.
+func TestQueuesAndBreakers(t *testing.T) {
+	t.Parallel()
+	list := asked(t, isReady, `{"version": "1", "providers": [{"name": "acme", "breaker": {"open": true, "reason": "client_misconfigured"}}, {"name": "fine"}],
+		"queues": [{"name": "refresh-00", "paused": true}, {"name": "events", "archived": 12000}]}`)
+	assert.Equal(t, []Severity{OK, Warn, Warn, OK}, judged(t, list...))
+	assert.Equal(t, TopicProviders, list[1].Topic)
+	assert.Contains(t, list[3].What, "12000; nobody has to mend them")
+}

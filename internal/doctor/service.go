@@ -1,0 +1,210 @@
+package doctor
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+)
+
+// Service is what a running service says of itself.
+type Service struct {
+	NoAnswer error // it could not be asked at all
+	Ready    Readiness
+	Keyless  bool   // there was no key to ask more with
+	NoStatus error  // there was one, and it did not do
+	Status   Status // zero in both cases
+	Version  string // of the program that asks
+}
+
+// Readiness is the part of the answer of /readyz that is judged.
+type Readiness struct {
+	Ready  bool `json:"ready"`
+	Checks []struct {
+		Name   string `json:"name"`
+		OK     bool   `json:"ok"`
+		Detail string `json:"detail"`
+	} `json:"checks"`
+	Findings []struct {
+		Topic       string   `json:"topic"`
+		Severity    Severity `json:"severity"`
+		What        string   `json:"what"`
+		Consequence string   `json:"consequence"`
+		Remedy      string   `json:"remedy"`
+	} `json:"findings"`
+}
+
+// OfRefreshd reports whether the answer is one that only a refreshd gives.
+func (r Readiness) OfRefreshd() bool {
+	for _, check := range r.Checks {
+		if check.Name == checkRedis {
+			return true
+		}
+	}
+	return false
+}
+
+// The checks that readiness has.
+const (
+	checkRedis      = "redis"
+	checkDurability = "durability"
+)
+
+// Status is the part of the answer of /v1/status that is judged.
+type Status struct {
+	Version  string `json:"version"`
+	Recovery *struct {
+		Gate      string           `json:"gate"`
+		Settled   bool             `json:"settled"`
+		InDoubt   int              `json:"in_doubt"`
+		Processes []ServiceProcess `json:"processes"`
+	} `json:"recovery"`
+	Providers []struct {
+		Name    string `json:"name"`
+		Breaker struct {
+			Open   bool   `json:"open"`
+			Reason string `json:"reason"`
+		} `json:"breaker"`
+	} `json:"providers"`
+	Queues []struct {
+		Name     string `json:"name"`
+		Paused   bool   `json:"paused"`
+		Archived int    `json:"archived"`
+	} `json:"queues"`
+}
+
+// ServiceProcess is one process that works on the service's Redis.
+type ServiceProcess struct {
+	Owner         string  `json:"owner"`
+	Listed        bool    `json:"listed"`
+	Ready         bool    `json:"ready"`
+	Silent        bool    `json:"silent"`
+	SilentSeconds float64 `json:"silent_seconds"`
+}
+
+// Ask judges what the service says. known is what was found without it, and is
+// not told twice.
+func Ask(s Service, known []Finding) []Finding {
+	if s.NoAnswer != nil {
+		return []Finding{{TopicService, Warn, s.NoAnswer.Error(), "it was not asked how it is", "start it, or set REFRESHD_URL"}}
+	}
+	list := readiness(s.Ready, known)
+	switch {
+	case s.Keyless:
+		return append(list, Finding{TopicService, OK, "without a key nothing more can be asked", "", "set REFRESHD_KEY, or run this as the user that can read admin.key"})
+	case s.NoStatus != nil:
+		return append(list, Finding{TopicService, Warn, "its status cannot be had: " + s.NoStatus.Error(), "it was asked only whether it is ready", ""})
+	}
+	if s.Status.Version != s.Version {
+		list = append(list, Finding{
+			TopicVersion, Warn, fmt.Sprintf("the service is version %s, and this is %s", cmp.Or(s.Status.Version, "unknown"), s.Version),
+			"this one may judge what it does not know", "restart it after an upgrade",
+		})
+	}
+	list = append(list, recovery(s.Status)...)
+	list = append(list, breakers(s.Status)...)
+	return append(list, queues(s.Status)...)
+}
+
+func readiness(r Readiness, known []Finding) []Finding {
+	list := []Finding{{TopicService, OK, "it is ready", "", ""}}
+	if !r.Ready {
+		list[0] = Finding{TopicService, Fail, "it is not ready", "no valid token can be served, not even from memory", ""}
+	}
+	told := map[string]bool{}
+	for _, f := range known {
+		told[f.What] = true
+	}
+	for _, f := range r.Findings {
+		if !told[f.What] {
+			list = append(list, Finding{RedisTopic(f.Topic), f.Severity, f.What, f.Consequence, f.Remedy})
+		}
+	}
+	for _, check := range r.Checks {
+		switch {
+		case check.OK:
+		case check.Name == checkDurability:
+			if len(r.Findings) == 0 { // else they say it
+				list = append(list, Finding{RedisTopic("persistence"), Fail, "the service says: " + check.Detail, "", ""})
+			}
+		case check.Name == checkRedis:
+			list = append(list, Finding{TopicRedis, Fail, "the service says: " + check.Detail, "nothing is refreshed meanwhile", ""})
+		default:
+			list = append(list, Finding{TopicService, Fail, check.Detail, "", ""})
+		}
+	}
+	return list
+}
+
+func recovery(s Status) []Finding {
+	r := s.Recovery
+	if r == nil {
+		return nil
+	}
+	working, late, silent, left := 0, 0, 0, 0
+	var longest float64
+	for _, one := range r.Processes {
+		switch {
+		case !one.Listed:
+			left++
+		case one.Silent:
+			silent++
+			longest = max(longest, one.SilentSeconds)
+		case r.Settled || one.Ready:
+			working++
+		default:
+			late++
+		}
+	}
+	list := []Finding{{TopicProcesses, OK, fmt.Sprintf("processes that work on the service's Redis: %d", working+late), "", ""}}
+	warn := func(topic Topic, what, consequence, remedy string) {
+		list = append(list, Finding{topic, Warn, what, consequence, remedy})
+	}
+	if silent > 0 {
+		warn(TopicProcesses, fmt.Sprintf("processes whose heartbeat stands still: %d, one for %s", silent, (time.Duration(longest)*time.Second)),
+			"they are stopped, cut off from Redis, or dead; what they have begun waits for them, at most for recovery.quarantine",
+			"look after them: refreshd status names them")
+	}
+	if r.Gate == "closed" {
+		warn(TopicRecovery, "Redis is another run, and this process is putting back what it knows", "nothing is stored and nothing refreshed until it has", "")
+	}
+	if !r.Settled && late > 0 {
+		warn(TopicRecovery, fmt.Sprintf("Redis is another run, and not all processes have put back what they know: %d have not", late), "refreshes wait until they have, or are proven dead", "start them again if they have died: their journals may hold tokens")
+	}
+	if left > 0 {
+		warn(TopicProcesses, fmt.Sprintf("processes that died and left refreshes open: %d", left), "these wait until it is proven what became of them, at most for recovery.quarantine", "bring their machines back, with their data_dir")
+	}
+	if r.InDoubt > 0 {
+		warn(TopicInDoubt, fmt.Sprintf("refreshes in doubt, which were sent and whose replies are unknown: %d", r.InDoubt), "their access tokens are served until they expire; the old refresh token is presented once more before that", "")
+	}
+	return list
+}
+
+func breakers(s Status) []Finding {
+	var list []Finding
+	for _, one := range s.Providers {
+		if one.Breaker.Open {
+			list = append(list, Finding{
+				TopicProviders, Warn, fmt.Sprintf("provider %s refuses the client (%s)", one.Name, one.Breaker.Reason),
+				"nothing of it is refreshed, but for a probe a minute", "put its client_id, client_secret or URLs right, and send SIGHUP",
+			})
+		}
+	}
+	return list
+}
+
+// queues judges the queues of tasks. Tasks that have failed for good are only
+// told of: what is due comes back by itself, whatever became of its task.
+func queues(s Status) []Finding {
+	var list []Finding
+	for _, one := range s.Queues {
+		if one.Paused {
+			list = append(list, Finding{TopicQueues, Warn, fmt.Sprintf("queue %s is paused", one.Name), "its tasks wait", "resume it at /monitoring"})
+		}
+		if one.Archived > 0 {
+			list = append(list, Finding{
+				TopicQueues, OK, fmt.Sprintf("tasks of queue %s that have failed for good: %d; nobody has to mend them, what is due comes back by itself", one.Name, one.Archived), "", "",
+			})
+		}
+	}
+	return list
+}
