@@ -67,6 +67,12 @@ func badRequests() []bad {
 		proven("a body over its limit", "internal/api:TestBodyLimits"),
 		proven("a bad Last-Event-ID", "internal/api:TestBadLastEventID", "internal/event:FuzzParseCursor"),
 		proven("the ID of another prefix", "internal/api:TestPrefix", "internal/api:FuzzCredentialID"),
+		proven("a list of touches that is none, or too long", "internal/api:TestBadTouches", "internal/api:FuzzTouches"),
+		proven("touches of another prefix's IDs", "internal/api:TestTouchMany"),
+		proven("a presence that is none", "internal/api:TestBadPresences"),
+		proven("a planned refresh that contradicts itself, or has passed", "internal/api:TestBadRefreshBodies", "internal/api:FuzzRefresh"),
+		proven("a login that is none, or holds control characters", "internal/api:TestBadBodies/no password", "internal/api:TestBadBodies/user name with CR LF"),
+		proven("user data that is too long", "internal/api:TestBadBodies/user data too long"),
 		proven("a bearer of 1 MB", "internal/api:TestRawRequests/a bearer of 1 MB"),
 		proven("a thousand slow clients", "internal/api:TestThousandSlowClients"),
 	}
@@ -107,7 +113,7 @@ func badConfigurations() []bad {
 		proven("a key file that others can read", "internal/config:TestKeyFilesThatOthersCanRead", "internal/seal:TestReachableByOthersIsRefused"),
 		proven("a keyset without its old key", "internal/store/storetest:metaKeyset", "internal/seal:TestOpenRefusesAnotherKeyset"),
 		proven("a token URL of http:// off loopback", "internal/config:TestRefused/http:// token URL", "internal/provider/oauth2:TestNewRefuses"),
-		proven("a template of an unknown field", "internal/config:TestRefused/template of unknown field"),
+		proven("a template of an unknown field", "internal/config:TestBackendsThatAreRefused/template of unknown field", "internal/reqtemplate:TestRefused"),
 		proven("an environment variable that is empty", "internal/config:TestEnvironmentThatIsWrong", "internal/config:TestSecretsThatCannotBeUsed/environment variable is empty"),
 	}
 }
@@ -210,7 +216,11 @@ func fuzzed() []bad {
 		proven("the scan for tokens, against encoding/json", "internal/provider:FuzzScan"),
 		proven("Retry-After", "internal/provider:FuzzRetryAfter", "internal/event:FuzzReceiverRetryAfter"),
 		proven("config.yaml", "internal/config:FuzzLoad"),
+		proven("the template of a request", "internal/reqtemplate:FuzzParse"),
 		proven("the body of a request", "internal/api:FuzzPut", "internal/api:FuzzCheckJSON"),
+		proven("a list of touches", "internal/api:FuzzTouches"),
+		proven("what is said of a refresh", "internal/api:FuzzRefresh"),
+		proven("the address in a provider's settings", "internal/providercheck:FuzzOrigin"),
 		proven("the target of a request", "internal/api:FuzzTarget", "internal/api:FuzzSpan"),
 		proven("a credential's ID", "internal/api:FuzzCredentialID", "internal/credential:FuzzParseID"),
 		proven("the journal", "internal/journal:FuzzReplay", "internal/journal:FuzzPayload"),

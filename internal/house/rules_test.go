@@ -97,7 +97,7 @@ func houseRules() rules {
 			},
 			{
 				dir: "internal/provider",
-				may: []string{"internal/credential", "internal/seal"},
+				may: []string{"internal/credential", "internal/reqtemplate", "internal/seal"},
 				why: "talking to authorization servers needs no store, no queue and no event log",
 			},
 			{
@@ -132,8 +132,18 @@ func houseRules() rules {
 			},
 			{
 				dir: "internal/config",
-				may: []string{"internal/credential", "internal/schedule"},
+				may: []string{"internal/credential", "internal/preset", "internal/reqtemplate", "internal/schedule"},
 				why: "config reads and checks settings; it starts nothing",
+			},
+			{
+				dir:        "internal/preset",
+				stdlibOnly: true,
+				why:        "presets are data: what takes them over knows them, they know nobody",
+			},
+			{
+				dir:        "internal/reqtemplate",
+				stdlibOnly: true,
+				why:        "config checks templates and the providers render them: the syntax serves both and knows neither",
 			},
 			{
 				dir: "internal/doctor",
