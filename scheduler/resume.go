@@ -100,7 +100,7 @@ func (w *clockWatch) sync(ctx context.Context) (time.Duration, error) {
 // tell has a jump dealt with and reports whether that is done: a machine that
 // was suspended may be back before its network is.
 func (w *clockWatch) tell(ctx context.Context, wall, store time.Duration) bool {
-	w.log.Warn().Dur("wall", wall).Dur("store", store).
+	w.log.Warn().Stringer("wall", wall).Stringer("store", store).
 		Msg("a clock jumped: everything is looked at as after a start")
 	err := w.stepped(ctx, store != 0)
 	if err != nil && ctx.Err() == nil {

@@ -45,10 +45,18 @@ type strictProvider struct {
 
 func (p *strictProvider) Prepare(context.Context) *credential.Outcome { return nil }
 
-func (p *strictProvider) Revoke(context.Context, credential.Secret) error { return nil }
+func (p *strictProvider) Revoke(context.Context, credential.Token) error { return nil }
+
+func (p *strictProvider) UserData(context.Context, credential.Token, string) (credential.UserData, credential.Outcome) {
+	return nil, credential.Outcome{Class: credential.ClassOK}
+}
+
+func (p *strictProvider) Verify(context.Context, credential.Token, string) credential.Outcome {
+	return credential.Outcome{Class: credential.ClassOK}
+}
 
 func (p *strictProvider) Exchange(ctx context.Context, in credential.Presentation) credential.Outcome {
-	shown := in.Refresh
+	shown := in.Token.Refresh
 	if in.MaySend() != nil {
 		return credential.Outcome{Class: credential.ClassNotSent, Reason: credential.ReasonTimeout}
 	}

@@ -22,6 +22,7 @@ type Options struct {
 	Refresher Refresher
 	Deliverer Deliverer
 	Walker    Walker
+	Verifier  Verifier
 	Slots     Slots
 	Clock     Clock
 	Owner     string // a random ID of this process start
@@ -71,6 +72,14 @@ type Walker interface {
 	// Heal sets the credential's score in the due index, 0 for none, unless
 	// the record has changed meanwhile, and reports whether it was wrong.
 	Heal(ctx context.Context, h credential.Held, due credential.Millis) (bool, error)
+}
+
+// Verifier asks providers whether they still take tokens.
+type Verifier interface {
+	// Verify asks about those of ids for which there is something to ask, and
+	// has what is refused refreshed. It returns how many it asked about and how
+	// many were refused.
+	Verify(ctx context.Context, provider string, ids []credential.ID) (asked, refused int, err error)
 }
 
 // Slots keeps the progress of sweeps.

@@ -40,6 +40,7 @@ type Pool struct {
 	refresher Refresher
 	deliverer Deliverer
 	walker    Walker
+	verifier  Verifier
 	slots     Slots
 	clock     Clock
 	owner     string
@@ -72,7 +73,7 @@ func New(opts Options) (*Pool, error) {
 	}
 	stopping, cancel := context.WithCancelCause(context.Background())
 	p := &Pool{
-		refresher: opts.Refresher, deliverer: opts.Deliverer, walker: opts.Walker, slots: opts.Slots,
+		refresher: opts.Refresher, deliverer: opts.Deliverer, walker: opts.Walker, verifier: opts.Verifier, slots: opts.Slots,
 		clock: opts.Clock, owner: opts.Owner, log: opts.Logger, metrics: newMetrics(opts.Registerer),
 		stopping: stopping, cancel: cancel, stopped: make(chan struct{}),
 	}

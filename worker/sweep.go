@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"maps"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +20,8 @@ import (
 const (
 	pageSize = 500 // keys looked at per page
 	healers  = 8   // scores compared at once
+	// verifyChunk is how many tokens are asked about between two signs of life.
+	verifyChunk = 100
 	// slotLease is how long a sweep that says nothing counts as alive.
 	slotLease = 15 * time.Second
 	// endTimeout bounds storing how a sweep ended.
@@ -43,12 +46,15 @@ const (
 	countDead       = "dead"       // no call is made: the user has to log in, or has logged out
 	countDue        = "due"        // of the live ones: now
 	countHealed     = "healed"     // an index was wrong about it
+	countVerified   = "verified"   // the provider was asked whether it still takes the token
+	countRefused    = "refused"    // of the verified ones: it does not
 	countUnreadable = "unreadable" // stored, and not to be read by this version or keyset
 )
 
 // sweep looks at every credential of a provider once.
 type sweep struct {
 	walker  Walker
+	verify  Verifier
 	slots   Slots
 	clock   Clock
 	metrics *metrics
@@ -67,7 +73,7 @@ func (p *Pool) fetchSweep(ctx context.Context, payload []byte) error {
 	ctx, cancel := p.allowed(ctx, 0)
 	defer cancel()
 	s := &sweep{
-		walker: p.walker, slots: p.slots, clock: p.clock, metrics: p.metrics, task: task,
+		walker: p.walker, verify: p.verifier, slots: p.slots, clock: p.clock, metrics: p.metrics, task: task,
 		owner: p.owner + "/" + rand.Text()[:8],
 		log:   p.log.With().Str("provider", task.Provider).Int64("slot", task.Slot).Int("resume", task.Resume).Logger(),
 	}
@@ -94,9 +100,9 @@ func (s *sweep) run(ctx context.Context) error {
 	if outcome != outcomeFinished {
 		level = zerolog.WarnLevel
 	}
-	s.log.WithLevel(level).AnErr("cause", err).Str("outcome", outcome).Dur("took", time.Since(started)).
+	s.log.WithLevel(level).AnErr("cause", err).Str("outcome", outcome).Stringer("took", time.Since(started)).
 		Int64(countSeen, counts[countSeen]).Int64(countLive, counts[countLive]).Int64(countDead, counts[countDead]).
-		Int64(countDue, counts[countDue]).Int64(countHealed, counts[countHealed]).Int64(countUnreadable, counts[countUnreadable]).
+		Int64(countDue, counts[countDue]).Int64(countVerified, counts[countVerified]).Int64(countRefused, counts[countRefused]).Int64(countHealed, counts[countHealed]).Int64(countUnreadable, counts[countUnreadable]).
 		Msg("fetch ended")
 	return s.end(ctx, outcome)
 }
@@ -187,9 +193,37 @@ func (s *sweep) page(ctx context.Context) (counts map[string]int64, next string,
 	}
 	counts[countHealed], err = s.heal(ctx, list, due, now)
 	if err == nil {
+		err = s.verified(ctx, list, counts)
+	}
+	if err == nil {
 		err = failpoint.Hit(failpoint.TaskPage)
 	}
 	return counts, next, err
+}
+
+// verified has the provider asked about a page's tokens, under the provider's
+// limits. The slot is held meanwhile.
+func (s *sweep) verified(ctx context.Context, list []credential.Held, counts map[string]int64) error {
+	ids := make([]credential.ID, 0, len(list))
+	for _, h := range list {
+		if !h.Record.State.Terminal() {
+			ids = append(ids, h.Record.ID)
+		}
+	}
+	for chunk := range slices.Chunk(ids, verifyChunk) {
+		asked, refused, err := s.verify.Verify(ctx, s.task.Provider, chunk)
+		if asked > 0 {
+			counts[countVerified] += int64(asked)
+			counts[countRefused] += int64(refused)
+		}
+		if err == nil && asked > 0 {
+			err = s.save(ctx, slotLease)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // heal puts the indexes right for the records of a page and returns for how

@@ -170,19 +170,46 @@ func (f *fakeSlots) set(change func(*fakeSlots)) {
 	change(f)
 }
 
+// fakeVerifier refuses what it was told to.
+type fakeVerifier struct {
+	mu     sync.Mutex
+	asked  []credential.ID
+	chunks int
+	bad    map[credential.ID]bool
+	err    error
+	idle   bool // there is nothing to ask
+}
+
+func (v *fakeVerifier) Verify(_ context.Context, _ string, ids []credential.ID) (asked, refused int, err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.err != nil || v.idle {
+		return 0, 0, v.err
+	}
+	v.chunks++
+	for _, id := range ids {
+		v.asked = append(v.asked, id)
+		if v.bad[id] {
+			refused++
+		}
+	}
+	return len(ids), refused, nil
+}
+
 // sweepBench is a pool without servers.
 type sweepBench struct {
 	pool   *Pool
+	verify *fakeVerifier
 	walker *fakeWalker
 	slots  *fakeSlots
 }
 
 func newSweepBench(t *testing.T, pages ...[]credential.Held) *sweepBench {
 	t.Helper()
-	b := &sweepBench{walker: &fakeWalker{pages: pages, scores: map[credential.ID]credential.Millis{}}, slots: &fakeSlots{}}
+	b := &sweepBench{verify: &fakeVerifier{idle: true}, walker: &fakeWalker{pages: pages, scores: map[credential.ID]credential.Millis{}}, slots: &fakeSlots{}}
 	stopping, cancel := context.WithCancelCause(t.Context())
 	b.pool = &Pool{
-		walker: b.walker, slots: b.slots, clock: wallClock{}, owner: "owner", log: zerolog.New(io.Discard),
+		walker: b.walker, verifier: b.verify, slots: b.slots, clock: wallClock{}, owner: "owner", log: zerolog.New(io.Discard),
 		metrics: newMetrics(prometheus.NewRegistry()), stopping: stopping, cancel: cancel,
 	}
 	return b
@@ -223,6 +250,40 @@ var thisSlot = tasks.Sweep{Provider: "acme", Slot: 900} //nolint:gochecknoglobal
 func elapse(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()
+}
+
+// The provider is asked about every credential of which calls are made, in
+// pieces between which the slot is kept.
+func TestASweepHasTokensVerified(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		far := credential.At(time.Now()).Add(time.Hour)
+		list := append(page(2*verifyChunk, far), held("gone", credential.StateReauthRequired, 0))
+		b := newSweepBench(t, list)
+		b.verify.idle, b.verify.bad = false, map[credential.ID]bool{list[3].Record.ID: true}
+		require.NoError(t, b.sweep(t, thisSlot, time.Minute))
+		assert.Len(t, b.verify.asked, 2*verifyChunk)
+		assert.NotContains(t, b.verify.asked, credential.ID("gone"))
+		assert.Equal(t, 2, b.verify.chunks)
+		assert.Equal(t, 2, b.slots.saves)
+		assert.EqualValues(t, 2*verifyChunk, b.slots.kept.Counts[countVerified])
+		assert.EqualValues(t, 1, b.slots.kept.Counts[countRefused])
+	})
+}
+
+func TestASweepOutlivesAVerifierThatIsAway(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newSweepBench(t, page(3, credential.At(time.Now()).Add(time.Hour)))
+		b.verify.err = errAway
+		time.AfterFunc(10*time.Second, func() {
+			b.verify.mu.Lock()
+			defer b.verify.mu.Unlock()
+			b.verify.err, b.verify.idle = nil, true
+		})
+		require.NoError(t, b.sweep(t, thisSlot, time.Minute))
+		assert.Equal(t, outcomeFinished, b.slots.outcome)
+	})
 }
 
 func TestASweepComparesEveryScoreAndCounts(t *testing.T) {

@@ -2,15 +2,10 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
-	"os"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,7 +25,12 @@ type record struct {
 	ExpiresAt  *time.Time        `json:"expires_at"`
 	ExpiresIn  *float64          `json:"expires_in"`
 	DueAt      *time.Time        `json:"due_at"`
+	OnceAt     *time.Time        `json:"refresh_once_at"`
 	InDoubt    bool              `json:"in_doubt"`
+	Paused     bool              `json:"paused"`
+	HasLogin   bool              `json:"has_login"`
+	Presence   string            `json:"presence"`
+	Session    *struct{}         `json:"session"`
 }
 
 // tokenReply is a token as the service hands it out.
@@ -38,110 +38,6 @@ type tokenReply struct {
 	AccessToken string     `json:"access_token"`
 	ExpiresAt   *time.Time `json:"expires_at"`
 	Generation  uint64     `json:"generation"`
-}
-
-const putHelp = `Store a credential, or a new token for one that exists.
-
-The token is read as JSON from the standard input, or from --token-file; it
-never stands in an argument, where other users could see it:
-
-    {"access_token": "…", "refresh_token": "…", "expires_in": 3600}
-
-Beside expires_in (seconds), expires_at (RFC 3339), token_type and scope are
-understood; a provider's whole reply will do. A refresh token
-that was used before under this ID is refused. Store each under one ID only:
-under two, both would present it.`
-
-func (p *program) putCommand() *cobra.Command {
-	var provider, subject, file string
-	var labels []string
-	cmd := &cobra.Command{
-		Use: "put ID --provider NAME < token.json", Short: "Store a credential or log in again", Long: putHelp, Args: args("ID"),
-		RunE: func(cmd *cobra.Command, given []string) error {
-			if provider == "" {
-				return usage(errors.New("--provider is missing; name the provider of config.yaml that issued the token"))
-			}
-			token, err := p.readToken(file)
-			if err != nil {
-				return err
-			}
-			parsed, err := parseLabels(labels)
-			if err != nil {
-				return err
-			}
-			r, err := p.connect()
-			if err != nil {
-				return err
-			}
-			body := map[string]any{"provider": provider, "token": token}
-			if subject != "" {
-				body["subject"] = subject
-			}
-			if len(parsed) > 0 {
-				body["labels"] = parsed
-			}
-			return p.showRecord(cmd, r, http.MethodPut, credentialPath(given[0]), body)
-		},
-	}
-	cmd.Flags().StringVar(&provider, "provider", "", "provider of config.yaml that issued the token (required)")
-	cmd.Flags().StringVar(&subject, "subject", "", "the user's UID at the provider")
-	cmd.Flags().StringArrayVar(&labels, "label", nil, "k=v, repeatable")
-	cmd.Flags().StringVar(&file, "token-file", "-", "file with the token as JSON; - is the standard input")
-	return cmd
-}
-
-func (p *program) readToken(file string) (json.RawMessage, error) {
-	from := p.in
-	if file != "-" {
-		f, err := os.Open(file) //nolint:gosec // the user names the file
-		if err != nil {
-			return nil, usage(err)
-		}
-		defer f.Close() //nolint:errcheck // only read from
-		from = f
-	} else if f, ok := from.(*os.File); ok && isTerminal(f) {
-		p.say("reading the token as JSON from the standard input, end with Ctrl-D")
-	}
-	data, err := io.ReadAll(io.LimitReader(from, 1<<20))
-	if err != nil {
-		return nil, err
-	}
-	var token map[string]json.RawMessage
-	if err := json.Unmarshal(data, &token); err != nil {
-		return nil, usage(errors.New("the token is no JSON object; give {\"access_token\": …, \"refresh_token\": …, \"expires_in\": …}"))
-	}
-	return p.knownFields(token)
-}
-
-// knownFields takes what the service understands out of a token, which may be
-// a provider's whole reply, and tells what was left out.
-func (p *program) knownFields(token map[string]json.RawMessage) (json.RawMessage, error) {
-	var left []string
-	for name := range token {
-		switch name {
-		case "access_token", "refresh_token", "token_type", "scope", "expires_in", "expires_at":
-		default:
-			left = append(left, name)
-			delete(token, name)
-		}
-	}
-	if len(left) > 0 {
-		slices.Sort(left)
-		p.say("left out of the token: %s", strings.Join(left, ", "))
-	}
-	return json.Marshal(token)
-}
-
-func parseLabels(list []string) (map[string]string, error) {
-	labels := make(map[string]string, len(list))
-	for _, one := range list {
-		name, value, ok := strings.Cut(one, "=")
-		if !ok || name == "" {
-			return nil, usage(fmt.Errorf("--label %q: give name=value", one))
-		}
-		labels[name] = value
-	}
-	return labels, nil
 }
 
 // showRecord makes a call that answers with a record, and prints it.
@@ -280,31 +176,6 @@ func (p *program) printToken(cmd *cobra.Command, r *remote, method, path string,
 	}
 	_, err := fmt.Fprintln(p.out, token.AccessToken)
 	return err
-}
-
-func (p *program) refreshCommand() *cobra.Command {
-	var rejected uint64
-	cmd := &cobra.Command{
-		Use: "refresh ID", Short: "Refresh now", Args: args("ID"),
-		Long: "Refresh a credential now and show it.\n\nWith --rejected-generation, only if that generation is still the current one:\nsay which one the resource refused, and a token that is newer is left alone.",
-		RunE: func(cmd *cobra.Command, given []string) error {
-			r, err := p.connect()
-			if err != nil {
-				return err
-			}
-			body := map[string]uint64{}
-			if rejected != 0 {
-				body["rejected_generation"] = rejected
-			}
-			var token tokenReply
-			if err := r.call(cmd.Context(), http.MethodPost, credentialPath(given[0], "refresh"), body, &token); err != nil {
-				return err
-			}
-			return p.showRecord(cmd, r, http.MethodGet, credentialPath(given[0]), nil)
-		},
-	}
-	cmd.Flags().Uint64Var(&rejected, "rejected-generation", 0, "the generation that was refused")
-	return cmd
 }
 
 func (p *program) logoutCommand() *cobra.Command {

@@ -79,10 +79,10 @@ Store a credential; tokens never stand in arguments:
 Use it from a script:
     curl -H "Authorization: Bearer $(refreshd token github:alice)" https://api.example/me
 
-These need no running service: serve, config, doctor, keyset, version. The
-others talk to one, and doctor asks it if it runs. They find it by --config (its
-listen address, and the admin key in its data_dir), or by REFRESHD_URL and
-REFRESHD_KEY.
+These need no running service: serve, config, doctor, keyset, version, provider
+check and provider presets. The others talk to one, and doctor asks it if it
+runs. They find it by --config (its listen address, and the admin key in its
+data_dir), or by REFRESHD_URL and REFRESHD_KEY.
 
 Exit codes: 0 done, 1 failure, 2 usage, 3 not found, 4 needs a person.`
 
@@ -109,7 +109,10 @@ func (p *program) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	root.AddCommand(
 		p.serveCommand(), p.putCommand(), p.listCommand(), p.getCommand(), p.tokenCommand(),
-		p.refreshCommand(), p.logoutCommand(), p.deleteCommand(), p.eventsCommand(),
+		p.refreshCommand(), p.touchCommand(), p.presenceCommand(), p.userDataCommand(),
+		p.pauseCommand("pause", "Hold a credential, a provider or everything back", pauseHelp),
+		p.pauseCommand("resume", "Let a credential, a provider or everything go on", resumeHelp),
+		p.logoutCommand(), p.deleteCommand(), p.eventsCommand(), p.providerCommand(),
 		p.statusCommand(), p.doctorCommand(), p.healthcheckCommand(), p.configCommand(), p.keyCommand(), p.keysetCommand(), p.versionCommand(),
 	)
 	return root

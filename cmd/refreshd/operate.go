@@ -29,9 +29,32 @@ func (p *program) statusCommand() *cobra.Command {
 			if err := r.call(cmd.Context(), http.MethodGet, "/v1/status", nil, &raw); err != nil {
 				return err
 			}
+			if err := p.sayPaused(raw); err != nil {
+				return err
+			}
 			return p.printJSON(raw)
 		},
 	}
+}
+
+// sayPaused tells a person what is held back: it is easily forgotten.
+func (p *program) sayPaused(raw json.RawMessage) error {
+	var status struct {
+		Paused    bool           `json:"paused"`
+		Providers []providerInfo `json:"providers"`
+	}
+	if err := json.Unmarshal(raw, &status); err != nil {
+		return err
+	}
+	if status.Paused {
+		p.say("the whole service is paused; refreshd resume --all lets it go on")
+	}
+	for _, one := range status.Providers {
+		if one.Paused {
+			p.say("provider %s is paused; refreshd resume --provider %s lets it go on", one.Name, one.Name)
+		}
+	}
+	return nil
 }
 
 func (p *program) healthcheckCommand() *cobra.Command {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -45,15 +46,37 @@ func (p *program) printJSON(data []byte) error {
 }
 
 func (p *program) printRecords(list []record) error {
-	w := p.table("ID\tPROVIDER\tSTATE\tREASON\tVERSION\tEXPIRES IN\tDUE IN")
+	w := p.table("ID\tPROVIDER\tSTATE\tREASON\tVERSION\tEXPIRES IN\tDUE IN\tNOTES")
 	for _, one := range list {
 		state := one.State
 		if one.InDoubt {
 			state += " (in doubt)"
 		}
-		w.row("%s\t%s\t%s\t%s\t%d\t%s\t%s", one.ID, one.Provider, state, dash(one.Reason), one.Version, until(one.ExpiresAt), until(one.DueAt))
+		w.row("%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s", one.ID, one.Provider, state, dash(one.Reason), one.Version,
+			until(one.ExpiresAt), until(one.DueAt), dash(strings.Join(one.notes(), ", ")))
 	}
 	return w.Flush()
+}
+
+// notes are what else is to be known of a record, in a few words.
+func (r record) notes() []string {
+	var list []string
+	if r.Paused {
+		list = append(list, "paused")
+	}
+	if r.OnceAt != nil {
+		list = append(list, "refresh asked for in "+until(r.OnceAt))
+	}
+	if r.Session != nil {
+		list = append(list, "session")
+	}
+	if r.Presence != "" {
+		list = append(list, r.Presence)
+	}
+	if r.HasLogin {
+		list = append(list, "login kept")
+	}
+	return list
 }
 
 func dash(s string) string {

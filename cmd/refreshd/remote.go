@@ -69,7 +69,12 @@ func (e *problem) code() int {
 		return exitNotFound
 	case http.StatusConflict:
 		return exitPerson
-	case http.StatusBadRequest, http.StatusUnprocessableEntity:
+	case http.StatusUnprocessableEntity:
+		if e.Type == problemPrefix+"login_refused" || e.Type == problemPrefix+"account_locked" {
+			return exitPerson
+		}
+		return exitUsage
+	case http.StatusBadRequest:
 		return exitUsage
 	default:
 		return exitFailure

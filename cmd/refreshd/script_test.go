@@ -1,11 +1,14 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,6 +32,9 @@ import (
 //	CONFIG      a configuration that leads to it
 //	PROVIDER    the URL of the practice provider, which the service knows as acme,
 //	            and PROVIDERADDR its address
+//	BACKEND     the URL of a backend that signs in, which the service knows as
+//	            shop, and as air where its token is a session
+//	PASSWORD    that it takes, of any user but those of the test's own words
 //	FREE        an address that nobody listens on
 //	OTHER       one where something speaks that is not HTTP
 //	SILENT      one where nobody ever says a word
@@ -46,6 +52,8 @@ func TestScripts(t *testing.T) {
 			env.Setenv("KEY", s.key)
 			env.Setenv("CONFIG", s.config)
 			env.Setenv("PROVIDER", s.provider.url)
+			env.Setenv("BACKEND", s.backend)
+			env.Setenv("PASSWORD", backendPassword)
 			env.Setenv("PROVIDERADDR", strings.TrimPrefix(s.provider.url, "http://"))
 			env.Setenv("FREE", free)
 			env.Setenv("OTHER", other)
@@ -53,12 +61,13 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"exits":    exits,
-			"mint":     s.mint,
-			"withdraw": s.withdraw,
-			"secret":   secret,
-			"readkey":  readKey,
-			"keyid":    keyID,
+			"exits":     exits,
+			"mint":      s.mint,
+			"withdraw":  s.withdraw,
+			"secret":    secret,
+			"refreshed": s.refreshed,
+			"readkey":   readKey,
+			"keyid":     keyID,
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
@@ -168,6 +177,31 @@ func secret(ts *testscript.TestScript, neg bool, args []string) {
 			}
 		}
 	}
+}
+
+// refreshed ID waits until the service tells that it has refreshed a credential.
+func (s *service) refreshed(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: refreshed ID")
+	}
+	ts.Check(s.awaitRefreshed(context.Background(), args[0]))
+}
+
+// awaitRefreshed waits until the event log tells that a credential was
+// refreshed.
+func (s *service) awaitRefreshed(ctx context.Context, id string) error {
+	r := &remote{base: s.url, key: s.key, client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
+	query := url.Values{"cursor": {"0"}, "type": {"credential.refreshed"}, "prefix": {id}, "wait": {"30s"}}
+	var page struct {
+		Events []json.RawMessage `json:"events"`
+	}
+	if err := r.call(ctx, http.MethodGet, "/v1/events?"+query.Encode(), nil, &page); err != nil {
+		return err
+	}
+	if len(page.Events) == 0 {
+		return fmt.Errorf("%s was not refreshed", id)
+	}
+	return nil
 }
 
 // readkey FILE makes the key in a file the one that commands use.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"net"
 	"os"
@@ -30,7 +31,7 @@ type provider struct {
 	url string
 }
 
-func startProvider(t *testing.T) *provider {
+func startProvider(t testing.TB) *provider {
 	t.Helper()
 	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -53,16 +54,26 @@ type service struct {
 	*testproc.Process
 
 	provider *provider
+	backend  string // URL of a backend that signs in
 	dir      string
+	path     string // its PATH; "" is one without a redis-server
 	config   string // leads the command line to it
 	url      string
 	key      string
 }
 
-func startService(t *testing.T) *service {
+func startService(t testing.TB) *service {
 	t.Helper()
-	s := &service{provider: startProvider(t), dir: t.TempDir()}
+	return startServiceWith(t, "")
+}
+
+// startServiceWith is startService with a PATH, on which it may find a
+// redis-server.
+func startServiceWith(t testing.TB, path string) *service {
+	t.Helper()
+	s := &service{provider: startProvider(t), backend: startBackend(t), dir: t.TempDir(), path: path}
 	require.NoError(t, os.WriteFile(filepath.Join(s.dir, "client.secret"), []byte(clientSecret+"\n"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(s.dir, "wrong.secret"), []byte("another-secret-canary\n"), 0o600))
 	s.Process = s.serve(t, "127.0.0.1:0")
 	address := s.ReadyMatch()[1]
 	s.url = "http://" + address
@@ -74,27 +85,39 @@ func startService(t *testing.T) *service {
 }
 
 // serve starts a process in the service's folder.
-func (s *service) serve(t *testing.T, listen string) *testproc.Process {
+func (s *service) serve(t testing.TB, listen string) *testproc.Process {
 	t.Helper()
 	path, err := exec.LookPath("refreshd")
 	require.NoError(t, err)
 	return testproc.Start(t, testproc.Options{
 		Path: path, Args: []string{"serve", "--config", s.write(t, "config.yaml", listen)}, Dir: s.dir,
 		// A PATH without redis-server has it use the in-process store.
-		Env:   []string{"PATH=" + s.dir, "HOME=" + s.dir, "ACME_SECRET=" + clientSecret},
+		Env:   []string{"PATH=" + cmp.Or(s.path, s.dir), "HOME=" + s.dir, "ACME_SECRET=" + clientSecret},
 		Ready: readyLine, ReadyTimeout: readyWithin,
 	})
 }
 
 // write writes a configuration. JSON is YAML, too.
-func (s *service) write(t *testing.T, name, listen string) string {
+func (s *service) write(t testing.TB, name, listen string) string {
 	t.Helper()
 	data, err := json.Marshal(map[string]any{
 		"listen": listen,
-		"providers": map[string]any{"acme": map[string]any{
-			"kind": "oauth2", "token_url": s.provider.url + "/token", "revoke_url": s.provider.url + "/revoke",
-			"client_id": "demo", "client_secret": map[string]any{"file": "./client.secret"}, "rotation": map[string]any{"rotates": "yes"},
-		}},
+		"providers": map[string]any{
+			"acme": map[string]any{
+				"kind": "oauth2", "token_url": s.provider.url + "/token", "revoke_url": s.provider.url + "/revoke",
+				"client_id": "demo", "client_secret": map[string]any{"file": "./client.secret"}, "rotation": map[string]any{"rotates": "yes"},
+			},
+			"other": map[string]any{
+				"kind": "oauth2", "token_url": s.provider.url + "/token",
+				"client_id": "demo", "client_secret": map[string]any{"file": "./client.secret"},
+			},
+			"wrong": map[string]any{
+				"kind": "oauth2", "token_url": s.provider.url + "/token",
+				"client_id": "demo", "client_secret": map[string]any{"file": "./wrong.secret"},
+			},
+			"shop": shopSettings(s.backend),
+			"air":  airlineSettings(s.backend),
+		},
 	})
 	require.NoError(t, err)
 	path := filepath.Join(s.dir, name)

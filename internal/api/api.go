@@ -19,10 +19,15 @@ import (
 // are required.
 type Options struct {
 	Engine  Engine
+	Control Control
 	Records Records
 	Events  Events
 	Keys    Keys
 	Service Service
+
+	// SendOf tells how requests carry the tokens of a provider; the zero Send
+	// is a bearer token.
+	SendOf func(provider string) Send
 
 	Now        func() credential.Millis // the store's clock
 	Version    string                   // of refreshd
@@ -58,6 +63,8 @@ func (o StreamOptions) withDefaults() StreamOptions {
 // API is the HTTP API. Create it with [New], serve [API.Server].
 type API struct {
 	engine  Engine
+	control Control
+	sendOf  func(provider string) Send
 	records Records
 	events  Events
 	keys    *keyCache
@@ -84,7 +91,7 @@ type API struct {
 func New(o Options) (*API, error) {
 	streams := o.Streams.withDefaults()
 	a := &API{
-		engine: o.Engine, records: o.Records, events: o.Events, keys: newKeyCache(o.Keys), stored: o.Keys, service: o.Service,
+		engine: o.Engine, control: o.Control, sendOf: o.SendOf, records: o.Records, events: o.Events, keys: newKeyCache(o.Keys), stored: o.Keys, service: o.Service,
 		now: o.Now, version: o.Version, source: o.Source, log: o.Log, metrics: newMetrics(o.Registerer),
 		streams: streams, places: make(chan struct{}, streams.Max),
 		mux: http.NewServeMux(), stop: make(chan struct{}),
@@ -92,6 +99,8 @@ func New(o Options) (*API, error) {
 	a.huma = humago.New(a.mux, describe(o.Version))
 	a.credentialRoutes()
 	a.tokenRoutes()
+	a.sessionRoutes()
+	a.pauseRoutes()
 	a.eventRoutes()
 	a.keyRoutes()
 	a.statusRoutes()

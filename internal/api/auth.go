@@ -110,15 +110,24 @@ func (a *API) admit(r *http.Request, needs []Scope) (*Key, *Problem) {
 // key. Whether anything is stored under an ID that the key is not good for
 // cannot be told from the answer.
 func credentialID(key *Key, text string) (credential.ID, *Problem) {
-	id, err := credential.ParseID(text)
-	if err != nil {
-		return "", invalid("path.id", "is an "+err.Error())
-	}
-	if id.IsClient() {
-		return "", invalid("path.id", `starts with "client:", which is kept for refreshd's own records`)
+	id, p := ownedID("path.id", text)
+	if p != nil {
+		return "", p
 	}
 	if !key.covers(id) {
 		return "", forbidden("this key is not good for that ID")
+	}
+	return id, nil
+}
+
+// ownedID checks the ID of an owner's credential against its grammar.
+func ownedID(location, text string) (credential.ID, *Problem) {
+	id, err := credential.ParseID(text)
+	if err != nil {
+		return "", invalid(location, "is an "+err.Error())
+	}
+	if id.IsClient() {
+		return "", invalid(location, `starts with "client:", which is kept for refreshd's own records`)
 	}
 	return id, nil
 }

@@ -52,6 +52,11 @@ func TestBadIDs(t *testing.T) {
 				{"GET", "/token", ""},
 				{"POST", "/refresh", ""},
 				{"POST", "/logout", ""},
+				{"POST", "/touch", ""},
+				{"PUT", "/presence", `{"presence":"active"}`},
+				{"POST", "/pause", ""},
+				{"POST", "/resume", ""},
+				{"GET", "/user-data", ""},
 			} {
 				got := b.call(t, call.method, "/v1/credentials/"+row.path+call.suffix, call.body)
 				require.Equal(t, row.status, got.status, got.body)
@@ -87,7 +92,7 @@ func TestBadBodies(t *testing.T) {
 		"null":                   {`null`, 422, "body"},
 		"deep":                   {strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000), 422, "body"},
 		"deeper":                 {strings.Repeat(`{"a":`, 10_001) + "1" + strings.Repeat("}", 10_001), 400, "body"},
-		"deep in a free field":   {`{"login":` + strings.Repeat("[", 9_000) + strings.Repeat("]", 9_000) + `}`, 422, "body.login"},
+		"deep in a free field":   {`{"user_data":` + strings.Repeat("[", 9_000) + strings.Repeat("]", 9_000) + `}`, 422, "body.user_data"},
 		"twice":                  {`{"provider":"acme","provider":"b"}`, 422, "body.provider"},
 		"twice in a free field":  {`{"user_data":{"a":1,"a":2}}`, 422, "body.user_data"},
 		"a label twice":          {`{"provider":"acme","labels":{"a":"1","a":"2"}}`, 422, "body.labels"},
@@ -121,14 +126,32 @@ func TestBadBodies(t *testing.T) {
 		"expiry in ten years":    {token(`"expires_at":"2037-01-01T00:00:00Z"`), 422, "body.token.expires_at"},
 		"expiry in year 9999":    {token(`"expires_at":"9999-12-31T23:59:59Z"`), 422, "body.token.expires_at"},
 		"both expiries":          {token(`"expires_in":60,"expires_at":"2027-01-15T08:01:00Z"`), 422, "body.token.expires_at"},
-		"1e400 in a free field":  {`{"provider":"acme","login":{"x":1e400}}`, 422, "body.login"},
+		"1e400 in a free field":  {`{"provider":"acme","user_data":{"x":1e400}}`, 422, "body.user_data"},
 		"33 labels":              {`{"provider":"acme","token":{"access_token":"a"},"labels":{` + manyLabels(33) + `}}`, 422, "body.labels"},
 		"a label with =":         {`{"provider":"acme","token":{"access_token":"a"},"labels":{"a=b":"1"}}`, 422, "body.labels"},
 		"a label with a break":   {`{"provider":"acme","token":{"access_token":"a"},"labels":{"a":"1\n2"}}`, 422, "body.labels.a"},
 		"a long label":           {`{"provider":"acme","token":{"access_token":"a"},"labels":{"a":"` + strings.Repeat("v", 257) + `"}}`, 422, "body.labels.a"},
 		"a label that is none":   {`{"provider":"acme","token":{"access_token":"a"},"labels":{"a":1}}`, 422, "body.labels"},
-		"a login":                {`{"provider":"acme","login":{"username":"u","password":"canary-password"}}`, 422, "body.login"},
-		"user data":              {`{"provider":"acme","token":{"access_token":"a"},"user_data":{"x":[1,true,null,"y"]}}`, 422, "body.user_data"},
+		"login a text":           {`{"provider":"acme","login":"canary"}`, 422, "body.login"},
+		"login null":             {`{"provider":"acme","login":null}`, 422, "body.login"},
+		"login a list":           {`{"provider":"acme","login":["canary"]}`, 422, "body.login"},
+		"no password":            {`{"provider":"acme","login":{"username":"canary"}}`, 422, "body.login"},
+		"no user name":           {`{"provider":"acme","login":{"password":"canary"}}`, 422, "body.login"},
+		"password empty":         {`{"provider":"acme","login":{"username":"canary","password":""}}`, 422, "body.login.password"},
+		"password a number":      {`{"provider":"acme","login":{"username":"canary","password":12345678}}`, 422, "body.login.password"},
+		"password twice":         {`{"provider":"acme","login":{"username":"canary","password":"canary","password":"b"}}`, 422, "body.login.password"},
+		"password with a NUL":    {`{"provider":"acme","login":{"username":"u","password":"canary\u0000"}}`, 422, "body.login.password"},
+		"password too long":      {`{"provider":"acme","login":{"username":"u","password":"` + strings.Repeat("canary", 700) + `"}}`, 422, "body.login.password"},
+		"user name too long":     {`{"provider":"acme","login":{"password":"u","username":"` + strings.Repeat("canary", 200) + `"}}`, 422, "body.login.username"},
+		"user name with CR LF":   {`{"provider":"acme","login":{"username":"canary\r\nX: 1","password":"canary"}}`, 422, "body.login.username"},
+		"unknown in the login":   {`{"provider":"acme","login":{"username":"canary","password":"canary","canary":"1"}}`, 422, "body.login"},
+		"bad token and a login":  {`{"provider":"acme","token":{},"login":{"username":"canary","password":"canary"}}`, 422, "body.token"},
+		"user data null":         {`{"provider":"acme","token":{"access_token":"a"},"user_data":null}`, 422, "body.user_data"},
+		"user data too long":     {`{"provider":"acme","token":{"access_token":"a"},"user_data":"` + strings.Repeat("d", 65_536) + `"}`, 422, "body.user_data"},
+		"user data alone":        {`{"provider":"acme","user_data":{"x":"canary"}}`, 422, "body.token"},
+		"1e400 in user data":     {`{"provider":"acme","token":{"access_token":"a"},"user_data":[1e400]}`, 422, "body.user_data"},
+		"negative refresh life":  {token(`"refresh_expires_in":-1`), 422, "body.token.refresh_expires_in"},
+		"refresh life 1e18":      {token(`"refresh_expires_in":1000000000000000000`), 422, "body.token.refresh_expires_in"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -157,13 +180,6 @@ func manyLabels(n int) string {
 	return strings.Join(list, ",")
 }
 
-func TestLoginIsToldApart(t *testing.T) {
-	t.Parallel()
-	b := setupWithout(t)
-	got := b.call(t, http.MethodPut, "/v1/credentials/x", `{"provider":"acme","login":{"username":"u"}}`)
-	assert.Equal(t, "login_unsupported", got.problem(t).Code)
-}
-
 func TestBadRefreshBodies(t *testing.T) {
 	t.Parallel()
 	b := setupWithout(t)
@@ -175,9 +191,76 @@ func TestBadRefreshBodies(t *testing.T) {
 		`{"rejected_generation": 18446744073709551616}`:      "body.rejected_generation",
 		`{"rejected_generation": 1, "access_token": "x"}`:    "body",
 		`{"rejected_generation": 1,"rejected_generation":2}`: "body.rejected_generation",
-		`[1]`: "body",
+		`[1]`:                "body",
+		`{"after": 10}`:      "body.after",
+		`{"after": "soon"}`:  "body.after",
+		`{"after": "-1s"}`:   "body.after",
+		`{"after": "1e400"}`: "body.after",
+		`{"after": "367d"}`:  "body.after",
+		`{"after": "9000h"}`: "body.after",
+		`{"after": "10m", "at": "2027-01-15T08:10:00Z"}`: "body.at",
+		`{"rejected_generation": 4, "after": "10m"}`:     "body.after",
+		`{"rejected_generation": 4, "cancel": true}`:     "body.cancel",
+		`{"cancel": "yes"}`:                              "body.cancel",
+		`{"after": "10m", "cancel": true}`:               "body.cancel",
+		`{"at": "tomorrow"}`:                             "body.at",
+		`{"at": 1800000000}`:                             "body.at",
+		`{"at": "2027-01-15T07:58:00Z"}`:                 "body.at",
+		`{"at": "2029-01-15T08:00:00Z"}`:                 "body.at",
+		`{"at": null}`:                                   "body.at",
 	} {
 		got := b.call(t, http.MethodPost, "/v1/credentials/acct-1/refresh", body)
+		require.Equal(t, http.StatusUnprocessableEntity, got.status, body)
+		assert.Equal(t, location, got.problem(t).Errors[0].Location, body)
+		assert.Empty(t, b.engine.calls())
+	}
+}
+
+func TestBadTouches(t *testing.T) {
+	t.Parallel()
+	b := setupWithout(t)
+	for name, row := range map[string]struct{ body, location string }{
+		"none":             {`{"ids":[]}`, "body.ids"},
+		"null":             {`{"ids":null}`, "body.ids"},
+		"no list":          {`{"ids":"acct-1"}`, "body.ids"},
+		"nothing":          {`{}`, "body"},
+		"an ID twice":      {`{"ids":["a"],"ids":["b"]}`, "body.ids"},
+		"a number":         {`{"ids":["a",1]}`, "body.ids[1]"},
+		"null within":      {`{"ids":[null]}`, "body.ids[0]"},
+		"a hash tag":       {`{"ids":["acct-1","{canary}"]}`, "body.ids[1]"},
+		"empty":            {`{"ids":[""]}`, "body.ids[0]"},
+		"NUL":              {`{"ids":["a\u0000"]}`, "body.ids[0]"},
+		"refreshd's own":   {`{"ids":["client:acme"]}`, "body.ids[0]"},
+		"too long":         {`{"ids":["` + strings.Repeat("a", 129) + `"]}`, "body.ids[0]"},
+		"1001":             {`{"ids":["a"` + strings.Repeat(`,"a"`, 1000) + `]}`, "body.ids"},
+		"an unknown field": {`{"ids":["a"],"id":"canary"}`, "body"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := b.call(t, http.MethodPost, "/v1/touches", row.body)
+			require.Equal(t, http.StatusUnprocessableEntity, got.status, got.body)
+			assert.Equal(t, row.location, got.problem(t).Errors[0].Location)
+			assert.NotContains(t, got.body, "canary")
+			assert.Empty(t, b.engine.calls())
+		})
+	}
+}
+
+func TestBadPresences(t *testing.T) {
+	t.Parallel()
+	b := setupWithout(t)
+	for body, location := range map[string]string{
+		`{}`:                                   "body",
+		`{"presence":""}`:                      "body.presence",
+		`{"presence":"Active"}`:                "body.presence",
+		`{"presence":"away"}`:                  "body.presence",
+		`{"presence":["active"]}`:              "body.presence",
+		`{"presence":null}`:                    "body.presence",
+		`{"presence":"active","for":"10m"}`:    "body",
+		`{"presence":"active","presence":"x"}`: "body.presence",
+		`"active"`:                             "body",
+	} {
+		got := b.call(t, http.MethodPut, "/v1/credentials/acct-1/presence", body)
 		require.Equal(t, http.StatusUnprocessableEntity, got.status, body)
 		assert.Equal(t, location, got.problem(t).Errors[0].Location, body)
 		assert.Empty(t, b.engine.calls())

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -39,13 +40,23 @@ func (e *readyEngine) Token(context.Context, credential.ID, time.Duration) (cred
 	return e.held, nil
 }
 
+// Touch answers as an engine whose store costs nothing.
+func (e *readyEngine) Touch(_ context.Context, ids []credential.ID) ([]credential.Touch, error) {
+	answers := make([]credential.Touch, len(ids))
+	for i, id := range ids {
+		answers[i] = credential.Touch{ID: id, Result: credential.TouchDone, At: noon, Deadline: noon + 900_000}
+	}
+	return answers, nil
+}
+
 // setupBench is a setup without a log and with an engine that costs nothing.
 func setupBench(b *testing.B) *bundle {
 	b.Helper()
 	return setup(b, func(o *api.Options) {
 		o.Log = zerolog.Nop()
 		engine, _ := o.Engine.(*fakeEngine)
-		o.Engine = &readyEngine{fakeEngine: engine, held: *engine.stored["acct-1"]}
+		ready := &readyEngine{fakeEngine: engine, held: *engine.stored["acct-1"]}
+		o.Engine, o.Control = ready, ready
 	})
 }
 
@@ -67,7 +78,30 @@ func BenchmarkGetToken(b *testing.B) {
 // answer: nearly all of the time is the server's.
 func BenchmarkGetTokenServed(b *testing.B) {
 	bundle := setupBench(b)
-	served(b, bundle.server, bundle.admin)
+	served(b, bundle.server, "GET /v1/credentials/acct-1/token", bundle.admin)
+}
+
+// BenchmarkTouchServed measures a touch likewise, without a store.
+func BenchmarkTouchServed(b *testing.B) {
+	bundle := setupBench(b)
+	served(b, bundle.server, "POST /v1/credentials/acct-1/touch", bundle.admin)
+}
+
+// BenchmarkTouches measures touches by the list of 1000, without network and
+// without store.
+func BenchmarkTouches(b *testing.B) {
+	bundle := setupBench(b)
+	body := `{"ids":["acct-0"`
+	for i := range 999 {
+		body += fmt.Sprintf(`,"acct-%d"`, i+1)
+	}
+	body += "]}"
+	for b.Loop() {
+		r := httptest.NewRequestWithContext(b.Context(), http.MethodPost, "/v1/touches", strings.NewReader(body))
+		r.Header.Set("Authorization", "Bearer "+bundle.admin)
+		bundle.api.ServeHTTP(&discard{header: http.Header{}}, r)
+	}
+	b.ReportMetric(1000*float64(b.N)/b.Elapsed().Seconds(), "touches/s")
 }
 
 // BenchmarkBareHandler is the same with a handler that writes a constant: the
@@ -80,12 +114,12 @@ func BenchmarkBareHandler(b *testing.B) {
 		_, _ = w.Write(body)
 	}))
 	b.Cleanup(server.Close)
-	served(b, server, bundle.admin)
+	served(b, server, "GET /v1/credentials/acct-1/token", bundle.admin)
 }
 
-func served(b *testing.B, server *httptest.Server, key string) {
+func served(b *testing.B, server *httptest.Server, target, key string) {
 	b.Helper()
-	request := fmt.Appendf(nil, "GET /v1/credentials/acct-1/token HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n", key)
+	request := fmt.Appendf(nil, "%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nAuthorization: Bearer %s\r\n\r\n", target, key)
 	b.SetParallelism(16)
 	b.RunParallel(func(pb *testing.PB) {
 		conn, err := (&net.Dialer{}).DialContext(b.Context(), "tcp", server.Listener.Addr().String())

@@ -2,8 +2,10 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -37,10 +39,15 @@ type recordOut struct {
 func (a *API) credentialRoutes() {
 	define(a, route{
 		method: http.MethodPut, path: credentialPath, id: "put-credential", tag: tagCredentials, needs: []Scope{ScopeCredentialWrite},
-		summary:     "Store a credential, or log it in again",
-		description: "Stores a token for this ID. One that brings back the current refresh token changes nothing; one that brings back an earlier refresh token is refused as stale_token. 201 where nothing was stored before.",
-		bodyLimit:   bodyLimitPut, problems: []int{http.StatusConflict, http.StatusPreconditionFailed, http.StatusInsufficientStorage},
-		responses: map[string]*huma.Response{"201": a.answer("Created", Record{}, "ETag")},
+		summary: "Store a credential, or log it in again",
+		description: "Stores a token for this ID. One that brings back the current refresh token changes nothing; one that brings back an earlier refresh token is refused as stale_token. 201 where nothing was stored before. " +
+			"A login without an access token signs in before it is answered: 422 login_refused or account_locked, and nothing is stored, where the backend does not take it; " +
+			"202 where the backend cannot be asked now, the credential is pending then and signs in as soon as it can.",
+		bodyLimit: bodyLimitPut, problems: []int{http.StatusConflict, http.StatusPreconditionFailed, http.StatusInsufficientStorage},
+		responses: map[string]*huma.Response{
+			"201": a.answer("Created", Record{}, "ETag"),
+			"202": a.answer("Accepted", Record{}, "ETag"),
+		},
 	}, a.putCredential)
 	define(a, route{
 		method: http.MethodGet, path: credentialsPath, id: "list-credentials", tag: tagCredentials, needs: readers(),
@@ -52,6 +59,13 @@ func (a *API) credentialRoutes() {
 		summary: "Show a credential", description: "Without its secrets.",
 		problems: []int{http.StatusNotFound},
 	}, a.getCredential)
+	define(a, route{
+		method: http.MethodGet, path: credentialPath + "/user-data", id: "get-user-data", tag: tagCredentials, needs: readers(),
+		summary: "Show what a backend tells of its user",
+		description: "For programs that choose their first page by it. " +
+			"Without user_data where none is kept: none was told or brought, or the credential was logged out.",
+		problems: []int{http.StatusNotFound},
+	}, a.getUserData)
 	define(a, route{
 		method: http.MethodPost, path: credentialPath + "/logout", id: "logout-credential", tag: tagCredentials, needs: []Scope{ScopeCredentialWrite},
 		summary:     "Log a credential out",
@@ -88,8 +102,11 @@ func (a *API) putCredential(ctx context.Context, in *putIn) (*recordOut, error) 
 	if err != nil {
 		return nil, a.refusedPut(err, expect)
 	}
-	out := &recordOut{Status: http.StatusOK, ETag: etag(stored.Held.Record.Version), Body: recordOf(stored.Held, a.now())}
-	if stored.Created {
+	out := a.shown(stored.Held)
+	switch {
+	case !login.SignIn.IsZero() && stored.Held.Record.State == credential.StatePending:
+		out.Status = http.StatusAccepted
+	case stored.Created:
 		out.Status = http.StatusCreated
 	}
 	return out, nil
@@ -104,6 +121,8 @@ func (a *API) refusedPut(err error, expect Expect) error {
 	switch FaultKind(p.Code) {
 	case FaultUnknownProvider:
 		return p.at("body.provider")
+	case FaultLoginRefused, FaultKind(credential.ReasonAccountLocked), FaultNoLogin:
+		return p.at("body.login")
 	case FaultDeadOnArrival:
 		return p.at("body.token")
 	case FaultStaleToken:
@@ -186,9 +205,43 @@ func (a *API) getCredential(ctx context.Context, in *struct{ IDParam }) (*record
 		return nil, err
 	}
 	if held == nil || held.Record.State == credential.StateDeleted {
-		return nil, &FaultError{Kind: FaultNotFound, Detail: "no credential has this ID"}
+		return nil, unknownCredential()
 	}
-	return &recordOut{Status: http.StatusOK, ETag: etag(held.Record.Version), Body: recordOf(*held, a.now())}, nil
+	return a.shown(*held), nil
+}
+
+// UserDataReply is what is known of the user behind a credential.
+type UserDataReply struct {
+	Subject   string          `json:"subject,omitempty" doc:"The user's UID at the provider"`
+	State     string          `json:"state" enum:"pending,active,degraded,expired,reauth_required,logged_out" doc:"Of the credential"`
+	ExpiresAt *time.Time      `json:"expires_at,omitempty" doc:"End of the access token's life, or a session's idle deadline"`
+	UserData  json.RawMessage `json:"user_data,omitempty" doc:"A JSON value, as it was told or brought"`
+}
+
+type userDataOut struct {
+	Body UserDataReply
+}
+
+func (a *API) getUserData(ctx context.Context, in *struct{ IDParam }) (*userDataOut, error) {
+	held, err := a.records.UserData(ctx, credential.ID(in.ID))
+	if err != nil {
+		return nil, err
+	}
+	if held == nil || held.Record.State == credential.StateDeleted {
+		return nil, unknownCredential()
+	}
+	if held.UserData != nil && !json.Valid(held.UserData) {
+		return nil, errors.New("the user data that is kept is no JSON")
+	}
+	r := held.Record
+	return &userDataOut{Body: UserDataReply{
+		Subject: r.Subject, State: string(r.State), ExpiresAt: moment(r.ExpiresAt), UserData: json.RawMessage(held.UserData),
+	}}, nil
+}
+
+// unknownCredential says that nothing is stored under an ID.
+func unknownCredential() error {
+	return &FaultError{Kind: FaultNotFound, Detail: "no credential has this ID"}
 }
 
 type logoutIn struct {
@@ -205,7 +258,12 @@ func (a *API) logoutCredential(ctx context.Context, in *logoutIn) (*recordOut, e
 	if err != nil {
 		return nil, a.refused(err, expect)
 	}
-	return &recordOut{Status: http.StatusOK, ETag: etag(held.Record.Version), Body: recordOf(held, a.now())}, nil
+	return a.shown(held), nil
+}
+
+// shown answers with a record.
+func (a *API) shown(h credential.Held) *recordOut {
+	return &recordOut{Status: http.StatusOK, ETag: etag(h.Record.Version), Body: recordOf(h, a.now())}
 }
 
 type deleteIn struct {

@@ -84,6 +84,8 @@ func TestPutFaults(t *testing.T) {
 	}{
 		{api.FaultUnknownProvider, 422, "body.provider"},
 		{api.FaultDeadOnArrival, 422, "body.token"},
+		{api.FaultLoginRefused, 422, "body.login"},
+		{api.FaultNoLogin, 422, "body.login"},
 		{api.FaultStaleToken, 409, "body.token.refresh_token"},
 		{api.FaultConflict, 409, ""},
 		{api.FaultFull, 507, ""},
@@ -146,7 +148,7 @@ func TestGetRecord(t *testing.T) {
 		"id": "acct-1", "provider": "acme", "subject": "u-7", "labels": {"team": "blue"},
 		"state": "active", "since": "2027-01-15T07:59:55Z", "version": 7, "generation": 4,
 		"expires_at": "2027-01-15T09:00:00Z", "expires_in": 3600, "due_at": "2027-01-15T08:00:01Z",
-		"refreshable": true, "in_doubt": true,
+		"refreshable": true, "in_doubt": true, "has_login": false, "paused": false,
 		"last_success_at": "2027-01-15T07:59:55Z",
 		"last_failure": {"at": "2027-01-15T07:59:53Z", "reason": "provider_unavailable", "detail": "503"},
 		"created_at": "2027-01-15T07:59:51Z", "updated_at": "2027-01-15T07:59:55Z"

@@ -30,10 +30,13 @@ type fakeEngine struct {
 	queued  bool     // Refresh only enqueues
 	asked   []string // calls, as text
 	panics  any
+	paused  map[string]bool
 	reached chan struct{} // if set, Token closes it and waits for its context
 }
 
-func newFakeEngine() *fakeEngine { return &fakeEngine{stored: map[credential.ID]*credential.Held{}} }
+func newFakeEngine() *fakeEngine {
+	return &fakeEngine{stored: map[credential.ID]*credential.Held{}, paused: map[string]bool{}}
+}
 
 func (e *fakeEngine) enter(format string, args ...any) (func(), error) {
 	e.mu.Lock()
@@ -108,7 +111,7 @@ func (e *fakeEngine) Put(_ context.Context, login credential.Login, expect api.E
 	if expect.Absent && before != nil || expect.Version != 0 && (before == nil || before.Record.Version != expect.Version) {
 		return api.Stored{}, &api.FaultError{Kind: api.FaultConflict, Detail: "it is at another version"}
 	}
-	write := credential.Connect(before, login, credential.Policy{RefreshAt: 0.66, Jitter: 0.1}, credential.Nonce{1}, noon)
+	write := credential.Connect(before, login, credential.Policy{RefreshAt: 0.66, Jitter: 0.1, CanLogin: true}, credential.Nonce{1}, noon)
 	var held credential.Held
 	if before != nil {
 		held = *before
@@ -157,6 +160,106 @@ func (e *fakeEngine) Record(_ context.Context, id credential.ID) (*credential.He
 		return &bare, nil
 	}
 	return nil, nil
+}
+
+func (e *fakeEngine) UserData(_ context.Context, id credential.ID) (*credential.Held, error) {
+	leave, err := e.enter("user data %s", id)
+	defer leave()
+	if err != nil {
+		return nil, err
+	}
+	if h := e.stored[id]; h != nil {
+		bare := *h
+		bare.Token = credential.Token{}
+		return &bare, nil
+	}
+	return nil, nil
+}
+
+func (e *fakeEngine) Touch(_ context.Context, ids []credential.ID) ([]credential.Touch, error) {
+	leave, err := e.enter("touch %v", ids)
+	defer leave()
+	if err != nil {
+		return nil, err
+	}
+	answers := make([]credential.Touch, len(ids))
+	for i, id := range ids {
+		answers[i] = credential.Touch{ID: id, Result: credential.TouchUnknown}
+		switch h := e.stored[id]; {
+		case h == nil:
+		case !h.Record.Session.Sliding():
+			answers[i].Result = credential.TouchNoSession
+		case h.Record.Session.Ended:
+			answers[i].Result = credential.TouchOver
+		default:
+			h.Record = h.Record.Touched(noon)
+			answers[i] = credential.Touch{ID: id, Result: credential.TouchDone, At: noon, Deadline: h.Record.ExpiresAt}
+		}
+	}
+	return answers, nil
+}
+
+// amend changes a stored credential as decide says.
+func (e *fakeEngine) amend(id credential.ID, decide func(credential.Held) (credential.Write, bool)) (credential.Held, error) {
+	h, err := e.find(id)
+	if err != nil {
+		return credential.Held{}, err
+	}
+	if write, wanted := decide(*h); wanted {
+		*h = write.Result(*h)
+	}
+	return *h, nil
+}
+
+func (e *fakeEngine) SetPresence(_ context.Context, id credential.ID, presence credential.Presence) (credential.Held, error) {
+	leave, err := e.enter("presence %s %s", id, presence)
+	defer leave()
+	if err != nil {
+		return credential.Held{}, err
+	}
+	return e.amend(id, func(h credential.Held) (credential.Write, bool) {
+		return credential.SetPresence(h, presence, credential.Policy{}, credential.Nonce{3}, noon)
+	})
+}
+
+func (e *fakeEngine) PlanOnce(_ context.Context, id credential.ID, after time.Duration) (credential.Held, error) {
+	leave, err := e.enter("plan %s %s", id, after)
+	defer leave()
+	if err != nil {
+		return credential.Held{}, err
+	}
+	return e.amend(id, func(h credential.Held) (credential.Write, bool) {
+		at := credential.Millis(0)
+		if after >= 0 {
+			at = noon.Add(after)
+		}
+		return credential.PlanOnce(h, at, credential.Nonce{4}, noon)
+	})
+}
+
+func (e *fakeEngine) SetPaused(_ context.Context, id credential.ID, paused bool) (credential.Held, error) {
+	leave, err := e.enter("paused %s %t", id, paused)
+	defer leave()
+	if err != nil {
+		return credential.Held{}, err
+	}
+	return e.amend(id, func(h credential.Held) (credential.Write, bool) {
+		return credential.SetPaused(h, paused, credential.Nonce{5}, noon)
+	})
+}
+
+func (e *fakeEngine) PauseProvider(_ context.Context, provider string, paused bool) (bool, error) {
+	leave, err := e.enter("provider %s %t", provider, paused)
+	defer leave()
+	if err != nil {
+		return false, err
+	}
+	if provider != "acme" && provider != credential.AllClients {
+		return false, &api.FaultError{Kind: api.FaultUnknownProvider, Detail: "no such provider"}
+	}
+	changed := e.paused[provider] != paused
+	e.paused[provider] = paused
+	return changed, nil
 }
 
 func (e *fakeEngine) List(_ context.Context, want api.RecordFilter, cursor string, limit int) ([]credential.Held, string, error) {
@@ -352,9 +455,10 @@ func (r *fakeReader) Read(_ context.Context, most int) ([]api.StreamedEvent, boo
 
 // fakeService tells what it was told.
 type fakeService struct {
-	mu    sync.Mutex
-	ready api.Readiness
-	err   error
+	mu     sync.Mutex
+	ready  api.Readiness
+	paused bool
+	err    error
 }
 
 func (s *fakeService) Ready(context.Context) api.Readiness {
@@ -374,8 +478,8 @@ func (s *fakeService) Status(context.Context) (api.Status, error) {
 	}, s.err
 }
 
-func (s *fakeService) Providers(context.Context) ([]api.Provider, error) {
+func (s *fakeService) Providers(context.Context) ([]api.Provider, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return []api.Provider{{Name: "acme", Kind: "oauth2", Breaker: api.Breaker{Open: true, Reason: "client_misconfigured"}}}, s.err
+	return []api.Provider{{Name: "acme", Kind: "oauth2", Breaker: api.Breaker{Open: true, Reason: "client_misconfigured"}}}, s.paused, s.err
 }

@@ -13,19 +13,21 @@ type FaultKind string
 
 // The kinds.
 const (
-	FaultNotFound        FaultKind = "not_found"        // no credential has that ID
-	FaultUnknownProvider FaultKind = "unknown_provider" // the configuration has no such provider
-	FaultStaleToken      FaultKind = "stale_token"      // the refresh token was used or replaced before
-	FaultDeadOnArrival   FaultKind = "dead_on_arrival"  // the token that was brought can never be used
-	FaultConflict        FaultKind = "conflict"         // the credential is not as the caller expects it
-	FaultNotRefreshable  FaultKind = "not_refreshable"  // not good enough, and there is no refresh token
-	FaultFreshRejected   FaultKind = "fresh_rejected"   // a token that was just refreshed is refused as well
-	FaultState           FaultKind = "state"            // only a person can mend it; the code is the state's name
-	FaultMinTTL          FaultKind = "min_ttl"          // the provider grants no life that long
-	FaultUnavailable     FaultKind = "unavailable"      // not now
-	FaultFull            FaultKind = "full"             // no room for another credential
-	FaultBadCursor       FaultKind = "bad_cursor"       // the cursor was not handed out by this service
-	FaultBadFilter       FaultKind = "bad_filter"       // the event types asked for do not exist
+	FaultNotFound        FaultKind = "not_found"         // no credential has that ID
+	FaultUnknownProvider FaultKind = "unknown_provider"  // the configuration has no such provider
+	FaultStaleToken      FaultKind = "stale_token"       // the refresh token was used or replaced before
+	FaultLoginRefused    FaultKind = "login_refused"     // the backend does not take the name and password; the code is account_locked where that is the reason
+	FaultNoLogin         FaultKind = "login_unsupported" // the provider takes tokens, not logins
+	FaultDeadOnArrival   FaultKind = "dead_on_arrival"   // the token that was brought can never be used
+	FaultConflict        FaultKind = "conflict"          // the credential is not as the caller expects it
+	FaultNotRefreshable  FaultKind = "not_refreshable"   // not good enough, and there is no refresh token
+	FaultFreshRejected   FaultKind = "fresh_rejected"    // a token that was just refreshed is refused as well
+	FaultState           FaultKind = "state"             // only a person can mend it; the code is the state's name
+	FaultMinTTL          FaultKind = "min_ttl"           // the provider grants no life that long
+	FaultUnavailable     FaultKind = "unavailable"       // not now
+	FaultFull            FaultKind = "full"              // no room for another credential
+	FaultBadCursor       FaultKind = "bad_cursor"        // the cursor was not handed out by this service
+	FaultBadFilter       FaultKind = "bad_filter"        // the event types asked for do not exist
 )
 
 // FaultError says why the service did not do as it was asked, in words that
@@ -36,7 +38,7 @@ type FaultError struct {
 	Err    error  // for the log; may be nil
 
 	State      credential.State  // with FaultState
-	Reason     credential.Reason // with FaultState and FaultUnavailable
+	Reason     credential.Reason // with FaultState, FaultLoginRefused and FaultUnavailable
 	Since      credential.Millis // with FaultState
 	RetryAfter time.Duration     // with FaultUnavailable; 0 counts as a second
 }

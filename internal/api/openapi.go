@@ -22,6 +22,8 @@ func describe(version string) huma.Config {
 			Tags: []*huma.Tag{
 				{Name: tagCredentials, Description: "Stored credentials"},
 				{Name: tagTokens, Description: "Access tokens that are valid now"},
+				{Name: tagSessions, Description: "Sliding sessions and who uses them"},
+				{Name: tagPauses, Description: "What is held back"},
 				{Name: tagEvents, Description: "What changed"},
 				{Name: tagKeys, Description: "API keys"},
 				{Name: tagService, Description: "How the service is"},
@@ -43,6 +45,8 @@ func describe(version string) huma.Config {
 const (
 	tagCredentials = "credentials"
 	tagTokens      = "tokens"
+	tagSessions    = "sessions"
+	tagPauses      = "pauses"
 	tagEvents      = "events"
 	tagKeys        = "keys"
 	tagService     = "service"

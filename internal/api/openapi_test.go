@@ -83,9 +83,12 @@ func TestOpenAPIDocument(t *testing.T) {
 	assert.Equal(t, []string{
 		"DELETE /v1/credentials/{id}", "DELETE /v1/keys/{key}",
 		"GET /healthz", "GET /readyz", "GET /v1/credentials", "GET /v1/credentials/{id}", "GET /v1/credentials/{id}/token",
+		"GET /v1/credentials/{id}/user-data",
 		"GET /v1/events", "GET /v1/keys", "GET /v1/providers", "GET /v1/status",
-		"POST /v1/credentials/{id}/logout", "POST /v1/credentials/{id}/refresh", "POST /v1/keys",
-		"PUT /v1/credentials/{id}",
+		"POST /v1/credentials/{id}/logout", "POST /v1/credentials/{id}/pause", "POST /v1/credentials/{id}/refresh",
+		"POST /v1/credentials/{id}/resume", "POST /v1/credentials/{id}/touch", "POST /v1/keys",
+		"POST /v1/pause", "POST /v1/providers/{name}/pause", "POST /v1/providers/{name}/resume", "POST /v1/resume", "POST /v1/touches",
+		"PUT /v1/credentials/{id}", "PUT /v1/credentials/{id}/presence",
 	}, operations)
 
 	for _, ref := range regexp.MustCompile(`"\$ref":"([^"]+)"`).FindAllStringSubmatch(text, -1) {

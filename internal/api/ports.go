@@ -28,6 +28,25 @@ type Engine interface {
 	Delete(ctx context.Context, id credential.ID, expect Expect, revoke bool) error
 }
 
+// Control carries out what changes no token: who uses a session, and what is
+// to be refreshed when, or not for now. What holds for [Engine] holds here.
+type Control interface {
+	// Touch is told that sessions were used. It answers one entry per ID, in
+	// order, and is cheap.
+	Touch(ctx context.Context, ids []credential.ID) ([]credential.Touch, error)
+	// SetPresence stores who uses a session from now on.
+	SetPresence(ctx context.Context, id credential.ID, presence credential.Presence) (credential.Held, error)
+	// PlanOnce asks for one refresh after a delay, beside what is planned. A
+	// negative delay takes back what was asked for.
+	PlanOnce(ctx context.Context, id credential.ID, after time.Duration) (credential.Held, error)
+	// SetPaused holds a credential back, or lets it go on.
+	SetPaused(ctx context.Context, id credential.ID, paused bool) (credential.Held, error)
+	// PauseProvider holds a provider back, or lets it go on;
+	// [credential.AllClients] is the whole service. It reports whether that
+	// changed anything.
+	PauseProvider(ctx context.Context, provider string, paused bool) (bool, error)
+}
+
 // Expect is a caller's condition on what is stored.
 type Expect struct {
 	Absent  bool   // nothing must be stored (If-None-Match: *)
@@ -48,10 +67,12 @@ type Stored struct {
 	Created bool
 }
 
-// Records reads credentials without their secrets.
+// Records reads credentials without their tokens.
 type Records interface {
 	// Record returns nil where nothing is stored.
 	Record(ctx context.Context, id credential.ID) (*credential.Held, error)
+	// UserData is Record with the user data.
+	UserData(ctx context.Context, id credential.ID) (*credential.Held, error)
 	// List returns up to limit records in the order of their IDs, from where
 	// cursor points to ("" is the first), and the cursor of the next page, ""
 	// after the last. A cursor that was not handed out is a [FaultError] of
@@ -129,5 +150,7 @@ type Service interface {
 	// Ready is answered without a key: it must not tell secrets.
 	Ready(ctx context.Context) Readiness
 	Status(ctx context.Context) (Status, error)
-	Providers(ctx context.Context) ([]Provider, error)
+	// Providers lists the configured ones, and tells whether the whole service
+	// is paused.
+	Providers(ctx context.Context) (list []Provider, paused bool, err error)
 }

@@ -23,21 +23,22 @@ const (
 
 // Codes of problems that are not a [FaultKind].
 const (
-	codeUnauthorized = "unauthorized"      // no key, or one that does not exist
-	codeForbidden    = "forbidden"         // the key may not do this
-	codeBadRequest   = "bad_request"       // it cannot be read
-	codeInvalid      = "invalid"           // it can be read, and a field is wrong
-	codeNoRoute      = "no_such_route"     // nothing is served under that path
-	codeBadMethod    = "bad_method"        // not with that method
-	codeTooLarge     = "too_large"         // the body is over its limit
-	codeSlowBody     = "slow_body"         // the body did not come in time
-	codeMediaType    = "media_type"        // the body is not plain JSON
-	codePrecondition = "precondition"      // If-Match or If-None-Match does not hold
-	codeTooMany      = "too_many_streams"  // every place for an event stream is taken
-	codeInternal     = "internal"          // a fault of the service itself
-	codeUnsupported  = "login_unsupported" // the provider takes tokens, not logins
-	codeKeyNotFound  = "key_not_found"     // no API key has that ID
-	codeLastAdmin    = "last_admin_key"    // revoking it would lock everybody out
+	codeUnauthorized = "unauthorized"     // no key, or one that does not exist
+	codeForbidden    = "forbidden"        // the key may not do this
+	codeBadRequest   = "bad_request"      // it cannot be read
+	codeInvalid      = "invalid"          // it can be read, and a field is wrong
+	codeNoRoute      = "no_such_route"    // nothing is served under that path
+	codeBadMethod    = "bad_method"       // not with that method
+	codeTooLarge     = "too_large"        // the body is over its limit
+	codeSlowBody     = "slow_body"        // the body did not come in time
+	codeMediaType    = "media_type"       // the body is not plain JSON
+	codePrecondition = "precondition"     // If-Match or If-None-Match does not hold
+	codeTooMany      = "too_many_streams" // every place for an event stream is taken
+	codeInternal     = "internal"         // a fault of the service itself
+	codeNoSession    = "no_session"       // touched, and its token is no sliding session
+	codeSessionOver  = "session_over"     // touched, and the session had ended
+	codeKeyNotFound  = "key_not_found"    // no API key has that ID
+	codeLastAdmin    = "last_admin_key"   // revoking it would lock everybody out
 )
 
 // Problem is an error as RFC 9457 describes it. It never holds what was sent.
@@ -122,7 +123,7 @@ func faultStatus(kind FaultKind) int {
 	switch kind {
 	case FaultNotFound:
 		return http.StatusNotFound
-	case FaultUnknownProvider, FaultDeadOnArrival, FaultMinTTL, FaultBadCursor, FaultBadFilter:
+	case FaultUnknownProvider, FaultLoginRefused, FaultNoLogin, FaultDeadOnArrival, FaultMinTTL, FaultBadCursor, FaultBadFilter:
 		return http.StatusUnprocessableEntity
 	case FaultStaleToken, FaultConflict, FaultNotRefreshable, FaultFreshRejected, FaultState:
 		return http.StatusConflict
@@ -154,6 +155,11 @@ func problemOf(err error) *Problem {
 		p.Since = moment(fault.Since)
 	case FaultUnavailable:
 		return p.again(fault.RetryAfter)
+	case FaultLoginRefused:
+		if fault.Reason == credential.ReasonAccountLocked {
+			p.Code = string(fault.Reason)
+			p.Type = typePrefix + p.Code
+		}
 	default:
 	}
 	return p

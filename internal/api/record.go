@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 	"time"
@@ -19,15 +20,32 @@ type Record struct {
 	Since         *time.Time        `json:"since,omitempty" doc:"When it entered this state"`
 	Version       uint64            `json:"version" doc:"Grows by one with every change that has an event; the ETag"`
 	Generation    uint64            `json:"generation" doc:"Grows by one with every token"`
-	ExpiresAt     *time.Time        `json:"expires_at,omitempty" doc:"End of the access token's life"`
+	ExpiresAt     *time.Time        `json:"expires_at,omitempty" doc:"End of the access token's life; a session's idle deadline"`
 	ExpiresIn     *int64            `json:"expires_in,omitempty" doc:"Seconds until then, 0 if it has passed"`
 	DueAt         *time.Time        `json:"due_at,omitempty" doc:"When refreshd looks at it next"`
-	Refreshable   bool              `json:"refreshable" doc:"A refresh token is held"`
+	RefreshOnceAt *time.Time        `json:"refresh_once_at,omitempty" doc:"When it is refreshed beside what is planned, as was asked for"`
+	Refreshable   bool              `json:"refreshable" doc:"There is a way to a new token or a longer life: a refresh token, a login, or a call that extends the session"`
+	HasLogin      bool              `json:"has_login" doc:"A user name and a password are held, to sign in again with"`
+	Paused        bool              `json:"paused" doc:"It is held back: nothing is sent for it. Its provider or the whole service may be held back as well, which stands there"`
 	InDoubt       bool              `json:"in_doubt" doc:"A refresh was sent and its reply is unknown"`
+	Presence      string            `json:"presence,omitempty" enum:"active,passive,background" doc:"Who uses it, of a session or where it was set"`
+	Session       *Session          `json:"session,omitempty" doc:"Where the token is a sliding session"`
 	LastSuccessAt *time.Time        `json:"last_success_at,omitempty" doc:"The last refresh that brought a token"`
 	LastFailure   *Failure          `json:"last_failure,omitempty" doc:"The last refresh that did not"`
-	CreatedAt     *time.Time        `json:"created_at,omitempty"`
-	UpdatedAt     *time.Time        `json:"updated_at,omitempty"`
+
+	RefreshTokenExpiresAt *time.Time `json:"refresh_token_expires_at,omitempty" doc:"Absolute end of the refresh token's life, where it is known"`
+	LearnedLifetime       int64      `json:"learned_lifetime,omitempty" doc:"Seconds that its tokens are taken to live, because resources refused them before the time that was told"`
+
+	CreatedAt *time.Time `json:"created_at,omitempty"`
+	UpdatedAt *time.Time `json:"updated_at,omitempty"`
+}
+
+// Session is the clock of a sliding session.
+type Session struct {
+	IdleTimeout      int64      `json:"idle_timeout" doc:"Seconds it lives without being used"`
+	IdleDeadline     *time.Time `json:"idle_deadline,omitempty" doc:"When it dies unless it is used before"`
+	AbsoluteDeadline *time.Time `json:"absolute_deadline,omitempty" doc:"When it dies whether or not it is used; absent where there is no such limit"`
+	LastUsedAt       *time.Time `json:"last_used_at,omitempty" doc:"Its last use that refreshd knows of"`
 }
 
 // Failure tells how a refresh failed.
@@ -46,8 +64,19 @@ func recordOf(h credential.Held, now credential.Millis) Record {
 		Version: r.Version, Generation: r.Generation,
 		ExpiresAt: moment(r.ExpiresAt), DueAt: moment(credential.NextDue(r, h.Attempt)),
 		Refreshable: r.Refreshable, InDoubt: h.Attempt != nil && h.Attempt.Doubt,
-		LastSuccessAt: moment(r.LastAttempt.SucceededAt),
-		CreatedAt:     moment(r.CreatedAt), UpdatedAt: moment(r.UpdatedAt),
+		RefreshOnceAt: moment(r.OnceAt), HasLogin: r.HasLogin, Paused: r.Paused, Presence: string(r.Presence),
+		LearnedLifetime: int64(r.Learned.Life / time.Second),
+		LastSuccessAt:   moment(r.LastAttempt.SucceededAt),
+		CreatedAt:       moment(r.CreatedAt), UpdatedAt: moment(r.UpdatedAt),
+	}
+	if s := r.Session; s.Sliding() {
+		shown.Session = &Session{
+			IdleTimeout: int64(s.Idle / time.Second), IdleDeadline: moment(r.ExpiresAt),
+			AbsoluteDeadline: moment(r.LimitAt), LastUsedAt: moment(r.IssuedAt),
+		}
+		shown.Presence = cmp.Or(shown.Presence, string(credential.PresencePassive))
+	} else {
+		shown.RefreshTokenExpiresAt = moment(r.LimitAt)
 	}
 	if r.ExpiresAt != 0 {
 		shown.ExpiresIn = new(secondsLeft(r.ExpiresAt, now))

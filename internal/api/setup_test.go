@@ -110,7 +110,13 @@ func setupWithout(t testing.TB, options ...func(*api.Options)) *bundle {
 	b.admin = b.keys.add("", api.ScopeAdmin)
 	b.store("acct-1", 3600)
 	o := api.Options{
-		Engine: b.engine, Records: b.engine, Events: b.events, Keys: b.keys, Service: b.service,
+		Engine: b.engine, Control: b.engine, Records: b.engine, Events: b.events, Keys: b.keys, Service: b.service,
+		SendOf: func(provider string) api.Send {
+			if provider == "airline" {
+				return api.Send{As: api.SendHeader, Name: "X-Session-Token"}
+			}
+			return api.Send{}
+		},
 		Now: func() credential.Millis { return noon }, Version: "1.2.3", Source: "refreshd/test",
 		Log: zerolog.New(b.log), Registerer: b.reg,
 		Metrics: promhttp.HandlerFor(b.reg, promhttp.HandlerOpts{}),

@@ -39,6 +39,7 @@ type Status struct {
 	Owner     string           `json:"owner" doc:"This process: a new one at every start"`
 	Roles     []string         `json:"roles" nullable:"false" doc:"What it does: api, scheduler, worker"`
 	StartedAt time.Time        `json:"started_at"`
+	Paused    bool             `json:"paused" doc:"The whole service is held back: no provider is sent anything, tokens are served while they live"`
 	Redis     RedisStatus      `json:"redis"`
 	AsOf      *time.Time       `json:"as_of,omitempty" doc:"Only while Redis is away: when it told of recovery and providers as they are shown, but for the gate and what is configured"`
 	Recovery  *RecoveryStatus  `json:"recovery,omitempty" doc:"Absent where Redis has not told of it yet"`
@@ -90,6 +91,7 @@ type ProcessStatus struct {
 type Provider struct {
 	Name    string  `json:"name" example:"github"`
 	Kind    string  `json:"kind" example:"oauth2"`
+	Paused  bool    `json:"paused" doc:"It is held back: nothing is sent to it. The whole service may be held back as well, which stands in the status"`
 	Breaker Breaker `json:"breaker"`
 }
 
@@ -188,16 +190,18 @@ type statusOut struct {
 
 type providersOut struct {
 	Body struct {
+		Paused    bool       `json:"paused" doc:"The whole service is held back"`
 		Providers []Provider `json:"providers" nullable:"false"`
 	} `nameHint:"ProviderList"`
 }
 
 func (a *API) listProviders(ctx context.Context, _ *struct{}) (*providersOut, error) {
-	list, err := a.service.Providers(ctx)
+	list, paused, err := a.service.Providers(ctx)
 	if err != nil {
 		return nil, err
 	}
 	out := &providersOut{}
+	out.Body.Paused = paused
 	out.Body.Providers = append(make([]Provider, 0, len(list)), list...)
 	return out, nil
 }

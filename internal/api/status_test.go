@@ -35,15 +35,16 @@ func TestStatus(t *testing.T) {
 	got := b.call(t, http.MethodGet, "/v1/status", "")
 	require.Equal(t, http.StatusOK, got.status)
 	assert.JSONEq(t, `{
-		"service": "refreshd", "version": "1.2.3", "owner": "owner-1", "roles": ["api"], "started_at": "2027-01-15T08:00:00Z",
+		"service": "refreshd", "version": "1.2.3", "owner": "owner-1", "roles": ["api"], "started_at": "2027-01-15T08:00:00Z", "paused": false,
 		"redis": {"kind": "external", "durability": "appendfsync always", "shards": 1, "reachable": true, "loss_window_seconds": 0},
-		"providers": [{"name": "acme", "kind": "oauth2", "breaker": {"open": false}}],
+		"providers": [{"name": "acme", "kind": "oauth2", "paused": false, "breaker": {"open": false}}],
 		"queues": [{"name": "refresh-00", "paused": false, "pending": 3, "active": 0, "scheduled": 0, "archived": 0, "latency_seconds": 0}]
 	}`, got.body)
 
+	b.service.paused = true
 	providers := b.call(t, http.MethodGet, "/v1/providers", "")
 	require.Equal(t, http.StatusOK, providers.status)
-	assert.JSONEq(t, `{"providers": [{"name": "acme", "kind": "oauth2", "breaker": {"open": true, "reason": "client_misconfigured"}}]}`, providers.body)
+	assert.JSONEq(t, `{"paused": true, "providers": [{"name": "acme", "kind": "oauth2", "paused": false, "breaker": {"open": true, "reason": "client_misconfigured"}}]}`, providers.body)
 
 	b.service.err = errors.New("no")
 	assert.Equal(t, http.StatusInternalServerError, b.call(t, http.MethodGet, "/v1/status", "").status)

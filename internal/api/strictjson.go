@@ -59,6 +59,9 @@ func (c checker) value(t reflect.Type, at string, depth int) *Problem {
 	if err != nil {
 		return badBody("is not JSON")
 	}
+	if t == reflect.TypeFor[json.RawMessage]() {
+		t = reflect.TypeFor[any]()
+	}
 	free := t.Kind() == reflect.Interface
 	switch token := token.(type) {
 	case json.Delim:

@@ -16,7 +16,11 @@ import (
 
 // apiEngine answers the API's calls with the engine, and tells its errors in
 // the API's words.
-type apiEngine struct{ *refresh.Engine }
+type apiEngine struct {
+	*refresh.Engine
+
+	canLogin func(provider string) bool // there is a call that logs in, or no such provider
+}
 
 func (e apiEngine) Token(ctx context.Context, id credential.ID, minTTL time.Duration) (credential.Held, error) {
 	held, err := e.Engine.Token(ctx, id, minTTL)
@@ -28,7 +32,12 @@ func (e apiEngine) Refresh(ctx context.Context, id credential.ID, rejected uint6
 	return api.Refreshed{Held: held}, fault(err)
 }
 
+// Put refuses a login that could never be made also where it comes beside a
+// token.
 func (e apiEngine) Put(ctx context.Context, login credential.Login, expect api.Expect) (api.Stored, error) {
+	if !login.SignIn.IsZero() && !e.canLogin(login.Provider) {
+		return api.Stored{}, fault(refresh.ErrNoLogin)
+	}
 	put, err := e.Engine.Put(ctx, login, refresh.Expect(expect))
 	return api.Stored{Held: put.Held, Created: put.Created}, fault(err)
 }
@@ -40,6 +49,47 @@ func (e apiEngine) Logout(ctx context.Context, id credential.ID, expect api.Expe
 
 func (e apiEngine) Delete(ctx context.Context, id credential.ID, expect api.Expect, revoke bool) error {
 	return fault(e.Engine.Delete(ctx, id, refresh.Expect(expect), revoke))
+}
+
+// apiControl carries out with the engine what changes no token.
+type apiControl struct{ engine *refresh.Engine }
+
+func (c apiControl) Touch(ctx context.Context, ids []credential.ID) ([]credential.Touch, error) {
+	answers, err := c.engine.Touch(ctx, ids)
+	return answers, fault(err)
+}
+
+func (c apiControl) SetPresence(ctx context.Context, id credential.ID, presence credential.Presence) (credential.Held, error) {
+	held, err := c.engine.SetPresence(ctx, id, presence)
+	return held, fault(err)
+}
+
+func (c apiControl) PlanOnce(ctx context.Context, id credential.ID, after time.Duration) (credential.Held, error) {
+	held, err := c.engine.PlanOnce(ctx, id, after)
+	return held, fault(err)
+}
+
+func (c apiControl) SetPaused(ctx context.Context, id credential.ID, paused bool) (credential.Held, error) {
+	held, err := c.engine.SetPaused(ctx, id, paused)
+	return held, fault(err)
+}
+
+func (c apiControl) PauseProvider(ctx context.Context, provider string, paused bool) (bool, error) {
+	changed, err := c.engine.PauseProvider(ctx, provider, paused)
+	return changed, fault(err)
+}
+
+// canLogin reports whether a provider has a call that logs in. What is wrong
+// with one that does not exist is told elsewhere.
+func (s *service) canLogin(provider string) bool {
+	set, ok := s.conf.Load().Providers[provider]
+	return !ok || set.Login.Declared()
+}
+
+// sendOf tells how requests carry the tokens of a provider.
+func (s *service) sendOf(provider string) api.Send {
+	send := sendOf(s.conf.Load().Providers[provider])
+	return api.Send{As: string(send.As), Name: send.Name}
 }
 
 // fault translates an error of the engine or the store.
@@ -61,8 +111,25 @@ func fault(err error) error {
 	if ttl, ok := errors.AsType[*refresh.MinTTLError](err); ok {
 		return &api.FaultError{Kind: api.FaultMinTTL, Detail: ttl.Error()}
 	}
+	if refused, ok := errors.AsType[*refresh.LoginRefusedError](err); ok {
+		detail := "the backend does not take this user name and password; nothing was stored"
+		switch refused.Reason {
+		case credential.ReasonAccountLocked:
+			detail = "the backend has locked this account; nothing was stored. Its owner, or the backend's operator, has to unlock it"
+		case credential.ReasonInteractionRequired, credential.ReasonConsentRequired:
+			detail = fmt.Sprintf("the backend wants the user for this login (%s); nothing was stored", refused.Reason)
+		default:
+		}
+		if refused.Detail != "" {
+			detail += " (" + refused.Detail + ")"
+		}
+		return &api.FaultError{Kind: api.FaultLoginRefused, Detail: detail, Reason: refused.Reason}
+	}
 	if away, ok := errors.AsType[*refresh.UnavailableError](err); ok {
 		detail := fmt.Sprintf("no valid token can be had now (%s)", away.Reason)
+		if away.Reason == credential.ReasonPaused {
+			detail = "no valid token can be had now (paused): the credential, its provider or the whole service is held back until somebody resumes it; refreshd status and refreshd get say which"
+		}
 		return &api.FaultError{Kind: api.FaultUnavailable, Detail: detail, Err: away.Err, Reason: away.Reason, RetryAfter: away.RetryAfter}
 	}
 	for _, row := range []struct {
@@ -72,6 +139,7 @@ func fault(err error) error {
 		{refresh.ErrNotFound, api.FaultNotFound},
 		{refresh.ErrUnknownProvider, api.FaultUnknownProvider},
 		{refresh.ErrStaleToken, api.FaultStaleToken},
+		{refresh.ErrNoLogin, api.FaultNoLogin},
 		{refresh.ErrDeadOnArrival, api.FaultDeadOnArrival},
 		{refresh.ErrConflict, api.FaultConflict},
 		{refresh.ErrNotRefreshable, api.FaultNotRefreshable},
@@ -80,7 +148,11 @@ func fault(err error) error {
 		{event.ErrBadCursor, api.FaultBadCursor},
 	} {
 		if errors.Is(err, row.err) {
-			return &api.FaultError{Kind: row.kind, Detail: err.Error()}
+			detail := err.Error()
+			if row.kind == api.FaultNoLogin {
+				detail = row.err.Error() + "; send a token that it has issued, or declare login for this provider in config.yaml"
+			}
+			return &api.FaultError{Kind: row.kind, Detail: detail}
 		}
 	}
 	if errors.Is(err, refresh.ErrStopping) {
@@ -101,6 +173,16 @@ func (r apiRecords) Record(ctx context.Context, id credential.ID) (*credential.H
 		return nil, nil //nolint:nilnil // nothing stored is an answer
 	}
 	return list[0], nil
+}
+
+func (r apiRecords) UserData(ctx context.Context, id credential.ID) (*credential.Held, error) {
+	list, err := r.store.Load(ctx, id)
+	if err != nil || list[0] == nil {
+		return nil, err
+	}
+	held := *list[0]
+	held.Token, held.SignIn, held.Alternates = credential.Token{}, credential.SignIn{}, nil
+	return &held, nil
 }
 
 func (r apiRecords) List(ctx context.Context, want api.RecordFilter, cursor string, limit int) ([]credential.Held, string, error) {

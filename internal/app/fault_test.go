@@ -26,6 +26,28 @@ func TestErrorsOfTheEngineInTheAPIsWords(t *testing.T) {
 		"not found":        {refresh.ErrNotFound, api.FaultError{Kind: api.FaultNotFound}},
 		"unknown provider": {refresh.ErrUnknownProvider, api.FaultError{Kind: api.FaultUnknownProvider}},
 		"stale token":      {refresh.ErrStaleToken, api.FaultError{Kind: api.FaultStaleToken}},
+		"no login": {refresh.ErrNoLogin, api.FaultError{
+			Kind: api.FaultNoLogin, Detail: "this provider takes no name and password: its settings have no login call; send a token that it has issued, or declare login for this provider in config.yaml",
+		}},
+		"login refused": {
+			&refresh.LoginRefusedError{Reason: credential.ReasonLoginRefused, Detail: "HTTP 401"},
+			api.FaultError{
+				Kind: api.FaultLoginRefused, Reason: credential.ReasonLoginRefused,
+				Detail: "the backend does not take this user name and password; nothing was stored (HTTP 401)",
+			},
+		},
+		"account locked": {
+			&refresh.LoginRefusedError{Reason: credential.ReasonAccountLocked},
+			api.FaultError{Kind: api.FaultLoginRefused, Reason: credential.ReasonAccountLocked},
+		},
+		"login wants the user": {
+			&refresh.LoginRefusedError{Reason: credential.ReasonInteractionRequired},
+			api.FaultError{Kind: api.FaultLoginRefused, Reason: credential.ReasonInteractionRequired},
+		},
+		"paused": {
+			&refresh.UnavailableError{Reason: credential.ReasonPaused, RetryAfter: time.Minute},
+			api.FaultError{Kind: api.FaultUnavailable, Reason: credential.ReasonPaused, RetryAfter: time.Minute},
+		},
 		"dead on arrival":  {refresh.ErrDeadOnArrival, api.FaultError{Kind: api.FaultDeadOnArrival}},
 		"conflict":         {refresh.ErrConflict, api.FaultError{Kind: api.FaultConflict}},
 		"not refreshable":  {refresh.ErrNotRefreshable, api.FaultError{Kind: api.FaultNotRefreshable}},

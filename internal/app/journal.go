@@ -49,6 +49,10 @@ type foundForm struct {
 	ExpiresIn string `json:"e,omitempty"`
 	Complete  bool   `json:"c,omitempty"`
 
+	RefreshExpiresIn string `json:"x,omitempty"`
+
+	Method credential.Method `json:"w,omitempty"` // by which it was got
+
 	// Where the provider called the grant dead instead: why, and what it said.
 	Ended  credential.Reason `json:"d,omitempty"`
 	Detail string            `json:"m,omitempty"`
@@ -58,8 +62,8 @@ func (j *sealedJournal) Keep(kept refresh.Kept) error {
 	plain, err := json.Marshal(foundForm{
 		Access: []byte(kept.Found.Token.Access.Reveal()), Refresh: []byte(kept.Found.Token.Refresh.Reveal()),
 		Type: kept.Found.Token.Type, Scope: kept.Found.Token.Scope,
-		ExpiresIn: kept.Found.ExpiresIn, Complete: kept.Found.Complete,
-		Ended: kept.Ended.Reason, Detail: kept.Ended.Detail,
+		ExpiresIn: kept.Found.ExpiresIn, Complete: kept.Found.Complete, RefreshExpiresIn: kept.Found.RefreshExpiresIn,
+		Ended: kept.Ended.Reason, Detail: kept.Ended.Detail, Method: kept.Method,
 	})
 	if err != nil {
 		return errors.New("a received token has no form that can be journaled")
@@ -81,6 +85,24 @@ type loginForm struct {
 	Token     foundForm         `json:"t"`
 	ExpiresIn time.Duration     `json:"e,omitempty"`
 	ExpiresAt credential.Millis `json:"x,omitempty"`
+
+	RefreshExpiresIn time.Duration `json:"f,omitempty"`
+	SignIn           signInForm    `json:"i,omitzero"`
+	UserData         []byte        `json:"d,omitempty"`
+}
+
+// signInForm is the plain form of a name and a password.
+type signInForm struct {
+	Username []byte `json:"n,omitempty"`
+	Password []byte `json:"p,omitempty"`
+}
+
+func formOfSignIn(s credential.SignIn) signInForm {
+	return signInForm{Username: []byte(s.Username.Reveal()), Password: []byte(s.Password.Reveal())}
+}
+
+func (f signInForm) signIn() credential.SignIn {
+	return credential.SignIn{Username: credential.NewSecret(string(f.Username)), Password: credential.NewSecret(string(f.Password))}
 }
 
 // tokenForm is the plain form of a token.
@@ -126,6 +148,10 @@ type writeForm struct {
 	After      *credential.Attempt `json:"p,omitempty"` // open afterwards
 	NewAlts    bool                `json:"b,omitempty"`
 	Alternates []alternateForm     `json:"a,omitempty"` // afterwards
+	NewSignIn  bool                `json:"j,omitempty"` // the write replaces it
+	SignIn     signInForm          `json:"k,omitzero"`  // afterwards
+	NewData    bool                `json:"m,omitempty"` // the write replaces the user data
+	UserData   []byte              `json:"u,omitempty"` // if so
 	Due        credential.Millis   `json:"d"`
 	Events     []credential.Event  `json:"l,omitempty"`
 }
@@ -135,7 +161,11 @@ func formOfWrite(w *refresh.Written) writeForm {
 		Nonce: w.Write.Nonce, Revision: w.Write.Revision, Attempt: w.Write.Attempt, Record: w.Write.Record,
 		NewToken: w.Write.Token != nil, Token: formOf(w.After.Token), Erase: w.Write.Erase, Spent: []byte(w.Write.Spent.Reveal()),
 		Close: w.Write.Close, Open: w.Write.Open, After: w.After.Attempt, NewAlts: w.Write.Alternates != nil,
+		NewSignIn: w.Write.SignIn != nil, SignIn: formOfSignIn(w.After.SignIn),
 		Due: w.Write.Due, Events: w.Write.Events,
+	}
+	if w.Write.UserData != nil {
+		f.NewData, f.UserData = true, *w.Write.UserData
 	}
 	for _, alt := range w.After.Alternates {
 		f.Alternates = append(f.Alternates, alternateForm{alt.Nonce, alt.Generation, formOf(alt.Token), alt.IssuedAt, alt.Lifetime})
@@ -155,7 +185,7 @@ func (f writeForm) written() refresh.Written {
 			Nonce: f.Nonce, Revision: f.Revision, Attempt: f.Attempt, Record: f.Record, Erase: f.Erase,
 			Close: f.Close, Open: f.Open, Due: f.Due, Events: f.Events,
 		},
-		After: credential.Held{Record: f.Record, Token: f.Token.token(), Attempt: f.After, Alternates: alternates},
+		After: credential.Held{Record: f.Record, Token: f.Token.token(), Attempt: f.After, Alternates: alternates, SignIn: f.SignIn.signIn(), UserData: f.UserData},
 	}
 	if len(f.Spent) > 0 {
 		w.Write.Spent = credential.NewSecret(string(f.Spent))
@@ -165,6 +195,12 @@ func (f writeForm) written() refresh.Written {
 	}
 	if f.NewAlts {
 		w.Write.Alternates = &alternates
+	}
+	if f.NewSignIn {
+		w.Write.SignIn = &w.After.SignIn
+	}
+	if f.NewData {
+		w.Write.UserData = &w.After.UserData
 	}
 	return w
 }
@@ -186,6 +222,7 @@ func (j *sealedJournal) Note(ctx context.Context, changes ...refresh.Change) err
 					Type: login.Token.Type, Scope: login.Token.Scope,
 				},
 				ExpiresIn: login.ExpiresIn, ExpiresAt: login.ExpiresAt,
+				RefreshExpiresIn: login.RefreshExpiresIn, SignIn: formOfSignIn(login.SignIn), UserData: login.UserData,
 			}
 		case change.Write != nil:
 			form = formOfWrite(change.Write)
@@ -239,8 +276,9 @@ func (j *sealedJournal) open(dead *journal.Dead) (refresh.Dead, error) {
 			Intent: refresh.Intent{
 				Nonce: keep.Nonce, ID: keep.ID, Generation: keep.Generation, Grant: keep.Grant, At: keep.At,
 			},
-			Found: form.found(),
-			Ended: form.ended(),
+			Method: form.Method,
+			Found:  form.found(),
+			Ended:  form.ended(),
 		})
 	}
 	for _, change := range dead.Changes {
@@ -263,6 +301,7 @@ func (j *sealedJournal) open(dead *journal.Dead) (refresh.Dead, error) {
 			record.Login = &credential.Login{
 				ID: change.ID, Provider: form.Provider, Subject: form.Subject, Labels: form.Labels,
 				Token: form.Token.found().Token, ExpiresIn: form.ExpiresIn, ExpiresAt: form.ExpiresAt,
+				RefreshExpiresIn: form.RefreshExpiresIn, SignIn: form.SignIn.signIn(), UserData: form.UserData,
 			}
 		}
 		opened.Changes = append(opened.Changes, record)
@@ -286,7 +325,7 @@ func (f foundForm) found() credential.Found {
 		Token: credential.Token{
 			Access: credential.NewSecret(string(f.Access)), Refresh: credential.NewSecret(string(f.Refresh)), Type: f.Type, Scope: f.Scope,
 		},
-		ExpiresIn: f.ExpiresIn, Complete: f.Complete,
+		ExpiresIn: f.ExpiresIn, Complete: f.Complete, RefreshExpiresIn: f.RefreshExpiresIn,
 	}
 }
 
@@ -294,7 +333,7 @@ func (f foundForm) ended() credential.Outcome {
 	if f.Ended == credential.ReasonNone {
 		return credential.Outcome{}
 	}
-	return credential.Outcome{Class: credential.ClassPermanent, Reason: f.Ended, Detail: f.Detail}
+	return credential.Outcome{Method: f.Method, Class: credential.ClassPermanent, Reason: f.Ended, Detail: f.Detail}
 }
 
 // noJournal is that of a process that presents no refresh token. What an owner

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -44,6 +46,7 @@ type story struct {
 func newStory() story {
 	secrets := []string{
 		"at_canary-one", "rt_canary-one", "at_canary-two", "at_canary-three<&>\u2028", "rt_canary-\xff\xfe-three", "at_canary-four", "rt_canary-four",
+		"user_canary", "password_canary-\xff",
 	}
 	secret := func(n int) credential.Secret { return credential.NewSecret(secrets[n]) }
 	return story{
@@ -52,8 +55,8 @@ func newStory() story {
 		kept: []refresh.Kept{
 			{Intent: intent(3, "user:three"), Found: credential.Found{
 				Token:     credential.Token{Access: secret(0), Refresh: secret(1), Type: "Bearer", Scope: "read write"},
-				ExpiresIn: "3600", Complete: true,
-			}},
+				ExpiresIn: "3600", RefreshExpiresIn: "86400", Complete: true,
+			}, Method: credential.MethodLogin},
 			{Intent: intent(4, "user:four"), Found: credential.Found{Token: credential.Token{Access: secret(2)}}}, // cut off
 			{Intent: intent(5, "user:five"), Found: credential.Found{Token: credential.Token{Access: secret(3), Refresh: secret(4)}}},
 			{Intent: intent(9, "user:nine"), Ended: credential.Outcome{Class: credential.ClassPermanent, Reason: credential.ReasonLostRotation, Detail: "400 invalid_grant"}},
@@ -64,7 +67,9 @@ func newStory() story {
 				Login: &credential.Login{
 					ID: "user:six", Provider: "acme", Subject: "uid-6", Labels: map[string]string{"team": "red"},
 					Token:     credential.Token{Access: secret(5), Refresh: secret(6), Type: "Bearer", Scope: "read"},
-					ExpiresIn: time.Hour, ExpiresAt: noon.Add(time.Hour),
+					ExpiresIn: time.Hour, ExpiresAt: noon.Add(time.Hour), RefreshExpiresIn: 24 * time.Hour,
+					SignIn:   credential.SignIn{Username: secret(7), Password: secret(8)},
+					UserData: credential.UserData(`{"plan":"pro"}`),
 				},
 			},
 			{Nonce: nonce(7), ID: "user:seven", Kind: refresh.ChangeLogout, Grant: 5, At: noon},
@@ -219,4 +224,51 @@ func TestProcessWithoutAJournalPresentsNothing(t *testing.T) {
 	dead, err := j.Adopt(t.Context())
 	require.NoError(t, err)
 	assert.Empty(t, dead)
+}
+
+// A write is made again from the journal as it was decided, with all that it
+// leads to.
+func TestAWriteIsReadAsItWasWritten(t *testing.T) {
+	t.Parallel()
+	dir, keys := filepath.Join(t.TempDir(), "journal"), newKeyset(t)
+	secret := credential.NewSecret
+	policy := credential.Policy{RefreshAt: 0.66, CanLogin: true, Rotates: credential.RotatesYes, Times: credential.DefaultTimes(0)}
+	login := credential.Connect(nil, credential.Login{
+		ID: "user:one", Provider: "acme", Token: credential.Token{Access: secret("at_1"), Refresh: secret("rt_1"), Type: "Bearer"}, ExpiresIn: time.Hour,
+		SignIn: credential.SignIn{Username: secret("one"), Password: secret("password_canary")}, UserData: credential.UserData(`{"plan":"free"}`),
+	}, policy, nonce(1), noon)
+	held := login.Result(credential.Held{})
+	list := []refresh.Written{{Write: login, After: held}}
+	attempt := credential.Attempt{Nonce: nonce(2), Owner: "dead", Generation: 1, Grant: 1, BegunAt: noon}
+	held.Attempt = &attempt
+	held.Alternates = []credential.Alternate{{Nonce: nonce(3), Generation: 1, Token: credential.Token{Access: secret("at_2"), Refresh: secret("rt_2")}, IssuedAt: noon, Lifetime: time.Hour}}
+	for _, write := range []credential.Write{
+		credential.Install(held, attempt, credential.Received{Token: credential.Token{Access: secret("at_3"), Refresh: secret("rt_3")}, SentAt: noon, ExpiresIn: time.Hour, UserData: credential.UserData(`{"plan":"pro"}`)}, policy, credential.ByDemand, noon),
+		credential.Doubt(held, attempt, policy, noon),
+		credential.Logout(held, nonce(5), noon),
+	} {
+		list = append(list, refresh.Written{Write: write, After: write.Result(held)})
+	}
+	j := openJournal(t, dir, "dead", keys)
+	for i, w := range list {
+		require.NoError(t, j.Note(t.Context(), refresh.Change{
+			Nonce: nonce(byte(20 + i)), ID: w.Write.Record.ID, Kind: refresh.ChangeWrite, Grant: w.Write.Record.Grant, At: noon, Write: &w,
+		}))
+	}
+	require.NoError(t, j.journal.Close())
+
+	found, err := openJournal(t, dir, "alive", keys).Adopt(t.Context())
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	require.Len(t, found[0].Writes, len(list))
+	for i, got := range found[0].Writes {
+		want := list[i]
+		assert.Empty(t, cmp.Diff(want.Write, got.Write, cmpopts.EquateEmpty()))
+		assert.Equal(t, want.After.Record, got.After.Record)
+		assert.Equal(t, want.After.Token, got.After.Token)
+		assert.Equal(t, want.After.Attempt, got.After.Attempt)
+		assert.Equal(t, want.After.SignIn, got.After.SignIn)
+		assert.ElementsMatch(t, want.After.Alternates, got.After.Alternates)
+	}
+	require.NoError(t, found[0].Release())
 }

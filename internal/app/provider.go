@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -16,6 +17,7 @@ import (
 	"github.com/refreshd/refreshd/internal/config"
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/provider"
+	"github.com/refreshd/refreshd/internal/provider/httpflow"
 	"github.com/refreshd/refreshd/internal/provider/oauth2"
 	"github.com/refreshd/refreshd/internal/refresh"
 )
@@ -28,13 +30,24 @@ const warnBefore = 7 * 24 * time.Hour
 // own.
 const connsPerProvider = 256
 
-// exchanger makes a provider of package oauth2 what the engine expects.
-type exchanger struct{ provider *oauth2.Provider }
+// backend is a provider of either kind as the engine expects it.
+type backend interface {
+	refresh.Exchanger
+	Close()
+}
+
+// authorizationServer makes a provider of package oauth2 what the engine
+// expects. What RFC 6749 has no call for is declared, as it is for a backend of
+// one's own.
+type authorizationServer struct {
+	provider *oauth2.Provider
+	declared *httpflow.Provider // nil where nothing is
+}
 
 // Prepare turns a failed preparation into an outcome: nothing was sent, or the
 // operator has to mend the settings.
-func (x exchanger) Prepare(ctx context.Context) *credential.Outcome {
-	err := x.provider.Prepare(ctx)
+func (s authorizationServer) Prepare(ctx context.Context) *credential.Outcome {
+	err := s.provider.Prepare(ctx)
 	if err == nil {
 		return nil
 	}
@@ -46,13 +59,46 @@ func (x exchanger) Prepare(ctx context.Context) *credential.Outcome {
 
 // Exchange asks for no scope: without one the scope stays what the user
 // granted (RFC 6749 section 6), and some providers refuse to be told.
-func (x exchanger) Exchange(ctx context.Context, in credential.Presentation) credential.Outcome {
-	return x.provider.Exchange(ctx, in, "")
+func (s authorizationServer) Exchange(ctx context.Context, in credential.Presentation) credential.Outcome {
+	return s.provider.Exchange(ctx, in, "")
 }
 
-func (x exchanger) Revoke(ctx context.Context, token credential.Secret) error {
-	return x.provider.Revoke(ctx, token, "")
+// Revoke ends the refresh token, and with it what was issued for it (RFC 7009
+// section 2.1); the access token where there is no other.
+func (s authorizationServer) Revoke(ctx context.Context, token credential.Token) error {
+	victim := token.Refresh
+	if victim.IsZero() {
+		victim = token.Access
+	}
+	return s.provider.Revoke(ctx, victim, "")
 }
+
+func (s authorizationServer) UserData(ctx context.Context, token credential.Token, subject string) (credential.UserData, credential.Outcome) {
+	if s.declared == nil {
+		return nil, credential.Outcome{Class: credential.ClassOK}
+	}
+	return s.declared.UserData(ctx, token, subject)
+}
+
+func (s authorizationServer) Verify(ctx context.Context, token credential.Token, subject string) credential.Outcome {
+	if s.declared == nil {
+		return credential.Outcome{Class: credential.ClassOK}
+	}
+	return s.declared.Verify(ctx, token, subject)
+}
+
+func (s authorizationServer) Close() {
+	s.provider.Close()
+	if s.declared != nil {
+		s.declared.Close()
+	}
+}
+
+// ownBackend makes a provider of package httpflow what the engine expects.
+type ownBackend struct{ *httpflow.Provider }
+
+// Prepare has nothing to do: all that is called is declared.
+func (ownBackend) Prepare(context.Context) *credential.Outcome { return nil }
 
 // providers holds what was built from the configured providers. One whose
 // settings did not change keeps its connections when the configuration is
@@ -65,7 +111,7 @@ type providers struct {
 
 type builtProvider struct {
 	settings string
-	provider *oauth2.Provider
+	backend  backend
 }
 
 // build returns the engine's targets, and a function that must be told whether
@@ -73,7 +119,7 @@ type builtProvider struct {
 // or else those that were made. Nothing is changed if build fails.
 func (ps *providers) build(conf *config.Config) (targets []refresh.Target, settle func(taken bool), err error) {
 	next := make(map[string]builtProvider, len(conf.Providers))
-	var fresh []*oauth2.Provider
+	var fresh []backend
 	defer func() {
 		if err != nil {
 			closeAll(fresh)
@@ -84,17 +130,18 @@ func (ps *providers) build(conf *config.Config) (targets []refresh.Target, settl
 		settings := fingerprint(set)
 		one, ok := ps.built[name]
 		if !ok || one.settings != settings {
-			p, err := ps.open(name, set)
+			b, err := ps.open(name, set)
 			if err != nil {
 				return nil, nil, fmt.Errorf("providers.%s: %w", name, err)
 			}
-			fresh = append(fresh, p)
-			one = builtProvider{settings: settings, provider: p}
+			fresh = append(fresh, b)
+			one = builtProvider{settings: settings, backend: b}
 		}
 		next[name] = one
 		targets = append(targets, refresh.Target{
-			Name: name, Policy: policy(conf, set), Exchanger: exchanger{one.provider}, Settings: settings,
-			Limits: refresh.Limits{Concurrency: set.Limits.Concurrency, PerSecond: set.Limits.PerSecond},
+			Name: name, Policy: policy(conf, set), Exchanger: one.backend, Settings: settings,
+			Limits:   refresh.Limits{Concurrency: set.Limits.Concurrency, PerSecond: set.Limits.PerSecond},
+			UserData: set.UserData.Declared(), Verify: set.Verify.Declared(), LogsOut: set.Logout.Declared(),
 		})
 	}
 	return targets, func(taken bool) {
@@ -103,45 +150,152 @@ func (ps *providers) build(conf *config.Config) (targets []refresh.Target, settl
 			return
 		}
 		for name, old := range ps.built {
-			if next[name].provider != old.provider {
-				old.provider.Close()
+			if next[name].backend != old.backend {
+				old.backend.Close()
 			}
 		}
 		ps.built = next
 	}, nil
 }
 
-func (ps *providers) open(name string, set config.Provider) (*oauth2.Provider, error) {
+func (ps *providers) open(name string, set config.Provider) (backend, error) {
 	matchers := make([]provider.Matcher, len(set.Errors))
 	for i, rule := range set.Errors {
-		class := rule.Class
-		if class == credential.ClassTransient {
-			class = credential.ClassNotProcessed
-		}
-		matchers[i] = provider.Matcher{Status: rule.Status, Error: rule.Error, Description: rule.Description, Class: class}
+		matchers[i] = provider.Matcher{Status: rule.Status, Error: rule.Error, Description: rule.Description, Class: classOf(rule.Class)}
 	}
 	conns := set.Limits.Concurrency
 	if conns == 0 {
 		conns = connsPerProvider
 	}
-	return oauth2.New(oauth2.Options{
+	if set.Kind == "http" {
+		declared, err := httpflow.New(ps.declared(name, set, matchers, conns))
+		if err != nil {
+			return nil, err
+		}
+		return ownBackend{declared}, nil
+	}
+	server, err := oauth2.New(oauth2.Options{
 		Name: name, Issuer: set.Issuer, TokenURL: set.TokenURL, RevokeURL: set.RevokeURL,
 		ClientID: set.ClientID, ClientSecret: set.ClientSecret, ClientAuth: oauth2.ClientAuth(set.ClientAuth),
 		Timeout: set.Timeout, Matchers: matchers, Proxy: set.HTTP.Proxy.Reveal(), CAFile: set.HTTP.CAFile,
 		MaxConns: conns, Version: ps.version, Log: ps.log,
 	})
+	if err != nil {
+		return nil, err
+	}
+	if !set.UserData.Declared() && !set.Verify.Declared() {
+		return authorizationServer{provider: server}, nil
+	}
+	declared, err := httpflow.New(ps.declared(name, set, matchers, conns))
+	if err != nil {
+		server.Close()
+		return nil, err
+	}
+	return authorizationServer{provider: server, declared: declared}, nil
 }
 
-func closeAll(list []*oauth2.Provider) {
-	for _, p := range list {
-		p.Close()
+// classOf returns the class of a rule. Transient is the operator's promise that
+// nothing was processed.
+func classOf(class credential.Class) credential.Class {
+	if class == credential.ClassTransient {
+		return credential.ClassNotProcessed
+	}
+	return class
+}
+
+// declared returns what a provider's settings declare of calls.
+func (ps *providers) declared(name string, set config.Provider, matchers []provider.Matcher, conns int) httpflow.Options {
+	o := httpflow.Options{
+		Name: name, Verify: callOf(set.Verify), UserData: callOf(set.UserData), Matchers: matchers,
+		Timeout: set.Timeout, Proxy: set.HTTP.Proxy.Reveal(), CAFile: set.HTTP.CAFile, MaxConns: conns, Version: ps.version, Log: ps.log,
+	}
+	if set.Kind == "http" {
+		o.Login, o.Refresh, o.Logout, o.Extend = callOf(set.Login), callOf(set.Refresh), callOf(set.Logout), callOf(set.Session.Extend)
+		o.Failures = failuresOf(set.Session.LoggedOutWhen)
+		o.Send = sendOf(set)
+	}
+	return o
+}
+
+// sendOf tells how a provider's token travels.
+func sendOf(set config.Provider) httpflow.Send {
+	switch {
+	case set.Send.Header != "":
+		return httpflow.Send{As: httpflow.AsHeader, Name: set.Send.Header}
+	case set.Send.Cookie != "":
+		return httpflow.Send{As: httpflow.AsCookie, Name: set.Send.Cookie}
+	default:
+		return httpflow.Send{As: httpflow.AsBearer}
+	}
+}
+
+func callOf(c config.HTTPCall) *httpflow.Call {
+	if !c.Declared() {
+		return nil
+	}
+	r, places := c.Request, c.Response
+	call := &httpflow.Call{
+		Request: httpflow.Request{
+			Method: r.Method, URL: r.URL, Query: plain(r.Query), Headers: plain(r.Headers), Form: plain(r.Form), JSON: r.JSON,
+		},
+		Response: httpflow.Response{
+			AccessToken: placeOf(places.AccessToken), RefreshToken: placeOf(places.RefreshToken),
+			ExpiresIn: expiryOf(places.ExpiresIn), ExpiresAt: expiryOf(places.ExpiresAt),
+			RefreshExpiresIn: expiryOf(places.RefreshExpiresIn), RefreshExpiresAt: expiryOf(places.RefreshExpiresAt),
+			Subject: placeOf(places.Subject), UserData: placeOf(places.UserData),
+			TokenType: placeOf(places.TokenType), Scope: placeOf(places.Scope),
+		},
+		Failures: failuresOf(c.FailedWhen),
+	}
+	if r.GraphQL.Query != "" {
+		call.Request.GraphQL = &httpflow.GraphQL{Query: r.GraphQL.Query, Variables: r.GraphQL.Variables, OperationName: r.GraphQL.OperationName}
+	}
+	return call
+}
+
+// plain returns the texts of templates, which may hold secrets.
+func plain(texts map[string]credential.Secret) map[string]string {
+	if texts == nil {
+		return nil
+	}
+	list := make(map[string]string, len(texts))
+	for name, text := range texts {
+		list[name] = text.Reveal()
+	}
+	return list
+}
+
+func placeOf(p config.Place) httpflow.Place {
+	return httpflow.Place{JSON: p.JSON, Header: p.Header, Cookie: p.Cookie}
+}
+
+func expiryOf(e config.Expiry) httpflow.Place {
+	place := placeOf(e.Place())
+	place.Unit = httpflow.Unit(e.Unit)
+	return place
+}
+
+func failuresOf(list []config.Failure) []httpflow.Failure {
+	failures := make([]httpflow.Failure, len(list))
+	for i, f := range list {
+		failures[i] = httpflow.Failure{
+			StatusFrom: f.Status.From, StatusTo: f.Status.To, Redirect: f.Redirect.Any || f.Redirect.Location != "", Location: f.Redirect.Location,
+			JSON: f.JSON, Equals: string(f.Equals), BodyContains: f.BodyContains, Class: classOf(f.Class), Reason: f.Reason,
+		}
+	}
+	return failures
+}
+
+func closeAll(list []backend) {
+	for _, b := range list {
+		b.Close()
 	}
 }
 
 // close closes every connection.
 func (ps *providers) close() {
 	for _, one := range ps.built {
-		one.provider.Close()
+		one.backend.Close()
 	}
 	ps.built = nil
 }
@@ -150,22 +304,34 @@ func (ps *providers) close() {
 // secret was changed must be seen, what it is must not. The content of a CA file
 // counts, for it is renewed in its place.
 func fingerprint(set config.Provider) string {
-	shown := fmt.Sprintf("%+v", set) // secrets print as <secret>
+	shown := []string{fmt.Sprintf("%+v", set)} // secrets print as <secret>
+	for _, secret := range set.Secrets() {
+		shown = append(shown, secret.Reveal())
+	}
 	var authorities []byte
 	if set.HTTP.CAFile != "" {
 		authorities, _ = os.ReadFile(set.HTTP.CAFile) // whoever opens the provider tells what is wrong with it
 	}
-	sum := sha256.Sum256([]byte(shown + "\x00" + set.ClientSecret.Reveal() + "\x00" + set.HTTP.Proxy.Reveal() + "\x00" + string(authorities)))
+	sum := sha256.Sum256([]byte(strings.Join(append(shown, string(authorities)), "\x00")))
 	return hex.EncodeToString(sum[:])
 }
 
 func policy(conf *config.Config, set config.Provider) credential.Policy {
+	var sessions credential.SessionPolicy
+	if set.Session.IdleTimeout > 0 {
+		sessions = credential.SessionPolicy{
+			Idle: set.Session.IdleTimeout, Absolute: set.Session.AbsoluteTimeout, Extend: set.Session.Extend.Declared(),
+			WarnBefore: set.Session.WarnBefore, OnActive: set.Session.OnActive, OnDeath: set.Session.OnDeath,
+		}
+	}
 	return credential.Policy{
 		RefreshAt: conf.Schedule.RefreshAt, Jitter: conf.Schedule.Jitter,
 		DefaultLifetime: set.DefaultLifetime,
 		Rotates:         set.Rotation.Rotates, Grace: set.Rotation.Grace,
 		RefreshIdle: set.RefreshToken.Idle, RefreshAbsolute: set.RefreshToken.Absolute, WarnBefore: warnBefore,
-		Times: conf.Recovery.Times(set.Timeout),
+		CanLogin: set.Login.Declared(),
+		Sessions: sessions,
+		Times:    conf.Recovery.Times(set.Timeout),
 	}
 }
 

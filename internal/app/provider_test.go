@@ -72,7 +72,7 @@ func (c *counted) exchange(t *testing.T, target refresh.Target) {
 	require.Nil(t, target.Exchanger.Prepare(t.Context()))
 	kept := 0
 	outcome := target.Exchanger.Exchange(t.Context(), credential.Presentation{
-		Refresh: credential.NewSecret(minted[0].RefreshToken),
+		Token:   credential.Token{Refresh: credential.NewSecret(minted[0].RefreshToken)},
 		MaySend: func() error { return nil },
 		Keep: func(found credential.Found) error {
 			kept++

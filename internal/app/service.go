@@ -185,7 +185,7 @@ func (s *service) openEngine(ctx context.Context) error {
 		return err
 	}
 	opts := refresh.Options{
-		Store: s.store, Registry: s.store, Runs: s.store, Folder: s.folder, Permits: permits{s.store}, Journal: log, Clock: s.clock,
+		Store: s.store, Registry: s.store, Runs: s.store, Folder: s.folder, Permits: permits{s.store}, Sessions: sessions{s.store, s.clock, logging.Component(s.log, "refresh")}, Journal: log, Clock: s.clock,
 		Owner: s.owner, Shards: s.store.Shards(), Log: logging.Component(s.log, "refresh"), Metrics: refresh.NewMetrics(s.registry),
 		Loss: s.lossWindow, Kept: s.redis.Kind() != redisconn.KindExternal,
 		Silence: s.conf.Load().Recovery.Silence, Quarantine: s.conf.Load().Recovery.Quarantine,
@@ -311,7 +311,7 @@ func (s *service) startWork(ctx context.Context) error {
 		client := s.redis.QueueClient()
 		pool, err := worker.New(worker.Options{
 			NewServer: func(conf asynq.Config) *asynq.Server { return asynq.NewServerFromRedisClient(client, conf) },
-			Refresher: s.engine, Deliverer: s.webhooks, Walker: s.store, Slots: fetchSlots{s.store},
+			Refresher: s.engine, Deliverer: s.webhooks, Walker: s.store, Verifier: s.engine, Slots: fetchSlots{s.store},
 			Clock: s.clock, Owner: s.owner, Shards: s.store.Shards(), ShutdownTimeout: longestAttempt(s.conf.Load()),
 			AsynqLog: logging.NewAsynq(s.log), Logger: logging.Component(s.log, "worker"), Registerer: s.registry,
 		})

@@ -103,24 +103,26 @@ func (s apiService) describe(ctx context.Context, status *api.Status) error {
 type known struct {
 	at       time.Time
 	recovery api.RecoveryStatus
-	breakers map[string]api.Breaker
+	paused   bool // the whole service
+	clients  map[string]api.Provider
 	slots    map[string]store.SlotState
 }
 
 // remember asks Redis for what is known of the service from now on.
 func (s apiService) remember(ctx context.Context) error {
-	k := known{at: time.Now().UTC(), breakers: map[string]api.Breaker{}, slots: map[string]store.SlotState{}}
+	k := known{at: time.Now().UTC(), clients: map[string]api.Provider{}, slots: map[string]store.SlotState{}}
 	picture, err := s.processes().Picture(ctx)
 	if err != nil {
 		return err
 	}
 	k.recovery = recoveryStatus(picture)
-	list, err := s.Providers(ctx)
+	list, paused, err := s.Providers(ctx)
 	if err != nil {
 		return err
 	}
+	k.paused = paused
 	for _, one := range list {
-		k.breakers[one.Name] = one.Breaker
+		k.clients[one.Name] = one
 		if k.slots[one.Name], err = s.store.Slot(ctx, tasks.SlotName(one.Name)); err != nil {
 			return err
 		}
@@ -140,13 +142,14 @@ func (s apiService) recall(status *api.Status) {
 		recovery.Gate = s.engine.Gate()
 		status.Recovery = &recovery
 	}
+	status.Paused = k.paused
 	conf := s.conf.Load()
 	schedules := schedulesOf(conf)
 	status.Providers = make([]api.ProviderStatus, 0, len(conf.Providers))
 	for _, name := range slices.Sorted(maps.Keys(conf.Providers)) {
 		plan, slot := schedules[name], k.slots[name]
 		row := api.ProviderStatus{
-			Provider: api.Provider{Name: name, Kind: conf.Providers[name].Kind, Breaker: k.breakers[name]},
+			Provider: api.Provider{Name: name, Kind: conf.Providers[name].Kind, Paused: k.clients[name].Paused, Breaker: k.clients[name].Breaker},
 			Fetch: &api.FetchStatus{
 				Schedule: plan.String(), Slot: slot.Done, Running: slot.Running != 0, Outcome: slot.Outcome,
 				StartedAt: timeOf(slot.StartedAt), FinishedAt: timeOf(slot.FinishedAt), Counts: slot.Counts,
@@ -159,31 +162,37 @@ func (s apiService) recall(status *api.Status) {
 	}
 }
 
-// Providers lists the configured providers with their breakers.
-func (s apiService) Providers(ctx context.Context) ([]api.Provider, error) {
+// Providers lists the configured providers with their breakers, and tells
+// whether all are held back.
+func (s apiService) Providers(ctx context.Context) (list []api.Provider, paused bool, err error) {
 	conf := s.conf.Load()
 	names := slices.Sorted(maps.Keys(conf.Providers))
-	ids := make([]credential.ID, len(names))
+	ids := make([]credential.ID, len(names), len(names)+1)
 	for i, name := range names {
 		ids[i] = credential.ClientID(name)
 	}
-	records, err := s.store.Records(ctx, ids...)
+	records, err := s.store.Records(ctx, append(ids, credential.ClientID(credential.AllClients))...)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	list := make([]api.Provider, len(names))
+	if all := records[len(names)]; all != nil {
+		paused = credential.BreakerOf(all.Record).Paused
+	}
+	list = make([]api.Provider, len(names))
 	for i, name := range names {
 		list[i] = api.Provider{Name: name, Kind: conf.Providers[name].Kind}
 		if records[i] == nil {
 			continue
 		}
-		if breaker := credential.BreakerOf(records[i].Record); breaker.Open {
+		breaker := credential.BreakerOf(records[i].Record)
+		list[i].Paused = breaker.Paused
+		if breaker.Open {
 			list[i].Breaker = api.Breaker{
 				Open: true, Reason: string(breaker.Reason), Since: timeOf(breaker.Since), ProbeAt: timeOf(breaker.ProbeAt),
 			}
 		}
 	}
-	return list, nil
+	return list, paused, nil
 }
 
 func (s apiService) queues() ([]api.QueueStatus, error) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"regexp"
@@ -51,6 +52,11 @@ func (l *loader) inherit() {
 	for name, p := range l.cfg.Providers {
 		if p.Fetch.IsZero() {
 			p.Fetch = l.cfg.Schedule.Fetch
+		}
+		for _, c := range []*HTTPCall{&p.Login, &p.Refresh, &p.Logout, &p.Session.Extend, &p.Verify, &p.UserData} {
+			if r := &c.Request; r.Method == "" && r.GraphQL.Query != "" {
+				r.Method = http.MethodPost
+			}
 		}
 		l.cfg.Providers[name] = p
 	}

@@ -1,9 +1,7 @@
 package config
 
 import (
-	"math"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/refreshd/refreshd/internal/credential"
@@ -17,18 +15,18 @@ func (l *loader) checkProvider(name string, p Provider) {
 	}
 	switch p.Kind {
 	case "oauth2":
+		l.belongsTo("http", key, "login", "refresh", "logout", "send", "session")
 		l.checkOAuth2(key, p)
 	case "http":
-		l.checkHTTPKind(key, p) // and it was refused for its kind
-		return
+		l.belongsTo("oauth2", key, "issuer", "token_url", "revoke_url", "client_id", "client_secret", "client_auth")
+		l.checkBackend(key, p)
 	default:
-		if !l.set(key + ".kind") {
-			l.refuse(key+".kind", "it is missing; write kind: oauth2")
+		if !l.set(key+".kind") && l.readable(key+".preset") {
+			l.refuse(key+".kind", "it is missing; write kind: oauth2, or kind: http for a backend of your own")
 		}
 	}
-	if p.Preset != "" {
-		l.refuse(key+".preset", "%s is not supported by this version; leave it out and set token_url, client_auth and rotation", p.Preset)
-	}
+	l.checkCall(key, verifyCall, p.Verify)
+	l.checkCall(key, userDataCall, p.UserData)
 	l.checkTimes(key, p)
 	if n := p.Limits.Concurrency; n < 1 || n > 10_000 {
 		l.refuse(key+".limits.concurrency", "%d is not from 1 to 10000", n)
@@ -45,13 +43,17 @@ func (l *loader) checkProvider(name string, p Provider) {
 	l.checkCA(key+".http.ca_file", p.HTTP.CAFile)
 }
 
-func (l *loader) checkOAuth2(key string, p Provider) {
-	for _, section := range []string{"login", "refresh", "logout", "send", "session"} {
+// belongsTo refuses keys of another kind.
+func (l *loader) belongsTo(kind, key string, sections ...string) {
+	for _, section := range sections {
 		if l.set(join(key, section)) {
-			l.refuse(join(key, section), "it belongs to kind: http, which is not supported by this version; remove it")
+			l.refuse(join(key, section), "it belongs to kind: %s; remove it, or set kind: %s", kind, kind)
 		}
 	}
-	if !l.set(key+".issuer") && !l.set(key+".token_url") {
+}
+
+func (l *loader) checkOAuth2(key string, p Provider) {
+	if !l.set(key+".issuer") && !l.set(key+".token_url") && l.readable(key+".preset") {
 		l.refuse(key, "neither issuer nor token_url is set; write issuer for discovery, or token_url")
 	}
 	for sub, raw := range map[string]string{"issuer": p.Issuer, "token_url": p.TokenURL, "revoke_url": p.RevokeURL} {
@@ -89,7 +91,7 @@ func (l *loader) checkTimes(key string, p Provider) {
 		if q := l.cfg.Recovery.Quarantine; q < need && l.readable("recovery.quarantine") {
 			l.refuse(timeout, "%s needs recovery.quarantine to be at least %s, and it is %s; raise recovery.quarantine or lower the timeout", p.Timeout, need, q)
 		}
-		if need := times.Exchange + times.Margin; p.Rotation.Grace > 0 && p.Rotation.Grace <= need {
+		if need := times.Exchange + times.Margin; p.Rotation.Grace > 0 && p.Rotation.Grace <= need && !l.byPreset(key+".rotation.grace") {
 			l.warn(key+".rotation.grace", "%s is not longer than timeout %s + %s, so a lost reply is never asked for again; lower the timeout to make use of the grace", p.Rotation.Grace, p.Timeout, times.Margin)
 		}
 	}
@@ -111,89 +113,4 @@ func (l *loader) checkRule(key string, r ErrorRule) {
 	if r.Class == "" && l.readable(key+".class") {
 		l.refuse(key+".class", "it is missing; say what such a reply means, for example transient or permanent")
 	}
-}
-
-// checkHTTPKind looks at the shape of what describes a backend.
-func (l *loader) checkHTTPKind(key string, p Provider) {
-	calls := map[string]HTTPCall{"login": p.Login, "refresh": p.Refresh, "logout": p.Logout, "session.extend": p.Session.Extend}
-	for section, call := range calls {
-		if l.set(join(key, section)) {
-			l.checkCall(join(key, section), call)
-		}
-	}
-	if !l.set(key+".login") && !l.set(key+".refresh") {
-		l.refuse(key, "neither login nor refresh is set; describe the call that yields a token")
-	}
-	if idle, absolute := p.Session.IdleTimeout, p.Session.AbsoluteTimeout; absolute != 0 && idle > absolute {
-		l.refuse(key+".session.idle_timeout", "%s is longer than session.absolute_timeout %s", idle, absolute)
-	}
-	for i, when := range p.Session.LoggedOutWhen {
-		if when.Status == 0 && when.JSON == "" {
-			l.refuse(key+".session.logged_out_when["+strconv.Itoa(i)+"]", "it would match every reply; set status or json")
-		}
-	}
-}
-
-func (l *loader) checkCall(key string, c HTTPCall) {
-	request := key + ".request"
-	if c.Request.Method == "" && l.readable(request+".method") {
-		l.refuse(request+".method", "it is missing; write GET or POST")
-	}
-	if err := checkEndpoint(withoutTemplates(c.Request.URL), false); err != nil {
-		l.refuse(request+".url", "%v", err)
-	}
-	if len(c.Request.Form) > 0 && len(c.Request.JSON) > 0 {
-		l.refuse(request, "it has both form and json; a request has one body")
-	}
-	l.checkTemplate(request+".url", c.Request.URL)
-	for part, texts := range map[string]map[string]string{"headers": c.Request.Headers, "form": c.Request.Form, "json": c.Request.JSON} {
-		for name, text := range texts {
-			l.checkTemplate(join(join(request, part), name), text)
-		}
-	}
-	for part, place := range map[string]Place{
-		"access_token": c.Response.AccessToken, "refresh_token": c.Response.RefreshToken,
-		"expires_in": c.Response.ExpiresIn, "subject": c.Response.Subject, "user_data": c.Response.UserData,
-	} {
-		if place.Header != "" && place.Cookie != "" {
-			l.refuse(key+".response."+part, "it names both a header and a cookie; name one")
-		}
-	}
-}
-
-// checkTemplate refuses fields that no credential has.
-func (l *loader) checkTemplate(key, text string) {
-	for rest := text; ; {
-		_, after, open := strings.Cut(rest, "{{")
-		if !open {
-			return
-		}
-		inside, next, closed := strings.Cut(after, "}}")
-		if !closed {
-			l.refuse(key, "a {{ has no }}")
-			return
-		}
-		switch field := strings.TrimSpace(inside); field {
-		case ".username", ".password", ".access_token", ".refresh_token", ".subject":
-		default:
-			l.refuse(key, "{{%s}} is not known; known are {{.username}}, {{.password}}, {{.access_token}}, {{.refresh_token}} and {{.subject}}", field)
-		}
-		rest = next
-	}
-}
-
-// withoutTemplates puts a letter in the place of each template, so that the
-// rest can be checked as a URL.
-func withoutTemplates(text string) string {
-	var b strings.Builder
-	for range math.MaxInt {
-		before, after, open := strings.Cut(text, "{{")
-		b.WriteString(before)
-		if !open {
-			break
-		}
-		b.WriteByte('x')
-		_, text, _ = strings.Cut(after, "}}")
-	}
-	return b.String()
 }

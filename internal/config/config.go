@@ -1,6 +1,7 @@
 package config
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -54,16 +55,30 @@ type Schedule struct {
 	Jitter    float64           `yaml:"jitter"`     // part of that life, either way
 }
 
-// Provider is one authorization server or backend.
+// Provider is one authorization server, of kind oauth2, or one backend of one's
+// own, of kind http.
 type Provider struct {
-	Kind            string            `supported:"oauth2" yaml:"kind"`
-	Preset          string            `yaml:"preset"`
-	Issuer          string            `yaml:"issuer"`
-	TokenURL        string            `yaml:"token_url"`
-	RevokeURL       string            `yaml:"revoke_url"`
-	ClientID        string            `yaml:"client_id"`
-	ClientSecret    credential.Secret `yaml:"client_secret"`
-	ClientAuth      string            `supported:"basic post none" yaml:"client_auth"`
+	Kind   string `supported:"oauth2 http" yaml:"kind"`
+	Preset Preset `yaml:"preset"`
+
+	// Of kind oauth2.
+	Issuer       string            `yaml:"issuer"`
+	TokenURL     string            `yaml:"token_url"`
+	RevokeURL    string            `yaml:"revoke_url"`
+	ClientID     string            `yaml:"client_id"`
+	ClientSecret credential.Secret `yaml:"client_secret"`
+	ClientAuth   string            `supported:"basic post none" yaml:"client_auth"`
+
+	// Of kind http.
+	Login   HTTPCall `yaml:"login"`
+	Refresh HTTPCall `yaml:"refresh"`
+	Logout  HTTPCall `yaml:"logout"`
+	Send    Send     `yaml:"send"`
+	Session Session  `yaml:"session"`
+
+	// Of both.
+	Verify          HTTPCall          `yaml:"verify"`    // is the access token still taken?
+	UserData        HTTPCall          `yaml:"user_data"` // what is told of the user, where the login does not tell it
 	Rotation        Rotation          `yaml:"rotation"`
 	Limits          Limits            `yaml:"limits"`
 	Fetch           schedule.Schedule `yaml:"fetch"`
@@ -73,17 +88,38 @@ type Provider struct {
 	RefreshToken    RefreshToken      `yaml:"refresh_token"`
 	HTTP            HTTP              `yaml:"http"`
 
-	// Sections of kind: http, which this version reads and refuses.
-	Login   HTTPCall `yaml:"login"`
-	Refresh HTTPCall `yaml:"refresh"`
-	Logout  HTTPCall `yaml:"logout"`
-	Send    Send     `yaml:"send"`
-	Session Session  `yaml:"session"`
-
 	_ unsupported `remedy:"get the first token elsewhere and store it with refreshd put" yaml:"authorize_url"`
 	_ unsupported `remedy:"get the first token elsewhere and store it with refreshd put" yaml:"device_url"`
 	_ unsupported `remedy:"use client_auth basic or post with a client_secret" yaml:"private_key"`
-	_ unsupported `remedy:"a withdrawn grant is noticed at the next refresh" yaml:"verify"`
+}
+
+// Secrets lists every value that prints as <secret>, in a fixed order: whoever
+// has to know whether the settings have changed needs to compare these as well.
+func (p *Provider) Secrets() []credential.Secret {
+	secrets := []credential.Secret{p.ClientSecret, p.HTTP.Proxy}
+	for _, call := range []HTTPCall{p.Login, p.Refresh, p.Logout, p.Session.Extend, p.Verify, p.UserData} {
+		r := call.Request
+		for _, values := range []map[string]credential.Secret{r.Query, r.Headers, r.Form} {
+			for _, name := range slices.Sorted(maps.Keys(values)) {
+				secrets = append(secrets, values[name])
+			}
+		}
+	}
+	return secrets
+}
+
+// Preset names what is known of a provider, see package preset. Tenant and
+// Domain stand in its addresses, where only the operator knows them.
+type Preset struct {
+	Name   string `yaml:"name"`
+	Tenant string `yaml:"tenant"`
+	Domain string `yaml:"domain"`
+}
+
+// UnmarshalText takes the name alone.
+func (p *Preset) UnmarshalText(text []byte) error {
+	p.Name = string(text)
+	return nil
 }
 
 // Rotation says what is known about new refresh tokens.
@@ -202,6 +238,7 @@ func (p *Provider) setDefaults() {
 	p.Rotation.Rotates = credential.RotatesAuto
 	p.Limits = Limits{Concurrency: 16, PerSecond: 50}
 	p.Timeout = credential.DefaultTimes(0).Exchange
+	p.Session.OnActive, p.Session.OnDeath = credential.ActiveExtend, credential.DeathReauth
 }
 
 func (s *Subscription) setDefaults() { s.Format = "webhook" }

@@ -3,7 +3,6 @@ package config
 import (
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
@@ -24,7 +23,7 @@ func (l *loader) decode(n ast.Node, v reflect.Value, f field, key string) {
 	}
 	kind := shapeOf(v.Type())
 	pairs, isMapping := pairsOf(n)
-	if _, null := n.(*ast.NullNode); null && kind != scalar {
+	if _, null := n.(*ast.NullNode); null && kind != scalar && kind != free {
 		return // a section whose entries are all commented out
 	}
 	switch {
@@ -35,9 +34,11 @@ func (l *loader) decode(n ast.Node, v reflect.Value, f field, key string) {
 	case (kind == mapping || kind == either) && isMapping:
 		l.decodeStruct(pairs, v, key)
 	case kind == table && isMapping:
-		l.decodeTable(pairs, v, key)
+		l.decodeTable(pairs, v, f, key)
 	case kind == list:
 		l.decodeList(n, v, f, key)
+	case kind == free:
+		l.decodeFree(n, v, key)
 	case kind == mapping, kind == table:
 		l.refuse(key, "a mapping is expected, not a %s", kindOf(n))
 	default:
@@ -127,13 +128,13 @@ func known(fields []field) string {
 	return strings.Join(keys, ", ")
 }
 
-func (l *loader) decodeTable(pairs []*ast.MappingValueNode, v reflect.Value, parent string) {
+func (l *loader) decodeTable(pairs []*ast.MappingValueNode, v reflect.Value, f field, parent string) {
 	if v.IsNil() {
 		v.Set(reflect.MakeMap(v.Type()))
 	}
 	l.eachPair(pairs, parent, func(name, key string, value ast.Node) {
 		elem := newElem(v.Type().Elem())
-		l.decode(value, elem, field{}, key)
+		l.decode(value, elem, f, key)
 		v.SetMapIndex(reflect.ValueOf(name), elem)
 	})
 }
@@ -144,9 +145,9 @@ func (l *loader) decodeList(n ast.Node, v reflect.Value, f field, key string) {
 		l.refuse(key, "a list is expected, not a %s; write [a, b]", kindOf(n))
 		return
 	}
-	for i, item := range items.Values {
+	for _, item := range items.Values {
 		elem := newElem(v.Type().Elem())
-		l.decode(item, elem, f, key+"["+strconv.Itoa(i)+"]")
+		l.decode(item, elem, f, index(key, v.Len())) // a preset's come behind the file's
 		v.Set(reflect.Append(v, elem))
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/failpoint"
@@ -48,7 +49,15 @@ func (l *loader) override() {
 
 // envName is the variable of a key.
 func envName(key string) string {
-	return envPrefix + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_", "[", "_", "]", "").Replace(key))
+	return envPrefix + strings.Map(func(r rune) rune {
+		switch r {
+		case '.', '-', '[':
+			return '_'
+		case ']':
+			return -1
+		}
+		return unicode.ToUpper(r)
+	}, key)
 }
 
 // overrideIn walks everything that has a value of its own. used remembers
@@ -76,7 +85,7 @@ func (l *loader) overrideIn(v reflect.Value, f field, key string, used map[strin
 		for i := range v.Len() {
 			l.overrideIn(v.Index(i), f, key+"["+strconv.Itoa(i)+"]", used)
 		}
-	case scalar:
+	case scalar, free:
 	}
 }
 

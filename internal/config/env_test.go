@@ -48,7 +48,7 @@ func TestEnvironmentThatIsWrong(t *testing.T) {
 		"REFRESHD_REDIS_URL=pa55":                             "environment variable REFRESHD_REDIS_URL: redis.url: it does not begin with",
 		"REFRESHD_SCHEDULE_FETCH=@every 1m":                   "environment variable REFRESHD_SCHEDULE_FETCH: schedule.fetch",
 		"REFRESHD_SCHEDULE_JITTER=Inf":                        `schedule.jitter: "Inf" is not a number`,
-		"REFRESHD_PROVIDERS_ACME_KIND=http":                   "environment variable REFRESHD_PROVIDERS_ACME_KIND: providers.acme.kind: http is not supported",
+		"REFRESHD_PROVIDERS_ACME_KIND=http":                   "config.yaml:4: providers.acme.token_url: it belongs to kind: oauth2; remove it",
 		"REFRESHD_PROVIDERS_ACME_TIMEOUT=1h":                  "environment variable REFRESHD_PROVIDERS_ACME_TIMEOUT: providers.acme.timeout: 1h0m0s does not lie between",
 		"REFRESHD_PROVIDERS_ACME_LOGIN_REQUEST_URL=https://x": "providers.acme.login: it belongs to kind: http",
 	} {
@@ -95,9 +95,10 @@ func TestEveryScalarHasAVariable(t *testing.T) {
 				}
 			}
 		case table:
-			if typ.Elem().Kind() == reflect.Struct {
+			if typ.Elem() == reflect.TypeFor[Provider]() { // the other tables are empty in the file
 				walk(typ.Elem(), join(key, "acme"))
 			}
+		case free:
 		case list:
 			if key == "subscriptions" || key == "providers.acme.errors" {
 				walk(typ.Elem(), key+"[0]")
@@ -105,7 +106,7 @@ func TestEveryScalarHasAVariable(t *testing.T) {
 		}
 	}
 	walk(reflect.TypeFor[Config](), "")
-	assert.Greater(t, len(names), 60)
+	assert.Greater(t, len(names), 200)
 	path := write(t, acme+"    errors: [{status: 400, class: transient}]\n"+hook+"url: https://a.example\n")
 	for i, name := range names {
 		c, err := Load(path, []string{name + "=" + strconv.Itoa(i)})

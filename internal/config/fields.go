@@ -16,7 +16,7 @@ type field struct {
 	key     string
 	oneof   []string // allowed values; nil for any
 	growing bool     // whether a later version may allow more of them
-	secret  string   // "url" for a URL that may hold a password
+	secret  string   // "url" for a URL that may hold a password, "template" for a part of a request
 	path    bool     // a path in the file system
 	remedy  string   // of a key that is reserved
 }
@@ -53,6 +53,7 @@ const (
 	mapping       // with fixed keys
 	table         // with keys of the operator's choice
 	list
+	free // any JSON value
 )
 
 // shapeOf tells how a type is written.
@@ -71,6 +72,8 @@ func shapeOf(t reflect.Type) shape {
 		return table
 	case t.Kind() == reflect.Slice:
 		return list
+	case t.Kind() == reflect.Interface:
+		return free
 	default:
 		return scalar
 	}

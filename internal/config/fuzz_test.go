@@ -1,12 +1,14 @@
 package config
 
 import (
+	"net/url"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/refreshd/refreshd/internal/reqtemplate"
 	"github.com/refreshd/refreshd/internal/schedule"
 )
 
@@ -25,6 +27,9 @@ func FuzzLoad(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
+	f.Add(shop)
+	f.Add(shopWith("session: {idle_timeout: 15m, extend: {request: {url: https://s.example, graphql: {query: 'query{me{id}}', variables: {a: [1, null, {b: '{{.access_token}}'}]}}}}}"))
+	f.Add("providers: {g: {preset: {name: microsoft, tenant: common}, client_id: x, client_auth: none}, s: {preset: {name: supabase, domain: a.example}}}")
 	const secret = "s3cr3t-that-must-not-show"
 	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, text string) {
@@ -38,11 +43,42 @@ func FuzzLoad(f *testing.F) {
 		require.LessOrEqual(t, c.Schedule.RefreshAt+c.Schedule.Jitter, latestPlan+0.001)
 		for name, p := range c.Providers {
 			require.Regexp(t, nameShape, name)
-			require.Equal(t, "oauth2", p.Kind)
+			require.Contains(t, []string{"oauth2", "http"}, p.Kind)
+			promisesOfCalls(t, p)
 			require.GreaterOrEqual(t, p.Fetch.Interval(), schedule.Floor)
 			require.Greater(t, p.Limits.PerSecond, 0.0)
 			require.GreaterOrEqual(t, p.Limits.Concurrency, 1)
 			require.GreaterOrEqual(t, c.Recovery.Quarantine, p.Timeout)
 		}
 	})
+}
+
+// promisesOfCalls checks what whoever makes the calls relies on.
+func promisesOfCalls(t *testing.T, p Provider) {
+	t.Helper()
+	for _, c := range []HTTPCall{p.Login, p.Refresh, p.Logout, p.Session.Extend, p.Verify, p.UserData} {
+		if !c.Declared() {
+			require.Equal(t, HTTPCall{}, c)
+			continue
+		}
+		require.NotEmpty(t, c.Request.Method)
+		tmpl, err := reqtemplate.Parse(c.Request.URL)
+		require.NoError(t, err)
+		u, err := url.Parse(tmpl.Render(func(reqtemplate.Field) string { return "a" }))
+		require.NoError(t, err)
+		other, err := url.Parse(tmpl.Render(func(reqtemplate.Field) string { return "b" }))
+		require.NoError(t, err)
+		require.Equal(t, u.Host, other.Host, "no value decides who gets the credential")
+		require.False(t, len(c.Request.Form) > 0 && c.Request.JSON != nil)
+		for name, value := range c.Request.Headers {
+			require.Regexp(t, tokenShape, name)
+			require.NotContains(t, value.Reveal(), "\n")
+		}
+		for _, failure := range c.FailedWhen {
+			require.NotEqual(t, Failure{Class: failure.Class, Reason: failure.Reason}, failure, "it matches something")
+		}
+	}
+	if p.Session.IdleTimeout > 0 {
+		require.Less(t, p.Session.WarnBefore, p.Session.IdleTimeout)
+	}
 }

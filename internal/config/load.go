@@ -65,6 +65,7 @@ type loader struct {
 	at       map[string]string // key path → where it was set
 	below    map[string]string // key path → where the first key below it was set
 	bad      map[string]bool   // key paths whose value could not be read
+	filled   map[string]bool   // key paths whose value is a preset's
 	problems []Problem
 	warnings []string
 	files    []string
@@ -74,7 +75,7 @@ type loader struct {
 func load(name, base string, data []byte, env []string, matters func(key string) bool) (*Config, error) {
 	l := &loader{
 		name: name, base: base, env: environ(env), cfg: Default(),
-		at: map[string]string{}, below: map[string]string{}, bad: map[string]bool{}, envUsed: map[string]bool{},
+		at: map[string]string{}, below: map[string]string{}, bad: map[string]bool{}, filled: map[string]bool{}, envUsed: map[string]bool{},
 	}
 	l.cfg.DataDir = filepath.Join(base, l.cfg.DataDir)
 	l.cfg.Keyset.File = filepath.Join(base, l.cfg.Keyset.File)
@@ -87,6 +88,7 @@ func load(name, base string, data []byte, env []string, matters func(key string)
 		l.decode(root, reflect.ValueOf(l.cfg).Elem(), field{}, "")
 	}
 	l.override()
+	l.applyPresets()
 	l.inherit()
 	l.check()
 	l.problems = slices.DeleteFunc(l.problems, func(p Problem) bool { return !matters(p.Key) })

@@ -97,21 +97,33 @@ func TestExamplesOfTheShippedFileWork(t *testing.T) {
 	cert, key := certificate(t)
 	path := write(t, fullExample(t), "acme-ca.pem", cert, "tls.crt", cert, "tls.key", key)
 	dir := filepath.Dir(path)
-	got, err := Load(path, []string{"ACME_SECRET=s3cr3t", "ACME_PROXY=http://u:p@proxy:3128", "HOOK_SECRET=" + hookSecret})
+	got, err := Load(path, []string{
+		"ACME_SECRET=s3cr3t", "ACME_PROXY=http://u:p@proxy:3128", "HOOK_SECRET=" + hookSecret, "MAIL_SECRET=a", "OFFICE_SECRET=b", "SHOP_KEY=k",
+	})
 	require.NoError(t, err)
 	assert.Empty(t, got.Warnings)
 	assert.Equal(t, []string{filepath.Join(dir, "acme-ca.pem"), filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")}, got.Files())
 
 	fetch, err := schedule.Parse("*/30 * * * *")
 	require.NoError(t, err)
-	assert.Equal(t, map[string]Provider{"acme": {
+	session := Session{OnActive: credential.ActiveExtend, OnDeath: credential.DeathReauth}
+	get := func(url string) HTTPRequest { return HTTPRequest{Method: "GET", URL: url} }
+	assert.Equal(t, Provider{
 		Kind: "oauth2", Issuer: "https://id.acme.example", TokenURL: "https://id.acme.example/oauth/token", RevokeURL: "https://id.acme.example/oauth/revoke",
 		ClientID: "refreshd", ClientSecret: credential.NewSecret("s3cr3t"), ClientAuth: "basic",
 		Rotation: Rotation{Rotates: credential.RotatesAuto}, Limits: Limits{Concurrency: 16, PerSecond: 50},
 		Fetch: fetch, Timeout: 20 * time.Second,
-		Errors: []ErrorRule{{Status: 400, Error: "invalid_grant", Description: "*already being processed*", Class: credential.ClassTransient}},
-		HTTP:   HTTP{Proxy: credential.NewSecret("http://u:p@proxy:3128"), CAFile: filepath.Join(dir, "acme-ca.pem")},
-	}}, got.Providers)
+		Errors:   []ErrorRule{{Status: 400, Error: "invalid_grant", Description: "*already being processed*", Class: credential.ClassTransient}},
+		Verify:   HTTPCall{Request: get("https://api.acme.example/ping")},
+		UserData: HTTPCall{Request: get("https://id.acme.example/userinfo")},
+		HTTP:     HTTP{Proxy: credential.NewSecret("http://u:p@proxy:3128"), CAFile: filepath.Join(dir, "acme-ca.pem")},
+		Session:  session,
+	}, got.Providers["acme"])
+	assert.Equal(t, "https://oauth2.googleapis.com/token", got.Providers["mail"].TokenURL)
+	assert.Equal(t, "https://login.microsoftonline.com/contoso.onmicrosoft.com/oauth2/v2.0/token", got.Providers["office"].TokenURL)
+	assert.Equal(t, "k", got.Providers["shop"].Login.Request.Headers["X-Api-Key"].Reveal())
+	assert.Equal(t, 15*time.Minute, got.Providers["airline"].Session.IdleTimeout)
+	assert.Len(t, got.Providers, 5)
 	assert.Equal(t, []Subscription{{
 		Name: "ui", URL: "https://app.example/hooks/auth", Format: "webhook", Secret: credential.NewSecret(hookSecret),
 		Types: []string{"credential.*"}, Providers: []string{"acme"},

@@ -107,11 +107,14 @@ func textOf(n ast.Node, t reflect.Type, f field) (string, error) {
 		}
 		return text, nil
 	case *ast.BoolNode:
-		if t == reflect.TypeFor[credential.Rotates]() {
+		switch t {
+		case reflect.TypeFor[credential.Rotates]():
 			if n.Value {
 				return "yes", nil
 			}
 			return "no", nil
+		case reflect.TypeFor[Redirect](), reflect.TypeFor[Comparison]():
+			return strconv.FormatBool(n.Value), nil
 		}
 		return "", fmt.Errorf("%s is true or false, which is not expected here%s", n.GetToken().Value, hint(f))
 	case *ast.NullNode:

@@ -6,6 +6,7 @@ import (
 	"io"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
@@ -15,24 +16,28 @@ import (
 
 const maxSecret = 64 << 10
 
+// asTemplate marks secrets that are parts of a request: texts with or without
+// fields of a template.
+const asTemplate = "template"
+
 // decodeSecret reads {env: NAME}, {file: path} or a plain value.
 func (l *loader) decodeSecret(n ast.Node, v reflect.Value, f field, key string) {
 	pairs, isMapping := pairsOf(n)
 	if !isMapping {
-		text, err := secretText(n)
+		text, err := secretText(n, f)
 		if err != nil {
 			l.refuse(key, "%v", err)
 			return
 		}
 		l.setSecret(v, text, key)
-		if plainSecret(text, f) {
+		if plainSecret(text, f, key) {
 			l.warn(key, "a secret is written into the file; use {env: NAME} or {file: path}")
 		}
 		return
 	}
 	given := map[string]string{}
 	l.eachPair(pairs, key, func(name, sub string, value ast.Node) {
-		text, err := secretText(value)
+		text, err := secretText(value, field{})
 		switch {
 		case name != "env" && name != "file":
 			l.refuse(sub, "there is no such key; a secret is {env: NAME}, {file: path} or a plain value")
@@ -60,6 +65,9 @@ func (l *loader) decodeSecret(n ast.Node, v reflect.Value, f field, key string) 
 	default:
 		err = errors.New("it is empty; write {env: NAME} or {file: path}")
 	}
+	if err == nil && f.secret == asTemplate && strings.Contains(text, "{{") {
+		err = errors.New("it holds {{, and what comes from the environment or a file is sent as it is; write the template into this file")
+	}
 	if err != nil {
 		l.refuse(key, "%v", err)
 		return
@@ -68,7 +76,7 @@ func (l *loader) decodeSecret(n ast.Node, v reflect.Value, f field, key string) 
 }
 
 // secretText is textOf for values that no message may show.
-func secretText(n ast.Node) (string, error) {
+func secretText(n ast.Node, f field) (string, error) {
 	switch n := n.(type) {
 	case *ast.StringNode:
 		return n.Value, nil
@@ -79,22 +87,41 @@ func secretText(n ast.Node) (string, error) {
 		return "", errNoValue
 	case *ast.IntegerNode, *ast.FloatNode:
 		return n.GetToken().Value, nil
+	case *ast.BoolNode:
+		if f.secret == asTemplate {
+			return n.GetToken().Value, nil
+		}
 	case *ast.NullNode:
 		return "", errNoValue
-	default:
-		return "", fmt.Errorf("a secret is {env: NAME}, {file: path} or a plain value in quotes, not a %s", kindOf(n))
 	}
+	if f.secret == asTemplate {
+		return "", fmt.Errorf("a text, {env: NAME} or {file: path} is expected, not a %s", kindOf(n))
+	}
+	return "", fmt.Errorf("a secret is {env: NAME}, {file: path} or a plain value in quotes, not a %s", kindOf(n))
 }
 
 // plainSecret reports whether a value in the file gives something away.
-func plainSecret(text string, f field) bool {
-	if f.secret != "url" {
+func plainSecret(text string, f field, key string) bool {
+	switch f.secret {
+	case asTemplate:
+		return text != "" && !strings.Contains(text, "{{") && namesSecret(key)
+	case "":
 		return text != ""
 	}
 	_, rest, _ := strings.Cut(text, "://")
 	authority, _, _ := strings.Cut(rest, "/")
 	login, _, found := strings.Cut(authority, "@")
 	return found && strings.Contains(login, ":") || strings.Contains(text, "password=")
+}
+
+// namesSecret reports whether a part of a request is called what secrets are
+// called.
+func namesSecret(key string) bool {
+	name := strings.ToLower(key[strings.LastIndexByte(key, '.')+1:])
+	name = strings.NewReplacer("-", "", "_", "").Replace(name)
+	return slices.ContainsFunc([]string{"secret", "apikey", "password", "authorization", "cookie"}, func(word string) bool {
+		return strings.Contains(name, word)
+	})
 }
 
 func (l *loader) setSecret(v reflect.Value, text, key string) {

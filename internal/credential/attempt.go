@@ -116,7 +116,7 @@ const (
 	RefusedNotDue    Refusal = "not_due"   // nothing to do yet
 	RefusedOpen      Refusal = "open"      // another attempt is open
 	RefusedAlternate Refusal = "alternate" // a received token waits to be installed first
-	RefusedNoRefresh Refusal = "no_token"  // there is no refresh token to present
+	RefusedNoRefresh Refusal = "no_token"  // there is nothing to present, or it is paused
 )
 
 // Held is a record as it was read from the store, with its secrets opened.
@@ -125,6 +125,8 @@ type Held struct {
 	Token      Token
 	Attempt    *Attempt // nil if none is open
 	Alternates []Alternate
+	SignIn     SignIn   // the zero SignIn if none is held
+	UserData   UserData // nil if none is held
 }
 
 // Begun is the store's answer to one [Begin]. Where Refusal is RefusedNot the

@@ -25,11 +25,11 @@ func Grant(h Held, b Begin, now Millis) (Refusal, *Attempt) {
 		return RefusedAlternate, nil
 	case open != nil && !recovery:
 		return RefusedOpen, nil
-	case !r.Refreshable:
+	case !r.presentable():
 		return RefusedNoRefresh, nil
 	case b.Generation != 0 && b.Generation != r.Generation:
 		return RefusedMoved, nil
-	case !b.Force && open == nil && (r.RefreshAt == 0 || r.RefreshAt > now):
+	case !b.Force && open == nil && (r.NextRefresh() == 0 || r.NextRefresh() > now):
 		return RefusedNotDue, nil
 	}
 	granted := &Attempt{

@@ -22,9 +22,13 @@ func ClientID(provider string) ID { return ID(clientPrefix + provider) }
 // such an ID.
 func (id ID) IsClient() bool { return strings.HasPrefix(string(id), clientPrefix) }
 
+// AllClients stands for every provider where a whole service is paused.
+const AllClients = "*"
+
 // Breaker is the state of a client's breaker.
 type Breaker struct {
 	Open    bool
+	Paused  bool // the operator holds it back
 	Reason  Reason
 	Since   Millis
 	ProbeAt Millis // when the next probe may go out
@@ -33,7 +37,7 @@ type Breaker struct {
 // BreakerOf reads the breaker from a client's pseudo-record. A record that
 // does not exist is a closed breaker.
 func BreakerOf(r Record) Breaker {
-	return Breaker{Open: r.State == StateDegraded, Reason: r.Reason, Since: r.Since, ProbeAt: r.RefreshAt}
+	return Breaker{Open: r.State == StateDegraded, Paused: r.Paused, Reason: r.Reason, Since: r.Since, ProbeAt: r.RefreshAt}
 }
 
 // Trip opens the breaker of a client that the provider refused. One that is
@@ -74,6 +78,17 @@ func Retune(h Held, nonce Nonce, now Millis) Write {
 	c := clientChange(&h, h.Record.Provider, nonce, now)
 	c.write.Record.RefreshAt = now
 	return c.write
+}
+
+// SetClientPaused holds a provider's client back, or lets it go on: nothing is
+// presented meanwhile. It reports false if there is nothing to do.
+func SetClientPaused(before *Held, provider string, paused bool, nonce Nonce, now Millis) (Write, bool) {
+	if was := before != nil && before.Record.Paused; was == paused {
+		return Write{}, false
+	}
+	c := clientChange(before, provider, nonce, now)
+	c.write.Record.Paused = paused
+	return c.write, true
 }
 
 func clientChange(before *Held, provider string, nonce Nonce, now Millis) *change {

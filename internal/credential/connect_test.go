@@ -29,6 +29,7 @@ func connected(r *credential.Record, p credential.Policy, in credential.Login, l
 	r.GrantedAt = noon
 	r.IssuedAt, r.Lifetime, r.ExpiresAt = noon, life, noon.Add(life)
 	r.Refreshable, r.RefreshAt = !in.Token.Refresh.IsZero(), 0
+	r.HasRefresh, r.HasLogin = r.Refreshable, false
 	if r.Refreshable {
 		r.RefreshAt = p.PlanRefresh(r.ID, r.Version+1, noon, life)
 	}
@@ -211,8 +212,9 @@ func TestConnectAbsoluteLimit(t *testing.T) {
 		"none":                     {0, 7 * 24 * time.Hour, false, 0, 0},
 		"a year":                   {365 * 24 * time.Hour, 7 * 24 * time.Hour, false, noon + 365*day, noon + 358*day},
 		"announced when it comes":  {24 * time.Hour, 0, false, noon + day, noon + day},
-		"shorter than the warning": {24 * time.Hour, 7 * 24 * time.Hour, false, noon + day, noon + 1},
-		"as long as the warning":   {24 * time.Hour, 24 * time.Hour, false, noon + day, noon + 1},
+		"shorter than the warning": {24 * time.Hour, 7 * 24 * time.Hour, false, noon + day, noon + day/2},
+		"as long as the warning":   {24 * time.Hour, 24 * time.Hour, false, noon + day, noon + day/2},
+		"a moment":                 {time.Millisecond, time.Hour, false, noon + 1, noon + 1},
 		"no refresh token to die":  {24 * time.Hour, time.Hour, true, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {

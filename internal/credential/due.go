@@ -22,12 +22,12 @@ func Due(r Record, open *Attempt, now Millis) Work {
 		return Work{}
 	}
 	passed := func(m Millis) bool { return m != 0 && m <= now }
-	work := Work{Advance: passed(r.expiry()) || passed(r.WarnAt)}
+	work := Work{Advance: passed(r.expiry()) || passed(r.WarnAt) || passed(r.countdown())}
 	switch {
 	case open == nil:
-		work.Refresh = r.Refreshable && passed(r.RefreshAt)
+		work.Refresh = r.presentable() && passed(r.NextRefresh())
 	case open.Doubt:
-		work.Recover = r.Refreshable && passed(open.RecoverAt)
+		work.Recover = r.presentable() && passed(open.RecoverAt)
 	default:
 		work.Question = passed(open.Deadline)
 	}
@@ -42,22 +42,34 @@ func NextDue(r Record, open *Attempt) Millis {
 	if r.State.Terminal() {
 		return 0
 	}
-	clock := earliest(r.expiry(), r.WarnAt)
+	clock := r.Clock()
 	switch {
 	case open != nil && !open.Doubt:
 		return earliest(clock, open.Deadline)
-	case !r.Refreshable:
+	case !r.presentable():
 		return clock
 	case open != nil:
 		return earliest(clock, open.RecoverAt)
 	default:
-		return earliest(clock, r.RefreshAt)
+		return earliest(clock, r.NextRefresh())
 	}
+}
+
+// Clock returns the earliest moment at which the passing of time alone brings
+// something, 0 if there is none.
+func (r Record) Clock() Millis {
+	if r.State.Terminal() {
+		return 0
+	}
+	return earliest(r.expiry(), r.WarnAt, r.countdown())
 }
 
 // expiry returns the moment at which the record turns expired, 0 if it has
 // been announced already.
 func (r Record) expiry() Millis {
+	if r.asleep() {
+		return 0 // it is told when somebody returns
+	}
 	switch r.State {
 	case StateActive, StateDegraded:
 		return r.ExpiresAt
@@ -65,6 +77,15 @@ func (r Record) expiry() Millis {
 		return 0
 	}
 	return 0
+}
+
+// countdown returns the moment at which the coming end of a session is told next,
+// 0 if it is not.
+func (r Record) countdown() Millis {
+	if r.expiry() == 0 {
+		return 0
+	}
+	return r.Session.CountdownAt
 }
 
 // Overdue is one entry of the due index whose score has passed.

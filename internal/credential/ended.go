@@ -17,7 +17,7 @@ func EndedBy(a Attempt, o Outcome) Outcome {
 // this moment and will hear for himself.
 func TakeEnded(h Held, a Attempt, o Outcome, p Policy, now Millis) (Write, bool) {
 	r, open := h.Record, h.Attempt
-	if r.State.Terminal() || r.Grant != a.Grant || r.Generation != a.Generation {
+	if o.past(r, a) || r.State.Terminal() || r.Grant != a.Grant || r.Generation != a.Generation {
 		return Write{}, false
 	}
 	if open != nil && open.Nonce != a.Nonce && !open.Doubt {
@@ -32,4 +32,19 @@ func TakeEnded(h Held, a Attempt, o Outcome, p Policy, now Millis) (Write, bool)
 		write.Attempt = open.Nonce
 	}
 	return write, true
+}
+
+// past reports whether what ended under the attempt a is gone already, or was in
+// use since.
+func (o Outcome) past(r Record, a Attempt) bool {
+	switch o.Method {
+	case MethodExtend:
+		return r.Session.Ended || r.IssuedAt > a.BegunAt
+	case MethodRefresh:
+		return !r.HasRefresh
+	case MethodLogin:
+		return !r.HasLogin
+	case MethodNone:
+	}
+	return false
 }

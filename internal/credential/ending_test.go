@@ -2,6 +2,7 @@ package credential_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 
@@ -46,7 +47,7 @@ func TestAdvance(t *testing.T) {
 			r := &b.held.Record
 			r.ExpiresAt, r.WarnAt, r.Refreshable = c.expires, c.warn, c.refreshable
 			b.held.Attempt = nil
-			w, ok := credential.Advance(b.held, b.nonce, noon)
+			w, ok := credential.Advance(b.held, b.policy, b.nonce, noon)
 			if assert.Equal(t, len(c.events) > 0, ok); !ok {
 				assert.Zero(t, w)
 				return
@@ -65,7 +66,7 @@ func TestAdvance(t *testing.T) {
 			assert.Equal(t, credential.NextDue(w.Record, nil), w.Due)
 			assert.False(t, w.Close)
 			assert.Nil(t, w.Token)
-			_, again := credential.Advance(w.Result(b.held), nonceOf(99), noon)
+			_, again := credential.Advance(w.Result(b.held), b.policy, nonceOf(99), noon)
 			assert.False(t, again, "announced twice")
 		})
 	}
@@ -77,7 +78,7 @@ func TestAdvanceBesideAnAttempt(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.in(credential.StateActive, false)
-	w, ok := credential.Advance(b.held, b.nonce, noon)
+	w, ok := credential.Advance(b.held, b.policy, b.nonce, noon)
 	assert.True(t, ok)
 	assert.False(t, w.Close)
 	assert.Nil(t, w.Open)
@@ -86,7 +87,7 @@ func TestAdvanceBesideAnAttempt(t *testing.T) {
 
 	b.attempt.Doubt, b.attempt.RecoverAt = true, noon+minute
 	b.open(b.attempt)
-	w, ok = credential.Advance(b.held, b.nonce, noon)
+	w, ok = credential.Advance(b.held, b.policy, b.nonce, noon)
 	assert.True(t, ok)
 	assert.Equal(t, noon+minute, w.Due)
 }
@@ -94,8 +95,9 @@ func TestAdvanceBesideAnAttempt(t *testing.T) {
 // ended is what logout and deletion have in common.
 func ended(r *credential.Record, state credential.State) {
 	r.Grant++
-	r.Refreshable = false
-	r.IssuedAt, r.ExpiresAt, r.RefreshAt, r.LimitAt, r.WarnAt, r.Lifetime = 0, 0, 0, 0, 0, 0
+	r.Refreshable, r.HasRefresh, r.HasLogin, r.Paused, r.Presence = false, false, false, false, ""
+	r.IssuedAt, r.ExpiresAt, r.RefreshAt, r.LimitAt, r.WarnAt, r.OnceAt, r.Lifetime = 0, 0, 0, 0, 0, 0, 0
+	r.Session, r.Learned = credential.Session{}, credential.Learned{}
 	r.Failures = 0
 	entered(r, state, credential.ReasonOwner)
 }
@@ -115,6 +117,8 @@ func checkEnded(t *testing.T, b *bundle, w credential.Write) {
 	after := w.Result(b.held)
 	assert.True(t, after.Token.Access.IsZero())
 	assert.True(t, after.Token.Refresh.IsZero())
+	assert.True(t, after.SignIn.IsZero())
+	assert.Nil(t, after.UserData)
 	assert.Nil(t, after.Attempt)
 	assert.Equal(t, map[string]string{"team": "blue"}, w.Events[0].Labels, "subscribers filter by labels")
 	assert.Equal(t, "u-7", w.Events[0].Subject)
@@ -129,7 +133,11 @@ func TestLogout(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
 			b.in(state, true)
-			b.held.Record.WarnAt, b.held.Record.LimitAt = noon+hour, noon+2*hour
+			r := &b.held.Record
+			r.WarnAt, r.LimitAt, r.OnceAt = noon+hour, noon+2*hour, noon+3*hour
+			r.HasLogin, r.Paused, r.Presence = true, true, credential.PresenceActive
+			r.Session, r.Learned = credential.Session{Idle: time.Hour, CountdownAt: noon}, credential.Learned{Life: time.Minute}
+			b.held.SignIn, b.held.UserData = signIn("pw"), credential.UserData(`{"a":1}`)
 			b.held.Alternates = []credential.Alternate{{Nonce: nonceOf(1)}}
 			w := credential.Logout(b.held, b.nonce, noon)
 			checkWrite(t, b.held, w, changed(b.held, w, noon, func(r *credential.Record) { ended(r, credential.StateLoggedOut) }),

@@ -53,7 +53,7 @@ func setup(t *testing.T) *bundle {
 			State: credential.StateActive, Since: issued - hour,
 			Version: 5, Revision: 12, Generation: 4, Grant: 2,
 			CreatedAt: issued - 48*hour, UpdatedAt: issued, GrantedAt: issued - 24*hour,
-			IssuedAt: issued, Lifetime: life, ExpiresAt: issued + hour, RefreshAt: issued + 40*minute, Refreshable: true,
+			IssuedAt: issued, Lifetime: life, ExpiresAt: issued + hour, RefreshAt: issued + 40*minute, Refreshable: true, HasRefresh: true,
 			Rotations:   credential.Rotated{Seen: true},
 			LastAttempt: credential.Attempts{SucceededAt: issued},
 			Spent:       []credential.MAC{{1}, {2}},
@@ -102,6 +102,10 @@ func (b *bundle) in(state credential.State, alive bool) {
 
 func token(access, refresh string) credential.Token {
 	return credential.Token{Access: credential.NewSecret(access), Refresh: credential.NewSecret(refresh), Type: "Bearer"}
+}
+
+func signIn(password string) credential.SignIn {
+	return credential.SignIn{Username: credential.NewSecret("alice@acme.example"), Password: credential.NewSecret(password)}
 }
 
 func nonceOf(n uint64) credential.Nonce {

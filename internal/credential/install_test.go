@@ -231,6 +231,9 @@ func TestInstallWithoutAccessToken(t *testing.T) {
 			checkWrite(t, b.held, w, changed(b.held, w, noon, func(r *credential.Record) {
 				r.Generation++
 				r.Rotations = credential.Rotated{Seen: true}
+				if c.alive && c.state != credential.StatePending {
+					r.Learned = credential.Learned{Early: 1, Age: 20 * time.Minute}
+				}
 				failed(r, b.policy, credential.ReasonMalformedReply)
 				if len(c.events) > 0 {
 					entered(r, c.events[0].State, credential.ReasonMalformedReply)

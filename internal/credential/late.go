@@ -1,5 +1,7 @@
 package credential
 
+import "slices"
+
 // Late is a token that was received under an attempt which may not be the open
 // one any more: its owner was slow, or died and left it in his journal, or the
 // store fell back behind the attempt or behind what became of it.
@@ -53,15 +55,46 @@ func TakeLate(h Held, late Late, known bool, p Policy, nonce Nonce, by Initiator
 			return Write{}, LateKnown // the readable part of its reply was installed, the rest is in doubt
 		}
 		return Install(h, *open, late.Received, p, by, now), LateInstalled
+	case late.plain(h, p):
+		if late.Generation < r.Generation || late.dead(p, now) || late.Received.Token.Access.Equal(h.Token.Access) || keptAside(h, late.Nonce) {
+			return Write{}, LateKnown
+		}
 	case known, late.Received.Token.Refresh.IsZero(), outlived(late.Generation, r.Generation):
 		return Write{}, LateKnown
-	case late.Generation >= r.Generation && (open == nil || open.Doubt):
+	}
+	if late.Generation >= r.Generation && (open == nil || open.Doubt) {
 		return installLate(h, late, p, by, now), LateInstalled
 	}
 	return KeepAlternate(h, Alternate{
 		Nonce: late.Nonce, Generation: late.Generation, Token: late.Received.Token, IssuedAt: late.Received.SentAt,
 		Lifetime: p.Lifetime(late.Received.ExpiresIn, late.Received.ExpiresAt, late.Received.SentAt),
 	}, nonce, now), LateKept
+}
+
+// plain reports whether it is an access token alone that no refresh token brought:
+// that of a session, whose predecessor may be dead since, or of a login. There is
+// no other way to it than the one that it took.
+func (late Late) plain(h Held, p Policy) bool {
+	if token := late.Received.Token; !token.Refresh.IsZero() || token.Access.IsZero() {
+		return false
+	}
+	method := late.Received.method(h, p)
+	return method == MethodExtend || method == MethodLogin
+}
+
+// dead reports whether the access token's time is over.
+func (late Late) dead(p Policy, now Millis) bool {
+	got := late.Received
+	life := p.Lifetime(got.ExpiresIn, got.ExpiresAt, got.SentAt)
+	if p.Sessions.Idle > 0 {
+		life = p.Sessions.Idle
+	}
+	return got.SentAt.Add(life) <= now
+}
+
+// keptAside reports whether the token of an attempt waits as an alternate.
+func keptAside(h Held, attempt Nonce) bool {
+	return slices.ContainsFunc(h.Alternates, func(alt Alternate) bool { return alt.Nonce == attempt })
 }
 
 // outlived reports whether a token that was got with a generation is not worth
@@ -78,6 +111,9 @@ func installLate(h Held, late Late, p Policy, by Initiator, now Millis) Write {
 	a := Attempt{
 		Nonce: late.Nonce, Generation: late.Generation, Grant: late.Grant,
 		BegunAt: late.Received.SentAt, FirstSent: late.Received.SentAt,
+	}
+	if open := h.Attempt; open != nil && late.plain(h, p) { // what is in doubt is a refresh token, and stays so
+		a.Recovery, a.FirstSent, a.Deadline = true, open.FirstSent, open.Deadline
 	}
 	write := Install(h, a, late.Received, p, by, now)
 	write.Attempt = Nonce{}

@@ -11,7 +11,8 @@ import (
 // replaces, and knows no rules. Like that one it hands out copies and keeps
 // none of what it is given.
 type memStore struct {
-	held *credential.Held // nil: nothing is stored
+	held *credential.Held  // nil: nothing is stored
+	used credential.Millis // the last touch, beside the record
 	due  credential.Millis
 	log  []credential.Event
 }
@@ -21,7 +22,15 @@ func (s *memStore) load() *credential.Held {
 	if s.held == nil {
 		return nil
 	}
-	return new(copyHeld(*s.held))
+	h := copyHeld(*s.held)
+	h.Record = h.Record.Touched(s.used)
+	return &h
+}
+
+// touch moves only the clock and the score.
+func (s *memStore) touch(now credential.Millis) {
+	s.used = now
+	s.due = credential.NextDue(s.load().Record, s.held.Attempt)
 }
 
 // begin grants or refuses an attempt, and puts right when the credential is
@@ -31,14 +40,14 @@ func (s *memStore) begin(ask credential.Begin, now credential.Millis) credential
 		refusal, _ := credential.Grant(credential.Held{}, ask, now)
 		return credential.Begun{ID: ask.ID, Refusal: refusal, Now: now}
 	}
-	refusal, open := credential.Grant(copyHeld(*s.held), ask, now)
+	refusal, open := credential.Grant(*s.load(), ask, now)
 	if refusal == credential.RefusedNot {
 		s.held.Attempt = open
 	}
 	if refusal != credential.RefusedAlternate {
-		s.due = credential.NextDue(s.held.Record, s.held.Attempt)
+		s.due = credential.NextDue(s.load().Record, s.held.Attempt)
 	}
-	return credential.Begun{ID: ask.ID, Refusal: refusal, Held: copyHeld(*s.held), Now: now}
+	return credential.Begun{ID: ask.ID, Refusal: refusal, Held: *s.load(), Now: now}
 }
 
 // done reports whether w is what was written last.
@@ -66,7 +75,13 @@ func (s *memStore) apply(w credential.Write) credential.Status {
 	if !w.Spent.IsZero() {
 		after.Record.Remember(macOf(w.Spent))
 	}
+	if after.Record.Grant != before.Record.Grant || after.Record.Generation != before.Record.Generation {
+		s.used = 0 // it was of another session
+	}
 	s.held, s.due = &after, w.Due
+	if touched := after.Record.Touched(s.used); touched.IssuedAt != after.Record.IssuedAt {
+		s.due = credential.NextDue(touched, after.Attempt) // a touch that the write did not know of
+	}
 	for _, e := range w.Events {
 		e.Labels, e.Last = maps.Clone(e.Labels), maps.Clone(e.Last)
 		s.log = append(s.log, e)

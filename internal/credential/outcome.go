@@ -28,6 +28,7 @@ func Classes() []Class {
 
 // Outcome is what came of one exchange.
 type Outcome struct {
+	Method     Method // of the exchange
 	Class      Class
 	Reason     Reason
 	Detail     string        // HTTP status and OAuth error code, for people; never a part of the body
@@ -36,14 +37,23 @@ type Outcome struct {
 	Token     Token         // for ClassOK, and for others if a scan found one
 	ExpiresIn time.Duration // of the access token as told; 0 if the reply told nothing usable
 	ExpiresAt Millis        // the expiry inside the access token, where it is a JWT; 0 otherwise
+
+	RefreshExpiresIn time.Duration // of the refresh token as told; 0 if the reply told nothing usable
+	Subject          string        // the user's UID, where the reply tells it
+	UserData         UserData      // where the reply tells it
 }
 
 // Received is a token on its way into a record.
 type Received struct {
+	Method    Method // of the exchange; "" where only its token is known
 	Token     Token
 	SentAt    Millis        // when the exchange was sent: an access token's life counts from there
 	ExpiresIn time.Duration // as in Outcome
 	ExpiresAt Millis        // as in Outcome
 	Partial   bool          // the reply was cut off or broken: there may have been more
 	Rejected  bool          // the exchange was made because the resource had refused the current token
+
+	RefreshExpiresIn time.Duration // as in Outcome
+	Subject          string        // as in Outcome
+	UserData         UserData      // as in Outcome
 }

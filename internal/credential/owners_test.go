@@ -12,7 +12,11 @@ func (w *world) ownerDies(t *rapid.T) {
 	if rapid.Bool().Draw(t, "sent") {
 		w.present(f)
 		w.maybeRotated(f)
-		if rapid.Bool().Draw(t, "received") {
+		switch rapid.IntRange(0, 3).Draw(t, "received") {
+		case 0:
+		case 1:
+			f.heard = &credential.Outcome{Method: f.method, Class: credential.ClassPermanent, Reason: credential.ReasonInvalidGrant}
+		default:
 			f.got = new(w.issue(t, f))
 		}
 	}
@@ -30,7 +34,7 @@ func (w *world) ownerIsJudged(t *rapid.T) {
 	if h.Attempt == nil || h.Attempt.Nonce != f.attempt.Nonce || h.Attempt.Doubt {
 		t.Skip("settled already")
 	}
-	if f.got == nil && !w.spent[f.held.Token.Refresh.Reveal()] && rapid.Bool().Draw(t, "no intent") {
+	if f.got == nil && f.heard == nil && !w.spent[f.held.Token.Refresh.Reveal()] && rapid.Bool().Draw(t, "no intent") {
 		w.settle(f, func(h credential.Held) credential.Write {
 			return credential.Abandon(h, *h.Attempt, credential.BySchedule, w.now)
 		})
@@ -64,8 +68,43 @@ func (w *world) ownerIsSilent(t *rapid.T) {
 // journalTurnsUp brings a token whose attempt was judged long ago, or not yet.
 func (w *world) journalTurnsUp(t *rapid.T) {
 	f := w.take(t, &w.orphan)
-	if f.got == nil {
+	switch {
+	case f.got != nil:
+		w.keep(f, *f.got)
+	case f.heard != nil:
+		w.hear(f)
+	default:
 		t.Skip("nothing was received")
 	}
-	w.keep(f, *f.got)
+}
+
+// hear stores the last word on something that a dead process has heard. Heard
+// once more it says nothing new.
+func (w *world) hear(f flight) {
+	for again := range 2 {
+		stored := w.store.load()
+		if stored == nil {
+			return
+		}
+		h := *stored
+		_, _, alternate := credential.NextAlternate(h)
+		var wanted bool
+		write := w.unchanged(h, func(h credential.Held) credential.Write {
+			var write credential.Write
+			write, wanted = credential.TakeEnded(h, f.attempt, *f.heard, w.policy, w.now)
+			return write
+		})
+		if !wanted {
+			return
+		}
+		if again > 0 || h.Record.Grant != f.attempt.Grant {
+			w.fatalf("it is stored again that %s has ended: %+v", f.method, h.Record)
+		}
+		if w.commit(h, write, growth{generation: alternate, drops: true}) != credential.StatusWritten {
+			w.fatalf("an end was not taken")
+		}
+		if !alternate {
+			w.died(f, h.Record)
+		}
+	}
 }

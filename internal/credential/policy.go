@@ -13,6 +13,8 @@ const (
 	FallbackLifetime = time.Hour
 	// MaxLifetime caps what a provider claims: "for ever" is never believed.
 	MaxLifetime = 366 * 24 * time.Hour
+	// MaxRefreshLifetime caps what is believed of a refresh token.
+	MaxRefreshLifetime = 10 * MaxLifetime
 	// minLifeLeft is the part of a life that a planned refresh leaves.
 	minLifeLeft = 0.1
 
@@ -48,6 +50,8 @@ type Policy struct {
 	RefreshIdle     time.Duration // a refresh token unused for this long dies; 0 unknown
 	RefreshAbsolute time.Duration // a refresh token dies this long after the login; 0 unknown
 	WarnBefore      time.Duration // how long before that end it is announced
+	CanLogin        bool          // there is a call that logs in with a name and a password
+	Sessions        SessionPolicy
 	Times           Times
 }
 

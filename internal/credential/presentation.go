@@ -1,10 +1,17 @@
 package credential
 
-// Presentation is one presentation of a refresh token, and what whoever makes
-// it has to ask and to tell meanwhile.
+// Presentation is one exchange with a provider, and what whoever makes it has
+// to ask and to tell meanwhile.
 type Presentation struct {
-	// Refresh is what is presented, once.
-	Refresh Secret
+	// Method says what is presented: the refresh token of Token, SignIn, or the
+	// session that is the access token of Token.
+	Method Method
+	// Token is the current one.
+	Token Token
+	// SignIn is set for MethodLogin.
+	SignIn SignIn
+	// Subject is the user's UID, where it is known.
+	Subject string
 
 	// MaySend is asked right before the first byte of the request is handed to
 	// the network, and again before each further piece of a request that goes

@@ -12,7 +12,7 @@ import (
 // However a presentation is shown, what is presented is not.
 func TestPresentationIsNotShown(t *testing.T) {
 	t.Parallel()
-	p := credential.Presentation{Refresh: credential.NewSecret("RT-canary"), MaySend: func() error { return nil }}
+	p := credential.Presentation{Token: credential.Token{Refresh: credential.NewSecret("RT-canary")}, MaySend: func() error { return nil }}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 		assert.NotContains(t, fmt.Sprintf(verb, p), "RT-canary")
 		assert.NotContains(t, fmt.Sprintf(verb, &p), "RT-canary")

@@ -1,6 +1,7 @@
 package credential_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -40,6 +41,11 @@ func TestOneCredential(t *testing.T) {
 			"sent again":        act(w.sentAgain),
 			"logout":            act(w.logout),
 			"delete":            act(w.erase),
+			"touch":             act(w.touch),
+			"presence":          act(w.presence),
+			"pause":             act(w.pause),
+			"once":              act(w.once),
+			"user data":         act(w.userData),
 			"previous":          act(w.previous),
 		})
 	})
@@ -76,6 +82,14 @@ func (w *world) login(t *rapid.T) {
 	if rapid.IntRange(0, 9).Draw(t, "bare") > 0 {
 		in.Token.Refresh = w.newSecret("rt")
 	}
+	if rapid.Bool().Draw(t, "with password") {
+		in.SignIn = signIn(fmt.Sprintf("pw-%d", w.nonces))
+	}
+	in.RefreshExpiresIn = time.Duration(rapid.SampledFrom([]int{0, 0, 60, 3600}).Draw(t, "refresh token's life")) * time.Second
+	if rapid.Bool().Draw(t, "with user data") {
+		in.UserData = someUserData(t)
+	}
+	w.refused = false
 	dies := w.now.Add(w.policy.Lifetime(0, 0, w.now))
 	switch rapid.IntRange(0, 3).Draw(t, "expiry") {
 	case 0:
@@ -88,9 +102,9 @@ func (w *world) login(t *rapid.T) {
 		in.ExpiresAt = w.now + credential.Millis(rapid.Int64Range(1<<43, 1<<60).Draw(t, "far moment"))
 		dies = in.ExpiresAt
 	}
-	if rapid.IntRange(0, 9).Draw(t, "without access") > 0 || in.Token.Refresh.IsZero() {
+	if rapid.IntRange(0, 9).Draw(t, "without access") > 0 || in.Token.Refresh.IsZero() && in.SignIn.IsZero() {
 		in.Token.Access = w.newSecret("at")
-		w.expiry[in.Token.Access.Reveal()] = dies
+		w.issued(in.Token.Access, w.now, dies, credential.Secret{})
 	}
 	before := w.store.load()
 	var h credential.Held
@@ -124,7 +138,8 @@ func (w *world) ask(force bool) {
 	if !force && !work.Refresh && !work.Recover {
 		w.fatalf("begun although nothing is due: %+v", work)
 	}
-	f := flight{attempt: *begun.Held.Attempt, held: begun.Held}
+	f := flight{attempt: *begun.Held.Attempt, held: begun.Held, method: w.policy.Method(begun.Held.Record)}
+	w.mayCall(f)
 	if f.attempt.Recovery && credential.RecoverAt(f.held.Record, f.attempt, w.policy, w.now) > w.now {
 		w.settle(f, func(h credential.Held) credential.Write { return credential.Postpone(h, f.attempt, w.policy, w.now) })
 		w.stillInDoubt(f)
@@ -162,6 +177,9 @@ func (w *world) present(f flight) {
 	if f.silent {
 		return // long ago
 	}
+	if f.method != credential.MethodRefresh {
+		return
+	}
 	refresh := f.held.Token.Refresh.Reveal()
 	r, a := f.held.Record, f.attempt
 	if w.spent[refresh] {
@@ -178,14 +196,22 @@ func (w *world) present(f flight) {
 
 // maybeRotated notes that the provider may have rotated what f presented.
 func (w *world) maybeRotated(f flight) {
-	if !f.silent && w.policy.MayRotate(f.held.Record.Rotations) {
+	if !f.silent && f.method == credential.MethodRefresh && w.policy.MayRotate(f.held.Record.Rotations) {
 		w.spent[f.held.Token.Refresh.Reveal()] = true
 	}
 }
 
 // issue makes a reply of the provider.
 func (w *world) issue(t *rapid.T, f flight) credential.Received {
-	got := credential.Received{SentAt: f.attempt.BegunAt, Rejected: rapid.Bool().Draw(t, "rejected")}
+	got := credential.Received{Method: f.method, SentAt: f.attempt.BegunAt, Rejected: rapid.Bool().Draw(t, "rejected")}
+	if rapid.IntRange(0, 4).Draw(t, "tells of the user") == 0 {
+		got.Subject, got.UserData = "u-7", someUserData(t)
+	}
+	if f.method == credential.MethodExtend {
+		w.extended(t, f, &got)
+		return got
+	}
+	got.RefreshExpiresIn = time.Duration(rapid.SampledFrom([]int{0, 0, 60, 3600}).Draw(t, "refresh token's life")) * time.Second
 	dies := got.SentAt.Add(w.policy.Lifetime(0, 0, got.SentAt))
 	switch rapid.IntRange(0, 2).Draw(t, "told") {
 	case 0:
@@ -197,7 +223,7 @@ func (w *world) issue(t *rapid.T, f flight) credential.Received {
 	}
 	if rapid.IntRange(0, 5).Draw(t, "has access") > 0 {
 		got.Token.Access = w.newSecret("at")
-		w.expiry[got.Token.Access.Reveal()] = dies
+		w.issued(got.Token.Access, got.SentAt, dies, credential.Secret{})
 	}
 	got.Token.Scope = rapid.SampledFrom([]string{"", "read", "read write"}).Draw(t, "scope")
 	if w.policy.Rotates != credential.RotatesNo && (got.Token.Access.IsZero() || rapid.Bool().Draw(t, "rotates")) {
@@ -205,7 +231,7 @@ func (w *world) issue(t *rapid.T, f flight) credential.Received {
 	}
 	if got.Token.Access.IsZero() && got.Token.Refresh.IsZero() {
 		got.Token.Access = w.newSecret("at")
-		w.expiry[got.Token.Access.Reveal()] = dies
+		w.issued(got.Token.Access, got.SentAt, dies, credential.Secret{})
 	}
 	got.Partial = got.Token.Access.IsZero() || rapid.IntRange(0, 5).Draw(t, "cut off") == 0
 	return got
@@ -231,6 +257,9 @@ func (w *world) replyOnOldView(t *rapid.T) {
 		w.maybeRotated(f)
 	}
 	now := w.live()
+	if got.Token == (credential.Token{}) {
+		t.Skip("no token came")
+	}
 	write := credential.Install(f.held, f.attempt, got, w.policy, credential.ByDemand, w.now)
 	moved := now.Record.Revision != f.held.Record.Revision || now.Attempt == nil || now.Attempt.Nonce != f.attempt.Nonce
 	status := w.commit(f.held, write, growth{generation: true})
@@ -262,37 +291,46 @@ func (w *world) keep(f flight, got credential.Received) {
 	if !got.Token.Refresh.IsZero() {
 		w.received = append(w.received, got.Token)
 	}
-	if h.Record.LastWrite == f.attempt.Nonce {
-		return // stored already
+	own := h.Attempt != nil && h.Attempt.Nonce == f.attempt.Nonce
+	if got.Token == (credential.Token{}) {
+		if own && h.Record.LastWrite != f.attempt.Nonce {
+			w.extend(h, got)
+		}
+		return
 	}
-	if h.Attempt != nil && h.Attempt.Nonce == f.attempt.Nonce {
-		write := w.unchanged(h, func(h credential.Held) credential.Write {
-			return credential.Install(h, *h.Attempt, got, w.policy, credential.ByDemand, w.now)
-		})
-		if w.commit(h, write, growth{generation: true}) != credential.StatusWritten {
+	var verdict credential.LateVerdict
+	write := w.unchanged(h, func(h credential.Held) credential.Write {
+		late := credential.Late{Nonce: f.attempt.Nonce, Generation: f.attempt.Generation, Grant: f.attempt.Grant, Received: got}
+		known := got.Token.Refresh.IsZero() || w.kept[got.Token.Refresh.Reveal()]
+		var write credential.Write
+		write, verdict = credential.TakeLate(h, late, known, w.policy, w.nonce(), credential.ByDemand, w.now)
+		return write
+	})
+	may := growth{generation: verdict == credential.LateInstalled}
+	switch verdict {
+	case credential.LateInstalled, credential.LateKept:
+		if w.commit(h, write, may) != credential.StatusWritten {
+			w.fatalf("a token was not taken")
+		}
+		if own {
+			w.proved(f, got)
+		}
+	case credential.LateKnown:
+		if own && h.Record.LastWrite != f.attempt.Nonce && h.Attempt.Generation == f.attempt.Generation {
 			w.fatalf("a token was not taken from its own attempt")
 		}
-		w.proved(f, got)
-		return
-	}
-	if got.Token.Refresh.IsZero() || w.kept[got.Token.Refresh.Reveal()] {
-		return
-	}
-	alt := credential.Alternate{
-		Nonce: f.attempt.Nonce, Generation: f.attempt.Generation, Token: got.Token, IssuedAt: got.SentAt,
-		Lifetime: w.policy.Lifetime(got.ExpiresIn, got.ExpiresAt, got.SentAt),
-	}
-	write := w.unchanged(h, func(h credential.Held) credential.Write {
-		return credential.KeepAlternate(h, alt, w.nonce(), w.now)
-	})
-	if w.commit(h, write, growth{}) != credential.StatusWritten {
-		w.fatalf("an alternate was not taken")
+		if f.attempt.Generation+2 < h.Record.Generation {
+			w.kept[got.Token.Refresh.Reveal()] = true // outlived
+		}
+	case credential.LateRevoke, credential.LateAwaits:
+		w.fatalf("the token is of this login: %d", verdict)
 	}
 }
 
 func (w *world) failure(t *rapid.T) {
 	f := w.takeHeard(t)
 	o := credential.Outcome{
+		Method:     f.method,
 		Class:      rapid.SampledFrom(credential.Classes()).Draw(t, "class"),
 		Reason:     rapid.SampledFrom(credential.Reasons()).Draw(t, "reason"),
 		RetryAfter: time.Duration(rapid.Int64Range(-60, 7200).Draw(t, "retry after")) * time.Second,
@@ -304,10 +342,15 @@ func (w *world) failure(t *rapid.T) {
 	if follows.maySpend {
 		w.maybeRotated(f)
 	}
+	before := w.store.load()
 	open := w.settle(f, func(h credential.Held) credential.Write {
 		return credential.Fail(h, f.attempt, o, w.policy, credential.BySchedule, w.now)
 	})
-	if open && !follows.terminal && !follows.maySpend {
+	switch {
+	case !open:
+	case follows.terminal:
+		w.died(f, before.Record)
+	case !follows.maySpend || f.method != credential.MethodRefresh:
 		w.stillInDoubt(f)
 	}
 }
@@ -327,7 +370,7 @@ func (w *world) settle(f flight, decide func(credential.Held) credential.Write) 
 	if stored == nil || stored.Attempt == nil || stored.Attempt.Nonce != f.attempt.Nonce {
 		return false
 	}
-	if w.commit(*stored, w.unchanged(*stored, decide), growth{}) != credential.StatusWritten {
+	if w.commit(*stored, w.unchanged(*stored, decide), growth{drops: true}) != credential.StatusWritten {
 		w.fatalf("an attempt was not settled")
 	}
 	return true
@@ -338,19 +381,20 @@ func (w *world) settle(f flight, decide func(credential.Held) credential.Write) 
 func (w *world) stillInDoubt(f flight) {
 	h := w.live()
 	switch {
+	case h.Record.State.Terminal(): // its session ran out meanwhile
 	case !f.attempt.Recovery:
 		if h.Attempt != nil {
 			w.fatalf("an attempt without effect stays open: %+v", h.Attempt)
 		}
 	case h.Attempt == nil || !h.Attempt.Doubt || !h.Attempt.Recovery,
-		h.Attempt.FirstSent != f.attempt.FirstSent, h.Attempt.Generation != f.attempt.Generation:
+		h.Attempt.FirstSent != f.attempt.FirstSent, h.Attempt.Generation != h.Record.Generation:
 		w.fatalf("the doubt was lost: %+v, after %+v", h.Attempt, f.attempt)
 	}
 }
 
 func (w *world) advance(t *rapid.T) {
 	h := w.live()
-	write, ok := credential.Advance(h, w.nonce(), w.now)
+	write, ok := credential.Advance(h, w.policy, w.nonce(), w.now)
 	if ok != credential.Due(h.Record, h.Attempt, w.now).Advance {
 		w.fatalf("Advance and Due disagree")
 	}
@@ -359,6 +403,9 @@ func (w *world) advance(t *rapid.T) {
 	}
 	if w.commit(h, write, growth{}) != credential.StatusWritten {
 		w.fatalf("an expiry was not taken")
+	}
+	if after := w.store.load(); credential.Due(after.Record, after.Attempt, w.now).Advance {
+		w.fatalf("told, and still to be told: %+v", after.Record)
 	}
 }
 

@@ -49,7 +49,15 @@ type Record struct { //nolint:recvcheck // what fills one in takes a pointer, wh
 	RefreshAt   Millis        // the next refresh, or the next attempt after a failure; 0 if none will be made
 	LimitAt     Millis        // absolute end of the refresh token; 0 if unknown
 	WarnAt      Millis        // when the coming LimitAt is announced; 0 once it was
-	Refreshable bool          // a refresh token is held
+	Refreshable bool          // there is a way to a new token; see [Policy.Method]
+
+	HasRefresh bool    // a refresh token is held that is not known to be dead
+	HasLogin   bool    // a name and a password are held
+	Session    Session // the clock of a sliding session; zero for other tokens
+	Presence   Presence
+	Paused     bool   // no call is made; times pass all the same
+	OnceAt     Millis // a refresh that was asked for at that moment; 0 if none
+	Learned    Learned
 
 	Failures    int      // attempts that failed since the last success
 	Rotations   Rotated  // what the provider was seen to do
@@ -117,18 +125,20 @@ type Write struct {
 	Close      bool         // closes the open attempt
 	Open       *Attempt     // replaces the open attempt
 	Alternates *[]Alternate // replaces the alternates; nil leaves them
+	SignIn     *SignIn      // replaces what a login needs; nil leaves it, the zero SignIn erases it
+	UserData   *UserData    // replaces the user data; nil leaves it, a nil UserData erases it
 	Due        Millis       // the score in the due index; 0 takes it out
 	Events     []Event      // appended in this order
 }
 
 // Result returns what is stored once w, which was decided on h, is written.
 func (w Write) Result(h Held) Held {
-	after := Held{Record: w.Record, Token: h.Token, Attempt: h.Attempt, Alternates: h.Alternates}
+	after := Held{Record: w.Record, Token: h.Token, Attempt: h.Attempt, Alternates: h.Alternates, SignIn: h.SignIn, UserData: h.UserData}
 	if w.Token != nil {
 		after.Token = *w.Token
 	}
 	if w.Erase {
-		after.Token = Token{}
+		after.Token, after.SignIn, after.UserData = Token{}, SignIn{}, nil
 	}
 	if w.Close {
 		after.Attempt = nil
@@ -138,6 +148,12 @@ func (w Write) Result(h Held) Held {
 	}
 	if w.Alternates != nil {
 		after.Alternates = *w.Alternates
+	}
+	if w.SignIn != nil {
+		after.SignIn = *w.SignIn
+	}
+	if w.UserData != nil {
+		after.UserData = *w.UserData
 	}
 	return after
 }
@@ -156,6 +172,7 @@ type change struct {
 	write Write
 	now   Millis
 	by    Initiator
+	again Millis // after a failure: when the same can be done once more; 0 otherwise
 }
 
 // begin starts a change of h.

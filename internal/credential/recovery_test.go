@@ -210,7 +210,7 @@ func TestDoubtIsRecoverable(t *testing.T) {
 		issuedAt := noon - credential.Millis(rapid.Int64Range(0, 7_200_000).Draw(t, "age"))
 		life := time.Duration(rapid.Int64Range(1, 7200).Draw(t, "life")) * time.Second
 		h := credential.Held{Record: credential.Record{
-			ID: "a", State: credential.StateActive, Revision: 1, Refreshable: true,
+			ID: "a", State: credential.StateActive, Revision: 1, Refreshable: true, HasRefresh: true,
 			IssuedAt: issuedAt, Lifetime: life, ExpiresAt: issuedAt.Add(life), Failures: rapid.IntRange(0, 15).Draw(t, "failures"),
 		}}
 		a := credential.Attempt{Nonce: nonceOf(1), BegunAt: noon - credential.Millis(rapid.Int64Range(0, 600_000).Draw(t, "begun"))}

@@ -130,10 +130,16 @@ func whole(stored *Held, w Write, after Held) Write {
 		}
 	}
 	w.Alternates = &alternates
-	if !w.Erase && after.Token != (Token{}) {
-		w.Token = &after.Token // else it leaves what is stored: only a write that erases may erase
+	if !w.Erase && after.opened() {
+		// Else it leaves what is stored: only a write that erases may erase.
+		w.Token, w.SignIn, w.UserData = &after.Token, &after.SignIn, &after.UserData
 	}
 	return w
+}
+
+// opened reports whether the secrets are there that the record tells of.
+func (h Held) opened() bool {
+	return h.Token != (Token{}) || !h.SignIn.IsZero() || h.UserData != nil
 }
 
 // countedOnFrom gives the events of w the versions after have's, as if they had
@@ -175,12 +181,15 @@ func Reopen(h Held, a Attempt) (Write, bool) {
 // Recall decides about a presentation that the journal of a dead owner tells of
 // and the store knows nothing of: neither is the attempt open, nor has it
 // failed, nor brought a token. The store has lost it, and with it the right to
-// present that generation; it is in doubt from now on. It reports false if
+// present that generation's refresh token, which is in doubt from now on. It reports false if
 // there is nothing to put back.
 func Recall(h Held, a Attempt, p Policy, now Millis) (Write, bool) {
 	r, open := h.Record, h.Attempt
 	if r.State.Terminal() || r.Grant != a.Grant || r.Generation != a.Generation || open == nil && failedSince(r.LastAttempt, a.BegunAt) {
 		return Write{}, false
+	}
+	if p.presented(h) != MethodRefresh {
+		return Write{}, false // whatever it was, it can be done again
 	}
 	var expect Nonce
 	if open != nil {

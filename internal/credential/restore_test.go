@@ -209,3 +209,83 @@ func TestAwaited(t *testing.T) {
 		assert.Equal(t, c.awaited, len(list) == 1, name)
 	}
 }
+
+// What a login needs and the user's data come back with the record that is put
+// back as a whole, and only where they are known.
+func TestRestoreCarriesTheSignIn(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	old := b.held
+	old.SignIn, old.UserData = signIn("old"), credential.UserData(`1`)
+	old.Record.HasLogin = true
+	in := login()
+	in.SignIn, in.UserData = signIn("new"), credential.UserData(`2`)
+	in.Token = credential.Token{}
+	b.policy.CanLogin = true
+	pending := credential.Connect(&old, in, b.policy, nonceOf(20), noon).Result(old)
+	paused, ok := credential.SetPaused(pending, true, nonceOf(21), noon)
+	require.True(t, ok)
+	after := paused.Result(pending)
+
+	// The login is lost with its maker, and what came after it is put back.
+	write, what := credential.Restore(&old, paused, after, true)
+	require.Equal(t, credential.RestoreAgain, what)
+	got := write.Result(old)
+	assert.Equal(t, "new", got.SignIn.Password.Reveal())
+	assert.Equal(t, credential.UserData(`2`), got.UserData)
+	assert.Equal(t, credential.Token{}, got.Token, "a token of the earlier login cannot be opened any more")
+	assert.True(t, got.Record.Paused)
+
+	in.SignIn, in.UserData, in.Token = credential.SignIn{}, nil, token("at-new", "rt-new")
+	plain := credential.Connect(&old, in, b.policy, nonceOf(20), noon).Result(old)
+	paused, _ = credential.SetPaused(plain, true, nonceOf(21), noon)
+	write, _ = credential.Restore(&old, paused, paused.Result(plain), true)
+	got = write.Result(old)
+	assert.True(t, got.SignIn.IsZero(), "it belonged to the login before")
+	assert.Nil(t, got.UserData)
+
+	bare := paused.Result(plain)
+	bare.Token = credential.Token{} // as it is known where the secrets were not read
+	write, _ = credential.Restore(&old, paused, bare, true)
+	assert.Nil(t, write.Token)
+	assert.Nil(t, write.SignIn)
+	assert.Nil(t, write.UserData)
+
+	gone := credential.Logout(after, nonceOf(22), noon)
+	write, _ = credential.Restore(&old, gone, gone.Result(after), true)
+	assert.True(t, write.Erase)
+	assert.True(t, write.Result(old).SignIn.IsZero())
+	assert.Nil(t, write.Result(old).UserData)
+}
+
+// The stored writes that change nothing but a plan are put back like any other.
+func TestRestorePlans(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.held.Attempt = nil
+	w, ok := credential.PlanOnce(b.held, noon+minute, b.nonce, noon)
+	require.True(t, ok)
+	after := w.Result(b.held)
+	again, what := credential.Restore(&b.held, w, after, false)
+	require.Equal(t, credential.RestoreAgain, what)
+	assert.Equal(t, noon+minute, again.Result(b.held).Record.OnceAt)
+	assert.Equal(t, noon+minute, again.Due)
+	_, what = credential.Restore(&after, w, after, false)
+	assert.Equal(t, credential.RestoreNone, what)
+}
+
+// A presentation of which only the journal knows is put back in doubt where a
+// refresh token is held: what the record says of a session may be older.
+func TestRecallOfASession(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.session(credential.PresencePassive)
+	b.held.Attempt = nil
+	_, wanted := credential.Recall(b.held, b.attempt, b.policy, noon)
+	assert.False(t, wanted, "an extension can be made again")
+	b.policy.Rotates = credential.RotatesYes
+	b.held.Record.HasRefresh, b.held.Token.Refresh = true, credential.NewSecret("rt-4")
+	w, wanted := credential.Recall(b.held, b.attempt, b.policy, noon)
+	assert.True(t, wanted)
+	assert.True(t, w.Open.Doubt)
+}

@@ -66,6 +66,12 @@ const (
 	ReasonOwnerDied           Reason = "owner_died"           // the process that held the attempt is gone
 	ReasonOwner               Reason = "owner"                // the owner asked for it
 	ReasonStoreUnavailable    Reason = "store_unavailable"    // Redis is away, or gets back what it lost
+	ReasonLoginRefused        Reason = "login_refused"        // the backend refuses the name and password
+	ReasonAccountLocked       Reason = "account_locked"       // the backend has locked the account
+	ReasonSessionEnded        Reason = "session_ended"        // the backend says that the session is over
+	ReasonIdleTimeout         Reason = "idle_timeout"         // nobody used the session for its idle timeout
+	ReasonAbsoluteTimeout     Reason = "absolute_timeout"     // the session has lasted as long as one may
+	ReasonPaused              Reason = "paused"               // the operator or the owner holds it back
 )
 
 // Reasons lists every reason but the empty one.
@@ -75,6 +81,7 @@ func Reasons() []Reason {
 		ReasonNotRefreshable, ReasonRejected, ReasonUnavailable, ReasonRateLimited, ReasonTimeout,
 		ReasonNetwork, ReasonMalformedReply, ReasonInvalidRequest, ReasonClientMisconfigured,
 		ReasonOwnerDied, ReasonOwner, ReasonStoreUnavailable,
+		ReasonLoginRefused, ReasonAccountLocked, ReasonSessionEnded, ReasonIdleTimeout, ReasonAbsoluteTimeout, ReasonPaused,
 	}
 }
 

@@ -26,7 +26,9 @@ type Alternate struct {
 type Found struct {
 	Token     Token
 	ExpiresIn string // the raw value, unquoted
-	Complete  bool   // the reply ended where it should: nothing can be missing
+
+	RefreshExpiresIn string // likewise, of the refresh token
+	Complete         bool   // the reply ended where it should: nothing can be missing
 }
 
 // IsZero reports whether the scan found neither token.

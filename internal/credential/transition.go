@@ -24,6 +24,10 @@ type Login struct {
 	Token     Token
 	ExpiresIn time.Duration // 0 if unknown
 	ExpiresAt Millis        // 0 if unknown; wins over ExpiresIn
+
+	SignIn           SignIn        // kept, to log in again without asking; zero if the owner brought none
+	UserData         UserData      // nil if none
+	RefreshExpiresIn time.Duration // of the refresh token; 0 if unknown
 }
 
 // Connect stores a login. before is what is stored under that ID, nil if
@@ -49,17 +53,25 @@ func Connect(before *Held, in Login, p Policy, nonce Nonce, now Millis) Write {
 	r.Rotations = Rotated{}
 	r.LastAttempt = Attempts{}
 	r.Rejected = 0
+	r.Paused = false
+	r.Learned = Learned{}
+	if r.Presence == PresenceBackground {
+		r.Presence = "" // somebody has just logged in
+	}
+	r.HasLogin = !in.SignIn.IsZero()
+	r.HasRefresh = !in.Token.Refresh.IsZero()
+	r.setLimit(now, in.RefreshExpiresIn, p)
 	r.setToken(in.Token, now, in.life(p, now), p)
-	if in.ExpiresAt != 0 {
+	r.useRefresh(now, in.RefreshExpiresIn)
+	if in.ExpiresAt != 0 && (!r.Session.Sliding() || in.ExpiresAt <= now) {
 		r.ExpiresAt = min(r.ExpiresAt, in.ExpiresAt) // one that is past stays where it was
 	}
-	r.LimitAt, r.WarnAt = 0, 0
-	if p.RefreshAbsolute > 0 && r.Refreshable {
-		r.LimitAt = now.Add(p.RefreshAbsolute)
-		r.WarnAt = max(r.LimitAt.Add(-p.WarnBefore), now+1)
+	if in.UserData.tooLong() {
+		in.UserData = nil
 	}
 	token := in.Token
 	c.write.Token = &token
+	c.write.SignIn, c.write.UserData = &in.SignIn, &in.UserData
 	c.write.Close = true
 	c.write.Alternates = &[]Alternate{}
 	if spent := inTheAir(h); !spent.Equal(in.Token.Refresh) {
@@ -73,8 +85,11 @@ func Connect(before *Held, in Login, p Policy, nonce Nonce, now Millis) Write {
 	case r.ExpiresAt <= now:
 		state = StateExpired
 	}
-	if state != StateActive && r.Refreshable {
-		r.RefreshAt = now
+	if state != StateActive {
+		r.Session.Ended, r.Session.CountdownAt, r.RefreshAt = r.Session.Sliding(), 0, 0
+		if r.Refreshable = p.canReplace(*r); r.Refreshable {
+			r.RefreshAt = now
+		}
 	}
 	if known {
 		kind = EventReauthorized
@@ -96,13 +111,58 @@ func (in Login) life(p Policy, now Millis) time.Duration {
 
 // setToken makes t the record's token, issued at issued for life.
 func (r *Record) setToken(t Token, issued Millis, life time.Duration, p Policy) {
+	r.HasRefresh = !t.Refresh.IsZero()
+	r.Session = Session{}
+	if p.Sessions.Idle > 0 {
+		r.Refreshable = p.Sessions.Extend || p.canReplace(*r)
+		r.openSession(issued, p)
+		return
+	}
+	life = r.Learned.of(life)
 	r.IssuedAt = issued
 	r.Lifetime = life
 	r.ExpiresAt = issued.Add(life)
-	r.Refreshable = !t.Refresh.IsZero()
+	r.Refreshable = p.canReplace(*r)
 	r.RefreshAt = 0
 	if r.Refreshable {
 		r.RefreshAt = p.PlanRefresh(r.ID, r.Version+1, issued, life)
+	}
+}
+
+// useRefresh brings the planned refresh forward, before the half of the life that
+// a refresh token was told to have from a moment on, and before its end would be
+// announced.
+func (r *Record) useRefresh(at Millis, told time.Duration) {
+	if r.RefreshAt != 0 && r.HasRefresh && !r.Session.Sliding() && told > 0 {
+		r.RefreshAt = min(r.RefreshAt, at.Add(told/5*2))
+	}
+}
+
+// rolls reports whether the end of the refresh token moves with its use, and is
+// no fixed one that nothing puts off.
+func (c *change) rolls(h Held, at Millis) bool {
+	before := h.Record
+	used := at.Sub(max(before.IssuedAt, before.GrantedAt))
+	return c.write.Record.LimitAt.Sub(before.LimitAt) > used/2
+}
+
+// setLimit sets the absolute end of what was granted at a moment: that of a
+// session by its provider's settings, that of a refresh token as the provider
+// told, else by its settings.
+func (r *Record) setLimit(at Millis, told time.Duration, p Policy) {
+	total := p.RefreshAbsolute
+	switch {
+	case p.Sessions.Idle > 0:
+		total = p.Sessions.Absolute
+	case !r.HasRefresh:
+		total = 0
+	case told > 0:
+		total = told
+	}
+	r.LimitAt, r.WarnAt = 0, 0
+	if total > 0 {
+		r.LimitAt = at.Add(min(total, MaxRefreshLifetime))
+		r.WarnAt = max(r.LimitAt.Add(-min(p.WarnBefore, total/2)), at+1)
 	}
 }
 
@@ -118,14 +178,42 @@ func Install(h Held, a Attempt, got Received, p Policy, by Initiator, now Millis
 	c.write.Attempt = a.Nonce
 	seen := c.write.Record.Rotations
 	c.install(h, got, p)
-	if got.Partial && got.Token.Refresh.IsZero() && p.MayRotate(seen) {
+	if got.Partial && got.Token.Refresh.IsZero() && p.MayRotate(seen) && got.method(h, p) == MethodRefresh && !c.write.Erase {
 		r := &c.write.Record
 		r.Rotations = seen // nothing was learned: the part that is missing may have held one
 		a.Generation = r.Generation
-		return c.doubt(a, p)
+		return c.doubt(a, MethodRefresh, p)
+	}
+	if got.method(h, p) == MethodExtend {
+		return c.leave(a, p)
 	}
 	c.write.Close = true
 	return c.done(nil)
+}
+
+// method returns how the token was got.
+func (got Received) method(h Held, p Policy) Method {
+	if got.Method != MethodNone {
+		return got.Method
+	}
+	return p.presented(h)
+}
+
+// plain reports whether it is an access token alone: one of a session, or of a
+// login. Any newer one is better.
+func (alt Alternate) plain() bool { return alt.Token.Refresh.IsZero() }
+
+// method returns how the token was got, as far as the record tells.
+func (alt Alternate) method(h Held) Method {
+	r := h.Record
+	switch {
+	case r.HasRefresh && !alt.plain():
+		return MethodRefresh
+	case r.Session.Sliding():
+		return MethodExtend // if it was a login, its session may last longer than this one's limit
+	default:
+		return MethodLogin
+	}
 }
 
 // InstallAlternate makes alt the current token. An attempt that is open is
@@ -134,11 +222,18 @@ func InstallAlternate(h Held, alt Alternate, p Policy, nonce Nonce, by Initiator
 	c := beginChange(h, nonce, by, now)
 	rest := slices.DeleteFunc(slices.Clone(h.Alternates), func(other Alternate) bool { return other.Nonce == alt.Nonce })
 	c.write.Alternates = &rest
-	if h.Attempt != nil {
-		c.write.Attempt = h.Attempt.Nonce
-		c.write.Close = true
+	method := alt.method(h)
+	c.install(h, Received{Method: method, Token: alt.Token, SentAt: alt.IssuedAt, ExpiresIn: alt.Lifetime}, p)
+	if h.Attempt == nil {
+		return c.done(nil)
 	}
-	c.install(h, Received{Token: alt.Token, SentAt: alt.IssuedAt, ExpiresIn: alt.Lifetime}, p)
+	a := *h.Attempt
+	c.write.Attempt = a.Nonce
+	if method == MethodExtend {
+		a.Recovery = a.Recovery || a.Doubt
+		return c.leave(a, p)
+	}
+	c.write.Close = true
 	return c.done(nil)
 }
 
@@ -149,17 +244,34 @@ func (c *change) install(h Held, got Received, p Policy) {
 	r := &c.write.Record
 	r.Generation++
 	if c.write.Alternates == nil && len(h.Alternates) > 0 {
-		rest := slices.DeleteFunc(slices.Clone(h.Alternates), func(alt Alternate) bool { return outlived(alt.Generation, r.Generation) })
+		rest := slices.DeleteFunc(slices.Clone(h.Alternates), func(alt Alternate) bool {
+			return alt.plain() || outlived(alt.Generation, r.Generation)
+		})
 		c.write.Alternates = &rest
 	}
 	r.Rejected = 0
+	r.served(got.SentAt)
+	switch {
+	case !got.Rejected && !r.Session.Ended:
+		r.Learned.outlasted()
+	case got.Rejected && r.ExpiresAt > c.now:
+		r.Learned.refused(c.now.Sub(r.IssuedAt))
+	}
 	token := got.Token
+	method := got.method(h, p)
 	rotated := !token.Refresh.IsZero() && !token.Refresh.Equal(h.Token.Refresh)
-	if rotated {
-		r.Rotations = Rotated{Seen: true}
+	switch {
+	case method == MethodLogin: // whatever was granted before is over
+		r.GrantedAt = c.now
+	case rotated:
+		if method == MethodRefresh {
+			r.Rotations = Rotated{Seen: true}
+		}
 		c.write.Spent = h.Token.Refresh
-	} else {
-		r.Rotations.Kept++
+	default:
+		if got.Method == MethodRefresh || method == MethodRefresh && !r.Session.Sliding() {
+			r.Rotations.Kept++
+		}
 		token.Refresh = h.Token.Refresh // RFC 6749 section 6: none issued, the old one stays
 	}
 	if token.Scope == "" {
@@ -168,10 +280,13 @@ func (c *change) install(h Held, got Received, p Policy) {
 	if token.Type == "" {
 		token.Type = h.Token.Type
 	}
+	r.HasRefresh = !token.Refresh.IsZero()
+	c.tell(h, got)
 	if token.Access.IsZero() {
 		token.Access = h.Token.Access
 		c.write.Token = &token
-		r.Refreshable = !token.Refresh.IsZero()
+		r.Refreshable = p.Method(*r) != MethodNone
+		c.tellChanges(h)
 		c.fail(Outcome{Class: ClassAmbiguous, Reason: ReasonMalformedReply}, p)
 		return
 	}
@@ -181,18 +296,48 @@ func (c *change) install(h Held, got Received, p Policy) {
 	c.write.Token = &token
 	r.Failures = 0
 	r.LastAttempt.SucceededAt = c.now
+	if method == MethodLogin || method == MethodRefresh && (p.Sessions.Idle > 0 || got.RefreshExpiresIn > 0) {
+		r.setLimit(got.SentAt, got.RefreshExpiresIn, p)
+	}
 	r.setToken(token, got.SentAt, p.Lifetime(got.ExpiresIn, got.ExpiresAt, got.SentAt), p)
+	if method == MethodLogin || c.rolls(h, got.SentAt) {
+		r.useRefresh(got.SentAt, got.RefreshExpiresIn)
+	}
 	if r.ExpiresAt <= c.now {
+		c.tellChanges(h)
 		c.fail(Outcome{Class: ClassAmbiguous, Reason: ReasonTimeout}, p)
 		return
 	}
 	kind := EventRefreshed
-	if r.State != StateActive {
+	switch {
+	case r.State != StateActive:
 		kind = EventRecovered
+	case method == MethodExtend:
+		kind = EventSessionExtended
 	}
 	c.event(kind, StateActive, ReasonNone)
 	if scopeChanged(h.Token.Scope, token.Scope) {
 		c.event(EventClaimsChanged, StateActive, ReasonNone)
+	}
+	c.tellChanges(h)
+}
+
+// tell takes what a reply told of the user beside the token.
+func (c *change) tell(h Held, got Received) {
+	if r := &c.write.Record; r.Subject == "" {
+		r.Subject = got.Subject
+	}
+	if got.UserData != nil && !got.UserData.tooLong() && !got.UserData.Equal(h.UserData) {
+		data := got.UserData
+		c.write.UserData = &data
+	}
+}
+
+// tellChanges publishes that the user data is not what it was.
+func (c *change) tellChanges(h Held) {
+	if c.write.UserData != nil && h.UserData != nil {
+		r := &c.write.Record
+		c.event(EventUserDataChanged, r.State, r.Reason)
 	}
 }
 
@@ -215,11 +360,17 @@ func scopeChanged(before, after string) bool {
 func Fail(h Held, a Attempt, o Outcome, p Policy, by Initiator, now Millis) Write {
 	c := beginChange(h, a.endNonce(endFailed, h.Record.Revision), by, now)
 	c.write.Attempt = a.Nonce
+	method := o.method(h, p)
+	if o.Class != ClassNotSent && o.Class != ClassOperator {
+		c.write.Record.served(a.BegunAt)
+	}
 	switch o.Class {
 	case ClassPermanent:
+		c.dead(h, a, o, method, p)
+		if method == MethodExtend {
+			return c.leave(a, p)
+		}
 		c.write.Close = true
-		c.noteFailure(o)
-		c.reauth(EndedBy(a, o).Reason)
 		return c.done(nil)
 	case ClassOperator:
 		write := c.settle(a, now)
@@ -229,11 +380,19 @@ func Fail(h Held, a Attempt, o Outcome, p Policy, by Initiator, now Millis) Writ
 		return write
 	case ClassNotSent, ClassRateLimited, ClassNotProcessed, ClassRefused:
 		c.fail(o, p)
-		return c.settle(a, c.insideGrace(c.write.Record.RefreshAt, a, p))
+		return c.settle(a, c.insideGrace(c.again, a, p))
 	case ClassTransient, ClassAmbiguous, ClassOK: // a success without a token is one that could not be read
 	}
 	c.fail(o, p)
-	return c.doubt(a, p)
+	return c.doubt(a, method, p)
+}
+
+// method returns what the exchange presented.
+func (o Outcome) method(h Held, p Policy) Method {
+	if o.Method != MethodNone {
+		return o.Method
+	}
+	return p.presented(h)
 }
 
 // Abandon closes an attempt of which it is certain that nothing was sent.
@@ -250,7 +409,7 @@ func Doubt(h Held, a Attempt, p Policy, now Millis) Write {
 	c := beginChange(h, a.endNonce(endDoubted, h.Record.Revision), BySchedule, now)
 	c.write.Attempt = a.Nonce
 	c.fail(Outcome{Class: ClassAmbiguous, Reason: ReasonOwnerDied}, p)
-	return c.doubt(a, p)
+	return c.doubt(a, p.presented(h), p)
 }
 
 // RecoverAt returns the earliest moment, not before now, at which a generation
@@ -296,26 +455,42 @@ func (c *change) insideGrace(at Millis, a Attempt, p Policy) Millis {
 }
 
 // doubt leaves the attempt open as one that may have been processed. Where
-// nothing rotates there is no doubt: the attempt is closed.
-func (c *change) doubt(a Attempt, p Policy) Write {
+// nothing rotates there is no doubt: the attempt is closed. Nor is there where
+// it was no refresh token that was presented: the same can be done again.
+func (c *change) doubt(a Attempt, method Method, p Policy) Write {
 	r := &c.write.Record
-	if !p.MayRotate(r.Rotations) {
+	if method != MethodRefresh {
+		return c.leave(a, p)
+	}
+	if !p.MayRotate(r.Rotations) || r.State.Terminal() {
 		c.write.Close = true
 		return c.done(nil)
 	}
 	if a.FirstSent == 0 {
 		a.FirstSent = a.BegunAt
 	}
-	a.RecoverAt = c.insideGrace(max(RecoverAt(*r, a, p, c.now), r.RefreshAt), a, p)
+	a.RecoverAt = c.insideGrace(max(RecoverAt(*r, a, p, c.now), r.RefreshAt, c.again), a, p)
 	a.Doubt = true
 	c.write.Open = &a
 	return c.done(&a)
 }
 
+// leave closes an attempt that presented no refresh token. If it took up a doubt
+// about one, that doubt stands.
+func (c *change) leave(a Attempt, p Policy) Write {
+	r := c.write.Record
+	if !a.Recovery || !r.HasRefresh {
+		c.write.Close = true
+		return c.done(nil)
+	}
+	a.Generation = r.Generation
+	return c.settle(a, max(RecoverAt(r, a, p, c.now), r.RefreshAt, c.again))
+}
+
 // settle closes an attempt that changed nothing at the provider. If it was the
 // recovery of an earlier one, that doubt still stands and comes back at again.
 func (c *change) settle(a Attempt, again Millis) Write {
-	if !a.Recovery {
+	if !a.Recovery || c.write.Record.State.Terminal() {
 		c.write.Close = true
 		return c.done(nil)
 	}
@@ -337,13 +512,20 @@ func (c *change) fail(o Outcome, p Policy) {
 	if o.Class == ClassRefused && r.Failures > refusedPatience {
 		wait = max(wait, refusedWait)
 	}
-	if r.Refreshable {
-		r.RefreshAt = c.now.Add(wait)
-	}
 	if r.State == StateActive && r.ExpiresAt > c.now {
 		c.event(EventDegraded, StateDegraded, o.Reason)
 	}
-	c.expire(o.Reason)
+	c.expire(o.Reason, p)
+	if r.State.Terminal() {
+		return
+	}
+	c.again = c.now.Add(wait)
+	if r.OnceAt != 0 && r.OnceAt <= c.now {
+		r.OnceAt = c.again // it is still to be made, and not at once
+	}
+	if r.Refreshable && !r.asleep() {
+		r.RefreshAt = c.again
+	}
 }
 
 // noteFailure counts a failed attempt.
@@ -356,9 +538,13 @@ func (c *change) noteFailure(o Outcome) {
 }
 
 // expire publishes the expiry if it has come.
-func (c *change) expire(reason Reason) {
+func (c *change) expire(reason Reason, p Policy) {
 	r := &c.write.Record
 	if at := r.expiry(); at == 0 || at > c.now {
+		return
+	}
+	if r.Session.Sliding() {
+		c.sessionOver(r.endOf(), p)
 		return
 	}
 	c.event(EventExpired, StateExpired, reason)
@@ -370,13 +556,16 @@ func (c *change) expire(reason Reason) {
 // reauth ends all calls until the user has logged in again.
 func (c *change) reauth(reason Reason) {
 	r := &c.write.Record
-	r.RefreshAt, r.WarnAt = 0, 0
+	r.RefreshAt, r.WarnAt, r.OnceAt, r.Session.CountdownAt = 0, 0, 0, 0
 	c.event(EventReauthRequired, StateReauthRequired, reason)
 }
 
 // Advance stores what the passing of time alone has brought: an expiry, a
 // coming limit. It reports false if there is nothing of the kind.
-func Advance(h Held, nonce Nonce, now Millis) (Write, bool) {
+//
+// A session that runs out while it is being extended is only told to be expired:
+// whether it is over is for that call to say.
+func Advance(h Held, p Policy, nonce Nonce, now Millis) (Write, bool) {
 	if !Due(h.Record, h.Attempt, now).Advance {
 		return Write{}, false
 	}
@@ -386,7 +575,17 @@ func Advance(h Held, nonce Nonce, now Millis) (Write, bool) {
 		r.WarnAt = 0
 		c.event(EventExpiring, r.State, r.Reason)
 	}
-	c.expire(r.Reason)
+	c.countdown()
+	if at := r.expiry(); h.Attempt != nil && r.Session.Sliding() && at != 0 && at <= now {
+		r.Session.CountdownAt = 0
+		r.RefreshAt = now
+		c.event(EventExpired, StateExpired, r.endOf())
+		return c.done(h.Attempt), true
+	}
+	c.expire(r.Reason, p)
+	if c.write.Erase {
+		return c.done(nil), true
+	}
 	return c.done(h.Attempt), true
 }
 
@@ -420,17 +619,24 @@ func inTheAir(h Held) Secret {
 
 func endChange(h Held, nonce Nonce, now Millis) *change {
 	c := beginChange(h, nonce, ByOwner, now)
+	c.write.Spent = inTheAir(h)
+	c.erase()
+	return c
+}
+
+// erase ends the grant and takes every secret away.
+func (c *change) erase() {
 	r := &c.write.Record
 	r.Grant++
-	r.Refreshable = false
-	r.IssuedAt, r.ExpiresAt, r.RefreshAt, r.LimitAt, r.WarnAt = 0, 0, 0, 0, 0
-	r.Lifetime = 0
+	r.Refreshable, r.HasRefresh, r.HasLogin, r.Paused = false, false, false, false
+	r.IssuedAt, r.ExpiresAt, r.RefreshAt, r.LimitAt, r.WarnAt, r.OnceAt = 0, 0, 0, 0, 0, 0
+	r.Lifetime, r.Presence = 0, ""
+	r.Session, r.Learned = Session{}, Learned{}
 	r.Failures = 0
-	c.write.Spent = inTheAir(h)
+	c.write.Token, c.write.SignIn, c.write.UserData, c.write.Open = nil, nil, nil, nil
 	c.write.Erase = true
 	c.write.Close = true
 	c.write.Alternates = &[]Alternate{}
-	return c
 }
 
 // KeepAlternate stores a token whose attempt is no longer the open one. The

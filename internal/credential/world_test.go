@@ -31,18 +31,22 @@ type world struct {
 	received []credential.Token           // read from the wire, under the present grant
 	kept     map[string]bool              // refresh tokens that the store has held
 	last     *credential.Write            // the last one that was written
+	start    map[string]credential.Millis // of the session that each access token is
+	refused  bool                         // the backend refused the stored name and password
 }
 
 // flight is one attempt that was begun.
 type flight struct {
 	attempt credential.Attempt
+	method  credential.Method
 	held    credential.Held      // as begin handed it out
 	got     *credential.Received // in the journal of a process that died
+	heard   *credential.Outcome  // likewise: that what was presented is dead
 	silent  bool                 // its owner was taken for dead after it had presented
 }
 
 func newWorld(t *rapid.T) *world {
-	w := &world{t: t, now: noon, expiry: map[string]credential.Millis{}, spent: map[string]bool{}, kept: map[string]bool{}}
+	w := &world{t: t, now: noon, expiry: map[string]credential.Millis{}, spent: map[string]bool{}, kept: map[string]bool{}, start: map[string]credential.Millis{}}
 	w.policy = credential.Policy{
 		RefreshAt: 2.0 / 3, Jitter: 0.1, Times: credential.DefaultTimes(0),
 		Rotates:         rapid.SampledFrom([]credential.Rotates{credential.RotatesYes, credential.RotatesAuto, credential.RotatesNo}).Draw(t, "rotates"),
@@ -50,8 +54,47 @@ func newWorld(t *rapid.T) *world {
 		RefreshAbsolute: rapid.SampledFrom([]time.Duration{0, 24 * time.Hour}).Draw(t, "absolute"),
 		WarnBefore:      time.Hour,
 		DefaultLifetime: rapid.SampledFrom([]time.Duration{0, 10 * time.Minute}).Draw(t, "default life"),
+		CanLogin:        rapid.Bool().Draw(t, "can log in"),
+	}
+	if rapid.Bool().Draw(t, "sessions") {
+		w.policy.Sessions = credential.SessionPolicy{
+			Idle:       rapid.SampledFrom([]time.Duration{10 * time.Second, 15 * time.Minute, 2 * time.Hour}).Draw(t, "idle"),
+			Absolute:   rapid.SampledFrom([]time.Duration{0, time.Minute, 3 * time.Hour}).Draw(t, "session's limit"),
+			Extend:     rapid.IntRange(0, 3).Draw(t, "can be extended") > 0,
+			WarnBefore: rapid.SampledFrom([]time.Duration{0, 2 * time.Minute}).Draw(t, "countdown"),
+			OnActive:   rapid.SampledFrom([]credential.OnActive{credential.ActiveExtend, credential.ActiveEnd}).Draw(t, "on active"),
+			OnDeath:    rapid.SampledFrom([]credential.OnDeath{credential.DeathReauth, credential.DeathLogout}).Draw(t, "on death"),
+		}
 	}
 	return w
+}
+
+// sliding reports whether the backend's tokens are sliding sessions.
+func (w *world) sliding() bool { return w.policy.Sessions.Idle > 0 }
+
+// use is what the backend makes of a use of the session that access is.
+func (w *world) use(access credential.Secret, at credential.Millis) {
+	name := access.Reveal()
+	end := at.Add(w.policy.Sessions.Idle)
+	if limit := w.policy.Sessions.Absolute; limit > 0 {
+		end = min(end, w.start[name].Add(limit))
+	}
+	w.expiry[name] = max(w.expiry[name], end)
+}
+
+// issued notes how long an access token lives by its issuer's word. A session
+// that goes on under another name keeps its limit.
+func (w *world) issued(access credential.Secret, at, dies credential.Millis, before credential.Secret) {
+	name := access.Reveal()
+	if !w.sliding() {
+		w.expiry[name] = dies
+		return
+	}
+	w.start[name] = at
+	if !before.IsZero() {
+		w.start[name] = w.start[before.Reveal()]
+	}
+	w.use(access, at)
 }
 
 func (w *world) fatalf(format string, args ...any) {
@@ -79,8 +122,8 @@ func (w *world) live() credential.Held {
 	return *h
 }
 
-// growth is what a kind of write may do to the numbers.
-type growth struct{ generation, grant bool }
+// growth is what a kind of write may do to the numbers, and to the refresh token.
+type growth struct{ generation, grant, drops bool }
 
 // commit applies a write that was decided on h and checks what it changed.
 func (w *world) commit(h credential.Held, write credential.Write, may growth) credential.Status {
@@ -89,6 +132,12 @@ func (w *world) commit(h credential.Held, write credential.Write, may growth) cr
 	var before credential.Held
 	if stored := w.store.load(); stored != nil {
 		before = *stored
+	}
+	if write.Erase && !w.store.done(write) { // a session that ends may take everything with it
+		if !may.grant && (!w.sliding() || w.policy.Sessions.OnDeath != credential.DeathLogout) {
+			w.fatalf("everything is erased at nobody's word")
+		}
+		may.grant = true
 	}
 	logged, again := len(w.store.log), w.store.done(write)
 	status := w.store.apply(write)
@@ -107,10 +156,11 @@ func (w *world) commit(h credential.Held, write credential.Write, may growth) cr
 	w.grew("version", b.Version, a.Version, uint64(len(w.store.log[logged:])))
 	w.grew("generation", b.Generation, a.Generation, count(may.generation))
 	w.grew("grant", b.Grant, a.Grant, count(may.grant))
-	if (write.Token != nil) != may.generation {
+	dropped := may.drops && b.HasRefresh && !a.HasRefresh
+	if (write.Token != nil) != (may.generation || dropped) && !write.Erase {
 		w.fatalf("a token is stored without a new generation, or none with one")
 	}
-	if result := write.Result(h); !reflect.DeepEqual(withoutSpent(result), withoutSpent(after)) {
+	if result := write.Result(h); !reflect.DeepEqual(withoutSpent(result), withoutSpent(*w.store.held)) {
 		w.fatalf("Result foretold\n%+v\nand stored is\n%+v", result, after)
 	}
 	if !after.Token.Refresh.IsZero() {
@@ -174,8 +224,18 @@ func (w *world) check() {
 	if w.store.due == 0 && credential.NextDue(r, h.Attempt) != 0 {
 		w.fatalf("lost from the due index: %+v, open %+v", r, h.Attempt)
 	}
-	if r.Refreshable == h.Token.Refresh.IsZero() {
-		w.fatalf("refreshable is %t", r.Refreshable)
+	asleep := r.Session.Sliding() && r.Presence == credential.PresenceBackground
+	if asleep && r.RefreshAt != 0 {
+		w.fatalf("planned although nobody needs it: %+v", r)
+	}
+	if w.store.due == 0 && !r.State.Terminal() && !r.Paused && !asleep {
+		w.fatalf("never due again: %+v, open %+v", r, h.Attempt)
+	}
+	if way := w.policy.Method(r) != credential.MethodNone; r.Refreshable != way && !r.State.Terminal() {
+		w.fatalf("refreshable is %t, and %q the way: %+v", r.Refreshable, w.policy.Method(r), r)
+	}
+	if r.HasRefresh == h.Token.Refresh.IsZero() || r.HasLogin == h.SignIn.IsZero() {
+		w.fatalf("the record tells of other secrets than there are: %+v", r)
 	}
 	if len(r.Spent) > credential.MaxSpent {
 		w.fatalf("%d spent tokens are remembered", len(r.Spent))
@@ -187,7 +247,7 @@ func (w *world) check() {
 		}
 	}
 	if r.State == credential.StateLoggedOut || r.State == credential.StateDeleted {
-		if !h.Token.Access.IsZero() || len(h.Alternates) > 0 {
+		if !h.Token.Access.IsZero() || len(h.Alternates) > 0 || !h.SignIn.IsZero() || h.UserData != nil {
 			w.fatalf("%s, and secrets are left", r.State)
 		}
 	}

@@ -181,6 +181,6 @@ func (r *laneRun) deliver(ctx context.Context, entry Numbered) (bool, error) {
 			r.w.opts.Lanes.Fail(ctx, r.to.Name, r.lane, r.holder, attempt, 0))
 	}
 	wait := max(r.w.opts.Schedule[attempt], result.retryAfter)
-	log.Dur("again_in", wait).Msg("delivery failed")
+	log.Stringer("again_in", wait).Msg("delivery failed")
 	return false, r.w.opts.Lanes.Fail(ctx, r.to.Name, r.lane, r.holder, attempt, wait)
 }

@@ -126,7 +126,7 @@ func (l *Log) follow(shard int) {
 			if l.ctx.Err() != nil {
 				return
 			}
-			l.log.Warn().Err(err).Int("shard", shard).Dur("again_in", wait).Msg("the event log cannot be read")
+			l.log.Warn().Err(err).Int("shard", shard).Stringer("again_in", wait).Msg("the event log cannot be read")
 			l.pause(wait)
 			wait = min(2*wait, maxWait)
 			continue

@@ -249,7 +249,7 @@ func (m *machine) advance(s state, i uint8) {
 		return
 	}
 	h := m.held(s.store)
-	write, ok := credential.Advance(h, writeNonce(nonceAdvance, s.workers[i].owner, s.run, h.Record.Revision), moment(s.now))
+	write, ok := credential.Advance(h, m.policy(), writeNonce(nonceAdvance, s.workers[i].owner, s.run, h.Record.Revision), moment(s.now))
 	if !ok {
 		return
 	}

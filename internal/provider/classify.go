@@ -51,6 +51,8 @@ func Classify(r Reply, matchers []Matcher, now time.Time) credential.Outcome {
 		Token:     found.Token,
 		ExpiresIn: credential.ParseExpiresIn(found.ExpiresIn),
 		ExpiresAt: credential.JWTExpiry(found.Token.Access),
+
+		RefreshExpiresIn: credential.ParseExpiresIn(found.RefreshExpiresIn),
 	}
 	if r.success() {
 		out.Class = credential.ClassOK
@@ -72,10 +74,8 @@ func (r Reply) success() bool {
 
 // verdict classifies a reply that is not a success.
 func (r Reply) verdict(matchers []Matcher) verdict {
-	for _, m := range matchers {
-		if m.fits(r) {
-			return verdict{m.Class, m.reason()}
-		}
+	if class, reason, ok := Match(matchers, r); ok {
+		return verdict{class, reason}
 	}
 	switch {
 	case r.Status == http.StatusTooManyRequests:
@@ -100,6 +100,13 @@ func (r Reply) verdict(matchers []Matcher) verdict {
 // refuses a request that came while another was being served.
 func (r Reply) inProgress() bool {
 	return strings.Contains(strings.ToLower(r.Fields.Description), "already being processed")
+}
+
+// CodeClass says what an error code means that providers have in common; false
+// for one that is not known.
+func CodeClass(code string) (credential.Class, credential.Reason, bool) {
+	v, ok := codeVerdict(code)
+	return v.class, v.reason, ok
 }
 
 // codeVerdict says what an error code means; false for one it does not know.
@@ -139,12 +146,9 @@ func (r Reply) statusVerdict() verdict {
 	}
 }
 
-// reason returns the reason that goes with the rule's class.
-func (m Matcher) reason() credential.Reason {
-	if m.Reason != "" {
-		return m.Reason
-	}
-	switch m.Class {
+// ReasonOf returns the reason that usually goes with a class that a rule gives.
+func ReasonOf(class credential.Class) credential.Reason {
+	switch class {
 	case credential.ClassPermanent:
 		return credential.ReasonInvalidGrant
 	case credential.ClassOperator:

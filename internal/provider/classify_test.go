@@ -254,3 +254,40 @@ func TestCallError(t *testing.T) {
 	require.ErrorIs(t, err, cause)
 	assert.NotContains(t, (&provider.CallError{Outcome: err.Outcome}).Error(), "nil")
 }
+
+func TestRefreshTokenLife(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]time.Duration{
+		`{"access_token":"A","refresh_token":"R","refresh_expires_in":1800}`:             30 * time.Minute,
+		`{"access_token":"A","refresh_token":"R","refresh_token_expires_in":"15897600"}`: 184 * 24 * time.Hour,
+		`{"access_token":"A","refresh_token":"R","x_refresh_token_expires_in":60}`:       time.Minute,
+		`{"access_token":"A","refresh_token":"R","refresh_expires_in":0}`:                0,
+		`{"access_token":"A","refresh_token":"R","refresh_expires_in":null}`:             0,
+		`{"access_token":"A","refresh_token":"R"}`:                                       0,
+	} {
+		out := provider.Classify(provider.Reply{Status: 200, Fields: provider.Parse([]byte(body), false)}, nil, time.Time{})
+		assert.Equal(t, credential.ClassOK, out.Class, body)
+		assert.Equal(t, want, out.RefreshExpiresIn, body)
+	}
+}
+
+func TestMatch(t *testing.T) {
+	t.Parallel()
+	rules := []provider.Matcher{
+		{Status: 400, Error: "a", Class: credential.ClassOperator},
+		{Status: 400, Class: credential.ClassPermanent, Reason: credential.ReasonRejected},
+	}
+	reply := func(status int, body string) provider.Reply {
+		return provider.Reply{Status: status, Fields: provider.Parse([]byte(body), false)}
+	}
+	class, reason, ok := provider.Match(rules, reply(400, `{"error":"a"}`))
+	assert.True(t, ok)
+	assert.Equal(t, credential.ClassOperator, class)
+	assert.Equal(t, credential.ReasonClientMisconfigured, reason)
+	class, reason, ok = provider.Match(rules, reply(400, `{"error":"b"}`))
+	assert.True(t, ok)
+	assert.Equal(t, credential.ClassPermanent, class)
+	assert.Equal(t, credential.ReasonRejected, reason)
+	_, _, ok = provider.Match(rules, reply(401, `{"error":"a"}`))
+	assert.False(t, ok)
+}

@@ -7,14 +7,15 @@ import (
 	"github.com/refreshd/refreshd/internal/credential"
 )
 
-// ErrNoRevocation says that no revocation endpoint (RFC 7009) is known.
-var ErrNoRevocation = errors.New("no revocation endpoint is known; set revoke_url, or an issuer that announces one")
+// ErrNoRevocation says that there is no call that ends a token: no revocation
+// endpoint (RFC 7009) is known, no log-out declared.
+var ErrNoRevocation = errors.New("there is no call that ends a token; set revoke_url or an issuer that announces one, or declare a logout")
 
 // CallError is a call to a provider that failed, where the failure is told as
 // an error: a preparation or a revocation. Its text has no secret in it.
 type CallError struct {
 	Provider string
-	Op       string             // "discovery", "revocation"
+	Op       string             // "discovery", "revocation", "logout"
 	Outcome  credential.Outcome // class, reason and detail; never a token
 	Err      error              // nil if the outcome says all
 }

@@ -56,7 +56,7 @@ func Parse(body []byte, cut bool) Fields {
 
 // raw is what one object or form holds under the names that matter.
 type raw struct {
-	access, refresh, kind, scope, expiresIn string
+	access, refresh, kind, scope, expiresIn, refreshExpiresIn string
 
 	err, errorCode, code, status, errorType string
 	description, message                    string
@@ -91,7 +91,8 @@ func (r *raw) fields(nested, failure *raw) Fields {
 				Type:    tokens.kind,
 				Scope:   tokens.scope,
 			},
-			ExpiresIn: tokens.expiresIn,
+			ExpiresIn:        tokens.expiresIn,
+			RefreshExpiresIn: tokens.refreshExpiresIn,
 		},
 		Failed: r.failed() || nested.failed() || failure.code != "" || failure.message != "",
 	}
@@ -161,7 +162,7 @@ func (r *raw) set(m member) {
 	case "refresh_token":
 		setText(&r.refresh, m)
 	case "token_type":
-		if text, ok := m.text(); ok && isToken(text) {
+		if text, ok := m.text(); ok && IsToken(text) {
 			r.kind = text
 		}
 	case "scope":
@@ -169,9 +170,9 @@ func (r *raw) set(m member) {
 			r.scope = text
 		}
 	case "expires_in":
-		if text, ok := m.plain(); ok {
-			r.expiresIn = text
-		}
+		setPlain(&r.expiresIn, m)
+	case "refresh_token_expires_in", "refresh_expires_in", "x_refresh_token_expires_in": // GitHub; Keycloak; Intuit
+		setPlain(&r.refreshExpiresIn, m)
 	case "ok":
 		r.notOK = m.kind == kindLiteral && string(m.value) == "false"
 	default:
@@ -200,6 +201,11 @@ func (r *raw) setError(m member) {
 	default:
 		return
 	}
+	setPlain(to, m)
+}
+
+// setPlain stores a string, a number or a truth value.
+func setPlain(to *string, m member) {
 	if text, ok := m.plain(); ok {
 		*to = text
 	}
@@ -217,9 +223,10 @@ func printable(s string) bool {
 	return strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) < 0
 }
 
-// isToken reports whether s is a token in the sense of RFC 9110 section
-// 5.6.2, of a sensible length: a token type ends up in a header.
-func isToken(s string) bool {
+// IsToken reports whether s is a token in the sense of RFC 9110 section
+// 5.6.2, of a sensible length, as the names of headers and cookies and a token type
+// have to be.
+func IsToken(s string) bool {
 	if s == "" || len(s) > maxCode {
 		return false
 	}

@@ -213,6 +213,9 @@ func (m member) plain() (string, bool) {
 	return m.text()
 }
 
+// Unquote returns the text of a JSON string that is given with its quotes.
+func Unquote(quoted string) string { return string(unescape([]byte(quoted[1 : len(quoted)-1]))) }
+
 // unescape resolves the escapes of RFC 8259 section 7. An escape that does
 // not exist stands for the character behind the backslash; half of a
 // surrogate pair becomes U+FFFD.

@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -21,6 +22,17 @@ type Matcher struct {
 	Reason      credential.Reason // "" stands for the usual one of the class
 }
 
+// Match returns the class and the reason that the first of the rules which fits
+// the reply gives it; false if none fits.
+func Match(matchers []Matcher, r Reply) (credential.Class, credential.Reason, bool) {
+	for _, m := range matchers {
+		if m.fits(r) {
+			return m.Class, cmp.Or(m.Reason, ReasonOf(m.Class)), true
+		}
+	}
+	return "", "", false
+}
+
 // Validate reports what is wrong with m.
 func (m Matcher) Validate() error {
 	switch {
@@ -28,16 +40,16 @@ func (m Matcher) Validate() error {
 		return fmt.Errorf("%w: it fits every reply; give a status, an error or a description", errMatcher)
 	case m.Status != 0 && (m.Status < 200 || m.Status > 599):
 		return fmt.Errorf("%w: status %d; give one from 200 to 599, or none", errMatcher, m.Status)
-	case !slices.Contains(matcherClasses(), m.Class):
-		return fmt.Errorf("%w: class %q; give one of %v", errMatcher, m.Class, matcherClasses())
+	case !slices.Contains(MatcherClasses(), m.Class):
+		return fmt.Errorf("%w: class %q; give one of %v", errMatcher, m.Class, MatcherClasses())
 	case m.Reason != "" && !slices.Contains(credential.Reasons(), m.Reason):
 		return fmt.Errorf("%w: reason %q; give one of %v, or none", errMatcher, m.Reason, credential.Reasons())
 	}
 	return nil
 }
 
-// matcherClasses lists the classes that a matcher may give.
-func matcherClasses() []credential.Class {
+// MatcherClasses lists the classes that a rule of a provider's own may give.
+func MatcherClasses() []credential.Class {
 	return []credential.Class{
 		credential.ClassPermanent, credential.ClassNotProcessed, credential.ClassOperator,
 		credential.ClassRateLimited, credential.ClassAmbiguous, credential.ClassRefused,
@@ -54,7 +66,7 @@ func ParseClass(name string) (credential.Class, error) {
 		return credential.ClassNotProcessed, nil
 	}
 	class := credential.Class(name)
-	if class == credential.ClassNotProcessed || !slices.Contains(matcherClasses(), class) {
+	if class == credential.ClassNotProcessed || !slices.Contains(MatcherClasses(), class) {
 		return "", fmt.Errorf("%w: class %q; give one of permanent, transient, operator, rate_limited, ambiguous, refused", errMatcher, name)
 	}
 	return class, nil
@@ -64,11 +76,11 @@ func ParseClass(name string) (credential.Class, error) {
 func (m Matcher) fits(r Reply) bool {
 	return (m.Status == 0 || m.Status == r.Status) &&
 		(m.Error == "" || slices.Contains(r.Fields.Codes, m.Error)) &&
-		(m.Description == "" || glob(strings.ToLower(m.Description), strings.ToLower(r.Fields.Description)))
+		(m.Description == "" || Glob(strings.ToLower(m.Description), strings.ToLower(r.Fields.Description)))
 }
 
-// glob reports whether text fits pattern, in which "*" stands for any text.
-func glob(pattern, text string) bool {
+// Glob reports whether text fits pattern, in which "*" stands for any text.
+func Glob(pattern, text string) bool {
 	head, rest, stars := strings.Cut(pattern, "*")
 	if !stars {
 		return pattern == text

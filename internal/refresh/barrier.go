@@ -122,7 +122,7 @@ func (b *barrier) pass(ctx context.Context) error {
 func (b *barrier) notice(run string, now time.Duration) {
 	e := b.engine
 	if before := *b.run.Load(); before != "" {
-		e.log.Warn().Str("before", before).Str("run", run).Dur("may_lack", e.opts.Loss()).
+		e.log.Warn().Str("before", before).Str("run", run).Stringer("may_lack", e.opts.Loss()).
 			Msg("redis is another run: it was restarted or replaced and may lack the last writes; nothing is written until what is known was put back")
 		e.metrics.anotherRun()
 	}
@@ -213,7 +213,7 @@ func (b *barrier) advance(ctx context.Context, run string, roster credential.Ros
 	b.confirmed.Store(int64(now))
 	e.tokens.believe()
 	b.mode.Store(int32(passAll))
-	e.log.Info().Str("run", run).Dur("after", since).Msg("rolled forward: everyone has put back what they knew, refreshes go on")
+	e.log.Info().Str("run", run).Stringer("after", since).Msg("rolled forward: everyone has put back what they knew, refreshes go on")
 	return nil
 }
 
@@ -240,7 +240,7 @@ func (b *barrier) open(roster credential.Roster, run string, now time.Duration) 
 	if list := strings.Join(missing, ","); list != b.told {
 		b.told = list
 		if list != "" {
-			e.log.Warn().Strs("owners", missing).Dur("quarantine", e.opts.Quarantine).
+			e.log.Warn().Strs("owners", missing).Stringer("quarantine", e.opts.Quarantine).
 				Msg("processes have not put back what they know; refreshes wait until they have, or are proven dead")
 		}
 	}

@@ -17,6 +17,10 @@ const (
 	// idlePause is how long a credential rests at most that is due while its
 	// client is held back.
 	idlePause = 15 * time.Second
+	// crowdedPause is how long one rests for which there is no permit because
+	// others have them all: those that were claimed before it, and so die before
+	// others, must not come after these.
+	crowdedPause = 200 * time.Millisecond
 )
 
 // RefreshBatch refreshes what is due of a batch. Members fail independently; an
@@ -42,7 +46,7 @@ func (e *Engine) RefreshBatch(ctx context.Context, provider string, ids []creden
 		}
 		want := len(rest)
 		switch allowed {
-		case blocked:
+		case blocked, onHold:
 			return report, e.idle(ctx, t, rest, &report)
 		case oneProbe:
 			want = 1
@@ -50,8 +54,12 @@ func (e *Engine) RefreshBatch(ctx context.Context, provider string, ids []creden
 		}
 		permits, err := e.takePermits(ctx, t, want)
 		if unavailable, ok := errors.AsType[*UnavailableError](err); ok {
+			wait := unavailable.RetryAfter
+			if wait <= permitWait { // the least that is told
+				wait = crowdedPause
+			}
 			report.Returned += len(rest)
-			return report, e.store.Release(ctx, t.Name, rest, e.clock.Now().Add(unavailable.RetryAfter))
+			return report, e.store.Release(ctx, t.Name, rest, e.clock.Now().Add(wait))
 		}
 		if err != nil {
 			return report, err
@@ -110,6 +118,7 @@ func (e *Engine) refreshSome(ctx context.Context, t *Target, ids []credential.ID
 			tn.spare = func() { permits.doneOne(ctx) }
 			result := e.take(ctx, tn)
 			land(tn.held.Record.ID, result)
+			e.learnUserData(ctx, t, result)
 			mu.Lock()
 			defer mu.Unlock()
 			if result.outcome.Class == credential.ClassOK && result.err == nil {
@@ -134,7 +143,7 @@ func (e *Engine) landRefused(ctx context.Context, t *Target, answer credential.B
 	case answer.Refusal == credential.RefusedAlternate:
 		result = e.installAlternate(ctx, t, answer.ID)
 		report.Advanced++
-	case e.advanceClock(ctx, answer.Held):
+	case e.advanceClock(ctx, t, answer.Held):
 		report.Advanced++
 	default:
 		report.Skipped++
@@ -147,7 +156,7 @@ func (e *Engine) landRefused(ctx context.Context, t *Target, answer credential.B
 // expiry, and reports whether there was anything. seen may lack the secrets, as
 // the answer to a refused begin does: what is written has to know all that it
 // leads to, so the record is read once more.
-func (e *Engine) advanceClock(ctx context.Context, seen credential.Held) bool {
+func (e *Engine) advanceClock(ctx context.Context, t *Target, seen credential.Held) bool {
 	if seen.Record.ID == "" || !credential.Due(seen.Record, seen.Attempt, e.clock.Now()).Advance {
 		return false
 	}
@@ -156,7 +165,7 @@ func (e *Engine) advanceClock(ctx context.Context, seen credential.Held) bool {
 		return false
 	}
 	for h := *again; ; {
-		write, ok := credential.Advance(h, newNonce(), e.clock.Now())
+		write, ok := credential.Advance(h, t.Policy, newNonce(), e.clock.Now())
 		if !ok {
 			return false
 		}
@@ -188,7 +197,7 @@ func (e *Engine) idle(ctx context.Context, t *Target, ids []credential.ID, repor
 			report.Skipped++
 			continue
 		}
-		if e.advanceClock(ctx, *h) {
+		if e.advanceClock(ctx, t, *h) {
 			report.Advanced++
 		} else {
 			report.Skipped++

@@ -77,6 +77,7 @@ type passage int
 
 const (
 	blocked passage = iota
+	onHold          // paused by the operator
 	oneProbe
 	free
 )
@@ -84,10 +85,16 @@ const (
 // allow tells whether calls may be made: freely while the breaker is closed,
 // one a minute while it is open. A probe that is granted is taken.
 func (b *breakers) allow(ctx context.Context, provider string) (passage, error) {
+	all, err := b.state(ctx, credential.AllClients)
+	if err != nil {
+		return blocked, err
+	}
 	state, err := b.state(ctx, provider)
 	switch {
 	case err != nil:
 		return blocked, err
+	case all.Paused, state.Paused:
+		return onHold, nil
 	case !state.Open:
 		return free, nil
 	case state.ProbeAt > b.engine.clock.Now():
@@ -147,6 +154,14 @@ func (b *breakers) accepted(ctx context.Context, provider string) {
 	if closed && b.engine.opts.OnClientRecovered != nil {
 		b.engine.opts.OnClientRecovered(provider)
 	}
+}
+
+// pause holds a provider's client back or lets it go on; [credential.AllClients]
+// stands for all.
+func (b *breakers) pause(ctx context.Context, provider string, paused bool) (bool, error) {
+	return b.change(ctx, provider, func(h *credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
+		return credential.SetClientPaused(h, provider, paused, nonce, now)
+	}, true)
 }
 
 // retune lets a probe out at once, for the client's settings have changed.

@@ -106,6 +106,19 @@ func (c *tokenCache) put(held credential.Held) {
 	s.replace(held, false, false)
 }
 
+// touched moves the clock of a session that was used.
+func (c *tokenCache) touched(touch credential.Touch) {
+	if touch.Result != credential.TouchDone {
+		return
+	}
+	s := c.shard(touch.ID)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e, ok := s.entries[touch.ID]; ok {
+		e.held.Record = e.held.Record.Touched(touch.At)
+	}
+}
+
 // promise serves a received token that the store has not taken yet.
 func (c *tokenCache) promise(held credential.Held) {
 	s := c.shard(held.Record.ID)

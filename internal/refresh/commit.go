@@ -147,7 +147,7 @@ func (c *committer) do(ctx context.Context, write Written, stalled func()) (cred
 		if _, known := errors.AsType[anotherRun](one.err); known || wait > firstStoreWait {
 			level = zerolog.DebugLevel // the barrier tells of it, or it was told before
 		}
-		c.log.WithLevel(level).Err(one.err).Stringer("nonce", write.Write.Nonce).Dur("again_in", wait).
+		c.log.WithLevel(level).Err(one.err).Stringer("nonce", write.Write.Nonce).Stringer("again_in", wait).
 			Msg("the store did not take a write, storing it again")
 		timer := time.NewTimer(wait)
 		select {

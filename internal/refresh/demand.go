@@ -42,6 +42,12 @@ func (e *Engine) Token(ctx context.Context, id credential.ID, minTTL time.Durati
 		if err != nil {
 			return credential.Held{}, e.unavailable(err)
 		}
+		if held.Record.Session.Sliding() && !held.Record.ValidAt(e.clock.Now(), minTTL+readMargin) {
+			// A session may have been used elsewhere, of which no event tells.
+			if held, err = e.load(ctx, id); err != nil {
+				return credential.Held{}, e.unavailable(err)
+			}
+		}
 		if done, err := e.enough(held, minTTL); done {
 			return held, err
 		}
@@ -80,7 +86,15 @@ func (e *Engine) enough(held credential.Held, minTTL time.Duration) (bool, error
 	if !r.Refreshable {
 		return true, ErrNotRefreshable
 	}
+	if r.Paused {
+		return true, paused()
+	}
 	return false, nil
+}
+
+// paused says that nothing is presented until somebody resumes it.
+func paused() error {
+	return &UnavailableError{Reason: credential.ReasonPaused, RetryAfter: time.Minute}
 }
 
 // Refresh is asked for by a caller whose token was refused: rejected is its
@@ -104,12 +118,16 @@ func (e *Engine) Refresh(ctx context.Context, id credential.ID, rejected uint64)
 			if r.ValidAt(e.clock.Now(), readMargin) {
 				return held, nil
 			}
-		case rejected != 0 && r.Rejected == r.Generation && e.clock.Now().Sub(r.IssuedAt) < suspectFor:
+		case rejected != 0 && r.Rejected == r.Generation && e.clock.Now().Sub(r.LastAttempt.SucceededAt) < suspectFor:
 			return held, ErrFreshRejected
 		}
 		if !r.Refreshable {
 			return held, ErrNotRefreshable
 		}
+		if r.Paused {
+			return held, paused()
+		}
+		used := r.LastAttempt.SucceededAt
 		moved, err := e.advance(ctx, held, rejected != 0 && r.Generation <= rejected)
 		if err != nil {
 			return credential.Held{}, e.unavailable(err)
@@ -119,6 +137,9 @@ func (e *Engine) Refresh(ctx context.Context, id credential.ID, rejected uint64)
 		}
 		if !moved && !held.Record.State.Terminal() {
 			break
+		}
+		if now := held.Record; now.Session.Sliding() && now.Generation == first && now.LastAttempt.SucceededAt > used && now.ValidAt(e.clock.Now(), readMargin) {
+			return held, nil // the backend has just taken it
 		}
 	}
 	if r := held.Record; r.Generation != first && r.ValidAt(e.clock.Now(), readMargin) {
@@ -144,7 +165,11 @@ func (e *Engine) advance(ctx context.Context, held credential.Held, rejected boo
 				defer leave()
 				ctx, cancel := e.untilStopped(context.WithoutCancel(ctx))
 				defer cancel()
-				e.flights.land(id, fl, e.lead(ctx, held, rejected))
+				result := e.lead(ctx, held, rejected)
+				e.flights.land(id, fl, result)
+				if t, err := e.target(held.Record.Provider); err == nil {
+					e.learnUserData(ctx, t, result)
+				}
 			}()
 		}
 		select {
@@ -157,6 +182,10 @@ func (e *Engine) advance(ctx context.Context, held credential.Held, rejected boo
 			return false, result.err
 		case result.outcome.Class == credential.ClassOK, result.held.Record.Generation > held.Record.Generation:
 			return true, nil
+		case result.outcome.Class == credential.ClassPermanent && !result.held.Record.State.Terminal() && result.held.Record.Refreshable:
+			return true, nil // that way is closed, and there is another one
+		case e.otherWay(held.Record, result.held.Record):
+			return true, nil // as somebody else's attempt has shown
 		case result.outcome.Class == credential.ClassOperator:
 			return false, clientRefused()
 		case leads, result.outcome.Class != "":
@@ -165,6 +194,13 @@ func (e *Engine) advance(ctx context.Context, held credential.Held, rejected boo
 		// A batch looked at it and found it in other hands: lead, and follow
 		// those.
 	}
+}
+
+// otherWay reports whether a credential gets its next token in another way than
+// it did before.
+func (e *Engine) otherWay(before, after credential.Record) bool {
+	t, err := e.target(before.Provider)
+	return err == nil && after.Refreshable && !after.State.Terminal() && t.Policy.Method(after) != t.Policy.Method(before)
 }
 
 // lead makes the attempt that everyone in this process waits for.
@@ -191,8 +227,12 @@ func (e *Engine) lead(ctx context.Context, held credential.Held, rejected bool) 
 	if err != nil {
 		return settled{err: err}
 	}
-	if allowed == blocked {
+	switch allowed {
+	case blocked:
 		return settled{err: clientRefused()}
+	case onHold:
+		return settled{err: paused()}
+	case oneProbe, free:
 	}
 	permits, err := e.takePermits(ctx, t, 1)
 	if err != nil {

@@ -20,6 +20,9 @@ type Target struct {
 	Policy    credential.Policy
 	Limits    Limits
 	Exchanger Exchanger
+	UserData  bool // there is a call for it, to be made after each refresh
+	LogsOut   bool // there is a call that ends a session, to be made at each log-out
+	Verify    bool // there is a call for it, to be made at each fetch
 	// Settings identifies the client's settings. When it changes, a breaker
 	// that those settings opened is probed at once.
 	Settings string
@@ -32,6 +35,7 @@ type Options struct {
 	Runs     Runs
 	Folder   Folder
 	Permits  Permits
+	Sessions Sessions
 	Journal  Journal
 	Clock    Clock
 	Owner    string // a random ID of this process start
@@ -81,6 +85,7 @@ type Engine struct {
 	targets  atomic.Pointer[map[string]*Target]
 	breakers *breakers
 	commits  *committer
+	touches  *toucher
 	flights  *flights
 	tokens   *tokenCache
 	ledger   *ledger
@@ -115,6 +120,7 @@ func New(opts Options) *Engine {
 	}
 	e.barrier = newBarrier(e)
 	e.commits = newCommitter(e.apply, opts.Log, e.barrier.met)
+	e.touches = newToucher(e)
 	e.breakers = newBreakers(e)
 	e.targets.Store(&map[string]*Target{})
 	return e
@@ -150,6 +156,7 @@ func (e *Engine) target(name string) (*Target, error) {
 // error only [Engine.Stop] may be called.
 func (e *Engine) Start(ctx context.Context) error {
 	e.commits.start(&e.loops)
+	e.touches.start(&e.loops)
 	if err := e.barrier.pass(ctx); err != nil {
 		return fmt.Errorf("roll the store forward: %w", err)
 	}
@@ -240,6 +247,7 @@ func (e *Engine) Stop(ctx context.Context) error {
 	e.cancel(ErrStopping)
 	e.crew.stop()
 	e.commits.stop()
+	e.touches.stop()
 	e.loops.Wait()
 	if err == nil {
 		// Nothing is open under this name any more. A heartbeat that stays

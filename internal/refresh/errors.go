@@ -26,9 +26,22 @@ var (
 	ErrConflict = errors.New("the credential is not as expected")
 	// ErrStopping: the process is about to end and begins nothing new.
 	ErrStopping = errors.New("the service is stopping")
+	// ErrNoLogin: the provider has no call that logs in.
+	ErrNoLogin = errors.New("this provider takes no name and password: its settings have no login call")
 	// ErrDeadOnArrival: the login that was brought can never be used.
 	ErrDeadOnArrival = errors.New("the access token has expired and there is no refresh token")
 )
+
+// LoginRefusedError says that the backend does not take the name and password
+// that an owner brought. Nothing was stored.
+type LoginRefusedError struct {
+	Reason credential.Reason
+	Detail string // what the backend answered, as far as it may be shown
+}
+
+func (e *LoginRefusedError) Error() string {
+	return fmt.Sprintf("the backend refuses this login (%s)", e.Reason)
+}
 
 // StateError says that only a person can mend the credential.
 type StateError struct {

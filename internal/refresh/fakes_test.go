@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -35,6 +34,15 @@ type fakeProvider struct {
 	answer    func(refresh string, rotate func() credential.Token) reply // nil: an ordinary reply
 	hold      chan struct{}                                              // answers wait for it to be closed, if set
 	entered   chan string                                                // hears of each presentation
+
+	passwords map[string]string // by user name
+	logins    int
+	sessions  map[string]bool // by access token: whether it lives
+	extended  int
+	login     func(credential.SignIn) *credential.Outcome // answers instead, unless nil
+	user      string                                      // the user data that is told, if a target asks for it
+	dead      map[string]bool                             // access tokens that Verify refuses
+	verified  int
 }
 
 // reply is what the provider answers, and how much of it arrives.
@@ -79,7 +87,14 @@ func (p *fakeProvider) Exchange(_ context.Context, in credential.Presentation) c
 	if in.MaySend() != nil {
 		return credential.Outcome{Class: credential.ClassNotSent, Reason: credential.ReasonTimeout}
 	}
-	token := in.Refresh.Reveal()
+	switch in.Method {
+	case credential.MethodLogin:
+		return p.signIn(in)
+	case credential.MethodExtend:
+		return p.extend(in)
+	case credential.MethodRefresh, credential.MethodNone:
+	}
+	token := in.Token.Refresh.Reveal()
 	p.mu.Lock()
 	p.presented[token]++
 	p.total++
@@ -117,18 +132,78 @@ func whole(token credential.Token) reply {
 	}
 }
 
-func (p *fakeProvider) Revoke(_ context.Context, token credential.Secret) error {
+func (p *fakeProvider) Revoke(_ context.Context, token credential.Token) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.revoked = append(p.revoked, token.Reveal())
+	victim := token.Refresh
+	if victim.IsZero() {
+		victim = token.Access
+	}
+	p.revoked = append(p.revoked, victim.Reveal())
 	return nil
 }
 
-// withdraw ends a family as its user does.
-func (p *fakeProvider) withdraw(family string) {
+// signIn logs a user in, with a refresh token if the provider has no sessions.
+func (p *fakeProvider) signIn(in credential.Presentation) credential.Outcome {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	maps.DeleteFunc(p.current, func(_, of string) bool { return of == family })
+	p.logins++
+	name := in.SignIn.Username.Reveal()
+	if p.login != nil {
+		if o := p.login(in.SignIn); o != nil {
+			return *o
+		}
+	}
+	if want, known := p.passwords[name]; !known || want != in.SignIn.Password.Reveal() {
+		return credential.Outcome{Class: credential.ClassPermanent, Reason: credential.ReasonLoginRefused}
+	}
+	token := p.issue(name)
+	if p.sessions != nil {
+		token.Refresh = credential.Secret{}
+		p.sessions[token.Access.Reveal()] = true
+	}
+	_ = in.Keep(credential.Found{Token: token, Complete: true}) // a reply is used even where it could not be journaled
+	return credential.Outcome{Class: credential.ClassOK, Token: token, Subject: "uid-" + name, UserData: credential.UserData(p.user)}
+}
+
+func (p *fakeProvider) extend(in credential.Presentation) credential.Outcome {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.extended++
+	if !p.sessions[in.Token.Access.Reveal()] {
+		return credential.Outcome{Class: credential.ClassPermanent, Reason: credential.ReasonSessionEnded}
+	}
+	return credential.Outcome{Class: credential.ClassOK}
+}
+
+func (p *fakeProvider) UserData(context.Context, credential.Token, string) (credential.UserData, credential.Outcome) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return credential.UserData(p.user), credential.Outcome{Class: credential.ClassOK}
+}
+
+func (p *fakeProvider) Verify(_ context.Context, token credential.Token, _ string) credential.Outcome {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.verified++
+	if p.dead[token.Access.Reveal()] {
+		return credential.Outcome{Class: credential.ClassPermanent, Reason: credential.ReasonRejected}
+	}
+	return credential.Outcome{Class: credential.ClassOK}
+}
+
+// counted returns how many logins and extensions there were.
+func (p *fakeProvider) counted() (logins, extended int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.logins, p.extended
+}
+
+// withdraw ends every grant as its user does.
+func (p *fakeProvider) withdraw() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	clear(p.current)
 }
 
 // set changes how the provider behaves.
@@ -209,6 +284,7 @@ type faultyStore struct {
 	returned  int
 	loads     int
 	begins    int
+	touches   int
 }
 
 // spoiltError says which items of a list failed by themselves.
@@ -599,4 +675,22 @@ func (j *testJournal) Adopt(context.Context) ([]Dead, error) {
 		list = append(list, one)
 	}
 	return list, trouble
+}
+
+func (s *faultyStore) Touch(ctx context.Context, ids []credential.ID) ([]credential.Touch, error) {
+	if err := s.gone(); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	s.touches++
+	s.mu.Unlock()
+	statuses, err := s.Store.Touch(ctx, ids)
+	touches := make([]credential.Touch, len(statuses))
+	for i, status := range statuses {
+		touches[i] = credential.Touch{ID: ids[i], Result: credential.TouchOver, Deadline: status.Deadline}
+		if status.Answer == store.TouchTaken {
+			touches[i].Result = credential.TouchDone
+		}
+	}
+	return touches, err
 }

@@ -12,6 +12,8 @@ import (
 // ID.
 type Metrics struct {
 	exchanges *prometheus.CounterVec
+	asks      *prometheus.CounterVec
+	timeouts  *prometheus.CounterVec
 	duration  *prometheus.HistogramVec
 	events    *prometheus.CounterVec
 	doubts    *prometheus.CounterVec
@@ -51,17 +53,36 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "refreshd_put_back_total", Help: "What was put back into a Redis that had lost it.",
 		}, []string{"kind"}),
 	}
+	m.asks = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "refreshd_provider_calls_total", Help: "Calls to a provider other than exchanges, by what came of them.",
+	}, []string{"provider", "call", "class"})
+	m.timeouts = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "refreshd_exchange_timeouts_total", Help: "Exchanges that were stopped because they took longer than the provider's timeout allows.",
+	}, []string{"provider", "method"})
 	m.unsure = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "refreshd_begins_unconfirmed_total",
 		Help: "Refreshes that were begun although Redis may lose their beginning; the barrier after a restart stands in for it.",
 	})
-	reg.MustRegister(m.exchanges, m.duration, m.events, m.doubts, m.lost, m.adoptions, m.runs, m.restores, m.unsure)
+	reg.MustRegister(m.exchanges, m.asks, m.timeouts, m.duration, m.events, m.doubts, m.lost, m.adoptions, m.runs, m.restores, m.unsure)
 	return m
 }
 
-func (m *Metrics) exchanged(provider string, class credential.Class, took time.Duration) {
-	m.exchanges.WithLabelValues(provider, string(class)).Inc()
+func (m *Metrics) exchanged(provider string, o credential.Outcome, took time.Duration) {
+	m.exchanges.WithLabelValues(provider, string(o.Class)).Inc()
+	if o.Reason == credential.ReasonTimeout && o.Class != credential.ClassNotSent {
+		m.timeouts.WithLabelValues(provider, string(o.Method)).Inc()
+	}
 	m.duration.WithLabelValues(provider).Observe(took.Seconds())
+}
+
+// The calls that are no exchanges.
+const (
+	askedUserData = "user_data"
+	askedVerify   = "verify"
+)
+
+func (m *Metrics) asked(provider, call string, class credential.Class) {
+	m.asks.WithLabelValues(provider, call, string(class)).Inc()
 }
 
 func (m *Metrics) event(e credential.Event) {

@@ -37,6 +37,14 @@ func (e *Engine) Put(ctx context.Context, login credential.Login, expect Expect)
 	if err := e.barrier.awaitSoon(ctx, passWrites); err != nil {
 		return Put{}, e.unavailable(&outageError{err})
 	}
+	if !login.SignIn.IsZero() && login.Token.Access.IsZero() {
+		if _, err := e.before(ctx, login.ID, expect); err != nil {
+			return Put{}, err // no login is made for what would not be stored
+		}
+		if login, err = e.signIn(ctx, t, login); err != nil {
+			return Put{}, err
+		}
+	}
 	nonce := newNonce()
 	for {
 		before, err := e.before(ctx, login.ID, expect)
@@ -74,6 +82,9 @@ func (e *Engine) repeated(h credential.Held, login credential.Login) (bool, erro
 		return false, fmt.Errorf("%w: it belongs to provider %q; delete it first to store one of %q", ErrConflict, h.Record.Provider, login.Provider)
 	}
 	brought := login.Token.Refresh
+	if !login.SignIn.IsZero() {
+		return false, nil // its owner logs in, whatever came before
+	}
 	switch {
 	case brought.IsZero():
 		return !deleted && h.Token.Refresh.IsZero() && !h.Token.Access.IsZero() && login.Token.Access.Equal(h.Token.Access), nil
@@ -144,9 +155,10 @@ func (e *Engine) end(
 		if !written {
 			continue
 		}
-		if revoke {
+		t, err := e.target(before.Record.Provider)
+		if err == nil && (revoke || t.LogsOut) {
 			empty := before.Token.Refresh.IsZero() && before.Token.Access.IsZero()
-			if t, err := e.target(before.Record.Provider); err == nil && !empty {
+			if !empty {
 				e.revoke(ctx, t, before.Token)
 			}
 		}
@@ -234,7 +246,7 @@ func (e *Engine) replayChange(ctx context.Context, change Change) error {
 				return err
 			}
 			login := *change.Login
-			if login.ExpiresAt == 0 { // what was told in seconds counts from when it was brought
+			if login.ExpiresAt == 0 && t.Policy.Sessions.Idle == 0 { // what was told in seconds counts from when it was brought
 				login.ExpiresAt = change.At.Add(t.Policy.Lifetime(login.ExpiresIn, 0, change.At))
 			}
 			write = credential.Connect(h, login, t.Policy, change.Nonce, e.clock.Now())

@@ -82,17 +82,22 @@ type Limits struct {
 	PerSecond   float64
 }
 
-// Exchanger presents refresh tokens to one provider.
+// Exchanger talks to one provider.
 type Exchanger interface {
 	// Prepare does what can fail before anything is sent, such as discovery.
 	// A non-nil outcome means that an exchange is not possible now.
 	Prepare(ctx context.Context) *credential.Outcome
-	// Exchange presents a refresh token at most once: exactly once, unless the
-	// outcome is ClassNotSent or ClassOperator. It is bounded by the
-	// provider's own timeout.
+	// Exchange presents a refresh token, a name and a password, or a session,
+	// at most once: exactly once, unless the outcome is ClassNotSent or
+	// ClassOperator. It is bounded by the provider's own timeout.
 	Exchange(ctx context.Context, in credential.Presentation) credential.Outcome
-	// Revoke asks the provider to end a token (RFC 7009).
-	Revoke(ctx context.Context, token credential.Secret) error
+	// Revoke asks the provider to end a token (RFC 7009, or a log-out).
+	Revoke(ctx context.Context, token credential.Token) error
+	// UserData asks what the provider tells of its user, Verify whether it
+	// still takes the access token. Where the provider's settings have no such
+	// call, the outcome is of ClassOK and nothing was asked.
+	UserData(ctx context.Context, token credential.Token, subject string) (credential.UserData, credential.Outcome)
+	Verify(ctx context.Context, token credential.Token, subject string) credential.Outcome
 }
 
 // Journal is the local write-ahead journal. What Intend, Keep and Note have
@@ -120,7 +125,8 @@ type Intent struct {
 type Kept struct {
 	Intent // of the attempt that brought it; At is when the exchange was sent
 
-	Found credential.Found
+	Method credential.Method // by which it was got
+	Found  credential.Found
 	// Ended is of ClassPermanent where the provider called the grant dead, and
 	// zero otherwise.
 	Ended credential.Outcome

@@ -42,7 +42,7 @@ func (e *Engine) putBack(ctx context.Context, run string, journals, force bool) 
 	}
 	if writes+attempts > 0 {
 		e.metrics.restored(writes, attempts)
-		e.log.Warn().Int("writes", writes).Int("attempts", attempts).Int("credentials", len(own)).Dur("took", e.clock.Boot()-started).
+		e.log.Warn().Int("writes", writes).Int("attempts", attempts).Int("credentials", len(own)).Stringer("took", e.clock.Boot()-started).
 			Msg("put back what redis had lost")
 	}
 	if !journals {

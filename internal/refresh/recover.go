@@ -298,8 +298,8 @@ func (e *Engine) recall(ctx context.Context, intent Intent, owner string, force 
 // sound is not known: without a refresh token it counts as cut off.
 func receivedOf(kept Kept) credential.Received {
 	return credential.Received{
-		Token: kept.Found.Token, SentAt: kept.At, Partial: !kept.Found.Complete,
-		ExpiresIn: credential.ParseExpiresIn(kept.Found.ExpiresIn),
+		Method: kept.Method, Token: kept.Found.Token, SentAt: kept.At, Partial: !kept.Found.Complete,
+		ExpiresIn: credential.ParseExpiresIn(kept.Found.ExpiresIn), RefreshExpiresIn: credential.ParseExpiresIn(kept.Found.RefreshExpiresIn),
 		ExpiresAt: credential.JWTExpiry(kept.Found.Token.Access),
 	}
 }
@@ -361,13 +361,9 @@ func (e *Engine) known(h credential.Held, token credential.Token) bool {
 
 // revoke ends a token that nobody will use, as far as the provider can.
 func (e *Engine) revoke(ctx context.Context, t *Target, token credential.Token) {
-	victim := token.Refresh
-	if victim.IsZero() {
-		victim = token.Access
-	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.Policy.Times.Exchange)
 	defer cancel()
-	if err := t.Exchanger.Revoke(ctx, victim); err != nil {
+	if err := t.Exchanger.Revoke(ctx, token); err != nil {
 		e.log.Info().Err(err).Str("provider", t.Name).Msg("a token of an ended login could not be revoked")
 	}
 }

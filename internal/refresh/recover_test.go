@@ -518,7 +518,7 @@ func TestDeadJournalWithTheEndOfAGrant(t *testing.T) {
 			n := b.node("one")
 			b.put(n, "alice")
 			before := b.snapshot()
-			b.provider.withdraw("alice")
+			b.provider.withdraw()
 			b.due()
 			let := b.provider.holding()
 			done := start(func() (credential.BatchReport, error) {

@@ -18,6 +18,7 @@ type turn struct {
 	held     credential.Held // as begin handed it out
 	attempt  credential.Attempt
 	by       credential.Initiator
+	method   credential.Method // what is presented
 	rejected bool              // asked for because the resource had refused the token
 	asked    time.Duration     // boot time just before begin was sent
 	answered time.Duration     // boot time when its answer had come
@@ -83,7 +84,8 @@ func (e *Engine) begin(ctx context.Context, t *Target, list []wanted, by credent
 		}
 		turns = append(turns, &turn{
 			target: t, held: answer.Held, attempt: *answer.Held.Attempt, by: by, rejected: rejected,
-			asked: asked, answered: answered, now: answer.Now,
+			method: t.Policy.Method(answer.Held.Record),
+			asked:  asked, answered: answered, now: answer.Now,
 		})
 		e.ledger.granted(turns[len(turns)-1])
 		if !answer.Durable && e.lossy() {
@@ -153,6 +155,9 @@ func (e *Engine) abandon(ctx context.Context, tn *turn) {
 // exchange is never cut off.
 func (e *Engine) take(ctx context.Context, tn *turn) settled {
 	ctx = context.WithoutCancel(ctx)
+	if tn.method == credential.MethodNone {
+		return e.conclude(ctx, tn, nothingToPresent(tn.held.Record), tn.now)
+	}
 	if failed := tn.target.Exchanger.Prepare(ctx); failed != nil {
 		return e.conclude(ctx, tn, *failed, tn.now)
 	}
@@ -172,7 +177,7 @@ func (e *Engine) take(ctx context.Context, tn *turn) settled {
 	asked := *tn // a reply may be dealt with while the request's end is still being written
 	var refused atomic.Pointer[error]
 	outcome := tn.target.Exchanger.Exchange(ctx, credential.Presentation{
-		Refresh: tn.held.Token.Refresh,
+		Method: tn.method, Token: tn.held.Token, SignIn: tn.held.SignIn, Subject: tn.held.Record.Subject,
 		MaySend: func() error {
 			err := e.maySend(&asked)
 			if err != nil {
@@ -182,6 +187,7 @@ func (e *Engine) take(ctx context.Context, tn *turn) settled {
 		},
 		Keep: func(found credential.Found) error { return e.keep(tn, found, sentAt) },
 	})
+	outcome.Method = tn.method
 	_ = failpoint.Hit(failpoint.SendAnswered) // what came is dealt with in any case
 	took := e.clock.Boot() - started
 	if outcome.Class == credential.ClassPermanent {
@@ -190,12 +196,22 @@ func (e *Engine) take(ctx context.Context, tn *turn) settled {
 	if tn.spare != nil {
 		tn.spare()
 	}
-	e.metrics.exchanged(tn.target.Name, outcome.Class, took)
+	e.metrics.exchanged(tn.target.Name, outcome, took)
 	if why := refused.Load(); why != nil && outcome.Class == credential.ClassNotSent {
 		return e.unsent(ctx, tn, *why)
 	}
 	e.pace.saw(tn.target.Name, took)
 	return e.conclude(ctx, tn, outcome, sentAt)
+}
+
+// nothingToPresent is the outcome for a record whose last way to a new token is
+// gone: the settings of its provider have changed.
+func nothingToPresent(r credential.Record) credential.Outcome {
+	reason := credential.ReasonNotRefreshable
+	if r.Session.Sliding() {
+		reason = credential.ReasonSessionEnded
+	}
+	return credential.Outcome{Class: credential.ClassPermanent, Reason: reason}
 }
 
 // Why a token must not be presented any more, or not yet.
@@ -241,7 +257,8 @@ func (e *Engine) keep(tn *turn, found credential.Found, sentAt credential.Millis
 			Nonce: tn.attempt.Nonce, ID: tn.held.Record.ID,
 			Generation: tn.attempt.Generation, Grant: tn.attempt.Grant, At: sentAt,
 		},
-		Found: found,
+		Method: tn.method,
+		Found:  found,
 	})
 	if err == nil {
 		err = failpoint.Hit(failpoint.KeepNoted)
@@ -260,7 +277,8 @@ func (e *Engine) keepEnded(tn *turn, o credential.Outcome, sentAt credential.Mil
 				Nonce: tn.attempt.Nonce, ID: tn.held.Record.ID,
 				Generation: tn.attempt.Generation, Grant: tn.attempt.Grant, At: sentAt,
 			},
-			Ended: credential.EndedBy(tn.attempt, o),
+			Method: tn.method,
+			Ended:  credential.EndedBy(tn.attempt, o),
 		})
 	}
 	if err != nil {
@@ -274,9 +292,16 @@ func (e *Engine) keepEnded(tn *turn, o credential.Outcome, sentAt credential.Mil
 // conclude stores what came of an exchange.
 func (e *Engine) conclude(ctx context.Context, tn *turn, o credential.Outcome, sentAt credential.Millis) settled {
 	e.logOutcome(tn, o)
-	if got, ok := received(tn, o, sentAt); ok {
+	got := receivedBy(tn, o, sentAt)
+	switch {
+	case brings(tn, o):
 		e.breakers.accepted(ctx, tn.target.Name)
 		return e.install(ctx, tn, o, got)
+	case tn.method == credential.MethodExtend && o.Class == credential.ClassOK:
+		e.breakers.accepted(ctx, tn.target.Name)
+		return e.settle(ctx, tn, nil, func(h credential.Held, now credential.Millis) credential.Write {
+			return credential.Extend(h, tn.attempt, got, tn.target.Policy, tn.by, now)
+		}).with(o)
 	}
 	switch o.Class {
 	case credential.ClassOperator:
@@ -292,17 +317,24 @@ func (e *Engine) conclude(ctx context.Context, tn *turn, o credential.Outcome, s
 	}).with(o)
 }
 
-// received returns the token that an outcome carries, also where the rest of
-// the reply was broken.
-func received(tn *turn, o credential.Outcome, sentAt credential.Millis) (credential.Received, bool) {
-	newRefresh := !o.Token.Refresh.IsZero() && !o.Token.Refresh.Equal(tn.held.Token.Refresh)
-	if o.Token.Access.IsZero() && !newRefresh {
-		return credential.Received{}, false
+// brings reports whether an outcome carries a token that is to be installed,
+// also where the rest of the reply was broken. A session that was extended may
+// have been told once more.
+func brings(tn *turn, o credential.Outcome) bool {
+	if tn.method == credential.MethodExtend {
+		return !o.Token.Access.IsZero() && !o.Token.Access.Equal(tn.held.Token.Access)
 	}
+	newRefresh := !o.Token.Refresh.IsZero() && !o.Token.Refresh.Equal(tn.held.Token.Refresh)
+	return !o.Token.Access.IsZero() || newRefresh
+}
+
+// receivedBy is what a turn brought, on its way into the record.
+func receivedBy(tn *turn, o credential.Outcome, sentAt credential.Millis) credential.Received {
 	return credential.Received{
-		Token: o.Token, SentAt: sentAt, ExpiresIn: o.ExpiresIn, ExpiresAt: o.ExpiresAt,
+		Method: tn.method, Token: o.Token, SentAt: sentAt, ExpiresIn: o.ExpiresIn, ExpiresAt: o.ExpiresAt,
 		Partial: o.Class != credential.ClassOK, Rejected: tn.rejected,
-	}, true
+		RefreshExpiresIn: o.RefreshExpiresIn, Subject: o.Subject, UserData: o.UserData,
+	}
 }
 
 // install stores a received token. If the attempt is no longer the open one,
@@ -465,7 +497,7 @@ func (e *Engine) logOutcome(tn *turn, o credential.Outcome) {
 		credential.ClassTransient, credential.ClassAmbiguous, credential.ClassRefused:
 	}
 	e.log.WithLevel(level).Str("credential", string(tn.held.Record.ID)).Str("provider", tn.target.Name).
-		Uint64("generation", tn.attempt.Generation).Bool("recovery", tn.attempt.Recovery).
+		Str("method", string(tn.method)).Uint64("generation", tn.attempt.Generation).Bool("recovery", tn.attempt.Recovery).
 		Str("class", string(o.Class)).Str("reason", string(o.Reason)).Str("detail", o.Detail).
 		Str("initiated_by", string(tn.by)).Msg("exchange")
 }

@@ -15,7 +15,8 @@ var errFields = errors.New("a write cannot both close an attempt and leave it op
 
 // Apply stores writes, each for itself: one script per shard for all. The
 // statuses come in the order of the writes. A write that is repeated is
-// recognised and written once.
+// recognised and written once. One that says that a session was idle for too
+// long, which was touched since its record was read, has moved.
 //
 // Where single writes fail for a reason of their own ([*FullError],
 // [*SchemaError], [*CorruptError], [*ForeignKeyError], [*WrongTypeError]) the
@@ -23,7 +24,7 @@ var errFields = errors.New("a write cannot both close an attempt and leave it op
 // hold. After any other error there are no statuses: [*RunError] after
 // [Store.Pass], and what the connection reports.
 func (s *Store) Apply(ctx context.Context, writes []credential.Write) ([]credential.Status, error) {
-	return s.apply(ctx, s.writes(), s.skewed.Load(), writes)
+	return s.apply(ctx, s.writes(), s.skewed.Load(), writes, false)
 }
 
 // maxAhead is how far ahead of Redis's clock a write may have been decided. One
@@ -36,14 +37,14 @@ const maxAhead = 30 * time.Second
 // [credential.StatusMoved], so that they are decided again.
 func (s *Store) SetSkewed(read func(ctx context.Context) error) { s.skewed.Store(&read) }
 
-func (s *Store) apply(ctx context.Context, run string, skewed *func(context.Context) error, writes []credential.Write) ([]credential.Status, error) {
+func (s *Store) apply(ctx context.Context, run string, skewed *func(context.Context) error, writes []credential.Write, again bool) ([]credential.Status, error) {
 	if len(writes) == 0 {
 		return nil, nil
 	}
 	statuses := make([]credential.Status, len(writes))
 	errs := make([]error, len(writes))
 	groups := s.groups(len(writes), func(i int) credential.ID { return writes[i].Record.ID })
-	err := s.eachGroup(groups, func(g group) error { return s.applyGroup(ctx, g, run, skewed, writes, statuses, errs) })
+	err := s.eachGroup(groups, func(g group) error { return s.applyGroup(ctx, g, run, skewed, writes, again, statuses, errs) })
 	if err != nil {
 		return nil, fmt.Errorf("apply: %w", err)
 	}
@@ -59,20 +60,20 @@ func (s *Store) apply(ctx context.Context, run string, skewed *func(context.Cont
 	return statuses, nil
 }
 
-func (s *Store) applyGroup(ctx context.Context, g group, run string, skewed *func(context.Context) error, writes []credential.Write, statuses []credential.Status, errs []error) error {
+func (s *Store) applyGroup(ctx context.Context, g group, run string, skewed *func(context.Context) error, writes []credential.Write, again bool, statuses []credential.Status, errs []error) error {
 	run, err := s.expected(ctx, run)
 	if err != nil {
 		return err
 	}
 	names := s.shards[g.shard]
 	keys := append(make([]string, 0, 4+len(g.at)), names.open, names.ids, names.events)
-	args := make([]any, 0, 8+13*len(g.at))
+	args := make([]any, 0, 8+15*len(g.at))
 	args = append(args, names.due, len(names.cred), s.retention.Milliseconds(), s.perShard, string(stateCode(credential.StateDeleted)), 0, run, 0)
 	at := g.at[:0:0]
 	for _, i := range g.at {
 		w := &writes[i]
 		var err error
-		if args, err = s.appendWrite(args, w); err != nil {
+		if args, err = s.appendWrite(args, w, again); err != nil {
 			errs[i] = err
 			continue
 		}
@@ -151,18 +152,23 @@ func (s *Store) status(ctx context.Context, key string, id credential.ID, answer
 	}
 }
 
-// appendWrite appends what the script wants to know of w: eleven arguments and
-// its events.
-func (s *Store) appendWrite(args []any, w *credential.Write) ([]any, error) {
+// appendWrite appends what the script wants to know of w: thirteen arguments,
+// its other fields and its events. One that is made again stands, whatever was
+// touched meanwhile: it was told.
+func (s *Store) appendWrite(args []any, w *credential.Write, again bool) ([]any, error) {
 	rec := w.Record
 	if !w.Spent.IsZero() {
 		rec.Remember(s.keyset.MAC([]byte(w.Spent.Reveal())))
 	}
-	h, r, err := s.events.appendRecord(make([]byte, 0, 160), make([]byte, 0, 192+len(credential.MAC{})*len(rec.Spent)), rec)
+	h, r, err := s.events.appendRecord(make([]byte, 0, 224), make([]byte, 0, 192+len(credential.MAC{})*len(rec.Spent)), rec)
 	if err != nil {
 		return args, fmt.Errorf("record: %w", err)
 	}
-	sealed, alternates, attempt, err := s.writtenFields(w, rec)
+	sealed, attempt, err := s.writtenFields(w, rec)
+	if err != nil {
+		return args, err
+	}
+	others, err := s.otherFields(w, rec)
 	if err != nil {
 		return args, err
 	}
@@ -177,8 +183,14 @@ func (s *Store) appendWrite(args []any, w *credential.Write) ([]any, error) {
 	case rec.ID.IsClient():
 		kind = "c"
 	}
+	var idled credential.Millis
+	if !again {
+		idled = idledAt(w)
+	}
 	from := len(args)
-	args = append(args, w.Revision, required, kind, rec.Provider, h, r, sealed, attempt, alternates, int64(w.Due), len(w.Events))
+	args = append(args, w.Revision, required, kind, rec.Provider, rec.Grant, int64(idled), h, r, sealed, attempt,
+		int64(w.Due), len(others)/2, len(w.Events))
+	args = append(args, others...)
 	for _, e := range w.Events {
 		line, err := s.events.appendEvent(make([]byte, 0, 192), e)
 		if err != nil {
@@ -189,34 +201,71 @@ func (s *Store) appendWrite(args []any, w *credential.Write) ([]any, error) {
 	return args, nil
 }
 
-// writtenFields returns the fields s, a and o as the script takes them: empty
-// to leave one, "-" to erase it.
-func (s *Store) writtenFields(w *credential.Write, rec credential.Record) (sealed, alternates, attempt []byte, err error) {
+// idledAt returns the moment as of which w says that nobody has used a session
+// for its idle timeout, 0 if it says no such thing.
+func idledAt(w *credential.Write) credential.Millis {
+	for _, e := range w.Events {
+		if e.Reason == credential.ReasonIdleTimeout {
+			return w.Record.UpdatedAt
+		}
+	}
+	return 0
+}
+
+// writtenFields returns the fields s and o as the script takes them: empty to
+// leave one, "-" to erase it.
+func (s *Store) writtenFields(w *credential.Write, rec credential.Record) (sealed, attempt []byte, err error) {
 	switch {
 	case w.Erase:
 		sealed = []byte("-")
 	case w.Token != nil:
 		if sealed, err = s.sealToken(rec, *w.Token); err != nil {
-			return nil, nil, nil, fmt.Errorf("token: %w", err)
+			return nil, nil, fmt.Errorf("token: %w", err)
 		}
 	}
 	switch {
 	case w.Close && w.Open != nil:
-		return nil, nil, nil, errFields
+		return nil, nil, errFields
 	case w.Close:
 		attempt = []byte("-")
 	case w.Open != nil:
 		if attempt, err = encodeAttempt(*w.Open); err != nil {
-			return nil, nil, nil, fmt.Errorf("attempt: %w", err)
+			return nil, nil, fmt.Errorf("attempt: %w", err)
 		}
 	}
+	return sealed, attempt, nil
+}
+
+// otherFields returns names and values of the fields that few writes change: a,
+// l and u. A value of "-" erases one.
+func (s *Store) otherFields(w *credential.Write, rec credential.Record) (list []any, err error) {
+	var value []byte
 	switch {
 	case w.Erase, w.Alternates != nil && len(*w.Alternates) == 0:
-		alternates = []byte("-")
+		list = append(list, "a", "-")
 	case w.Alternates != nil:
-		if alternates, err = s.sealAlternates(rec, *w.Alternates); err != nil {
-			return nil, nil, nil, fmt.Errorf("alternates: %w", err)
+		if value, err = s.sealAlternates(rec, *w.Alternates); err != nil {
+			return nil, fmt.Errorf("alternates: %w", err)
 		}
+		list = append(list, "a", value)
 	}
-	return sealed, alternates, attempt, nil
+	switch {
+	case w.SignIn != nil && !w.SignIn.IsZero():
+		if value, err = s.sealSignIn(rec, *w.SignIn); err != nil {
+			return nil, fmt.Errorf("sign-in: %w", err)
+		}
+		list = append(list, "l", value)
+	case w.Erase, w.SignIn != nil:
+		list = append(list, "l", "-")
+	}
+	switch {
+	case w.UserData != nil && len(*w.UserData) > 0:
+		if value, err = s.sealUserData(rec, *w.UserData); err != nil {
+			return nil, fmt.Errorf("user data: %w", err)
+		}
+		list = append(list, "u", value)
+	case w.Erase, w.UserData != nil:
+		list = append(list, "u", "-")
+	}
+	return list, nil
 }

@@ -126,7 +126,7 @@ func (s *Store) beginAndRead(ctx context.Context, keys []string, args []any) (li
 		pipe := s.client.Pipeline()
 		cmd := run(ctx, pipe, keys, args...)
 		for i, key := range keys[1:] {
-			reads[i] = pipe.HMGet(ctx, key, "h", "r", "o", "s")
+			reads[i] = pipe.HMGet(ctx, key, "h", "r", "o", "t", "s", "l", "u")
 		}
 		wait = s.awaitDurable(ctx, pipe)
 		_, execErr := pipe.Exec(ctx)
@@ -187,19 +187,15 @@ func (s *Store) readBegun(answer *credential.Begun, nonce credential.Nonce, key,
 		answer.Err = err
 		return
 	}
-	h, r, o, sealed := text(values[0]), text(values[1]), text(values[2]), text(values[3])
 	held := &answer.Held
-	if held.Record, answer.Err = s.events.decodeRecord(key, answer.ID, h, r); answer.Err != nil {
-		return
-	}
-	if held.Attempt, answer.Err = decodeAttempt(key, o); answer.Err != nil || code != codeGranted {
+	if held.Record, held.Attempt, answer.Err = s.decodeState(key, answer.ID, values); answer.Err != nil || code != codeGranted {
 		return
 	}
 	if held.Attempt == nil || held.Attempt.Nonce != nonce {
 		answer.Refusal = credential.RefusedMoved
 		return
 	}
-	held.Token, answer.Err = s.openToken(key, held.Record, sealed)
+	answer.Err = s.openSecrets(key, held, values[4], values[5], values[6])
 }
 
 // unbegin closes attempts whose records cannot be opened: there is nothing to

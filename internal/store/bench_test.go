@@ -116,6 +116,60 @@ func BenchmarkBeginApply(b *testing.B) {
 	}
 }
 
+// BenchmarkTouch touches a thousand sessions a call, on a real Redis. The units
+// are those of BenchmarkBeginApply, for one touch.
+func BenchmarkTouch(b *testing.B) {
+	const batch, population = 1000, 20_000
+	ctx := b.Context()
+	client := server(b, "--hash-max-listpack-value", "4096")(b)
+	s, err := store.New(ctx, store.Options{Client: client, Keyset: keyset(b), Owner: "bench"})
+	require.NoError(b, err)
+	policy := credential.Policy{
+		Times: credential.DefaultTimes(0), CanLogin: true,
+		Sessions: credential.SessionPolicy{Idle: 15 * time.Minute, Extend: true, WarnBefore: 2 * time.Minute},
+	}
+	now, err := s.Now(ctx)
+	require.NoError(b, err)
+	nonce := nonces()
+	var writes []credential.Write
+	for i := range population {
+		writes = append(writes, credential.Connect(nil, credential.Login{
+			ID: id(i), Provider: "air", Subject: fmt.Sprintf("user-%d", i), Labels: map[string]string{"team": "blue"},
+			Token:  credential.Token{Access: credential.NewSecret(strings.Repeat("a", 700))},
+			SignIn: credential.SignIn{Username: credential.NewSecret("user"), Password: credential.NewSecret("password")},
+		}, policy, nonce(), now.Add(-5*time.Minute)))
+		if len(writes) == 500 {
+			_, err := s.Apply(ctx, writes)
+			require.NoError(b, err)
+			writes = writes[:0]
+		}
+	}
+	require.NoError(b, client.ConfigResetStat(ctx).Err())
+	cpu, n := redisCPU(b, client), 0
+	ids := make([]credential.ID, batch)
+	b.ReportAllocs()
+	for b.Loop() {
+		for i := range ids {
+			ids[i] = id((n*batch + i) % population)
+		}
+		n++
+		answers, err := s.Touch(ctx, ids)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, a := range answers {
+			if a.Answer != store.TouchTaken {
+				b.Fatal(a.Answer)
+			}
+		}
+	}
+	done := float64(n * batch)
+	calls := fmt.Sprintf("cmdstat_evalsha:calls=%d,usec=", 2*n)
+	b.ReportMetric((redisCPU(b, client)-cpu)*1e6/done, "redis-us/touch")
+	b.ReportMetric(infoNumber(b, client, "commandstats", calls)/done, "script-us/touch")
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/done, "us/touch")
+}
+
 func id(n int) credential.ID { return credential.ID(fmt.Sprintf("account-%07d", n)) }
 
 // nonces returns a source of different nonces that costs nothing.

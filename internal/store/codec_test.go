@@ -64,6 +64,29 @@ func states() []credential.State { return append(credential.States(), credential
 
 func genProvider() *rapid.Generator[string] { return rapid.StringMatching(`[!-z|~]{1,40}`) }
 
+func genDuration() *rapid.Generator[time.Duration] {
+	return rapid.Custom(func(t *rapid.T) time.Duration {
+		return time.Duration(rapid.OneOf(rapid.Just(int64(0)), rapid.Int64Range(-1, int64(time.Hour)), rapid.Int64()).Draw(t, "ns"))
+	})
+}
+
+func genSession() *rapid.Generator[credential.Session] {
+	return rapid.Custom(func(t *rapid.T) credential.Session {
+		return credential.Session{
+			Idle: genDuration().Draw(t, "idle"), ExtendAfter: genDuration().Draw(t, "extend after"), WarnBefore: genDuration().Draw(t, "warn before"),
+			CountdownAt: genMillis().Draw(t, "countdown"), Ended: rapid.Bool().Draw(t, "ended"),
+		}
+	})
+}
+
+func genLearned() *rapid.Generator[credential.Learned] {
+	return rapid.Custom(func(t *rapid.T) credential.Learned {
+		return credential.Learned{
+			Early: int(rapid.Int32().Draw(t, "early")), Age: genDuration().Draw(t, "age"), Life: genDuration().Draw(t, "life"),
+		}
+	})
+}
+
 func genRecord() *rapid.Generator[credential.Record] {
 	return rapid.Custom(func(t *rapid.T) credential.Record {
 		ms := func(name string) credential.Millis { return genMillis().Draw(t, name) }
@@ -76,6 +99,9 @@ func genRecord() *rapid.Generator[credential.Record] {
 			CreatedAt: ms("created"), UpdatedAt: ms("updated"), GrantedAt: ms("granted"), IssuedAt: ms("issued"),
 			Lifetime: time.Duration(rapid.Int64().Draw(t, "lifetime")), ExpiresAt: ms("expires"), RefreshAt: ms("refresh"),
 			LimitAt: ms("limit"), WarnAt: ms("warn"), Refreshable: rapid.Bool().Draw(t, "refreshable"),
+			HasRefresh: rapid.Bool().Draw(t, "has refresh"), HasLogin: rapid.Bool().Draw(t, "has login"), Session: genSession().Draw(t, "session"),
+			Presence: rapid.SampledFrom(append(credential.Presences(), "")).Draw(t, "presence"), Paused: rapid.Bool().Draw(t, "paused"),
+			OnceAt: ms("once"), Learned: genLearned().Draw(t, "learned"),
 			Failures:  int(rapid.Int32().Draw(t, "failures")),
 			Rotations: credential.Rotated{Seen: rapid.Bool().Draw(t, "seen"), Kept: int(rapid.Int32().Draw(t, "kept"))},
 			LastAttempt: credential.Attempts{
@@ -184,6 +210,18 @@ func TestSecretsComeBackAsTheyWere(t *testing.T) {
 			back[i].Token, list[i].Token = credential.Token{}, credential.Token{}
 			require.Equal(t, list[i], back[i])
 		}
+
+		in := credential.SignIn{
+			Username: credential.NewSecret(rapid.String().Draw(t, "username")), Password: credential.NewSecret(rapid.String().Draw(t, "password")),
+		}
+		gotIn, err := decodeSignIn(string(appendSignIn(nil, in)))
+		require.NoError(t, err)
+		require.True(t, gotIn.Username.Equal(in.Username))
+		require.True(t, gotIn.Password.Equal(in.Password))
+		data := credential.UserData(rapid.SliceOfN(rapid.Byte(), 1, 40).Draw(t, "user data"))
+		gotData, err := decodeUserData(appendUserData(nil, data))
+		require.NoError(t, err)
+		require.Equal(t, data, gotData)
 	})
 }
 
@@ -204,6 +242,8 @@ func fill(t *testing.T, v reflect.Value) {
 			v.SetString(string(credential.EventExpired))
 		case credential.Initiator:
 			v.SetString(string(credential.ByUser))
+		case credential.Presence:
+			v.SetString(string(credential.PresenceActive))
 		default:
 			v.SetString("text")
 		}
@@ -272,6 +312,7 @@ func TestEveryFieldIsStored(t *testing.T) {
 		t.Parallel()
 		assert.Equal(t, 4, reflect.TypeFor[credential.Token]().NumField())
 		assert.Equal(t, 5, reflect.TypeFor[credential.Alternate]().NumField())
+		assert.Equal(t, 2, reflect.TypeFor[credential.SignIn]().NumField())
 	})
 }
 
@@ -300,7 +341,12 @@ func TestDecodeRecordRefusals(t *testing.T) {
 		"no head":         {"", r, "h"},
 		"no rest":         {h, "", "r"},
 		"head cut off":    {h[:len(h)-1], r, "h"},
-		"rest cut off":    {h, r[:len(r)-1], "r"},
+		"rest cut off":    {h, r[:len(r)-2], "r"}, // without its last byte it is one of before there were ways
+		"flags unknown":   {h, r[:len(r)-1] + "\x80\x10", "r"},
+		"flags cut off":   {h, r[:len(r)-1] + "\x80", "r"},
+		"no session":      {h, r[:len(r)-1] + "\x20", "r"},
+		"no once":         {h, r[:len(r)-1] + "\x40\x02", "r"},
+		"nothing learned": {h, r[:len(r)-1] + "\x80\x01", "r"},
 		"more behind":     {h, r + "x", "r"},
 		"no revision":     {strings.Replace(h, "1 1 ", "1 0 ", 1), r, "h"},
 		"schema 0":        {"0" + h[1:], r, "h"},
@@ -308,6 +354,9 @@ func TestDecodeRecordRefusals(t *testing.T) {
 		"unknown state":   {strings.Replace(h, " a0 ", " q0 ", 1), r, "h"},
 		"flags too long":  {strings.Replace(h, " a0 ", " a00 ", 1), r, "h"},
 		"a word more":     {h + " x", r, "h"},
+		"six words more":  {h + " 1 2 3 4 5 6", r, "h"},
+		"eight more":      {h + " 1 2 3 4 5 6 7 8", r, "h"},
+		"not a number":    {h + " 1 2 3 4 5 6 x", r, "h"},
 		"a word less":     {strings.Replace(h, " acme ", " ", 1), r, "h"},
 		"a huge length":   {h, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "r"},
 		"a length of ten": {h, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "r"},
@@ -339,7 +388,16 @@ func FuzzDecode(f *testing.F) {
 	e, err := table.appendEvent(nil, credential.Event{Type: credential.EventRefreshed, InitiatedBy: credential.ByUser, ID: "alice"})
 	require.NoError(f, err)
 	token := credential.Token{Access: credential.NewSecret("a"), Refresh: credential.NewSecret("b")}
-	for _, seed := range [][]byte{h, r, o, e, appendToken([]byte{1}, token), appendAlternates(nil, []credential.Alternate{{Token: token}})} {
+	session := rec
+	session.Session, session.Presence, session.OnceAt = credential.Session{Idle: time.Hour, ExtendAfter: time.Minute}, credential.PresenceActive, 5
+	session.Learned = credential.Learned{Early: 1, Age: time.Minute}
+	sh, sr, err := table.appendRecord(nil, nil, session)
+	require.NoError(f, err)
+	in := credential.SignIn{Username: credential.NewSecret("a"), Password: credential.NewSecret("b")}
+	for _, seed := range [][]byte{
+		h, r, o, e, sh, sr, appendToken([]byte{1}, token), appendAlternates(nil, []credential.Alternate{{Token: token}}),
+		appendSignIn(nil, in), appendUserData(nil, credential.UserData("{}")),
+	} {
 		f.Add(string(seed))
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -364,6 +422,11 @@ func FuzzDecode(f *testing.F) {
 		}
 		_, _ = decodeToken(s)
 		_, _ = decodeAlternates(s)
+		_, _ = decodeSignIn(s)
+		_, _ = decodeUserData([]byte(s))
+		if got, err := withTouch("key", session, s); err == nil && s != "" {
+			require.GreaterOrEqual(t, got.IssuedAt, session.IssuedAt)
+		}
 	})
 }
 

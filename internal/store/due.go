@@ -207,19 +207,23 @@ func wrongScore(h credential.Held, want, have, now credential.Millis) bool {
 }
 
 // Heal sets the score of h in the due index to due, 0 for none, and sees to
-// it that it is listed, unless the record or its open attempt have changed
-// since h was read. It reports whether something was wrong. A score of the
-// near future in place of one that has passed is right: it is a claim's. So is
-// one before the deadline of an open attempt.
+// it that it is listed, unless the record or its open attempt have changed, or
+// its session was touched, since h was read. It reports whether something was
+// wrong. A score of the near future in place of one that has passed is right:
+// it is a claim's. So is one before the deadline of an open attempt.
 func (s *Store) Heal(ctx context.Context, h credential.Held, due credential.Millis) (bool, error) {
 	names := s.keysOfID(h.Record.ID)
 	nonce := ""
 	if h.Attempt != nil {
 		nonce = h.Attempt.Nonce.String()
 	}
+	var lastUse credential.Millis
+	if alive(h.Record) {
+		lastUse = h.Record.IssuedAt
+	}
 	keys := []string{names.cred + string(h.Record.ID), names.due + h.Record.Provider, names.ids}
 	wrong, err := s.runInt(ctx, s.scripts.heal, keys, h.Record.Revision, nonce, int64(due), string(h.Record.ID),
-		flag(isListed(h.Record)), claimedWithin.Milliseconds())
+		flag(isListed(h.Record)), claimedWithin.Milliseconds(), int64(lastUse))
 	if err != nil {
 		return false, fmt.Errorf("heal the indexes: %w", err)
 	}

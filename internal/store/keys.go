@@ -17,7 +17,8 @@ import (
 //	rd:owners                        hash    owner -> heartbeats so far
 //	rd:members                       hash    owner -> folder of its journal, run of Redis that it is ready for, run that it waits for
 //	rd:settled                       string  run of Redis that everyone was ready for
-//	rd:{refresh-07}:cred:<id>        hash    h head and r rest of the record, s sealed token, o open attempt, a newest generation of the sealed alternates and these
+//	rd:{refresh-07}:cred:<id>        hash    h head and r rest of the record, s sealed token, o open attempt, a newest generation of the sealed alternates and these,
+//	                                         l sealed login, u sealed user data, t moment of a session's last touch
 //	rd:{refresh-07}:due:<provider>   zset    id -> ms at which it has to be looked at
 //	rd:{refresh-07}:open             hash    id -> owner of its open attempt
 //	rd:{refresh-07}:ids              zset    id -> 0, for sorted listing

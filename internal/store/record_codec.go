@@ -24,15 +24,18 @@ var (
 // A record is stored in two fields: h, its head, is one line of text, which is
 // all that the scripts read of it; r is the binary form of the rest. The head:
 //
-//	1 <revision> <state><refreshable> <provider> <generation> <grant>
+//	1 <revision> <state><presentable> <provider> <generation> <grant>
 //	<refresh at> <clock> <expires at> <version> <last write>
 //
-// in one line, single spaces between. The state is a letter, refreshable 0 or
-// 1, times are ms, the last write is 32 hex digits. The clock is the earliest
-// moment at which something has to be announced whether or not an attempt is
-// open: the expiry, the warning. The head is short, and what scripts look for
-// stands in front, because every byte that a script touches costs Redis time:
-// its Lua hashes each string byte by byte.
+// in one line, single spaces between; that of a sliding session goes on as
+// session_codec.go says. The state is a letter. Presentable is 1 if there is
+// something to present and it is not held back, else 0. Times are ms: refresh
+// at is the next refresh, by the schedule or asked for by hand, the clock is
+// the earliest moment at which something has to be announced whether or not an
+// attempt is open, such as the expiry or a warning. The last write is 32 hex
+// digits. The head is short, and what scripts look for stands in front, because
+// every byte that a script touches costs Redis time: its Lua hashes each string
+// byte by byte.
 
 // appendRecord writes the stored form of rec: the head behind h, the rest
 // behind r.
@@ -60,7 +63,7 @@ func appendHead(b []byte, rec credential.Record) ([]byte, error) {
 	b = strconv.AppendUint(b, recordSchema, 10)
 	b = strconv.AppendUint(append(b, ' '), rec.Revision, 10)
 	b = append(b, ' ', state)
-	if rec.Refreshable {
+	if rec.Refreshable && !rec.Paused {
 		b = append(b, '1', ' ')
 	} else {
 		b = append(b, '0', ' ')
@@ -68,11 +71,12 @@ func appendHead(b []byte, rec credential.Record) ([]byte, error) {
 	b = append(b, rec.Provider...)
 	b = strconv.AppendUint(append(b, ' '), rec.Generation, 10)
 	b = strconv.AppendUint(append(b, ' '), rec.Grant, 10)
-	b = strconv.AppendInt(append(b, ' '), int64(rec.RefreshAt), 10)
-	b = strconv.AppendInt(append(b, ' '), int64(clockOf(rec)), 10)
+	b = strconv.AppendInt(append(b, ' '), int64(rec.NextRefresh()), 10)
+	b = strconv.AppendInt(append(b, ' '), int64(rec.Clock()), 10)
 	b = strconv.AppendInt(append(b, ' '), int64(rec.ExpiresAt), 10)
 	b = strconv.AppendUint(append(b, ' '), rec.Version, 10)
-	return hex.AppendEncode(append(b, ' '), rec.LastWrite[:]), nil
+	b = hex.AppendEncode(append(b, ' '), rec.LastWrite[:])
+	return appendSessionWords(b, rec), nil
 }
 
 func (t eventTable) appendRest(b []byte, rec credential.Record) ([]byte, error) {
@@ -96,14 +100,11 @@ func (t eventTable) appendRest(b []byte, rec credential.Record) ([]byte, error) 
 	for i := range rec.Spent {
 		b = append(b, rec.Spent[i][:]...)
 	}
-	return t.appendLast(b, rec.LastEvents)
-}
-
-// clockOf returns the moment at which something is due that an open attempt
-// does not put off.
-func clockOf(rec credential.Record) credential.Millis {
-	rec.Refreshable = false
-	return credential.NextDue(rec, nil)
+	b, err := t.appendLast(b, rec.LastEvents)
+	if err != nil {
+		return nil, err
+	}
+	return appendWays(b, rec)
 }
 
 // decodeRecord reads what appendRecord wrote. Strings of the result share h
@@ -141,6 +142,7 @@ func decodeHead(h string) (rec credential.Record, err error) {
 	rec.ExpiresAt = f.millis()
 	rec.Version = f.uint()
 	rec.LastWrite = f.nonce()
+	skipSessionWords(&f)
 	if f.err != nil || f.rest != "" || len(flags) != 2 || rec.Revision == 0 || checkName("provider", rec.Provider) != nil {
 		return rec, errHead
 	}
@@ -173,6 +175,11 @@ func (t eventTable) decodeRest(rec *credential.Record, text string) error {
 		}
 	}
 	rec.LastEvents = t.last(&r)
+	if r.err == nil && r.s == "" { // written before there was more
+		rec.HasRefresh = rec.Refreshable
+		return nil
+	}
+	r.ways(rec)
 	return r.end()
 }
 

@@ -129,6 +129,23 @@ func TestLostReplies(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, entries, 2, "one event per version")
 
+	session := f.policy
+	session.Sessions.Idle = time.Hour
+	losing(func() {
+		_, err := f.store.Apply(ctx, []credential.Write{credential.Connect(nil, credential.Login{
+			ID: "bob", Provider: "acme", Token: credential.Token{Access: credential.NewSecret("a")},
+		}, session, f.nonce(), f.now)})
+		require.NoError(t, err)
+	})
+	losing(func() {
+		answers, err := f.store.Touch(ctx, []credential.ID{"bob"})
+		require.NoError(t, err)
+		require.Equal(t, store.TouchTaken, answers[0].Answer)
+		held, err := f.store.Load(ctx, "bob")
+		require.NoError(t, err)
+		require.Equal(t, answers[0].Deadline, held[0].Record.ExpiresAt)
+	})
+
 	limits := store.Limits{Concurrency: 3}
 	var lease string
 	losing(func() {
@@ -217,6 +234,7 @@ func TestRedisGone(t *testing.T) {
 	ctx := t.Context()
 	for name, do := range map[string]func() error{
 		"begin":        func() error { _, err := f.store.Begin(ctx, []credential.Begin{{ID: "a", Owner: "self"}}); return err },
+		"touch":        func() error { _, err := f.store.Touch(ctx, []credential.ID{"a"}); return err },
 		"apply":        func() error { _, err := f.store.Apply(ctx, []credential.Write{f.login("a")}); return err },
 		"read records": func() error { _, err := f.store.Load(ctx, "a"); return err },
 		"walk":         func() error { _, _, err := f.store.Walk(ctx, "", "", 10); return err },

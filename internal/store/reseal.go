@@ -11,11 +11,17 @@ import (
 	"github.com/refreshd/refreshd/internal/seal"
 )
 
-// resealed is what one record holds under an older key, and the same under the
-// primary one; empty where there is nothing to do.
+// sealedCount is how many fields of a record hold something sealed.
+const sealedCount = 4
+
+// sealedFields are those fields.
+func sealedFields() [sealedCount]string { return [...]string{"s", "a", "l", "u"} }
+
+// resealed is what one record holds under older keys, and the same under the
+// primary one, in the order of the sealed fields; empty where there is nothing
+// to do.
 type resealed struct {
-	s, newS string
-	a, newA string
+	old, again [sealedCount]string
 }
 
 // Reseal seals with the primary key what older ones have sealed in the records
@@ -31,7 +37,7 @@ func (s *Store) Reseal(ctx context.Context, ids ...credential.ID) (found int, er
 	pipe := s.client.Pipeline()
 	replies := make([]*redis.SliceCmd, len(ids))
 	for i, id := range ids {
-		replies[i] = pipe.HMGet(ctx, s.credKey(id), "h", "r", "s", "a")
+		replies[i] = pipe.HMGet(ctx, s.credKey(id), "h", "r", "s", "a", "l", "u")
 	}
 	if _, err := pipe.Exec(ctx); err != nil && !isWrongType(err) {
 		return 0, fmt.Errorf("read sealed fields: %w", err)
@@ -45,8 +51,8 @@ func (s *Store) Reseal(ctx context.Context, ids ...credential.ID) (found int, er
 			errs[i] = s.explain(ctx, err, s.credKey(ids[i]))
 			continue
 		}
-		again, err := s.sealAgain(ids[i], values)
-		if errs[i] = err; err == nil && (again.newS != "" || again.newA != "") {
+		again, some, err := s.sealAgain(ids[i], values)
+		if errs[i] = err; err == nil && some {
 			todo, of = append(todo, again), append(of, ids[i])
 		}
 	}
@@ -56,32 +62,53 @@ func (s *Store) Reseal(ctx context.Context, ids ...credential.ID) (found int, er
 	return len(todo), itemErrors(ids, errs)
 }
 
-// sealAgain opens and seals what an older key has sealed.
-func (s *Store) sealAgain(id credential.ID, values []any) (resealed, error) {
-	again := resealed{s: text(values[2]), a: text(values[3])}
-	mark, sealed, _ := strings.Cut(again.a, " ")
-	oldS := again.s != "" && !s.keyset.Current([]byte(again.s))
-	oldA := again.a != "" && !s.keyset.Current([]byte(sealed))
-	if text(values[0]) == "" || (!oldS && !oldA) {
-		return resealed{}, nil
+// sealAgain opens and seals what older keys have sealed, if there is any. In
+// front of the alternates stands a number, in clear.
+func (s *Store) sealAgain(id credential.ID, values []any) (r resealed, some bool, err error) {
+	var bodies [sealedCount]string
+	var older [sealedCount]bool
+	for i, field := range sealedFields() {
+		r.old[i] = text(values[2+i])
+		bodies[i] = r.old[i]
+		if field == "a" {
+			_, bodies[i], _ = strings.Cut(r.old[i], " ")
+		}
+		older[i] = r.old[i] != "" && !s.keyset.Current([]byte(bodies[i]))
+		some = some || older[i]
+	}
+	if text(values[0]) == "" || !some {
+		return resealed{}, false, nil
 	}
 	key := s.credKey(id)
 	rec, err := s.events.decodeRecord(key, id, text(values[0]), text(values[1]))
 	if err != nil {
-		return resealed{}, err
+		return resealed{}, false, err
 	}
-	if oldS {
-		if again.newS, err = s.sealOnce(key, "s", again.s, seal.AD(id, sealedToken, rec.Grant, rec.Generation)); err != nil {
-			return resealed{}, err
+	for i, field := range sealedFields() {
+		if !older[i] {
+			continue
 		}
-	}
-	if oldA {
-		if again.newA, err = s.sealOnce(key, "a", sealed, seal.AD(id, sealedAlternates, rec.Grant, 0)); err != nil {
-			return resealed{}, err
+		sealed, err := s.sealOnce(key, field, bodies[i], fieldAD(rec, field))
+		if err != nil {
+			return resealed{}, false, err
 		}
-		again.newA = mark + " " + again.newA
+		r.again[i] = strings.TrimSuffix(r.old[i], bodies[i]) + sealed
 	}
-	return again, nil
+	return r, true, nil
+}
+
+// fieldAD returns the associated data of a sealed field.
+func fieldAD(rec credential.Record, field string) []byte {
+	switch field {
+	case "a":
+		return seal.AD(rec.ID, sealedAlternates, rec.Grant, 0)
+	case "l":
+		return seal.AD(rec.ID, sealedSignIn, rec.Grant, 0)
+	case "u":
+		return seal.AD(rec.ID, sealedUserData, rec.Grant, 0)
+	default:
+		return seal.AD(rec.ID, sealedToken, rec.Grant, rec.Generation)
+	}
 }
 
 func (s *Store) sealOnce(key, field, sealed string, ad []byte) (string, error) {
@@ -96,10 +123,15 @@ func (s *Store) sealOnce(key, field, sealed string, ad []byte) (string, error) {
 func (s *Store) replaceSealed(ctx context.Context, ids []credential.ID, todo []resealed) error {
 	return s.eachGroup(s.groups(len(ids), func(i int) credential.ID { return ids[i] }), func(g group) error {
 		keys := make([]string, 0, len(g.at))
-		args := make([]any, 0, 4*len(g.at))
+		args := make([]any, 0, (1+2*len(g.at))*sealedCount)
+		for _, field := range sealedFields() {
+			args = append(args, field)
+		}
 		for _, i := range g.at {
 			keys = append(keys, s.credKey(ids[i]))
-			args = append(args, todo[i].s, todo[i].newS, todo[i].a, todo[i].newA)
+			for n := range sealedCount {
+				args = append(args, todo[i].old[n], todo[i].again[n])
+			}
 		}
 		_, err := s.runInt(ctx, s.scripts.reseal, keys, args...)
 		return err

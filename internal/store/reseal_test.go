@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"testing"
 	"time"
@@ -112,6 +113,9 @@ func resealing(t *testing.T, inProcess bool) {
 	for i, id := range ids {
 		writes[i] = r.login(id)
 	}
+	data := credential.UserData(`{"name":"canary"}`)
+	writes[1].SignIn, writes[1].UserData = &credential.SignIn{Username: credential.NewSecret("u"), Password: credential.NewSecret("p")}, &data
+	writes[3].SignIn, writes[3].UserData = writes[1].SignIn, &data
 	writes[2].Alternates = &[]credential.Alternate{
 		{Nonce: r.nonce(), Generation: 1, Token: credential.Token{Access: credential.NewSecret("x"), Refresh: credential.NewSecret("y")}, IssuedAt: r.now},
 	}
@@ -134,6 +138,8 @@ func resealing(t *testing.T, inProcess bool) {
 	assert.Equal(t, 3, found, "one has logged out and holds nothing")
 	after, eventsAfter := r.everything(t, ids...)
 	assert.Equal(t, before, after, "nothing but the seal has changed")
+	assert.Equal(t, data, after[1].UserData)
+	assert.Equal(t, "p", after[1].SignIn.Password.Reveal())
 	assert.Equal(t, events, eventsAfter)
 	found, err = r.store.Reseal(ctx, ids...)
 	require.NoError(t, err)
@@ -249,4 +255,56 @@ func TestCanaryFollowsTheRotation(t *testing.T) {
 	described, err = store.Described(ctx, client)
 	require.NoError(t, err)
 	assert.False(t, described)
+}
+
+// TestResealOfWhatOutlivesGenerations: logins and user data are sealed anew by
+// themselves, and left where a login replaced them meanwhile.
+func TestResealOfWhatOutlivesGenerations(t *testing.T) {
+	t.Parallel()
+	client := memory(t)
+	r, ctx := newRotating(t, client, true), t.Context()
+	login := func(name string) credential.Login {
+		return credential.Login{
+			ID: "alice", Provider: "acme", Token: credential.Token{Access: credential.NewSecret("a-" + name)}, ExpiresIn: time.Hour,
+			SignIn:   credential.SignIn{Username: credential.NewSecret("u-" + name), Password: credential.NewSecret("p-" + name)},
+			UserData: credential.UserData(`{"name":"` + name + `"}`),
+		}
+	}
+	r.apply(t, credential.Connect(nil, login("first"), r.policy, r.nonce(), r.now))
+	loaded := func() credential.Held {
+		list, err := r.store.Load(ctx, "alice")
+		require.NoError(t, err)
+		return *list[0]
+	}
+	r.rotate(t, seal.RotateOptions{Now: true})
+	keys := &meddling{Keyset: r.load(t)}
+	other, err := store.New(ctx, r.options(client, keys, true))
+	require.NoError(t, err)
+	keys.meanwhile = func() {
+		first := loaded()
+		r.apply(t, credential.Connect(&first, login("second"), r.policy, r.nonce(), r.now))
+	}
+	found, err := other.Reseal(ctx, "alice")
+	require.NoError(t, err)
+	assert.Equal(t, 1, found)
+	h := loaded()
+	assert.Equal(t, "p-second", h.SignIn.Password.Reveal())
+	assert.JSONEq(t, `{"name":"second"}`, string(h.UserData))
+
+	found, err = other.Reseal(ctx, "alice")
+	require.NoError(t, err)
+	assert.Equal(t, 1, found)
+	key := fmt.Sprintf("rd:{refresh-%02d}:cred:alice", r.store.ShardOf("alice"))
+	for _, field := range []string{"s", "l", "u"} {
+		sealed, err := client.HGet(ctx, key, field).Result()
+		require.NoError(t, err)
+		assert.True(t, keys.Current([]byte(sealed)), field)
+	}
+	list, err := other.Load(ctx, "alice")
+	require.NoError(t, err)
+	assert.Equal(t, h.SignIn, list[0].SignIn)
+	assert.Equal(t, h.UserData, list[0].UserData)
+	found, err = other.Reseal(ctx, "alice")
+	require.NoError(t, err)
+	assert.Zero(t, found)
 }

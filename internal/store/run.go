@@ -129,5 +129,5 @@ func (s *Store) Restore(ctx context.Context, run string, writes []credential.Wri
 	if again {
 		skewed = nil
 	}
-	return s.apply(ctx, orClosed(run), skewed, writes)
+	return s.apply(ctx, orClosed(run), skewed, writes, again)
 }

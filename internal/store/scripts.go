@@ -23,7 +23,7 @@ var (
 type scripts struct {
 	meta, canary, reseal                                 *redis.Script
 	begin, unbegin, apply                                *redis.Script
-	overdue, expiries, claim, release, heal              *redis.Script
+	overdue, expiries, claim, release, heal, touch       *redis.Script
 	trim                                                 *redis.Script
 	permits, unpermit, reclaim                           *redis.Script
 	laneNotify, laneTake, laneAdvance, laneFail, laneEnd *redis.Script
@@ -38,8 +38,9 @@ func loadScripts(memory bool) (scripts, error) {
 	s := scripts{
 		meta: l.load("meta", false), canary: l.load("canary", false), reseal: l.load("reseal", false),
 		begin: l.load("begin", true), unbegin: l.load("unbegin", true), apply: l.load("apply", true),
-		overdue: l.load("overdue", false), expiries: l.load("expiries", false),
+		overdue: l.load("overdue", false), expiries: l.load("expiries", true),
 		claim: l.load("claim", false), release: l.load("release", true), heal: l.load("heal", false),
+		touch:   l.load("touch", true),
 		trim:    l.load("trim", false),
 		permits: l.load("permits", false), unpermit: l.load("unpermit", false), reclaim: l.load("reclaim", false),
 		laneNotify: l.load("lane_notify", false), laneTake: l.load("lane_take", false),

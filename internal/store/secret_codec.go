@@ -19,6 +19,8 @@ const secretFormat = 1
 const (
 	sealedToken      = "token"
 	sealedAlternates = "alternates"
+	sealedSignIn     = "sign_in"
+	sealedUserData   = "user_data"
 )
 
 var errSecretFormat = errors.New("its format is not known to this version of refreshd")
@@ -137,6 +139,73 @@ func decodeAlternates(plain string) ([]credential.Alternate, error) {
 		list = append(list, alt)
 	}
 	return list, r.end()
+}
+
+// What a login needs, and what is known of the user, outlive generations as
+// alternates do.
+
+func (s *Store) sealSignIn(rec credential.Record, in credential.SignIn) ([]byte, error) {
+	return s.keyset.Seal(appendSignIn(nil, in), seal.AD(rec.ID, sealedSignIn, rec.Grant, 0))
+}
+
+func (s *Store) openSignIn(key string, rec credential.Record, sealed string) (credential.SignIn, error) {
+	if sealed == "" {
+		return credential.SignIn{}, nil
+	}
+	plain, err := s.keyset.Open([]byte(sealed), seal.AD(rec.ID, sealedSignIn, rec.Grant, 0))
+	if err != nil {
+		return credential.SignIn{}, &CorruptError{Key: key, Field: "l", Err: err}
+	}
+	in, err := decodeSignIn(string(plain))
+	if err != nil {
+		return credential.SignIn{}, &CorruptError{Key: key, Field: "l", Err: err}
+	}
+	return in, nil
+}
+
+func appendSignIn(b []byte, in credential.SignIn) []byte {
+	b = append(b, secretFormat)
+	b = appendString(b, in.Username.Reveal())
+	return appendString(b, in.Password.Reveal())
+}
+
+func decodeSignIn(plain string) (credential.SignIn, error) {
+	r := reader{s: plain}
+	if r.take(1) != string(rune(secretFormat)) {
+		return credential.SignIn{}, errSecretFormat
+	}
+	in := credential.SignIn{Username: credential.NewSecret(r.str()), Password: credential.NewSecret(r.str())}
+	return in, r.end()
+}
+
+func (s *Store) sealUserData(rec credential.Record, data credential.UserData) ([]byte, error) {
+	return s.keyset.Seal(appendUserData(nil, data), seal.AD(rec.ID, sealedUserData, rec.Grant, 0))
+}
+
+func (s *Store) openUserData(key string, rec credential.Record, sealed string) (credential.UserData, error) {
+	if sealed == "" {
+		return nil, nil
+	}
+	plain, err := s.keyset.Open([]byte(sealed), seal.AD(rec.ID, sealedUserData, rec.Grant, 0))
+	if err != nil {
+		return nil, &CorruptError{Key: key, Field: "u", Err: err}
+	}
+	data, err := decodeUserData(plain)
+	if err != nil {
+		return nil, &CorruptError{Key: key, Field: "u", Err: err}
+	}
+	return data, nil
+}
+
+func appendUserData(b []byte, data credential.UserData) []byte {
+	return append(append(b, secretFormat), data...)
+}
+
+func decodeUserData(plain []byte) (credential.UserData, error) {
+	if len(plain) < 2 || plain[0] != secretFormat {
+		return nil, errSecretFormat
+	}
+	return plain[1:], nil
 }
 
 // SpentBefore reports whether token is a refresh token that was presented and

@@ -30,10 +30,10 @@ func (p *Provider) Exchange(ctx context.Context, in credential.Presentation, sco
 	if to == nil {
 		return notSent("the token endpoint is not known yet")
 	}
-	if in.Refresh.IsZero() {
+	if in.Token.Refresh.IsZero() {
 		return notSent("there is no refresh token")
 	}
-	reply, err := p.post(ctx, to, p.refreshForm(in.Refresh, scope), in.MaySend)
+	reply, err := p.post(ctx, to, p.refreshForm(in.Token.Refresh, scope), in.MaySend)
 	if err != nil {
 		p.suspect(err.outcome)
 		return err.outcome
@@ -43,7 +43,7 @@ func (p *Provider) Exchange(ctx context.Context, in credential.Presentation, sco
 	if !fields.Found.IsZero() {
 		_ = in.Keep(fields.Found) // whoever keeps it knows; the outcome has the token
 	}
-	out := p.classify(reply, fields, in.Refresh)
+	out := p.classify(reply, fields, in.Token.Refresh)
 	p.suspect(out)
 	return out
 }

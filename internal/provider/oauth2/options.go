@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"time"
@@ -85,20 +84,14 @@ func (o Options) endpoint(key, text string) (*url.URL, error) {
 	if err != nil || u.Hostname() == "" {
 		return nil, fmt.Errorf("%w: %s is not an absolute URL", ErrOptions, key)
 	}
-	literal, err := netip.ParseAddr(u.Hostname())
-	isLiteral := err == nil
-	loopback := isLiteral && literal.Unmap().IsLoopback() || u.Hostname() == "localhost"
 	switch {
-	case u.Scheme != "https" && u.Scheme != "http":
-		return nil, fmt.Errorf("%w: %s has scheme %q; give https", ErrOptions, key, u.Scheme)
 	case u.User != nil:
 		return nil, fmt.Errorf("%w: %s has a user in it; give client_id and client_secret instead", ErrOptions, key)
 	case u.Fragment != "":
 		return nil, fmt.Errorf("%w: %s has a fragment, which RFC 6749 section 3.2 forbids", ErrOptions, key)
-	case u.Scheme == "http" && !loopback && !o.AllowHTTP:
-		return nil, fmt.Errorf("%w: %s is http, which shows every token to the network; give https", ErrOptions, key)
-	case isLiteral && wire.Forbidden(literal):
-		return nil, fmt.Errorf("%w: %s: %w", ErrOptions, key, wire.ErrForbiddenAddress)
+	}
+	if err := wire.CheckURL(u, o.AllowHTTP); err != nil {
+		return nil, fmt.Errorf("%w: %s %w", ErrOptions, key, err)
 	}
 	return u, nil
 }

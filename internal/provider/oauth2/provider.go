@@ -50,7 +50,7 @@ func New(o Options) (*Provider, error) {
 	log := o.Log.With().Str("provider", o.Name).Logger()
 	client, err := wire.New(wire.Options{
 		Provider: o.Name, Timeout: o.Timeout, Proxy: o.Proxy, CAFile: o.CAFile, MaxConns: o.MaxConns,
-		Crowded: crowded(log),
+		Crowded: provider.WarnCrowded(log),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrOptions, err)
@@ -73,18 +73,6 @@ func New(o Options) (*Provider, error) {
 		p.discovery = &discovery{fetch: d.fetch, log: p.log}
 	}
 	return p, nil
-}
-
-// crowded tells the operator that replies had to be read before those read
-// earlier were kept: at the first, the second, the fourth and so on, for there
-// may be thousands.
-func crowded(log zerolog.Logger) func(so uint64) {
-	return func(so uint64) {
-		if so&(so-1) == 0 {
-			log.Warn().Uint64("replies", so).
-				Msg("replies wait long to be kept, and are read all the same: is the journal's disk slow?")
-		}
-	}
 }
 
 // Name returns the provider's name.

@@ -90,7 +90,7 @@ func (k *kept) keep(f credential.Found) error {
 
 // presenting is a presentation that may always be sent.
 func presenting(refresh credential.Secret, keep func(credential.Found) error) credential.Presentation {
-	return credential.Presentation{Refresh: refresh, MaySend: func() error { return nil }, Keep: keep}
+	return credential.Presentation{Token: credential.Token{Refresh: refresh}, MaySend: func() error { return nil }, Keep: keep}
 }
 
 // exchange presents a refresh token named RT-old.

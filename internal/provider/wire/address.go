@@ -1,11 +1,33 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"slices"
 	"syscall"
 )
+
+// CheckURL reports why no provider can have the URL, nil if one can. Plain http
+// is for this machine alone, unless it is allowed. The text continues a
+// sentence that begins with what the URL is, and quotes nothing but its scheme.
+func CheckURL(u *url.URL, allowHTTP bool) error {
+	literal, err := netip.ParseAddr(u.Hostname())
+	isLiteral := err == nil
+	loopback := isLiteral && literal.Unmap().IsLoopback() || u.Hostname() == "localhost"
+	switch {
+	case u.Hostname() == "":
+		return errors.New("is not an absolute URL")
+	case u.Scheme != "https" && u.Scheme != "http":
+		return fmt.Errorf("has scheme %q; give https", u.Scheme)
+	case u.Scheme == "http" && !loopback && !allowHTTP:
+		return errors.New("is http, which shows every token to the network; give https")
+	case isLiteral && Forbidden(literal):
+		return fmt.Errorf("is refused: %w", ErrForbiddenAddress)
+	}
+	return nil
+}
 
 // checkDialled is a net.Dialer's Control: it sees the address that is about to
 // be dialled, after the name was resolved, so that no answer of a name server

@@ -25,6 +25,7 @@ var (
 	errRetired   = errors.New("too late to send anything")
 	errInterim   = fmt.Errorf("more than %d interim replies", maxInterim)
 	errClosed    = errors.New("the client is closed")
+	errEnded     = errors.New("the connection ended before a reply came")
 )
 
 // Error is a call that brought no reply. Its text holds fixed words and
@@ -131,7 +132,7 @@ func describe(err error, sent bool) string {
 	if refused, ok := errors.AsType[*refusedError](err); ok {
 		return refused.Error()
 	}
-	for _, own := range []error{ErrForbiddenAddress, errCalledOff, errRetired, errInterim, errClosed, errUnfit, errUnsolicited, errTooLong} {
+	for _, own := range []error{ErrForbiddenAddress, errCalledOff, errRetired, errInterim, errClosed, errEnded, errUnfit, errUnsolicited, errTooLong} {
 		if errors.Is(err, own) {
 			return own.Error()
 		}

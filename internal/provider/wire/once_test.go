@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -123,7 +124,11 @@ func checkOnce(t *testing.T, s *server, callers, each int, asked bool) {
 		wg.Go(func() {
 			for i := range each {
 				token := fmt.Sprintf("<%s-%d-%d-%d>", t.Name(), callers, caller, i)
-				reply, err := c.Do(t.Context(), post(s.url(), token))
+				in := post(s.url(), token)
+				if i%3 == 1 { // the transport would repeat it
+					in = Request{Method: http.MethodGet, URL: s.url(), Header: http.Header{"X-Token": {token}, "X-More": {"1"}}}
+				}
+				reply, err := c.Do(t.Context(), in)
 				if err == nil {
 					reply.Release()
 				}

@@ -14,6 +14,7 @@ import (
 type sending struct {
 	stopCaller func() bool // ends the watch over the caller's context; false if it fired
 	stopTimer  func() bool // likewise for the time to get a connection
+	abort      context.CancelCauseFunc
 
 	slot    *slot        // nil if the call needs none
 	maySend func() error // nil if there is nothing to ask
@@ -29,6 +30,7 @@ func newSending(ctx context.Context, c *Client, abort context.CancelCauseFunc) *
 	return &sending{
 		stopCaller: context.AfterFunc(ctx, func() { abort(errCalledOff) }),
 		stopTimer:  time.AfterFunc(c.connect, func() { abort(late) }).Stop,
+		abort:      abort,
 	}
 }
 
@@ -59,13 +61,20 @@ func (s *sending) request(ctx context.Context, in Request) *http.Request {
 	return req.WithContext(ctx)
 }
 
-// gotConn is called once, before anything is written. If the call was called
-// off by then, it makes sure that nothing will be.
+// gotConn is called before anything is written on a connection. If the call was
+// called off by then, it makes sure that nothing will be. It is called again
+// where the transport begins anew after a used connection has ended, as it does
+// with a GET that was written: that is sent once as well.
 func (s *sending) gotConn(info httptrace.GotConnInfo) {
 	waited := s.stopWaiting()
 	c, ok := info.Conn.(*conn)
 	if !ok {
 		return // all connections are dialled by our dialer
+	}
+	if s.sent() {
+		c.retire()
+		s.abort(errEnded)
+		return
 	}
 	if !waited {
 		c.retire()

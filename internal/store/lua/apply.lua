@@ -12,23 +12,50 @@
 --       that it must be past for what was decided latest ('0' for none); then
 --       for each write: expected revision ('0' for none), nonce of the attempt
 --       that must be open or '', kind ('l' listed, 'd' tombstone, 'c' not
---       listed), provider, h, r, s, o, a, score ('0' for none), number of
---       events, the events. s, o, a: '' leaves the field, '-' erases it,
---       anything else replaces it.
+--       listed), provider, grant, the moment at which a session's idle timeout
+--       was seen to have run out ('0' if that is not what the write says), h,
+--       r, s, o, score ('0' for none), number of other fields, number of
+--       events, name and value of each other field, the events. A value of '-'
+--       erases its field, as one of '' leaves s and o.
 -- No credential may occur twice.
 --
 -- Reply for each write: 'written' (now, or by an earlier run of the same write:
 --       same revision, nonce, version, generation and grant), 'moved', 'full',
 --       'foreign', 'unreadable', 'wrongtype'. If the run is another: {'run', id};
 --       if a write was decided in the future: {'clock', now}.
+--
+-- A touch that the write does not know of, because it came after the record
+-- was read, goes on counting on top of what is written, score included. It is
+-- erased with the token, the session or the login that it belongs to, and once
+-- the record itself says so. A write that lets a session die of idleness which was touched
+-- meanwhile has moved.
+--
+-- What is bound to a login (l, u) and is not written with the next one goes.
 if ARGV[7] ~= '' then
   local id = run()
   if not string.find(ARGV[7], ' ' .. id, 1, true) then return {'run', id} end
 end
 if tonumber(ARGV[8]) > now() then return {'clock', now()} end
 local function mark(head)
-  local revision, generation, grant, last = string.match(head, '^1 (%d+) %a[01] %S+ (%d+) (%d+) %-?%d+ %-?%d+ %-?%d+ (.+)$')
+  local revision, generation, grant, last = string.match(head, '^1 (%d+) %a[01] %S+ (%d+) (%d+) %-?%d+ %-?%d+ %-?%d+ (%d+ %x+)')
   return revision and revision .. ' ' .. generation .. ' ' .. grant .. ' ' .. last
+end
+
+-- score returns the score w of a write to key whose head is h, with the touch
+-- at t that the write does not know of, and whether that touch still counts. o
+-- is the attempt that is open then.
+local function touchedScore(w, h, o, t)
+  local laterRefresh, laterClock = touched(h, t)
+  if not laterRefresh then return w, false end
+  local _, presentable, _, _, _, refreshAt, clock = string.match(h, HEAD)
+  local _, deadline, doubt, recoverAt = string.match(o, OPEN)
+  local planned = due(presentable, refreshAt, tonumber(clock), deadline, doubt, recoverAt)
+  local later = due(presentable, laterRefresh, laterClock, deadline, doubt, recoverAt)
+  local score = tonumber(w)
+  if score == planned then return later, true end
+  if score == 0 then return 0, true end
+  if planned == 0 or score < planned then return soonest(score, later), true end -- somebody is to look at it sooner
+  return math.max(score, later), true -- it is to rest
 end
 
 local openKey, idsKey, eventsKey = KEYS[1], KEYS[2], KEYS[3]
@@ -39,24 +66,28 @@ redis.call('ZCARD', idsKey)
 redis.call('XLEN', eventsKey)
 for i = 4, 3 + dues do redis.call('ZCARD', KEYS[i]) end
 
-local out, due, rem, opened, closed = {}, {}, {}, {}, {}
+local out, right, rem, opened, closed = {}, {}, {}, {}, {}
 local a = 9
 for i = 4 + dues, #KEYS do
   local key = KEYS[i]
-  local expect, attempt, kind, provider, newH, newR, newS, newO, newA, score, events = ARGV[a], ARGV[a + 1], ARGV[a + 2],
-    ARGV[a + 3], ARGV[a + 4], ARGV[a + 5], ARGV[a + 6], ARGV[a + 7], ARGV[a + 8], ARGV[a + 9], tonumber(ARGV[a + 10])
-  local f = redis.pcall('HMGET', key, 'h', 'o')
-  local h, o, status = f[1], f[2] or '', nil
-  local was, wasProvider
+  local expect, attempt, kind, provider, grant, idledAt, newH, newR, newS, newO, score, others, events = unpack(ARGV, a, a + 12)
+  others, events = tonumber(others), tonumber(events)
+  local f = redis.pcall('HMGET', key, 'h', 'o', 't')
+  local h, o, t, status = f[1], f[2] or '', f[3], nil
+  local was, wasProvider, wasGeneration, wasGrant
   if f.err then
     status = 'wrongtype'
   elseif h then
     local revision
-    revision, was, wasProvider = string.match(h, '^1 (%d+) (%a)[01] (%S+) ')
+    revision, was, wasProvider, wasGeneration, wasGrant = string.match(h, '^1 (%d+) (%a)[01] (%S+) (%d+) (%d+) ')
     if not revision then
       status = 'unreadable'
     elseif revision == expect then
-      if attempt ~= '' and string.sub(o, 1, 32) ~= attempt then status = 'moved' end
+      if attempt ~= '' and string.sub(o, 1, 32) ~= attempt then
+        status = 'moved'
+      elseif t and idledAt ~= '0' and (select(3, touched(h, t)) or 0) > tonumber(idledAt) then
+        status = 'moved'
+      end
     else
       status = mark(h) == mark(newH) and 'written' or 'moved'
     end
@@ -80,12 +111,27 @@ for i = 4 + dues, #KEYS do
     else
       redis.call('HSET', key, 'h', newH, 'r', newR, 's', newS == '-' and '' or newS, 'o', newO == '-' and '' or newO)
     end
-    if newA == '-' then
-      redis.call('HDEL', key, 'a')
-    elseif newA ~= '' then
-      redis.call('HSET', key, 'a', newA)
+    if h and wasGrant ~= grant then
+      redis.call('HDEL', key, 'l', 'u', 't')
+      t = nil
+    elseif t and wasGeneration ~= string.match(newH, '^1 %d+ %a[01] %S+ (%d+) ') then
+      redis.call('HDEL', key, 't')
+      t = nil
     end
-    for e = a + 11, a + 10 + events do redis.call('XADD', eventsKey, '*', 'e', ARGV[e]) end
+    for n = a + 13, a + 11 + 2 * others, 2 do
+      if ARGV[n + 1] == '-' then
+        redis.call('HDEL', key, ARGV[n])
+      else
+        redis.call('HSET', key, ARGV[n], ARGV[n + 1])
+      end
+    end
+    if t then
+      local counts
+      score, counts = touchedScore(score, newH, newO == '' and o or newO, t)
+      if not counts then redis.call('HDEL', key, 't') end
+    end
+    local from = a + 13 + 2 * others
+    for e = from, from + events - 1 do redis.call('XADD', eventsKey, '*', 'e', ARGV[e]) end
     if newO == '-' then
       if o ~= '' then closed[#closed + 1] = id end
     elseif newO ~= '' then
@@ -93,10 +139,10 @@ for i = 4 + dues, #KEYS do
       opened[#opened + 1] = string.match(newO, '^%x+ (%S+)')
     end
     if wasProvider and wasProvider ~= provider then redis.pcall('ZREM', duePrefix .. wasProvider, id) end
-    if score == '0' then
+    if tonumber(score) == 0 then
       queue(rem, provider, id)
     else
-      queue(due, provider, score, id)
+      queue(right, provider, score, id)
     end
     if kind == 'd' then
       redis.call('PEXPIRE', key, keep)
@@ -107,10 +153,10 @@ for i = 4 + dues, #KEYS do
     end
   end
   out[#out + 1] = status
-  a = a + 11 + events
+  a = a + 13 + 2 * others + events
 end
 for provider, list in pairs(rem) do each('ZREM', duePrefix .. provider, list) end
-for provider, list in pairs(due) do each('ZADD', duePrefix .. provider, list) end
+for provider, list in pairs(right) do each('ZADD', duePrefix .. provider, list) end
 each('HSET', openKey, opened)
 each('HDEL', openKey, closed)
 return out

@@ -8,7 +8,7 @@
 --       as ' <run_id>:<replication id>' each, or '' for any; then for each
 --       credential: nonce, generation ('0' for any)
 -- Reply now, then for each credential: 'g' granted, 'u' unknown, 't' terminal,
---       'o' open, 'a' an alternate of this generation, 'm' moved, 'n' not due, 'r' no refresh token,
+--       'o' open, 'a' an alternate of this generation, 'm' moved, 'n' not due, 'r' nothing to present,
 --       'c' head unreadable, 'w' no hash. If the run is another: {'run', id}.
 --
 -- The records themselves are read by commands that follow in the same
@@ -27,25 +27,29 @@ end
 redis.call('HLEN', KEYS[1])
 
 local at = now()
-local out, due, low, rem, open, grant = {at}, {}, {}, {}, {}, {}
+local out, right, low, rem, open, grant = {at}, {}, {}, {}, {}, {}
 local deadlineAt = at + lasts
 local tail = ' ' .. at .. ' ' .. deadlineAt .. ' 0 0 '
 for i = 2, #KEYS do
   local key = KEYS[i]
   local nonce, asked = ARGV[2 * i + 3], ARGV[2 * i + 4]
-  local f = redis.pcall('HMGET', key, 'h', 'o', 'a')
+  local f = redis.pcall('HMGET', key, 'h', 'o', 'a', 't')
   local h, code, score = f[1], nil, nil
   if f.err then
     code = 'w'
   elseif not h then
     code = 'u'
   else
-    local state, refreshable, provider, generation, login, refreshAt, clock = string.match(h, HEAD)
+    local state, presentable, provider, generation, login, refreshAt, clock = string.match(h, HEAD)
     if not state then
       code = 'c'
     else
       local held, deadline, doubt, recoverAt, firstSent
       if f[2] and f[2] ~= '' then held, deadline, doubt, recoverAt, firstSent = string.match(f[2], OPEN) end
+      if f[4] then
+        local laterRefresh, laterClock = touched(h, f[4])
+        refreshAt, clock = laterRefresh or refreshAt, laterClock or clock
+      end
       clock = ahead(tonumber(clock), at)
       refreshAt = tonumber(refreshAt)
       if held == nonce then
@@ -57,8 +61,8 @@ for i = 2, #KEYS do
         -- is kept for the day on which this one is refused.
         code, score = 'a', at + AGAIN
       elseif held and not (doubt == '1' and recoverAt ~= '0' and tonumber(recoverAt) <= at) then
-        code, score = 'o', soonest(clock, tonumber(doubt == '1' and recoverAt or deadline))
-      elseif refreshable ~= '1' then
+        code, score = 'o', due(presentable, refreshAt, clock, deadline, doubt, recoverAt)
+      elseif presentable ~= '1' then
         code, score = 'r', clock
       elseif asked ~= '0' and asked ~= generation then
         code, score = 'm', soonest(clock, held and tonumber(recoverAt) or refreshAt)
@@ -77,7 +81,7 @@ for i = 2, #KEYS do
         if score == 0 then
           queue(rem, provider, string.sub(key, cut))
         else
-          queue(due, provider, score, string.sub(key, cut))
+          queue(right, provider, score, string.sub(key, cut))
         end
       end
     end
@@ -86,7 +90,7 @@ for i = 2, #KEYS do
 end
 
 -- What can meet a foreign key comes first: nothing is half done then.
-for provider, list in pairs(due) do each('ZADD', duePrefix .. provider, list) end
+for provider, list in pairs(right) do each('ZADD', duePrefix .. provider, list) end
 for provider, list in pairs(low) do each('ZADD', duePrefix .. provider, list, 'LT') end
 for provider, list in pairs(rem) do each('ZREM', duePrefix .. provider, list) end
 each('HSET', KEYS[1], open)

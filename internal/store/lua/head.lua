@@ -3,10 +3,13 @@
 -- to be looked at. It repeats credential.NextDue for the cases in which a
 -- script refuses something and no Go code computes a score.
 
--- state, refreshable, provider, generation, grant, refresh at, clock
+-- state, presentable, provider, generation, grant, refresh at, clock
 local HEAD = '^1 %d+ (%a)([01]) (%S+) (%d+) (%d+) (%-?%d+) (%-?%d+) '
 -- nonce, deadline, doubt, recover at, first sent
 local OPEN = '^(%x+) %S+ %d+ %d+ %d+ (%-?%d+) ([01]) (%-?%d+) (%-?%d+)'
+-- of a living session: state, presentable, provider, expires at, last use,
+-- idle, limit, warn at, once at, extend after, warn before
+local SESSION = '^1 %d+ (%a)([01]) (%S+) %d+ %d+ %-?%d+ %-?%d+ (%-?%d+) %d+ %x+ (%-?%d+) (%-?%d+) (%-?%d+) (%-?%d+) (%-?%d+) (%-?%d+) (%-?%d+)$'
 -- How soon a credential is looked at again whose announcement is overdue, or
 -- which waits for an alternate: whoever was told takes care of it now, this is
 -- for the case that he dies.
@@ -32,6 +35,36 @@ local function soonest(a, b)
   if a == 0 then return b end
   if b == 0 or a < b then return a end
   return b
+end
+
+-- due is credential.NextDue of a record that is not terminal. deadline is that
+-- of its open attempt, nil if none is open.
+local function due(presentable, refreshAt, clock, deadline, doubt, recoverAt)
+  if deadline and doubt ~= '1' then return soonest(clock, tonumber(deadline)) end
+  if presentable ~= '1' then return clock end
+  return soonest(clock, tonumber(deadline and recoverAt or refreshAt))
+end
+
+-- used returns refresh at, clock and expires at of a session after a use of it,
+-- as credential.Record.Touched does. The words are those of its head.
+local function used(at, idle, limit, warnAt, once, extend, warn)
+  local refreshAt, clock, ends = tonumber(once), tonumber(warnAt), soonest(at + idle, tonumber(limit))
+  extend, warn = tonumber(extend), tonumber(warn)
+  if warn ~= -2 then
+    clock = soonest(clock, ends)
+    if extend >= 0 and at + extend < ends then refreshAt = soonest(refreshAt, at + extend) end
+    if warn >= 0 then clock = soonest(clock, math.max(ends - warn, at + 1)) end
+  end
+  return refreshAt, clock, ends
+end
+
+-- touched does so for the moment of the last touch beside the head h. It
+-- returns nil if the head knows of that touch, or is not one of a session.
+local function touched(h, t)
+  local _, _, _, _, last, idle, limit, warnAt, once, extend, warn = string.match(h, SESSION)
+  local at = tonumber(t)
+  if not last or not at or at <= tonumber(last) then return nil end
+  return used(at, idle, limit, warnAt, once, extend, warn)
 end
 
 -- ahead returns a clock that has not passed, else a moment soon after now.

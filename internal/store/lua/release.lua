@@ -8,24 +8,23 @@
 -- Reply how many are due at the given moment
 redis.call('ZCARD', KEYS[1])
 local at = now()
-local due, rem, given = {}, {}, 0
+local right, rem, given = {}, {}, 0
 for i = 2, #KEYS do
   local id = string.sub(KEYS[i], ARGV[2] + 1)
-  local f = redis.pcall('HMGET', KEYS[i], 'h', 'o')
+  local f = redis.pcall('HMGET', KEYS[i], 'h', 'o', 't')
   local h, o = f[1], f[2] or ''
   local score = 0
   if h then
-    local state, refreshable, provider, _, _, refreshAt, clock = string.match(h, HEAD)
+    local state, presentable, provider, _, _, refreshAt, clock = string.match(h, HEAD)
     if not state then
       score = tonumber(ARGV[1]) -- unreadable for this version; leave it to others
     elseif provider == ARGV[3] and not terminal(state) then
-      local _, deadline, doubt, recoverAt = string.match(o, OPEN)
-      score = tonumber(clock)
-      if deadline then
-        score = soonest(score, tonumber(doubt == '1' and recoverAt or deadline))
-      elseif refreshable == '1' then
-        score = soonest(score, tonumber(refreshAt))
+      if f[3] then
+        local laterRefresh, laterClock = touched(h, f[3])
+        refreshAt, clock = laterRefresh or refreshAt, laterClock or clock
       end
+      local _, deadline, doubt, recoverAt = string.match(o, OPEN)
+      score = due(presentable, refreshAt, tonumber(clock), deadline, doubt, recoverAt)
       if score ~= 0 and score <= at then score = tonumber(ARGV[1]) end
     end
   end
@@ -33,10 +32,10 @@ for i = 2, #KEYS do
     rem[#rem + 1] = id
   else
     if score == tonumber(ARGV[1]) then given = given + 1 end
-    due[#due + 1] = score
-    due[#due + 1] = id
+    right[#right + 1] = score
+    right[#right + 1] = id
   end
 end
-each('ZADD', KEYS[1], due)
+each('ZADD', KEYS[1], right)
 each('ZREM', KEYS[1], rem)
 return given

@@ -63,7 +63,11 @@ func keysUnreadable(b *bundle) {
 func noSecrets(b *bundle) {
 	const needle = "s3cr3t"
 	secret := credential.Token{Access: credential.NewSecret("access-" + needle), Refresh: credential.NewSecret("refresh-" + needle), Scope: "a"}
-	login := credential.Login{ID: "alice", Provider: provider, Token: secret, ExpiresIn: time.Hour}
+	login := credential.Login{
+		ID: "alice", Provider: provider, Token: secret, ExpiresIn: time.Hour,
+		SignIn:   credential.SignIn{Username: credential.NewSecret("user-" + needle), Password: credential.NewSecret("password-" + needle)},
+		UserData: credential.UserData(`{"mail":"` + needle + `"}`),
+	}
 	b.apply(credential.Connect(nil, login, b.policy, newNonce(), b.now.Add(-50*time.Minute)))
 	h := b.begun("alice")
 	b.apply(credential.KeepAlternate(h, credential.Alternate{Nonce: newNonce(), Generation: 1, Token: secret}, newNonce(), b.now))
@@ -85,10 +89,12 @@ func noSecrets(b *bundle) {
 		}
 		assert.NotContains(b, fmt.Sprint(content), needle, key)
 	}
-	require.NoError(b, b.Client.HSet(b.ctx, b.credKey("alice"), "s", "not "+needle).Err())
-	_, err = b.store.Load(b.ctx, "alice")
-	require.Error(b, err)
-	assert.NotContains(b, err.Error(), needle)
+	for _, field := range []string{"u", "l", "s"} {
+		require.NoError(b, b.Client.HSet(b.ctx, b.credKey("alice"), field, "not "+needle).Err())
+		_, err = b.store.Load(b.ctx, "alice")
+		require.Error(b, err)
+		assert.NotContains(b, err.Error(), needle)
+	}
 	require.NoError(b, b.Client.HSet(b.ctx, b.credKey("alice"), "h", needle, "o", needle).Err())
 	_, err = b.store.Load(b.ctx, "alice")
 	require.Error(b, err)

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"github.com/spf13/cobra"
+)
+
+const pauseHelp = `Hold a credential, a provider or the whole service back: nothing is sent until it
+is resumed, also over restarts and in every replica. Tokens are served while
+they live, and expiries are told. The latter two need the scope admin.
+
+    refreshd pause github:alice
+    refreshd pause --provider github
+    refreshd pause --all
+
+refreshd status, provider list and get say what is paused.`
+
+const resumeHelp = `Let a credential, a provider or the whole service go on. What was missed
+meanwhile is due at once. Each is resumed by itself: a paused credential stays so
+when its provider goes on.
+
+    refreshd resume github:alice
+    refreshd resume --provider github
+    refreshd resume --all`
+
+// pauseCommand is pause or resume.
+func (p *program) pauseCommand(verb, short, long string) *cobra.Command {
+	var provider string
+	var all bool
+	cmd := &cobra.Command{
+		Use: verb + " [ID | --provider NAME | --all]", Short: short, Long: long, Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, given []string) error {
+			kinds := len(given)
+			if cmd.Flags().Changed("provider") {
+				kinds++
+			}
+			if all {
+				kinds++
+			}
+			if kinds != 1 {
+				return usage(fmt.Errorf("%s takes one of: an ID, --provider NAME, --all; see %s --help", verb, cmd.CommandPath()))
+			}
+			r, err := p.connect()
+			if err != nil {
+				return err
+			}
+			switch {
+			case all:
+				return p.pause(cmd, r, verb, "/v1/"+verb, "the whole service")
+			case len(given) == 0:
+				return p.pauseProvider(cmd, r, verb, provider)
+			default:
+				return p.showRecord(cmd, r, http.MethodPost, credentialPath(given[0], verb), nil)
+			}
+		},
+	}
+	cmd.Flags().StringVar(&provider, "provider", "", "a provider, with all its credentials")
+	cmd.Flags().BoolVar(&all, "all", false, "the whole service")
+	return cmd
+}
+
+func (p *program) pauseProvider(cmd *cobra.Command, r *remote, verb, name string) error {
+	if name == "" {
+		return usage(errors.New("the provider has no name"))
+	}
+	return p.pause(cmd, r, verb, "/v1/providers/"+url.PathEscape(name)+"/"+verb, "provider "+name)
+}
+
+func (p *program) pause(cmd *cobra.Command, r *remote, verb, path, what string) error {
+	var raw json.RawMessage
+	if err := r.call(cmd.Context(), http.MethodPost, path, nil, &raw); err != nil {
+		return err
+	}
+	var said struct {
+		Changed bool `json:"changed"`
+	}
+	if err := json.Unmarshal(raw, &said); err != nil {
+		return err
+	}
+	switch {
+	case verb == "pause" && said.Changed:
+		p.say("%s is paused", what)
+	case verb == "pause":
+		p.say("%s was paused already", what)
+	case said.Changed:
+		p.say("%s goes on", what)
+	default:
+		p.say("%s was not paused", what)
+	}
+	if p.json {
+		return p.printJSON(raw)
+	}
+	return nil
+}

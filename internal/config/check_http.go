@@ -1,0 +1,126 @@
+package config
+
+import (
+	"slices"
+	"time"
+
+	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/reqtemplate"
+)
+
+// callKind is what is known of a call by its section: which fields its
+// templates may hold, and what its reply has to tell.
+type callKind struct {
+	section string
+	fields  []reqtemplate.Field
+	needs   reqtemplate.Field // "" for none
+	why     string            // for needs
+	yields  bool              // its reply must hold an access token
+	mute    bool              // nothing is taken from its reply
+}
+
+const (
+	loginCall    = "login"
+	refreshCall  = "refresh"
+	logoutCall   = "logout"
+	extendCall   = "session.extend"
+	verifyCall   = "verify"
+	userDataCall = "user_data"
+)
+
+// kindOfCall returns what is known of the call of a section.
+func kindOfCall(section string) callKind {
+	const access, refresh, subject = reqtemplate.AccessToken, reqtemplate.RefreshToken, reqtemplate.Subject
+	c := callKind{section: section, fields: []reqtemplate.Field{access, refresh}}
+	switch section {
+	case loginCall:
+		c.fields, c.yields = []reqtemplate.Field{reqtemplate.Username, reqtemplate.Password}, true
+		c.needs, c.why = reqtemplate.Password, "a login presents the password"
+	case refreshCall:
+		c.fields, c.yields = []reqtemplate.Field{refresh, access, subject}, true
+		c.needs, c.why = refresh, "a refresh presents the refresh token"
+	case extendCall:
+		c.fields = []reqtemplate.Field{access, refresh, subject}
+	case userDataCall:
+		c.fields = []reqtemplate.Field{access, subject}
+	case logoutCall:
+		c.mute = true
+	}
+	return c
+}
+
+// checkBackend looks at what describes a backend of one's own.
+func (l *loader) checkBackend(key string, p Provider) {
+	for section, call := range map[string]HTTPCall{
+		loginCall: p.Login, refreshCall: p.Refresh, logoutCall: p.Logout, extendCall: p.Session.Extend,
+	} {
+		l.checkCall(key, section, call)
+	}
+	ways := []string{join(key, loginCall), join(key, refreshCall), join(key, extendCall)}
+	if !slices.ContainsFunc(ways, l.set) && l.readable(key+".preset") {
+		l.refuse(key, "neither login, refresh nor session.extend is set, so nothing can be kept fresh; describe the call that yields a token, or that keeps a session alive")
+	}
+	if l.set(key + ".refresh") {
+		token := key + ".refresh.response.refresh_token"
+		if p.Rotation.Rotates == credential.RotatesYes && !l.set(token) && l.readable(token) {
+			l.refuse(key+".rotation.rotates", "yes means that every refresh brings a new refresh token, and refresh.response.refresh_token is not set; say where it is, or set rotates: no")
+		}
+	}
+	if send := key + ".send"; l.set(send) && l.readable(send) {
+		l.checkCarrier(send, p.Send)
+	}
+	if l.set(key + ".session") {
+		l.checkSession(key, p)
+	}
+}
+
+// checkCarrier looks at how requests carry the token.
+func (l *loader) checkCarrier(key string, s Send) {
+	switch {
+	case s.Header != "" && s.Cookie != "":
+		l.refuse(key, "it names both the header %s and the cookie %s; name one", s.Header, s.Cookie)
+	case s.Header != "" || l.set(key+".header"):
+		l.checkHeaderName(key+".header", s.Header)
+	case s.Cookie != "" || l.set(key+".cookie"):
+		l.checkCookieName(key+".cookie", s.Cookie)
+	}
+}
+
+// checkSession compares the session's times with each other and with what can
+// be done about its end.
+func (l *loader) checkSession(key string, p Provider) {
+	s, at := p.Session, key+".session"
+	for i, f := range s.LoggedOutWhen {
+		l.checkFailure(index(at+".logged_out_when", i), f)
+	}
+	if !l.readable(at+".idle_timeout", at+".absolute_timeout", at+".warn_before") {
+		return
+	}
+	switch {
+	case s.IdleTimeout == 0 && l.set(at+".extend"):
+		l.refuse(at+".idle_timeout", "it is missing, and session.extend is set: a session without it needs no extending; say after how long unused it ends, or remove extend")
+		return
+	case s.IdleTimeout == 0:
+		l.refuse(at+".idle_timeout", "it is missing; say after how long unused a session ends, or remove session: without it a token is no session")
+		return
+	case s.IdleTimeout < time.Second || s.IdleTimeout > credential.MaxLifetime:
+		l.refuse(at+".idle_timeout", "%s does not lie between 1s and %s", s.IdleTimeout, credential.MaxLifetime)
+		return
+	}
+	if !l.set(join(key, extendCall)) && !l.set(join(key, loginCall)) && !l.set(join(key, refreshCall)) {
+		l.refuse(at, "nothing keeps such a session alive or brings a new one; set session.extend, or login")
+	}
+	if s.AbsoluteTimeout != 0 && s.AbsoluteTimeout < s.IdleTimeout {
+		l.refuse(at+".idle_timeout", "%s is longer than session.absolute_timeout %s; a session cannot idle for longer than it lives", s.IdleTimeout, s.AbsoluteTimeout)
+	}
+	if s.WarnBefore >= s.IdleTimeout {
+		l.refuse(at+".warn_before", "%s is not shorter than session.idle_timeout %s, so that the warning would come with every use; lower it", s.WarnBefore, s.IdleTimeout)
+	}
+	if p.DefaultLifetime != 0 {
+		l.refuse(key+".default_lifetime", "%s has no meaning beside session.idle_timeout %s, which is how long a session lives; remove it", p.DefaultLifetime, s.IdleTimeout)
+	}
+	// An extension is begun when a third of the idle timeout is left at most.
+	if times := l.cfg.Recovery.Times(p.Timeout); l.set(at+".extend") && times.Attempt() > s.IdleTimeout/4 {
+		l.warn(key+".timeout", "%s, with the other steps of a call %s, is long for session.idle_timeout %s: the session may end while it is being extended; lower the timeout", p.Timeout, times.Attempt(), s.IdleTimeout)
+	}
+}

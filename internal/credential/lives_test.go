@@ -1,0 +1,158 @@
+package credential_test
+
+import (
+	"fmt"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+func someUserData(t *rapid.T) credential.UserData {
+	return credential.UserData(fmt.Sprintf(`{"id": %d, "plan": "basic"}`, rapid.IntRange(1, 3).Draw(t, "user")))
+}
+
+// mayCall checks that an attempt may present what it was begun for.
+func (w *world) mayCall(f flight) {
+	r := f.held.Record
+	if r.State.Terminal() || r.Paused {
+		w.fatalf("a call in state %s, paused %t", r.State, r.Paused)
+	}
+	held := map[credential.Method]bool{
+		credential.MethodNone:    false,
+		credential.MethodRefresh: !f.held.Token.Refresh.IsZero(),
+		credential.MethodLogin:   !f.held.SignIn.IsZero() && w.policy.CanLogin,
+		credential.MethodExtend:  !f.held.Token.Access.IsZero() && w.policy.Sessions.Extend,
+	}
+	if !held[f.method] {
+		w.fatalf("there is nothing to present by %q: %+v", f.method, r)
+	}
+	if f.method == credential.MethodLogin && w.refused {
+		w.fatalf("a name and a password are presented that the backend has refused")
+	}
+}
+
+// extended makes the backend's reply to an extension: most sessions keep their
+// name.
+func (w *world) extended(t *rapid.T, f flight, got *credential.Received) {
+	before := f.held.Token.Access
+	w.use(before, got.SentAt)
+	if rapid.IntRange(0, 2).Draw(t, "another name") == 0 {
+		got.Token.Access = w.newSecret("at")
+		w.issued(got.Token.Access, got.SentAt, 0, before)
+	}
+}
+
+// extend stores that the session was used.
+func (w *world) extend(h credential.Held, got credential.Received) {
+	write := w.unchanged(h, func(h credential.Held) credential.Write {
+		return credential.Extend(h, *h.Attempt, got, w.policy, credential.BySchedule, w.now)
+	})
+	if w.commit(h, write, growth{}) != credential.StatusWritten {
+		w.fatalf("an extension was not taken")
+	}
+	if r := w.store.load().Record; h.Attempt.Recovery && h.Record.HasRefresh && !r.State.Terminal() && w.store.load().Attempt == nil {
+		w.fatalf("an extension took a doubt away: %+v", h.Attempt)
+	}
+}
+
+// died checks what the backend's last word on something leads to.
+func (w *world) died(f flight, before credential.Record) {
+	h := w.store.load()
+	r := h.Record
+	if f.method == credential.MethodLogin {
+		w.refused = true
+		if r.State != credential.StateReauthRequired {
+			w.fatalf("a refused login led to %s", r.State)
+		}
+	}
+	if f.method == credential.MethodRefresh && r.HasRefresh && r.State != credential.StateReauthRequired {
+		w.fatalf("a dead refresh token is still there: %+v", r)
+	}
+	if f.method == credential.MethodExtend && !r.Session.Ended && r.State != credential.StateLoggedOut {
+		w.fatalf("a session goes on that its backend has ended: %+v", r)
+	}
+	another := before.HasLogin && w.policy.CanLogin && f.method != credential.MethodLogin || before.HasRefresh && f.method == credential.MethodExtend
+	if another == r.State.Terminal() && f.method != credential.MethodRefresh {
+		w.fatalf("after %s ended the state is %s, and another way is %t", f.method, r.State, another)
+	}
+}
+
+// touch is the owner's word that the session was used.
+func (w *world) touch(t *rapid.T) {
+	h := w.live()
+	r := h.Record
+	touched := r.Touched(w.now)
+	if touched.IssuedAt == r.IssuedAt {
+		t.Skip("no session, or over")
+	}
+	w.use(h.Token.Access, w.now)
+	w.store.touch(w.now)
+	if touched.Version != r.Version || touched.Revision != r.Revision || touched.State != r.State {
+		w.fatalf("a touch changed more than the clock")
+	}
+	r.Presence = touched.Presence
+	if r.Presence == credential.PresenceActive || r.OnceAt != 0 || h.Attempt != nil {
+		return
+	}
+	left := touched.ExpiresAt.Sub(w.now) - time.Millisecond
+	quiet := min(touched.Session.Idle*2/3-time.Millisecond, left)
+	if credential.Due(touched, nil, w.now.Add(max(quiet, 0))).Refresh {
+		w.fatalf("due %s after a touch: %+v", quiet, touched)
+	}
+}
+
+func (w *world) presence(t *rapid.T) {
+	h := w.live()
+	to := rapid.SampledFrom(credential.Presences()).Draw(t, "presence")
+	write, ok := credential.SetPresence(h, to, w.policy, w.nonce(), w.now)
+	if !ok {
+		t.Skip("known")
+	}
+	if w.commit(h, write, growth{}) != credential.StatusWritten {
+		w.fatalf("a presence was not taken")
+	}
+	r := w.store.load().Record
+	if to != credential.PresenceBackground && r.Session.Sliding() && h.Attempt == nil && !r.Paused && r.Refreshable &&
+		h.Record.Presence == credential.PresenceBackground && !credential.Due(r, nil, w.now).Refresh && !r.State.Terminal() {
+		w.fatalf("somebody came back, and nothing is due: %+v", r)
+	}
+}
+
+func (w *world) pause(t *rapid.T) {
+	h := w.live()
+	write, ok := credential.SetPaused(h, !h.Record.Paused, w.nonce(), w.now)
+	if !ok {
+		t.Skip("nothing to pause")
+	}
+	if w.commit(h, write, growth{}) != credential.StatusWritten {
+		w.fatalf("a pause was not taken")
+	}
+}
+
+func (w *world) once(t *rapid.T) {
+	h := w.live()
+	at := w.now + credential.Millis(rapid.Int64Range(-1000, 7_200_000).Draw(t, "moment"))
+	write, ok := credential.PlanOnce(h, at, w.nonce(), w.now)
+	if !ok {
+		t.Skip("no calls are made")
+	}
+	if w.commit(h, write, growth{}) != credential.StatusWritten {
+		w.fatalf("a planned refresh was not taken")
+	}
+	if r := write.Record; r.Refreshable && !r.Paused && !credential.Due(r, nil, max(at, w.now)).Refresh {
+		w.fatalf("asked for, and not due: %+v", r)
+	}
+}
+
+func (w *world) userData(t *rapid.T) {
+	h := w.live()
+	write, ok := credential.TakeUserData(h, someUserData(t), w.nonce(), credential.BySchedule, w.now)
+	if !ok {
+		t.Skip("known")
+	}
+	if w.commit(h, write, growth{}) != credential.StatusWritten {
+		w.fatalf("user data was not taken")
+	}
+}

@@ -1,0 +1,52 @@
+package credential
+
+// SetPaused holds a credential back, or lets it go on. Nothing is presented
+// while it is paused; what the passing of time brings is told all the same. It
+// reports false if there is nothing to do.
+func SetPaused(h Held, paused bool, nonce Nonce, now Millis) (Write, bool) {
+	if h.Record.State.Terminal() || h.Record.Paused == paused {
+		return Write{}, false
+	}
+	c := beginChange(h, nonce, ByOwner, now)
+	c.write.Record.Paused = paused
+	return c.done(h.Attempt), true
+}
+
+// PlanOnce asks for one refresh at a moment, beside what is planned. It is
+// stored, so it comes also after a restart, and is over with the first exchange
+// from then on. 0 takes it back. It reports false if that is what is stored.
+func PlanOnce(h Held, at Millis, nonce Nonce, now Millis) (Write, bool) {
+	if h.Record.State.Terminal() || h.Record.OnceAt == at {
+		return Write{}, false
+	}
+	c := beginChange(h, nonce, ByOwner, now)
+	c.write.Record.OnceAt = at
+	return c.done(h.Attempt), true
+}
+
+// TakeUserData stores what a backend told of its user in a call of its own. It
+// reports false if that is what is stored.
+func TakeUserData(h Held, data UserData, nonce Nonce, by Initiator, now Millis) (Write, bool) {
+	if h.Record.State.Terminal() || data == nil || data.tooLong() || h.UserData.Equal(data) {
+		return Write{}, false
+	}
+	c := beginChange(h, nonce, by, now)
+	c.write.UserData = &data
+	c.event(EventUserDataChanged, c.write.Record.State, c.write.Record.Reason)
+	return c.done(h.Attempt), true
+}
+
+// served takes a one-shot refresh for done whose moment had come when an exchange
+// was begun.
+func (r *Record) served(begun Millis) {
+	if r.OnceAt <= begun {
+		r.OnceAt = 0
+	}
+}
+
+// presentable reports whether something can be presented, and may be.
+func (r Record) presentable() bool { return r.Refreshable && !r.Paused }
+
+// NextRefresh returns when the next refresh is planned, by the schedule or by
+// hand; 0 if none is.
+func (r Record) NextRefresh() Millis { return earliest(r.RefreshAt, r.OnceAt) }

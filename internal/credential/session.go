@@ -1,0 +1,273 @@
+package credential
+
+import "time"
+
+// Presence says what is known of the person behind a session.
+type Presence string
+
+// The presences. The zero value counts as passive.
+const (
+	PresenceActive     Presence = "active"     // somebody looks: warned before the end
+	PresencePassive    Presence = "passive"    // kept alive silently
+	PresenceBackground Presence = "background" // nobody needs it now: its clock runs, and nothing is done
+)
+
+// Presences lists the presences that can be set.
+func Presences() []Presence {
+	return []Presence{PresenceActive, PresencePassive, PresenceBackground}
+}
+
+// OnActive says what happens to the session of an active user who did not react
+// to the countdown.
+type OnActive string
+
+// What can happen.
+const (
+	ActiveExtend OnActive = "extend" // it is extended silently at the last moment
+	ActiveEnd    OnActive = "end"    // it ends, as the backend means it to
+)
+
+// OnDeath says what a session that ended leaves behind, where nobody can log in
+// silently.
+type OnDeath string
+
+// What it can leave.
+const (
+	DeathReauth OnDeath = "reauth" // reauth_required: the user is asked to log in
+	DeathLogout OnDeath = "logout" // logged_out: everything is erased
+)
+
+// SessionPolicy is what a provider's settings say about sliding sessions. The
+// zero value is a provider that has none.
+type SessionPolicy struct {
+	Idle       time.Duration // a session that nobody uses for this long dies; 0: tokens are no sessions
+	Absolute   time.Duration // it dies this long after its login, used or not; 0: never
+	Extend     bool          // there is a call that extends it
+	WarnBefore time.Duration // how long before the idle deadline an active user is told; 0: never
+	OnActive   OnActive
+	OnDeath    OnDeath
+}
+
+// Session is the clock of a sliding session: any use starts its idle timeout
+// anew. The record's IssuedAt is its last known use, Lifetime the idle timeout,
+// ExpiresAt the idle deadline, RefreshAt the planned extension, LimitAt the
+// absolute limit.
+type Session struct {
+	Idle        time.Duration // 0: the token is no session
+	ExtendAfter time.Duration // from a use to the planned extension; 0: none is planned
+	WarnBefore  time.Duration // from the countdown's first event to the deadline; 0: nobody is told
+	CountdownAt Millis        // when session.expiring is due next; 0 if it is not
+	Ended       bool          // the backend said that it is over, or a limit was reached
+}
+
+// Sliding reports whether the token is a sliding session.
+func (s Session) Sliding() bool { return s.Idle > 0 }
+
+// Touched returns r after a use of its session at a moment. A use that is not
+// news, or that came after the session's end, changes nothing.
+func (r Record) Touched(at Millis) Record {
+	s := r.Session
+	if !s.Sliding() || s.Ended || at <= r.IssuedAt || at >= r.ExpiresAt {
+		return r
+	}
+	if r.State != StateActive && r.State != StateDegraded {
+		return r
+	}
+	r.Rejected = 0 // it was good for that use
+	r.useSession(at)
+	return r
+}
+
+// useSession starts the idle timeout anew.
+func (r *Record) useSession(at Millis) {
+	s := &r.Session
+	r.IssuedAt, r.Lifetime = at, s.Idle
+	r.ExpiresAt = earliest(at.Add(s.Idle), r.LimitAt)
+	r.RefreshAt, s.CountdownAt = 0, 0
+	if r.Presence == PresenceBackground {
+		return
+	}
+	if s.ExtendAfter > 0 && r.Refreshable && at.Add(s.ExtendAfter) < r.ExpiresAt {
+		r.RefreshAt = at.Add(s.ExtendAfter)
+	}
+	if s.WarnBefore > 0 {
+		s.CountdownAt = max(r.ExpiresAt.Add(-s.WarnBefore), at+1)
+	}
+}
+
+const (
+	// extendAt is the part of the idle timeout after which a session that nobody
+	// used is extended.
+	extendAt = 2.0 / 3
+	// extendSpread is the part of it over which extensions spread from there.
+	extendSpread = 0.05
+	// shortestCountdown is the least time between two events of a countdown.
+	shortestCountdown = 5 * time.Second
+)
+
+// asleep reports whether the session's clock runs unwatched.
+func (r Record) asleep() bool { return r.Session.Sliding() && r.Presence == PresenceBackground }
+
+// plan sets how the session is kept alive, by its provider's settings and by who
+// uses it.
+func (p Policy) plan(r *Record) {
+	s := &r.Session
+	s.Idle = r.Learned.of(p.Sessions.Idle)
+	s.ExtendAfter, s.WarnBefore = 0, 0
+	switch r.Presence {
+	case PresenceBackground:
+	case PresenceActive:
+		s.WarnBefore = min(p.Sessions.WarnBefore, s.Idle)
+		if p.Sessions.OnActive != ActiveEnd {
+			s.ExtendAfter = s.Idle - p.lastCall(s.Idle)
+		}
+	default:
+		part := extendAt + extendSpread*spread(r.ID, r.Version+1)
+		s.ExtendAfter = time.Duration(part * float64(s.Idle))
+	}
+}
+
+// lastCall is how long before the idle deadline an active user's session is
+// extended who did not react: late enough to be the last moment, early enough
+// for the call.
+func (p Policy) lastCall(idle time.Duration) time.Duration {
+	return min(max(p.Times.Attempt(), idle/20), idle/6)
+}
+
+// openSession starts the clock of a session at a use, with the limit that it
+// has.
+func (r *Record) openSession(at Millis, p Policy) {
+	r.Session.Ended = false
+	p.plan(r)
+	r.useSession(at)
+}
+
+// countdown publishes that the session of an active user nears its end, and
+// plans the next time: at half of what is left, down to a few seconds.
+func (c *change) countdown() {
+	r := &c.write.Record
+	s := &r.Session
+	if at := r.countdown(); at == 0 || at > c.now || r.ExpiresAt <= c.now {
+		return
+	}
+	s.CountdownAt = 0
+	if half := r.ExpiresAt.Sub(c.now) / 2; half >= shortestCountdown {
+		s.CountdownAt = c.now.Add(half)
+	}
+	c.event(EventSessionExpiring, r.State, r.Reason)
+}
+
+// sessionOver ends a session that its backend has ended, or its clock: somebody
+// who is not there any more is logged in again where that can be done silently,
+// at once unless nobody needs it now.
+func (c *change) sessionOver(reason Reason, p Policy) {
+	r := &c.write.Record
+	r.Session.Ended = true
+	r.Session.CountdownAt, r.RefreshAt = 0, 0
+	r.ExpiresAt = min(r.ExpiresAt, c.now)
+	left := r.Presence == PresenceActive && p.Sessions.OnActive == ActiveEnd && reason == ReasonIdleTimeout
+	r.Refreshable = !left && p.canReplace(*r)
+	switch {
+	case r.Refreshable:
+		if !r.asleep() {
+			r.RefreshAt = c.now
+		}
+		if r.State != StateExpired {
+			c.event(EventExpired, StateExpired, reason)
+		}
+	case p.Sessions.OnDeath == DeathLogout:
+		c.erase()
+		c.event(EventLoggedOut, StateLoggedOut, reason)
+	default:
+		if r.State != StateExpired {
+			c.event(EventExpired, StateExpired, reason)
+		}
+		c.reauth(reason)
+	}
+}
+
+// canReplace reports whether there is a way to a new token other than using the
+// one there is.
+func (p Policy) canReplace(r Record) bool { return r.HasRefresh || r.HasLogin && p.CanLogin }
+
+// endOf tells why the clock of a session has run out.
+func (r Record) endOf() Reason {
+	if r.LimitAt != 0 && r.LimitAt <= r.ExpiresAt {
+		return ReasonAbsoluteTimeout
+	}
+	return ReasonIdleTimeout
+}
+
+// Extend stores that the open attempt a used the session, and that the backend
+// took it.
+func Extend(h Held, a Attempt, got Received, p Policy, by Initiator, now Millis) Write {
+	c := beginChange(h, a.Nonce, by, now)
+	c.write.Attempt = a.Nonce
+	r := &c.write.Record
+	sent := min(got.SentAt, now) // a clock that has jumped since must not lengthen its life
+	r.Failures = 0
+	r.Learned.outlasted()
+	r.LastAttempt.SucceededAt = now
+	r.served(sent)
+	r.openSession(max(sent, r.IssuedAt), p)
+	if got.Rejected {
+		r.Rejected = r.Generation // its resource refused it, and the backend has just taken it
+	}
+	c.tell(h, got)
+	if r.ExpiresAt <= now {
+		c.tellChanges(h)
+		c.sessionOver(r.endOf(), p)
+		return c.leave(a, p)
+	}
+	if r.State != StateActive {
+		c.event(EventRecovered, StateActive, ReasonNone)
+	}
+	c.event(EventSessionExtended, StateActive, ReasonNone)
+	c.tellChanges(h)
+	return c.leave(a, p)
+}
+
+// SetPresence stores who uses the session from now on. It reports false if that
+// is known. On the return from the background the time that has passed decides:
+// a session that may still live is extended at once, any other is over, and its
+// user is logged in again where that can be done silently: nobody has told him
+// that it would end.
+func SetPresence(h Held, presence Presence, p Policy, nonce Nonce, now Millis) (Write, bool) {
+	if h.Record.State.Terminal() || h.Record.Presence == presence {
+		return Write{}, false
+	}
+	c := beginChange(h, nonce, ByOwner, now)
+	r := &c.write.Record
+	returned := r.asleep() // who comes back from the background
+	alive := !r.Session.Ended && (r.State == StateActive || r.State == StateDegraded)
+	switch {
+	case !r.Session.Sliding():
+		r.Presence = presence
+	case returned && alive && r.ExpiresAt <= now && h.Attempt == nil:
+		c.sessionOver(r.endOf(), p)
+		if c.write.Erase {
+			return c.done(nil), true
+		}
+		r.Presence = presence
+		if r.Refreshable {
+			r.RefreshAt = now
+		}
+	default:
+		planned := r.RefreshAt
+		r.Presence = presence
+		p.plan(r)
+		switch {
+		case alive && r.ExpiresAt > now:
+			r.useSession(r.IssuedAt)
+		case r.asleep():
+			r.RefreshAt, r.Session.CountdownAt = 0, 0
+		}
+		switch {
+		case returned && r.Refreshable:
+			r.RefreshAt = now
+		case r.Failures > 0 && r.RefreshAt != 0:
+			r.RefreshAt = max(r.RefreshAt, planned) // a backend that asked for time still has it
+		}
+	}
+	return c.done(h.Attempt), true
+}

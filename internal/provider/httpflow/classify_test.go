@@ -1,0 +1,319 @@
+package httpflow_test
+
+import (
+	"maps"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/provider"
+	"github.com/refreshd/refreshd/internal/provider/httpflow"
+)
+
+const (
+	loginPage = `<!DOCTYPE html><html><form><input name="p" type="password"></form></html>`
+	otherPage = "\n<!-- x --><HTML><body>Welcome</body></HTML>"
+	noUser    = `{"errors":[{"message":"x"},{"extensions":{"code":"UNAUTHENTICATED"}}],"data":{"me":null}}`
+)
+
+// row is a reply to a call, and what it means.
+type row struct {
+	answer says
+	class  credential.Class
+	reason credential.Reason
+	access string // that is kept
+}
+
+func dead(reason credential.Reason, answer says) row {
+	return row{answer: answer, class: credential.ClassPermanent, reason: reason}
+}
+
+func other(class credential.Class, reason credential.Reason, answer says) row {
+	return row{answer: answer, class: class, reason: reason}
+}
+
+func status(n int) says { return says{status: n} }
+
+func to(n int, location string) says { return says{status: n, header: []string{"Location", location}} }
+
+func (a says) with(header ...string) says {
+	a.header = append(append([]string(nil), a.header...), header...)
+	return a
+}
+
+func (a says) saying(body string) says {
+	a.body = body
+	return a
+}
+
+// same are the rows that hold for every call.
+func same() map[string]row {
+	return map[string]row{
+		"too many requests":  other(credential.ClassRateLimited, credential.ReasonRateLimited, status(429).with("Retry-After", "7")),
+		"timeout":            other(credential.ClassTransient, credential.ReasonUnavailable, status(408)),
+		"internal error":     other(credential.ClassTransient, credential.ReasonUnavailable, status(500).saying(loginPage)),
+		"unavailable":        other(credential.ClassTransient, credential.ReasonUnavailable, status(503).with("Set-Cookie", "sid=anonymous")),
+		"not found":          other(credential.ClassOperator, credential.ReasonClientMisconfigured, status(404)),
+		"method not allowed": other(credential.ClassOperator, credential.ReasonClientMisconfigured, status(405)),
+		"moved":              other(credential.ClassOperator, credential.ReasonClientMisconfigured, to(301, "https://elsewhere.example/")),
+		"moved for good":     other(credential.ClassOperator, credential.ReasonClientMisconfigured, to(308, "/login")),
+		"bad request":        other(credential.ClassRefused, credential.ReasonInvalidRequest, status(400)),
+		"teapot":             other(credential.ClassRefused, credential.ReasonInvalidRequest, status(418).with("Set-Cookie", "sid=anonymous")),
+	}
+}
+
+func checkRows(t *testing.T, m credential.Method, use func(url string) httpflow.Options, rows map[string]row) {
+	t.Helper()
+	for name, test := range rows {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t, test.answer.ServeHTTP)
+			out, k := present(t, newProvider(t, use(s.URL)), m)
+			assert.Equal(t, test.class, out.Class, out.Detail)
+			assert.Equal(t, test.reason, out.Reason, out.Detail)
+			assert.Equal(t, test.access, out.Token.Access.Reveal())
+			assert.Equal(t, test.access, strings.Join(k.access(), ","))
+			assert.Len(t, s.received(), 1)
+			if test.answer.status == 429 {
+				assert.Equal(t, 7*time.Second, out.RetryAfter)
+			}
+			assert.True(t, strings.HasPrefix(out.Detail, "HTTP "), out.Detail)
+		})
+	}
+}
+
+func TestClassifyLogin(t *testing.T) {
+	t.Parallel()
+	refused, locked := credential.ReasonLoginRefused, credential.ReasonAccountLocked
+	rows := same()
+	maps.Copy(rows, map[string]row{
+		"a cookie":                     {answer: status(200).with("Set-Cookie", "sid=S1"), class: credential.ClassOK, access: "S1"},
+		"a cookie and a page":          {answer: status(200).with("Set-Cookie", "sid=S1").saying(otherPage), class: credential.ClassOK, access: "S1"},
+		"a cookie and a way on":        {answer: to(303, "/home").with("Set-Cookie", "sid=S1"), class: credential.ClassOK, access: "S1"},
+		"unauthorized":                 dead(refused, status(401)),
+		"with an anonymous session":    dead(refused, status(401).with("Set-Cookie", "sid=anonymous")),
+		"forbidden":                    dead(refused, status(403)),
+		"locked":                       dead(locked, status(423)),
+		"locked, as a code":            dead(locked, status(403).saying(`{"error":{"code":"ACCOUNT_LOCKED"}}`)),
+		"a code":                       dead(refused, status(400).saying(`{"error":"invalid_credentials"}`)),
+		"a code of OAuth":              dead(refused, status(400).saying(`{"error":"invalid_grant"}`)),
+		"a code of 422":                dead(refused, status(422).saying(`{"code":"wrong-password"}`)),
+		"a code of 200":                dead(refused, json(`{"error":"InvalidPassword"}`)),
+		"MFA":                          dead(credential.ReasonInteractionRequired, status(401).saying(`{"error":"mfa_required"}`)),
+		"a login page":                 dead(refused, json(loginPage).with("Set-Cookie", "sid=anonymous")),
+		"another page":                 dead(refused, json(otherPage)),
+		"a page that says so":          dead(refused, json("<p>no").with("Content-Type", "text/html; charset=utf-8")),
+		"to a login page":              dead(refused, to(302, "/sign-in?error=1").with("Set-Cookie", "sid=anonymous")),
+		"back to where it was":         dead(refused, to(302, "login").with("Set-Cookie", "sid=anonymous")),
+		"back to where it was, in all": dead(refused, to(303, "https://air.example/account/login/?e=1").with("Set-Cookie", "sid=anonymous")),
+		"elsewhere":                    dead(refused, to(302, "/home")),
+		"elsewhere, once more":         other(credential.ClassOperator, credential.ReasonClientMisconfigured, to(307, "/home").with("Set-Cookie", "sid=S1")),
+		"GraphQL":                      dead(refused, json(noUser)),
+		"the cookie is deleted":        dead(refused, json("{}").with("Set-Cookie", "sid=x; Max-Age=0")),
+		"nothing":                      other(credential.ClassAmbiguous, credential.ReasonMalformedReply, json("")),
+		"no content":                   other(credential.ClassAmbiguous, credential.ReasonMalformedReply, status(204)),
+		"JSON without it":              other(credential.ClassAmbiguous, credential.ReasonMalformedReply, json(`{"ok":true}`)),
+		"another cookie":               other(credential.ClassAmbiguous, credential.ReasonMalformedReply, json(`{}`).with("Set-Cookie", "SID=x")),
+		"an operator's code":           other(credential.ClassOperator, credential.ReasonClientMisconfigured, status(401).saying(`{"error":"invalid_client"}`)),
+		"session expired":              other(credential.ClassRefused, credential.ReasonInvalidRequest, status(419)),
+	})
+	checkRows(t, credential.MethodLogin, airline, rows)
+}
+
+func TestClassifyRefresh(t *testing.T) {
+	t.Parallel()
+	gone := credential.ReasonInvalidGrant
+	rows := same()
+	maps.Copy(rows, map[string]row{
+		"tokens":              {answer: json(`{"token":"AT","refreshToken":"RT"}`), class: credential.ClassOK, access: "AT"},
+		"no new one":          {answer: json(`{"token":"AT"}`), class: credential.ClassOK, access: "AT"},
+		"something behind it": {answer: json(`{"token":"AT"} ;`), class: credential.ClassOK, access: "AT"},
+		"tokens with 500":     {answer: status(500).saying(`{"token":"AT"}`), class: credential.ClassTransient, reason: credential.ReasonUnavailable, access: "AT"},
+		"tokens with 401":     {answer: status(401).saying(`{"token":"AT"}`), class: credential.ClassPermanent, reason: gone, access: "AT"},
+		"unauthorized":        dead(gone, status(401)),
+		"forbidden":           dead(gone, status(403)),
+		"session expired":     dead(gone, status(419)),
+		"a code":              dead(gone, status(400).saying(`{"error":"invalid_grant"}`)),
+		"a code of its own":   dead(gone, status(400).saying(`{"error":{"code":"RefreshTokenExpired"}}`)),
+		"a code with 200":     dead(gone, json(`{"error":"bad_refresh_token"}`)),
+		"GraphQL":             dead(gone, json(noUser)),
+		"wrong client":        other(credential.ClassOperator, credential.ReasonClientMisconfigured, status(401).saying(`{"error":"invalid_client"}`)),
+		"slow down":           other(credential.ClassRateLimited, credential.ReasonRateLimited, status(400).saying(`{"error":"slow_down"}`)),
+		"a redirect":          other(credential.ClassOperator, credential.ReasonClientMisconfigured, to(302, "/login")),
+		"a login page":        other(credential.ClassAmbiguous, credential.ReasonMalformedReply, json(loginPage)),
+		"nothing":             other(credential.ClassAmbiguous, credential.ReasonMalformedReply, json("")),
+		"a truth value":       other(credential.ClassAmbiguous, credential.ReasonMalformedReply, json(`{"token":true,"refreshToken":null}`)),
+		"an empty token":      other(credential.ClassAmbiguous, credential.ReasonMalformedReply, json(`{"token":""}`)),
+		"a line in it":        other(credential.ClassAmbiguous, credential.ReasonMalformedReply, json(`{"token":"a\nb"}`)),
+		"UTF-16":              other(credential.ClassAmbiguous, credential.ReasonMalformedReply, json("\xff\xfe{\x00}\x00")),
+		"broken, with one":    {answer: json(`{"token":"AT","refreshToken":"RT`), class: credential.ClassAmbiguous, reason: credential.ReasonMalformedReply, access: "AT"},
+	})
+	checkRows(t, credential.MethodRefresh, shop, rows)
+}
+
+func TestClassifySession(t *testing.T) {
+	t.Parallel()
+	over := credential.ReasonSessionEnded
+	rows := same()
+	maps.Copy(rows, map[string]row{
+		"no content":              {answer: status(204), class: credential.ClassOK},
+		"a page":                  {answer: json(otherPage), class: credential.ClassOK},
+		"JSON":                    {answer: json(`{"error":"unauthorized","errors":[{"extensions":{"code":"FORBIDDEN"}}]}`), class: credential.ClassOK},
+		"a new ID":                {answer: status(200).with("Set-Cookie", "sid=S2"), class: credential.ClassOK, access: "S2"},
+		"two new IDs":             {answer: status(200).with("Set-Cookie", "sid=S2", "Set-Cookie", "sid=S3"), class: credential.ClassOK, access: "S3"},
+		"unauthorized":            dead(over, status(401)),
+		"with a new session":      dead(over, status(401).with("Set-Cookie", "sid=anonymous")),
+		"forbidden":               dead(over, status(403)),
+		"not for this token":      other(credential.ClassRefused, credential.ReasonInvalidRequest, status(403).with("WWW-Authenticate", `Bearer error="insufficient_scope"`)),
+		"page expired":            dead(over, status(419)),
+		"login timeout":           dead(over, status(440)),
+		"found":                   dead(over, to(302, "/login").with("Set-Cookie", "sid=anonymous")),
+		"see other":               dead(over, to(303, "/")),
+		"temporarily":             dead(over, to(307, "https://sso.example/")),
+		"a login page":            dead(over, json(loginPage)),
+		"a login page in quotes":  dead(over, json("<html><INPUT TYPE='password'>")),
+		"GraphQL":                 dead(over, json(noUser)),
+		"GraphQL with 400":        dead(over, status(400).saying(noUser)),
+		"deleted":                 dead(over, status(200).with("Set-Cookie", "sid=; Path=/")),
+		"deleted long ago":        dead(over, status(200).with("Set-Cookie", "sid=x; Expires=Thu, 01-Jan-1970 00:00:00 GMT")),
+		"deleted and then set":    {answer: status(200).with("Set-Cookie", "sid=; Max-Age=-1", "Set-Cookie", "sid=S2"), class: credential.ClassOK, access: "S2"},
+		"a code that is no state": other(credential.ClassRefused, credential.ReasonInvalidRequest, status(400).saying(`{"error":"invalid_grant"}`)),
+	})
+	checkRows(t, credential.MethodExtend, airline, rows)
+}
+
+// A session call that is answered in JSON has no page for an answer.
+func TestClassifyJSONSession(t *testing.T) {
+	t.Parallel()
+	graph := func(url string) httpflow.Options {
+		return httpflow.Options{Extend: &httpflow.Call{
+			Request:  httpflow.Request{URL: url, GraphQL: &httpflow.GraphQL{Query: "{me{token}}"}},
+			Response: httpflow.Response{AccessToken: httpflow.Place{JSON: "data.me.token"}},
+		}}
+	}
+	const code = `{"errors":[{"extensions":{"code":"%"}}],"data":{"me":null}}`
+	failing := func(name string) says { return json(strings.Replace(code, "%", name, 1)) }
+	checkRows(t, credential.MethodExtend, graph, map[string]row{
+		"a token":     {answer: json(`{"data":{"me":{"token":"AT"}}}`), class: credential.ClassOK, access: "AT"},
+		"a page":      dead(credential.ReasonSessionEnded, json(otherPage)),
+		"none":        other(credential.ClassAmbiguous, credential.ReasonMalformedReply, json(`{"data":{"me":{}}}`)),
+		"a session":   dead(credential.ReasonSessionEnded, failing("UNAUTHENTICATED")),
+		"a field":     other(credential.ClassRefused, credential.ReasonInvalidRequest, failing("FORBIDDEN")),
+		"the server":  other(credential.ClassTransient, credential.ReasonUnavailable, failing("INTERNAL_SERVER_ERROR")),
+		"the query":   other(credential.ClassOperator, credential.ReasonClientMisconfigured, failing("GRAPHQL_VALIDATION_FAILED")),
+		"who knows":   other(credential.ClassAmbiguous, credential.ReasonMalformedReply, failing("ODD")),
+		"no code":     other(credential.ClassAmbiguous, credential.ReasonMalformedReply, json(`{"errors":[{"message":"x"}]}`)),
+		"partly":      {answer: json(`{"errors":[{"message":"x"}],"data":{"me":{"token":"AT"}}}`), class: credential.ClassOK, access: "AT"},
+		"a 503 of it": other(credential.ClassTransient, credential.ReasonUnavailable, status(503).saying(`{"data":{"me":{"token":"AT"}}}`)),
+		"a 401 of it": dead(credential.ReasonSessionEnded, status(401).saying(`{"data":{"me":{"token":"AT"}}}`)),
+	})
+}
+
+// What the settings declare comes before everything else.
+func TestDeclaredFailures(t *testing.T) {
+	t.Parallel()
+	answer := says{status: 200, header: []string{"Location", "https://air.example/login?x"}, body: `{"token":"AT","errors":[{"code":"A"},{"code":7}],"ok":false,"text":"Please log in"}`}
+	tests := map[string]struct {
+		status int // 0: 200
+		f      httpflow.Failure
+		fits   bool
+	}{
+		"status":              {0, httpflow.Failure{StatusFrom: 200, StatusTo: 200}, true},
+		"other status":        {0, httpflow.Failure{StatusFrom: 201, StatusTo: 201}, false},
+		"range":               {0, httpflow.Failure{StatusFrom: 200, StatusTo: 299}, true},
+		"other range":         {0, httpflow.Failure{StatusFrom: 400, StatusTo: 499}, false},
+		"equals":              {0, httpflow.Failure{JSON: "text", Equals: "Please log in"}, true},
+		"equals not":          {0, httpflow.Failure{JSON: "text", Equals: "please log in"}, false},
+		"a truth value":       {0, httpflow.Failure{JSON: "ok", Equals: "false"}, true},
+		"a number":            {0, httpflow.Failure{JSON: "errors.1.code", Equals: "7"}, true},
+		"in a list":           {0, httpflow.Failure{JSON: "errors.#.code", Equals: "7"}, true},
+		"in a list, text":     {0, httpflow.Failure{JSON: "errors.#.code", Equals: "A"}, true},
+		"not in a list":       {0, httpflow.Failure{JSON: "errors.#.code", Equals: "B"}, false},
+		"by a query":          {0, httpflow.Failure{JSON: `errors.#(code=="A").code`}, true},
+		"exists":              {0, httpflow.Failure{JSON: "errors"}, true},
+		"exists not":          {0, httpflow.Failure{JSON: "error"}, false},
+		"contains":            {0, httpflow.Failure{BodyContains: "Please log"}, true},
+		"contains not":        {0, httpflow.Failure{BodyContains: "Please  log"}, false},
+		"both":                {0, httpflow.Failure{StatusFrom: 200, StatusTo: 200, BodyContains: "log in"}, true},
+		"one of both":         {0, httpflow.Failure{StatusFrom: 201, StatusTo: 201, BodyContains: "log in"}, false},
+		"no redirect":         {0, httpflow.Failure{Redirect: true}, false},
+		"redirect":            {303, httpflow.Failure{Redirect: true}, true},
+		"redirect there":      {302, httpflow.Failure{Location: "*/login*"}, true},
+		"redirect elsewhere":  {302, httpflow.Failure{Location: "*/home"}, false},
+		"redirect and status": {302, httpflow.Failure{Redirect: true, StatusFrom: 307, StatusTo: 307}, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			answer := answer
+			if test.status != 0 {
+				answer.status = test.status
+			}
+			s := newServer(t, answer.ServeHTTP)
+			test.f.Class, test.f.Reason = credential.ClassRefused, credential.ReasonPaused // nothing else gives these
+			o := shop(s.URL)
+			o.Refresh.Failures = []httpflow.Failure{test.f}
+			out, _ := present(t, newProvider(t, o), credential.MethodRefresh)
+			assert.Equal(t, test.fits, out.Reason == credential.ReasonPaused, "%+v", out)
+			if test.fits {
+				assert.Contains(t, out.Detail, "refresh.failed_when[0]")
+			}
+		})
+	}
+}
+
+// What a declared failure means where nothing more is declared, and in which
+// order they are looked for.
+func TestDeclaredFailuresMean(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, says{status: 200, header: []string{"Set-Cookie", "sid=S1"}, body: `{"error":"odd","token":"AT","refreshToken":"RT"}`}.ServeHTTP)
+	o := shop(s.URL)
+	o.Extend = airline(s.URL).Extend
+	o.Failures = []httpflow.Failure{{JSON: "error", Equals: "odd"}}
+	o.Matchers = []provider.Matcher{{Error: "odd", Class: credential.ClassRateLimited}}
+	for _, row := range []struct {
+		method credential.Method
+		reason credential.Reason
+	}{
+		{credential.MethodLogin, credential.ReasonRateLimited}, // what calls share is not for the login
+		{credential.MethodRefresh, credential.ReasonInvalidGrant},
+		{credential.MethodExtend, credential.ReasonSessionEnded},
+	} {
+		out, k := present(t, newProvider(t, o), row.method)
+		assert.Equal(t, row.reason, out.Reason, row.method)
+		if row.method != credential.MethodLogin {
+			assert.Empty(t, k.found, "a declared end has no token")
+			assert.Equal(t, "HTTP 200, session.logged_out_when[0]", out.Detail)
+		} else {
+			assert.Equal(t, "HTTP 200, errors[0]", out.Detail)
+		}
+	}
+	o.Refresh.Failures = []httpflow.Failure{{StatusFrom: 200, StatusTo: 200, Class: credential.ClassAmbiguous}}
+	out, k := present(t, newProvider(t, o), credential.MethodRefresh)
+	assert.Equal(t, credential.ClassAmbiguous, out.Class)
+	assert.Equal(t, []string{"RT"}, k.refresh(), "what came is kept where the end is not certain")
+
+	o.Matchers[0].Class = credential.ClassPermanent
+	out, _ = present(t, newProvider(t, o), credential.MethodLogin)
+	assert.Equal(t, credential.ReasonLoginRefused, out.Reason)
+}
+
+// Revoke, Verify and UserData hear of a session's end as an extension does.
+func TestOtherCallsEnd(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, to(http.StatusFound, "/login").with("Set-Cookie", "sid=anonymous").ServeHTTP)
+	p := newProvider(t, airline(s.URL))
+	token := credential.Token{Access: credential.NewSecret("AT")}
+	_, told := p.UserData(t.Context(), token, "")
+	for _, out := range []credential.Outcome{p.Verify(t.Context(), token, ""), told} {
+		assert.Equal(t, credential.ClassPermanent, out.Class)
+		assert.Equal(t, credential.ReasonSessionEnded, out.Reason)
+		assert.True(t, out.Token.Access.IsZero())
+	}
+	require.NoError(t, p.Revoke(t.Context(), token))
+}

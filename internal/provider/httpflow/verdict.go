@@ -1,0 +1,289 @@
+package httpflow
+
+import (
+	"cmp"
+	"net/http"
+	"net/url"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/provider"
+)
+
+// Statuses that are in no RFC and mean that a session is over.
+const (
+	statusPageExpired  = 419 // Laravel
+	statusLoginTimeout = 440 // IIS
+)
+
+// graphQLCodes is where GraphQL servers put their error codes.
+const graphQLCodes = "errors.#.extensions.code"
+
+// verdict is what a reply means, and for people, why. The zero value is none.
+type verdict struct {
+	class  credential.Class
+	reason credential.Reason
+	why    string // fixed words, or what stands in the settings
+}
+
+func (v verdict) decided() bool { return v.class != "" }
+
+// dead is the verdict that what was presented will not be taken any more.
+func (c *call) dead(why string) verdict {
+	return verdict{credential.ClassPermanent, c.deadReason(), why}
+}
+
+func (c *call) deadReason() credential.Reason {
+	switch c.kind {
+	case kindLogin:
+		return credential.ReasonLoginRefused
+	case kindRefresh:
+		return credential.ReasonInvalidGrant
+	case kindExtend, kindVerify, kindUserData, kindLogout:
+	}
+	return credential.ReasonSessionEnded
+}
+
+// refused is the verdict on a reply that shows a fault of the request, without
+// saying whose.
+func refused(why string) verdict {
+	return verdict{credential.ClassRefused, credential.ReasonInvalidRequest, why}
+}
+
+func operator(why string) verdict {
+	return verdict{credential.ClassOperator, credential.ReasonClientMisconfigured, why}
+}
+
+func malformed(why string) verdict {
+	return verdict{credential.ClassAmbiguous, credential.ReasonMalformedReply, why}
+}
+
+func unavailable(why string) verdict {
+	return verdict{credential.ClassTransient, credential.ReasonUnavailable, why}
+}
+
+// declared looks for the failures of the settings.
+func (c *call) declared(r *reply, fields provider.Fields) verdict {
+	for _, f := range c.failures {
+		if f.fits(r) {
+			return c.given(f.Class, f.Reason, f.label)
+		}
+	}
+	in := provider.Reply{Status: r.status, Header: r.header, Fields: fields, Cut: r.cut != nil}
+	for i := range c.matchers {
+		if _, _, ok := provider.Match(c.matchers[i:i+1], in); ok {
+			return c.given(c.matchers[i].Class, c.matchers[i].Reason, "errors["+strconv.Itoa(i)+"]")
+		}
+	}
+	return verdict{}
+}
+
+// given is a verdict of the settings, with what they left open filled in.
+func (c *call) given(class credential.Class, reason credential.Reason, label string) verdict {
+	if class == "" || class == credential.ClassPermanent {
+		v := c.dead(label)
+		v.reason = cmp.Or(reason, v.reason)
+		return v
+	}
+	return verdict{class, cmp.Or(reason, provider.ReasonOf(class)), label}
+}
+
+// failed says what a reply means that is a failure by itself; nothing is decided
+// if it is none. token tells that it has an access token.
+func (c *call) failed(r *reply, fields provider.Fields, token bool) verdict {
+	switch {
+	case r.status == http.StatusTooManyRequests:
+		return verdict{credential.ClassRateLimited, credential.ReasonRateLimited, ""}
+	case r.status == http.StatusRequestTimeout, r.status >= 500:
+		return unavailable("")
+	case r.status == http.StatusNotFound, r.status == http.StatusMethodNotAllowed:
+		return operator("")
+	case r.status < 200: // 101 is the only one of these that is handed on
+		return malformed("")
+	case r.status <= 299:
+		return c.failedOK(r, fields, token)
+	case r.status <= 399:
+		return c.redirected(r, token)
+	}
+	if v := c.told(r, fields); v.decided() {
+		return v
+	}
+	switch r.status {
+	case http.StatusForbidden:
+		if strings.Contains(r.header.Get("WWW-Authenticate"), "insufficient_scope") {
+			return refused("insufficient_scope") // RFC 6750 section 3.1: the token is as good as ever
+		}
+		return c.dead("")
+	case http.StatusUnauthorized:
+		return c.dead("")
+	case statusPageExpired, statusLoginTimeout:
+		if c.kind != kindLogin {
+			return c.dead("")
+		}
+	case http.StatusLocked:
+		if c.kind == kindLogin {
+			return verdict{credential.ClassPermanent, credential.ReasonAccountLocked, ""}
+		}
+	}
+	return refused("")
+}
+
+// redirected says what a redirect means; it is not followed. A login that worked
+// often leads on to a page; one that did not, to a login page, as does a session
+// that is over.
+func (c *call) redirected(r *reply, token bool) verdict {
+	switch c.kind {
+	case kindLogin:
+		if r.leadsOn() && token && !r.toLoginPage(c.request.path()) {
+			return verdict{}
+		}
+		if r.leadsOn() {
+			return c.dead("a redirect")
+		}
+	case kindRefresh:
+	case kindExtend, kindVerify, kindUserData, kindLogout:
+		if r.leadsOn() || r.status == http.StatusTemporaryRedirect {
+			return c.dead("a redirect")
+		}
+	}
+	return operator("a redirect, which is not followed")
+}
+
+// toLoginPage reports whether a redirect leads to a page for logging in, or back
+// to the path that the login was sent to.
+func (r *reply) toLoginPage(from string) bool {
+	to, err := url.Parse(r.header.Get("Location"))
+	if err != nil {
+		return false
+	}
+	if path.Clean("/"+to.Path) == path.Clean("/"+from) {
+		return true
+	}
+	for segment := range strings.SplitSeq(strings.ToLower(to.Path), "/") {
+		name, _, _ := strings.Cut(segment, ".")
+		switch bare(name) {
+		case "login", "signin", "logon":
+			return true
+		}
+	}
+	return false
+}
+
+// bare is a word without what may stand between its parts.
+func bare(word string) string {
+	return strings.NewReplacer("-", "", "_", "", ".", "", " ", "").Replace(strings.ToLower(word))
+}
+
+// failedOK says what a 2xx means that is no success.
+func (c *call) failedOK(r *reply, fields provider.Fields, token bool) verdict {
+	page := r.html && !token && (c.kind == kindLogin || c.wantsJSON)
+	if c.kind != kindRefresh && (page || r.loginForm()) {
+		return c.dead("a page of HTML")
+	}
+	if v := c.graphQL(r); v.decided() {
+		return v
+	}
+	for _, p := range []Place{c.places.AccessToken, c.places.RefreshToken} {
+		if r.gone(p) {
+			return c.dead("cookie " + p.Cookie + " was deleted")
+		}
+	}
+	if c.mustIssue && !token {
+		if v := c.told(r, fields); v.decided() {
+			return v
+		}
+		return malformed("")
+	}
+	return verdict{}
+}
+
+// graphQL says what the errors of a GraphQL reply mean (GraphQL specification
+// section 7.1; the codes are Apollo's, which others use as well). They make the
+// call a failure only where there is no data.
+func (c *call) graphQL(r *reply) verdict {
+	codes, listed := r.json.find(graphQLCodes)
+	has := func(code string) bool { return listed && codes.equals(code) }
+	if has("UNAUTHENTICATED") {
+		return c.dead("UNAUTHENTICATED")
+	}
+	if !c.request.graphQL {
+		return verdict{}
+	}
+	if _, failed := r.json.find("errors.0"); !failed {
+		return verdict{}
+	}
+	if data, ok := r.json.find("data"); ok && data.holdsAny() {
+		return verdict{}
+	}
+	for _, code := range []string{"GRAPHQL_PARSE_FAILED", "GRAPHQL_VALIDATION_FAILED", "OPERATION_RESOLUTION_FAILURE"} {
+		if has(code) {
+			return operator(code)
+		}
+	}
+	switch {
+	case has("INTERNAL_SERVER_ERROR"):
+		return unavailable("INTERNAL_SERVER_ERROR")
+	case has("BAD_USER_INPUT"), has("FORBIDDEN"):
+		return refused("GraphQL errors")
+	}
+	return malformed("GraphQL errors")
+}
+
+// told says what the error codes of the body mean.
+func (c *call) told(r *reply, fields provider.Fields) verdict {
+	if codes, ok := r.json.find(graphQLCodes); ok && codes.equals("UNAUTHENTICATED") {
+		return c.dead("UNAUTHENTICATED")
+	}
+	if c.kind != kindLogin && c.kind != kindRefresh {
+		return verdict{} // a session's call speaks no OAuth: its status says more
+	}
+	for _, code := range fields.Codes {
+		if c.kind == kindLogin {
+			if v := loginCode(code); v.decided() {
+				return v
+			}
+		} else if deadToken(code) {
+			return c.dead("the error code of a dead refresh token")
+		}
+		class, reason, ok := provider.CodeClass(code)
+		switch {
+		case !ok:
+		case class == credential.ClassPermanent && reason == credential.ReasonInvalidGrant:
+			return c.dead("a known error code")
+		default:
+			return verdict{class, reason, "a known error code"}
+		}
+	}
+	return verdict{}
+}
+
+// deadToken reports whether an error code is one with which backends refuse a
+// refresh token, whatever its spelling.
+func deadToken(code string) bool {
+	switch bare(code) {
+	case "invalidrefreshtoken", "badrefreshtoken", "refreshtokenexpired", "expiredrefreshtoken", "refreshtokennotfound",
+		"refreshtokenrevoked", "refreshtokenreused", "invalidtoken", "tokenexpired", "expiredtoken", "tokenexpirederror",
+		"tokenrevoked", "tokennotfound", "sessionexpired", "sessionnotfound", "unauthorized", "unauthenticated":
+		return true
+	}
+	return false
+}
+
+// loginCode says what the error codes mean that backends answer a login with,
+// whatever their spelling.
+func loginCode(code string) verdict {
+	switch bare(code) {
+	case "invalidcredentials", "badcredentials", "wrongcredentials", "incorrectcredentials",
+		"invalidpassword", "badpassword", "wrongpassword", "incorrectpassword",
+		"invalidlogin", "invaliduser", "invalidusername", "invalidemail", "usernotfound", "unknownuser",
+		"invalidusernameorpassword", "invalidemailorpassword", "invalidlogincredentials",
+		"loginfailed", "authenticationfailed", "unauthorized", "unauthenticated", "accessdenied":
+		return verdict{credential.ClassPermanent, credential.ReasonLoginRefused, "the error code of a refused login"}
+	case "accountlocked", "userlocked", "locked", "accountdisabled", "userdisabled",
+		"accountsuspended", "accountblocked", "userblocked":
+		return verdict{credential.ClassPermanent, credential.ReasonAccountLocked, "the error code of a locked account"}
+	}
+	return verdict{}
+}

@@ -1,0 +1,151 @@
+package providercheck
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+// signIn makes every declared call with a test login, and ends it.
+func (r *run) signIn(ctx context.Context) {
+	if r.SignIn.IsZero() || !r.Calls.Login {
+		r.untried()
+		return
+	}
+	o := r.exchange(ctx, credential.Presentation{Method: credential.MethodLogin, SignIn: r.SignIn})
+	if o.Class != credential.ClassOK {
+		what, remedy := loginAdvice(o)
+		r.add(CheckLogin, Fail, what, remedy)
+		if o.Token.Access.IsZero() {
+			return
+		}
+		r.logOut(ctx, o.Token) // it was let in all the same
+		return
+	}
+	r.add(CheckLogin, OK, "the test login is taken"+answered(o), "")
+	r.places(o)
+	token, subject := o.Token, o.Subject
+	if r.Calls.Verify {
+		o := r.Provider.Verify(ctx, token, subject)
+		r.result(CheckVerify, o, "the token of the login is taken")
+		token = replaced(token, o)
+	}
+	if r.Calls.UserData {
+		data, o := r.Provider.UserData(ctx, token, subject)
+		r.userData(data, o)
+		token = replaced(token, o)
+	}
+	if r.Calls.Extend {
+		o := r.exchange(ctx, credential.Presentation{Method: credential.MethodExtend, Token: token, Subject: subject})
+		r.result(CheckExtend, o, "the session is extended")
+		token = replaced(token, o)
+	}
+	if r.Calls.Refresh && !token.Refresh.IsZero() {
+		o := r.exchange(ctx, credential.Presentation{Method: credential.MethodRefresh, Token: token, Subject: subject})
+		r.result(CheckRefresh, o, "the refresh token brings a new token")
+		token = replaced(token, o)
+	}
+	r.logOut(ctx, token)
+}
+
+// untried tells what is not known without a login.
+func (r *run) untried() {
+	const how = "give a test login: --username NAME, and its password on the standard input"
+	switch c := r.Calls; {
+	case c.Login:
+		r.add(CheckLogin, Skipped, "no login was made, so the places of its reply are not known to be right", how)
+	case !r.Client:
+		r.add(CheckLogin, Skipped, "there is no login call, so the other calls were not made: they need a token", "store one with refreshd put, and look at its first refresh")
+	case c.Verify, c.UserData:
+		r.add(CheckVerify, Skipped, "verify and user_data were not called: they need a token", "store one with refreshd put, and look at its first refresh")
+	}
+}
+
+// places says whether all is where the settings expect it.
+func (r *run) places(o credential.Outcome) {
+	told := o.ExpiresIn > 0 || o.ExpiresAt > 0
+	for _, row := range []struct {
+		what, key       string
+		declared, found bool
+	}{
+		{"refresh token", "refresh_token", r.Places.RefreshToken, !o.Token.Refresh.IsZero()},
+		{"expiry", "expires_in or expires_at", r.Places.Expiry, told},
+		{"subject", "subject", r.Places.Subject, o.Subject != ""},
+		{"user data", "user_data", r.Places.UserData, o.UserData != nil},
+	} {
+		switch {
+		case row.declared && row.found:
+			r.add(CheckReply, OK, "the "+row.what+" is in its place", "")
+		case row.declared:
+			r.add(CheckReply, Fail, "the "+row.what+" is not where login.response says",
+				"compare login.response."+row.key+" with what the provider answers, or leave it out")
+		}
+	}
+	if !told && !r.Session && !r.Places.Expiry {
+		r.add(CheckReply, Warn, fmt.Sprintf("nothing tells when the token expires, so it counts as valid for %s", cmp.Or(r.Lifetime, credential.FallbackLifetime).Round(time.Second)),
+			"set default_lifetime, or declare login.response.expires_in")
+	}
+}
+
+// result tells what became of a call with a token that was just issued.
+func (r *run) result(check Check, o credential.Outcome, worked string) {
+	switch o.Class {
+	case credential.ClassOK:
+		r.add(check, OK, worked+answered(o), "")
+	case credential.ClassPermanent:
+		r.add(check, Fail, "the reply reads as if a token were dead that was just issued"+answered(o),
+			"see that the request carries the token as the provider wants it (send, headers), and that no pattern of logged_out_when or failed_when fits a reply that is well")
+	default:
+		what, remedy := troubleAdvice(o)
+		r.add(check, Fail, what, remedy)
+	}
+}
+
+func (r *run) userData(data credential.UserData, o credential.Outcome) {
+	if o.Class == credential.ClassOK && data == nil {
+		r.add(CheckUserData, Fail, "the reply has no user data in its place"+answered(o), "compare user_data.response.user_data with what the provider answers")
+		return
+	}
+	r.result(CheckUserData, o, "user data is told")
+}
+
+// logOut ends the test login.
+func (r *run) logOut(ctx context.Context, token credential.Token) {
+	if !r.Calls.Logout {
+		r.add(CheckLogout, Skipped, "there is no logout call: the test login stays open at the provider until it ends by itself", "")
+		return
+	}
+	if err := r.Provider.Revoke(ctx, token); err != nil {
+		r.add(CheckLogout, Fail, "the test login could not be ended: "+err.Error(), "compare logout.request with the provider's documentation; the test login stays open until it ends by itself")
+		return
+	}
+	r.add(CheckLogout, OK, "the test login is ended", "")
+}
+
+// replaced returns the token as it is after an exchange.
+func replaced(token credential.Token, o credential.Outcome) credential.Token {
+	if !o.Token.Access.IsZero() {
+		token.Access = o.Token.Access
+	}
+	if !o.Token.Refresh.IsZero() {
+		token.Refresh = o.Token.Refresh
+	}
+	return token
+}
+
+func loginAdvice(o credential.Outcome) (what, remedy string) {
+	switch {
+	case o.Reason == credential.ReasonAccountLocked:
+		return "the provider has locked the test account" + answered(o), "have it unlocked, or take another one"
+	case o.Class == credential.ClassPermanent:
+		return "the provider does not take the test login" + answered(o),
+			"see that name and password are right, and that login.request sends them as the provider wants them; if they are, login.response.access_token or failed_when is wrong"
+	case o.Class == credential.ClassOperator && redirected(o):
+		return "the login is answered with a redirect" + answered(o), redirectRemedy
+	default:
+		return troubleAdvice(o)
+	}
+}

@@ -1,0 +1,60 @@
+package refresh
+
+import (
+	"context"
+	"time"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+// SetPresence stores who uses a credential's session. On the return from the
+// background a session that may still live is extended, and one that is over is
+// replaced, as soon as there is a permit.
+func (e *Engine) SetPresence(ctx context.Context, id credential.ID, presence credential.Presence) (credential.Held, error) {
+	return e.owners(ctx, id, func(h credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
+		t, err := e.target(h.Record.Provider)
+		if err != nil {
+			return credential.Write{}, false // its settings are gone: nothing can be planned
+		}
+		return credential.SetPresence(h, presence, t.Policy, nonce, now)
+	})
+}
+
+// SetPaused holds a credential back or lets it go on.
+func (e *Engine) SetPaused(ctx context.Context, id credential.ID, paused bool) (credential.Held, error) {
+	return e.owners(ctx, id, func(h credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
+		return credential.SetPaused(h, paused, nonce, now)
+	})
+}
+
+// PlanOnce asks for one refresh after a delay, beside what is planned. A
+// negative delay takes back what was asked for.
+func (e *Engine) PlanOnce(ctx context.Context, id credential.ID, after time.Duration) (credential.Held, error) {
+	return e.owners(ctx, id, func(h credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
+		at := credential.Millis(0)
+		if after >= 0 {
+			at = now.Add(after)
+		}
+		return credential.PlanOnce(h, at, nonce, now)
+	})
+}
+
+// owners stores an owner's wish that has no event.
+func (e *Engine) owners(ctx context.Context, id credential.ID, decide func(credential.Held, credential.Nonce, credential.Millis) (credential.Write, bool)) (credential.Held, error) {
+	leave, err := e.enter()
+	if err != nil {
+		return credential.Held{}, err
+	}
+	defer leave()
+	if err := e.barrier.awaitSoon(ctx, passWrites); err != nil {
+		return credential.Held{}, e.unavailable(&outageError{err})
+	}
+	held, err := e.amend(ctx, id, decide)
+	if err != nil {
+		return credential.Held{}, e.unavailable(err)
+	}
+	if r := held.Record; r.State.Terminal() {
+		return held, &StateError{State: r.State, Reason: r.Reason, Since: r.Since}
+	}
+	return held, nil
+}

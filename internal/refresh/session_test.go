@@ -1,0 +1,345 @@
+package refresh
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+const idle = 15 * time.Minute
+
+// sliding makes the provider a backend with sessions.
+func (b *bundle) sliding() {
+	b.backend()
+	b.policy.Sessions = credential.SessionPolicy{
+		Idle: idle, Extend: true, WarnBefore: 2 * time.Minute, OnActive: credential.ActiveExtend, OnDeath: credential.DeathReauth,
+	}
+	b.provider.set(func(p *fakeProvider) { p.sessions = map[string]bool{} })
+}
+
+// session stores a session of alice's, with her password or without.
+func (b *bundle) session(n *node, withPassword bool) {
+	b.t.Helper()
+	login := signIn(password)
+	if !withPassword {
+		token := b.provider.grant("alice")
+		token.Refresh = credential.Secret{}
+		b.provider.set(func(p *fakeProvider) { p.sessions[token.Access.Reveal()] = true })
+		login = credential.Login{ID: "alice", Provider: acme, Token: token}
+	}
+	_, err := n.Put(b.t.Context(), login, Expect{})
+	require.NoError(b.t, err)
+}
+
+// end ends every session at the backend.
+func (p *fakeProvider) end() {
+	p.set(func(p *fakeProvider) { clear(p.sessions) })
+}
+
+func TestASessionIsExtendedWhenNobodyUsedIt(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.sliding()
+	n := b.node("one")
+	b.session(n, false)
+	began := b.held(n, "alice")
+	b.clock.advance(idle * 3 / 5)
+	b.batch(n, "alice")
+	_, extended := b.provider.counted()
+	assert.Zero(t, extended, "too early")
+	b.clock.advance(idle / 5)
+	b.batch(n, "alice")
+	_, extended = b.provider.counted()
+	assert.Equal(t, 1, extended)
+	h := b.held(n, "alice")
+	assert.Equal(t, b.clock.Now().Add(idle), h.Record.ExpiresAt)
+	assert.Equal(t, began.Record.Generation, h.Record.Generation, "it is the same token")
+	assert.Equal(t, []credential.EventType{credential.EventConnected, credential.EventSessionExtended}, b.events(n, "alice"))
+}
+
+func TestATouchMovesTheClock(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.sliding()
+	n := b.node("one")
+	b.session(n, false)
+	for range 5 {
+		b.clock.advance(idle * 3 / 5)
+		touches, err := n.Touch(t.Context(), []credential.ID{"alice", "nobody"})
+		require.NoError(t, err)
+		assert.Equal(t, credential.TouchDone, touches[0].Result)
+		assert.Equal(t, b.clock.Now().Add(idle), touches[0].Deadline)
+		assert.NotEqual(t, credential.TouchDone, touches[1].Result)
+		b.batch(n, "alice")
+	}
+	_, extended := b.provider.counted()
+	assert.Zero(t, extended, "it was in use all the time")
+	assert.Equal(t, []credential.EventType{credential.EventConnected}, b.events(n, "alice"))
+
+	// A neighbour knows, although no event told him.
+	other := b.node("two")
+	b.clock.advance(idle * 3 / 5)
+	_, err := other.Token(t.Context(), "alice", 0)
+	require.NoError(t, err)
+	_, err = n.Touch(t.Context(), []credential.ID{"alice"})
+	require.NoError(t, err)
+	b.clock.advance(idle * 3 / 5)
+	_, err = other.Token(t.Context(), "alice", 0)
+	require.NoError(t, err)
+	_, extended = b.provider.counted()
+	assert.Zero(t, extended)
+}
+
+func TestADeadSessionIsReplacedSilently(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.sliding()
+	n := b.node("one")
+	b.session(n, true)
+	before := b.held(n, "alice")
+	b.provider.end()
+	got, err := n.Refresh(t.Context(), "alice", before.Record.Generation)
+	require.NoError(t, err)
+	assert.Equal(t, before.Record.Generation+1, got.Record.Generation)
+	assert.NotEqual(t, before.Token.Access, got.Token.Access)
+	logins, extended := b.provider.counted()
+	assert.Equal(t, 2, logins)
+	assert.Equal(t, 1, extended, "the backend is asked before the user is logged in again")
+}
+
+func TestADeadSessionWithoutAPassword(t *testing.T) {
+	t.Parallel()
+	for death, want := range map[credential.OnDeath]credential.State{
+		credential.DeathReauth: credential.StateReauthRequired, credential.DeathLogout: credential.StateLoggedOut,
+	} {
+		b := setup(t)
+		b.sliding()
+		b.policy.Sessions.OnDeath = death
+		n := b.node("one")
+		b.session(n, false)
+		b.provider.end()
+		_, err := n.Refresh(t.Context(), "alice", 1)
+		var state *StateError
+		require.ErrorAs(t, err, &state)
+		assert.Equal(t, want, state.State)
+		assert.Equal(t, credential.ReasonSessionEnded, state.Reason)
+		h := b.held(n, "alice")
+		assert.Equal(t, death == credential.DeathLogout, h.Token.Access.IsZero())
+		_, err = n.Touch(t.Context(), []credential.ID{"alice"})
+		require.NoError(t, err)
+		assert.Equal(t, h, b.held(n, "alice"), "nothing revives it")
+	}
+}
+
+// The backend takes the session, and yet its resource refused it: that is said,
+// and no loop.
+func TestALivingSessionThatIsRefused(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.sliding()
+	n := b.node("one")
+	b.session(n, true)
+	first := b.held(n, "alice").Record.Generation
+	got, err := n.Refresh(t.Context(), "alice", first)
+	require.NoError(t, err)
+	assert.Equal(t, first, got.Record.Generation)
+	_, err = n.Refresh(t.Context(), "alice", first)
+	require.ErrorIs(t, err, ErrFreshRejected)
+	logins, extended := b.provider.counted()
+	assert.Equal(t, 1, logins)
+	assert.Equal(t, 1, extended)
+}
+
+func TestASessionInTheBackground(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		away time.Duration
+		want credential.EventType
+	}{
+		"still valid": {idle * 9 / 10, credential.EventSessionExtended},
+		"expired":     {2 * idle, credential.EventRecovered},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.sliding()
+			n := b.node("one")
+			b.session(n, true)
+			_, err := n.SetPresence(t.Context(), "alice", credential.PresenceBackground)
+			require.NoError(t, err)
+			b.clock.advance(c.away)
+			b.batch(n, "alice")
+			_, extended := b.provider.counted()
+			assert.Zero(t, extended, "its clock runs, and nothing is done")
+			assert.Equal(t, []credential.EventType{credential.EventConnected}, b.events(n, "alice"))
+			if c.away > idle {
+				b.provider.end()
+			}
+			_, err = n.SetPresence(t.Context(), "alice", credential.PresencePassive)
+			require.NoError(t, err)
+			b.batch(n, "alice")
+			h := b.held(n, "alice")
+			assert.Equal(t, credential.StateActive, h.Record.State)
+			assert.Equal(t, b.clock.Now().Add(idle), h.Record.ExpiresAt)
+			events := b.events(n, "alice")
+			assert.Equal(t, c.want, events[len(events)-1])
+		})
+	}
+}
+
+func TestTheCountdownOfAnActiveUser(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.sliding()
+	n := b.node("one")
+	b.session(n, true)
+	_, err := n.SetPresence(t.Context(), "alice", credential.PresenceActive)
+	require.NoError(t, err)
+	b.clock.advance(idle - 2*time.Minute)
+	b.batch(n, "alice")
+	b.clock.advance(time.Minute)
+	b.batch(n, "alice")
+	assert.Equal(t, []credential.EventType{
+		credential.EventConnected, credential.EventSessionExpiring, credential.EventSessionExpiring,
+	}, b.events(n, "alice"))
+	_, extended := b.provider.counted()
+	assert.Zero(t, extended)
+	b.clock.advance(time.Minute - 10*time.Second)
+	b.batch(n, "alice")
+	b.batch(n, "alice")
+	_, extended = b.provider.counted()
+	assert.Equal(t, 1, extended, "nobody reacted, and the settings say so")
+}
+
+func TestPause(t *testing.T) {
+	t.Parallel()
+	hold := map[string]func(n *node, paused bool) error{
+		"the credential": func(n *node, paused bool) error {
+			_, err := n.SetPaused(n.t.Context(), "alice", paused)
+			return err
+		},
+		"the provider": func(n *node, paused bool) error {
+			_, err := n.PauseProvider(n.t.Context(), acme, paused)
+			return err
+		},
+		"the service": func(n *node, paused bool) error {
+			_, err := n.PauseProvider(n.t.Context(), credential.AllClients, paused)
+			return err
+		},
+	}
+	for name, set := range hold {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			n := b.node("one")
+			b.put(n, "alice")
+			require.NoError(t, set(n, true))
+			_, err := n.Token(t.Context(), "alice", 0)
+			require.NoError(t, err, "what is valid is served")
+			n.stop()
+
+			n = b.node("two") // it is stored
+			b.clock.advance(2 * life)
+			b.batch(n, "alice")
+			_, err = n.Token(t.Context(), "alice", 0)
+			var away *UnavailableError
+			require.ErrorAs(t, err, &away)
+			assert.Equal(t, credential.ReasonPaused, away.Reason)
+			assert.Zero(t, b.provider.calls())
+			assert.Equal(t, credential.StateExpired, b.held(n, "alice").Record.State, "time passes all the same")
+
+			require.NoError(t, set(n, false))
+			b.clock.advance(2 * breakerFresh)
+			b.batch(n, "alice")
+			assert.Equal(t, 1, b.provider.calls())
+			assert.Equal(t, credential.StateActive, b.held(n, "alice").Record.State)
+		})
+	}
+}
+
+func TestPauseOfAnUnknownProvider(t *testing.T) {
+	t.Parallel()
+	_, err := setup(t).node("one").PauseProvider(t.Context(), "nobody", true)
+	require.ErrorIs(t, err, ErrUnknownProvider)
+}
+
+func TestPlanOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	b.put(n, "alice")
+	_, err := n.PlanOnce(t.Context(), "alice", 10*time.Minute)
+	require.NoError(t, err)
+	n.stop()
+	n = b.node("two")
+	b.clock.advance(9 * time.Minute)
+	b.batch(n, "alice")
+	assert.Zero(t, b.provider.calls())
+	b.clock.advance(time.Minute)
+	b.batch(n, "alice")
+	b.batch(n, "alice")
+	assert.Equal(t, 1, b.provider.calls(), "once")
+	assert.Zero(t, b.held(n, "alice").Record.OnceAt)
+
+	_, err = n.PlanOnce(t.Context(), "alice", 10*time.Minute)
+	require.NoError(t, err)
+	_, err = n.PlanOnce(t.Context(), "alice", -1)
+	require.NoError(t, err)
+	b.clock.advance(15 * time.Minute)
+	b.batch(n, "alice")
+	assert.Equal(t, 1, b.provider.calls(), "taken back")
+}
+
+func TestUserDataIsToldWhenItChanged(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.backend()
+	b.provider.set(func(p *fakeProvider) { p.user = `{"plan":"free"}` })
+	n := b.node("one")
+	target := b.target()
+	target.UserData = true
+	n.SetTargets(t.Context(), []Target{target})
+	_, err := n.Put(t.Context(), signIn(password), Expect{})
+	require.NoError(t, err)
+	b.due()
+	b.batch(n, "alice")
+	b.provider.set(func(p *fakeProvider) { p.user = ` { "plan" : "free" } ` })
+	b.due()
+	b.batch(n, "alice")
+	b.provider.set(func(p *fakeProvider) { p.user = `{"plan":"pro"}` })
+	b.due()
+	b.batch(n, "alice")
+	assert.Equal(t, []credential.EventType{
+		credential.EventConnected, credential.EventRefreshed, credential.EventRefreshed, credential.EventRefreshed, credential.EventUserDataChanged,
+	}, b.events(n, "alice"))
+	assert.JSONEq(t, `{"plan":"pro"}`, string(b.held(n, "alice").UserData))
+}
+
+// A token that the provider does not take any more is replaced at the next
+// fetch, before a program meets the refusal.
+func TestVerify(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	target := b.target()
+	target.Verify = true
+	n.SetTargets(t.Context(), []Target{target})
+	ids := []credential.ID{"alice", "bob", "carol", "nobody"}
+	for _, id := range ids[:3] {
+		b.put(n, id)
+	}
+	_, err := n.Logout(t.Context(), "carol", Expect{})
+	require.NoError(t, err)
+	bob := b.held(n, "bob")
+	b.provider.set(func(p *fakeProvider) { p.dead = map[string]bool{bob.Token.Access.Reveal(): true} })
+	asked, refused, err := n.Verify(t.Context(), acme, ids)
+	require.NoError(t, err)
+	assert.Equal(t, 2, asked)
+	assert.Equal(t, 1, refused)
+	assert.Equal(t, bob.Record.Generation+1, b.held(n, "bob").Record.Generation)
+	assert.EqualValues(t, 1, b.held(n, "alice").Record.Generation)
+}

@@ -1,0 +1,200 @@
+package refresh
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+// password is alice's.
+const password = mark + "correct horse"
+
+// backend makes the provider one that takes names and passwords.
+func (b *bundle) backend() {
+	b.policy.CanLogin = true
+	b.provider.set(func(p *fakeProvider) { p.passwords = map[string]string{"alice": password} })
+}
+
+// signIn is a login of alice's.
+func signIn(secret string) credential.Login {
+	return credential.Login{ID: "alice", Provider: acme, SignIn: credential.SignIn{
+		Username: credential.NewSecret("alice"), Password: credential.NewSecret(secret),
+	}}
+}
+
+func TestPutSignsIn(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.backend()
+	b.provider.set(func(p *fakeProvider) { p.user = `{"name":"Alice"}` })
+	n := b.node("one")
+	put, err := n.Put(t.Context(), signIn(password), Expect{})
+	require.NoError(t, err)
+	assert.True(t, put.Created)
+	h := b.held(n, "alice")
+	assert.Equal(t, credential.StateActive, h.Record.State)
+	assert.Equal(t, "uid-alice", h.Record.Subject)
+	assert.True(t, h.Record.HasLogin)
+	assert.Equal(t, password, h.SignIn.Password.Reveal())
+	assert.JSONEq(t, `{"name":"Alice"}`, string(h.UserData))
+	got, err := n.Token(t.Context(), "alice", 0)
+	require.NoError(t, err)
+	assert.Equal(t, h.Token.Access, got.Token.Access)
+	logins, _ := b.provider.counted()
+	assert.Equal(t, 1, logins)
+}
+
+func TestPutOfAWrongPasswordStoresNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.backend()
+	n := b.node("one")
+	_, err := n.Put(t.Context(), signIn(mark+"wrong"), Expect{})
+	var refused *LoginRefusedError
+	require.ErrorAs(t, err, &refused)
+	assert.Equal(t, credential.ReasonLoginRefused, refused.Reason)
+	list, err := n.store.Store.Load(t.Context(), "alice")
+	require.NoError(t, err)
+	assert.Nil(t, list[0])
+
+	// Nor does it touch what is stored.
+	_, err = n.Put(t.Context(), signIn(password), Expect{})
+	require.NoError(t, err)
+	before := b.held(n, "alice")
+	_, err = n.Put(t.Context(), signIn(mark+"wrong"), Expect{})
+	require.ErrorAs(t, err, &refused)
+	assert.Equal(t, before, b.held(n, "alice"))
+	assert.NotContains(t, b.log.String(), "correct horse")
+}
+
+func TestPutWhileTheBackendIsAwayIsPending(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.backend()
+	away := credential.Outcome{Class: credential.ClassTransient, Reason: credential.ReasonUnavailable}
+	b.provider.set(func(p *fakeProvider) { p.login = func(credential.SignIn) *credential.Outcome { return &away } })
+	n := b.node("one")
+	put, err := n.Put(t.Context(), signIn(password), Expect{})
+	require.NoError(t, err)
+	assert.Equal(t, credential.StatePending, put.Held.Record.State)
+	b.batch(n, "alice")
+	h := b.held(n, "alice")
+	assert.Equal(t, credential.StatePending, h.Record.State)
+	assert.Nil(t, h.Attempt, "a login can be made again: there is no doubt")
+	assert.Greater(t, h.Record.RefreshAt, b.clock.Now())
+
+	b.provider.set(func(p *fakeProvider) { p.login = nil })
+	b.clock.advance(time.Minute)
+	b.batch(n, "alice")
+	assert.Equal(t, credential.StateActive, b.held(n, "alice").Record.State)
+}
+
+func TestPutOfALoginWhereNoneIsTaken(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	_, err := n.Put(t.Context(), signIn(password), Expect{})
+	require.ErrorIs(t, err, ErrNoLogin)
+}
+
+// The refresh token dies. The user has left name and password, so nobody is
+// asked: one login brings the next token.
+func TestSilentLogin(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.backend()
+	n := b.node("one")
+	_, err := n.Put(t.Context(), signIn(password), Expect{})
+	require.NoError(t, err)
+	b.provider.withdraw()
+	b.due()
+	b.batch(n, "alice")
+	h := b.held(n, "alice")
+	assert.Equal(t, credential.StateDegraded, h.Record.State, "its access token lives on")
+	assert.False(t, h.Record.HasRefresh)
+	assert.True(t, h.Token.Refresh.IsZero(), "what is dead is erased")
+	b.batch(n, "alice")
+	h = b.held(n, "alice")
+	assert.Equal(t, credential.StateActive, h.Record.State)
+	assert.True(t, h.Record.HasRefresh)
+	logins, _ := b.provider.counted()
+	assert.Equal(t, 2, logins)
+	assert.Equal(t, 1, b.provider.most())
+	assert.Equal(t, []credential.EventType{
+		credential.EventConnected, credential.EventDegraded, credential.EventRecovered,
+	}, b.events(n, "alice"))
+}
+
+// Whoever asks for a token gets it in one call, whatever had to be done for it.
+func TestSilentLoginOnDemand(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.backend()
+	n := b.node("one")
+	_, err := n.Put(t.Context(), signIn(password), Expect{})
+	require.NoError(t, err)
+	before := b.held(n, "alice")
+	b.provider.withdraw()
+	b.clock.advance(2 * life)
+	got, err := n.Token(t.Context(), "alice", 0)
+	require.NoError(t, err)
+	assert.NotEqual(t, before.Token.Access, got.Token.Access)
+	logins, _ := b.provider.counted()
+	assert.Equal(t, 2, logins)
+}
+
+// A backend locks accounts at which wrong passwords come again and again.
+func TestSilentLoginIsMadeOnce(t *testing.T) {
+	t.Parallel()
+	for _, reason := range []credential.Reason{credential.ReasonLoginRefused, credential.ReasonAccountLocked} {
+		b := setup(t)
+		b.backend()
+		n := b.node("one")
+		_, err := n.Put(t.Context(), signIn(password), Expect{})
+		require.NoError(t, err)
+		refused := credential.Outcome{Class: credential.ClassPermanent, Reason: reason}
+		b.provider.set(func(p *fakeProvider) { p.login = func(credential.SignIn) *credential.Outcome { return &refused } })
+		b.provider.withdraw()
+		b.due()
+		for range 5 {
+			b.batch(n, "alice")
+			_, _ = n.Token(t.Context(), "alice", life/2) // what it answers is not the point here
+			b.clock.advance(life)
+		}
+		r := b.held(n, "alice").Record
+		assert.Equal(t, credential.StateReauthRequired, r.State)
+		assert.Equal(t, reason, r.Reason)
+		logins, _ := b.provider.counted()
+		assert.Equal(t, 2, logins, "the owner's and one")
+	}
+}
+
+// Whoever follows an attempt that closes one way to a new token goes the other
+// one: the refresh token is dead, and there is a login.
+func TestAFollowerGoesTheOtherWay(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.backend()
+	one, two := b.node("one"), b.node("two")
+	_, err := one.Put(t.Context(), signIn(password), Expect{})
+	require.NoError(t, err)
+	b.clock.advance(life)
+	b.provider.set(func(p *fakeProvider) { clear(p.current) })
+	let := b.provider.holding()
+	first := start(func() (credential.Held, error) { return one.Token(t.Context(), "alice", time.Minute) })
+	soon(t, b.provider.entered, "the exchange")
+	second := start(func() (credential.Held, error) { return two.Token(t.Context(), "alice", time.Minute) })
+	soon(t, two.store.began, "the second one's begin")
+	let()
+	a, z := soon(t, first, "the first answer"), soon(t, second, "the second answer")
+	require.NoError(t, a.err)
+	require.NoError(t, z.err)
+	assert.True(t, a.value.Token.Access.Equal(z.value.Token.Access))
+	logins, _ := b.provider.counted()
+	assert.Equal(t, 2, logins, "its owner's, and one more")
+	assert.Equal(t, 1, b.provider.calls())
+}

@@ -1,0 +1,89 @@
+package refresh
+
+import (
+	"context"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+// learnUserData asks the provider about its user once more, after a token was
+// installed, where its settings say so. It is told when it has changed; that it
+// cannot be had now says nothing of the credential, and the next refresh asks
+// again.
+func (e *Engine) learnUserData(ctx context.Context, t *Target, result settled) {
+	if !t.UserData || result.err != nil || result.outcome.Class != credential.ClassOK || e.opts.Delegate != nil {
+		return
+	}
+	id := result.held.Record.ID
+	permits, err := e.takePermits(ctx, t, 1)
+	if err != nil {
+		e.log.Debug().Err(err).Str("credential", string(id)).Msg("user data is not asked for now")
+		return
+	}
+	data, o := t.Exchanger.UserData(context.WithoutCancel(ctx), result.held.Token, result.held.Record.Subject)
+	permits.giveBack(ctx)
+	e.metrics.asked(t.Name, askedUserData, o.Class)
+	if o.Class != credential.ClassOK {
+		e.log.Info().Str("credential", string(id)).Str("provider", t.Name).Str("class", string(o.Class)).Str("detail", o.Detail).
+			Msg("user data could not be had")
+		return
+	}
+	if token := o.Token; !token.Access.IsZero() && !token.Access.Equal(result.held.Token.Access) {
+		e.replaceSession(ctx, t, result.held, token)
+	}
+	_, err = e.amend(ctx, id, func(h credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
+		if h.Record.Grant != result.held.Record.Grant {
+			return credential.Write{}, false // it is of an earlier login
+		}
+		return credential.TakeUserData(h, data, nonce, credential.BySchedule, now)
+	})
+	if err != nil {
+		e.log.Info().Err(err).Str("credential", string(id)).Msg("user data could not be stored")
+	}
+}
+
+// replaceSession stores a session's new name, which a backend may give with any
+// reply.
+func (e *Engine) replaceSession(ctx context.Context, t *Target, before credential.Held, token credential.Token) {
+	_, err := e.amend(ctx, before.Record.ID, func(h credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
+		if h.Attempt != nil || !h.Token.Access.Equal(before.Token.Access) {
+			return credential.Write{}, false // somebody is ahead
+		}
+		alt := credential.Alternate{Nonce: nonce, Generation: h.Record.Generation, Token: token, IssuedAt: now, Lifetime: h.Record.Lifetime}
+		return credential.InstallAlternate(h, alt, t.Policy, nonce, credential.BySchedule, now), true
+	})
+	if err != nil {
+		e.log.Info().Err(err).Str("credential", string(before.Record.ID)).Msg("a session's new token could not be stored")
+	}
+}
+
+// amend stores what decide makes of a record, deciding again where that has
+// moved. A record that is not there is left alone.
+func (e *Engine) amend(ctx context.Context, id credential.ID, decide func(credential.Held, credential.Nonce, credential.Millis) (credential.Write, bool)) (credential.Held, error) {
+	for {
+		list, err := e.store.Load(ctx, id)
+		if err != nil {
+			return credential.Held{}, &outageError{err}
+		}
+		if list[0] == nil || list[0].Record.State == credential.StateDeleted {
+			return credential.Held{}, ErrNotFound
+		}
+		h := *list[0]
+		write, wanted := decide(h, newNonce(), e.clock.Now())
+		if !wanted {
+			return h, nil
+		}
+		w := Written{Write: write, After: write.Result(h)}
+		status, err := e.apply(ctx, []Written{w})
+		if err != nil {
+			e.barrier.met(err)
+			return credential.Held{}, &outageError{err}
+		}
+		if status[0] == credential.StatusWritten {
+			e.tokens.put(w.After)
+			e.stored(w)
+			return w.After, nil
+		}
+		e.moved(write)
+	}
+}

@@ -1,0 +1,206 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+var (
+	errPresence = errors.New("unknown presence")
+	errFlags    = errors.New("a flag of it is not known to this version of refreshd")
+	errTouch    = errors.New("it is no moment that refreshd wrote")
+)
+
+// The head of a record whose token is a sliding session goes on behind the last
+// write with what the scripts need to tell its clock after a touch, as
+// credential.Record.Touched and credential.NextDue do:
+//
+//	<last use> <idle> <limit> <warn at> <once at> <extend after> <warn before>
+//
+// Moments and durations are ms. Extend after is -1 if no extension is planned,
+// warn before is -1 if nobody is told of the end, and -2 if nothing is told at
+// all, because the session's clock runs unwatched. The head of a session that
+// is over, or has not begun, goes on with a single 0.
+//
+// The moment of the last touch is in a field of its own, t, that only the touch
+// script writes. It stands there only beside the head of a living session, and
+// only while it comes after the head's last use: apply sees to that.
+
+// alive reports whether the token is a session that a touch keeps alive.
+func alive(rec credential.Record) bool {
+	return rec.Session.Sliding() && !rec.Session.Ended &&
+		(rec.State == credential.StateActive || rec.State == credential.StateDegraded)
+}
+
+func appendSessionWords(b []byte, rec credential.Record) []byte {
+	s := rec.Session
+	if !alive(rec) {
+		if s.Sliding() {
+			b = append(b, " 0"...)
+		}
+		return b
+	}
+	asleep := rec.Presence == credential.PresenceBackground
+	extend, warn := int64(-1), int64(-1)
+	if s.ExtendAfter > 0 && rec.Refreshable && !asleep {
+		extend = s.ExtendAfter.Milliseconds()
+	}
+	switch {
+	case asleep:
+		warn = -2
+	case s.WarnBefore > 0:
+		warn = s.WarnBefore.Milliseconds()
+	}
+	for _, n := range [...]int64{
+		int64(rec.IssuedAt), s.Idle.Milliseconds(), int64(rec.LimitAt), int64(rec.WarnAt), int64(rec.OnceAt), extend, warn,
+	} {
+		b = strconv.AppendInt(append(b, ' '), n, 10)
+	}
+	return b
+}
+
+// skipSessionWords passes over what appendSessionWords wrote: it follows from
+// the rest.
+func skipSessionWords(f *fields) {
+	if f.rest == "" || f.rest == "0" {
+		f.rest = ""
+		return
+	}
+	for range 7 {
+		_ = f.millis()
+	}
+}
+
+// withTouch returns rec as a touch has left it whose moment is the text t; ""
+// is none. The touch script has made sure that the session was alive then, with
+// the touches before this one, which the record does not show.
+func withTouch(key string, rec credential.Record, t string) (credential.Record, error) {
+	if t == "" {
+		return rec, nil
+	}
+	ms, err := strconv.ParseInt(t, 10, 64)
+	if err != nil {
+		return credential.Record{}, &CorruptError{Key: key, Field: "t", Err: errTouch}
+	}
+	at := credential.Millis(ms)
+	if !alive(rec) || at <= rec.IssuedAt {
+		return rec, nil
+	}
+	rec.ExpiresAt = max(rec.ExpiresAt, at+1)
+	return rec.Touched(at), nil
+}
+
+// What the rest of a record ends with: a number of flags, and behind it what
+// they announce.
+const (
+	flagRefreshable = 1 << iota
+	flagHasRefresh
+	flagHasLogin
+	flagPaused
+	flagEnded
+	flagSession  // idle, extend after, warn before, countdown at follow
+	flagOnce     // once at follows, and refresh at, which the head does not show then
+	flagLearned  // early, age, life follow
+	presenceUnit // times 0 to 3: none, active, passive, background
+
+	flagsEnd = 4 * presenceUnit
+)
+
+func presenceCode(p credential.Presence) (code uint64, ok bool) {
+	switch p {
+	case "":
+		return 0, true
+	case credential.PresenceActive:
+		return 1, true
+	case credential.PresencePassive:
+		return 2, true
+	case credential.PresenceBackground:
+		return 3, true
+	}
+	return 0, false
+}
+
+func presenceOf(code uint64) credential.Presence {
+	return [...]credential.Presence{
+		"", credential.PresenceActive, credential.PresencePassive, credential.PresenceBackground,
+	}[code%4]
+}
+
+// appendWays writes the ways to a new token, and what is known of the session.
+func appendWays(b []byte, rec credential.Record) ([]byte, error) {
+	presence, ok := presenceCode(rec.Presence)
+	if !ok {
+		return nil, errPresence
+	}
+	s, ended := rec.Session, rec.Session.Ended
+	s.Ended = false
+	flags := presence * presenceUnit
+	for _, f := range [...]struct {
+		set  bool
+		flag uint64
+	}{
+		{rec.Refreshable, flagRefreshable},
+		{rec.HasRefresh, flagHasRefresh},
+		{rec.HasLogin, flagHasLogin},
+		{rec.Paused, flagPaused},
+		{ended, flagEnded},
+		{s != credential.Session{}, flagSession},
+		{rec.OnceAt != 0, flagOnce},
+		{rec.Learned != credential.Learned{}, flagLearned},
+	} {
+		if f.set {
+			flags |= f.flag
+		}
+	}
+	b = binary.AppendUvarint(b, flags)
+	if flags&flagSession != 0 {
+		b = binary.AppendVarint(b, int64(s.Idle))
+		b = binary.AppendVarint(b, int64(s.ExtendAfter))
+		b = binary.AppendVarint(b, int64(s.WarnBefore))
+		b = appendMillis(b, s.CountdownAt)
+	}
+	if flags&flagOnce != 0 {
+		b = appendMillis(b, rec.OnceAt)
+		b = appendMillis(b, rec.RefreshAt)
+	}
+	if flags&flagLearned != 0 {
+		b = binary.AppendVarint(b, int64(rec.Learned.Early))
+		b = binary.AppendVarint(b, int64(rec.Learned.Age))
+		b = binary.AppendVarint(b, int64(rec.Learned.Life))
+	}
+	return b, nil
+}
+
+// ways reads what appendWays wrote.
+func (r *reader) ways(rec *credential.Record) {
+	flags := r.uvarint()
+	if flags >= flagsEnd {
+		r.fail(errFlags)
+		return
+	}
+	rec.Refreshable = flags&flagRefreshable != 0
+	rec.HasRefresh = flags&flagHasRefresh != 0
+	rec.HasLogin = flags&flagHasLogin != 0
+	rec.Paused = flags&flagPaused != 0
+	rec.Presence = presenceOf(flags / presenceUnit)
+	if flags&flagSession != 0 {
+		rec.Session.Idle = time.Duration(r.varint())
+		rec.Session.ExtendAfter = time.Duration(r.varint())
+		rec.Session.WarnBefore = time.Duration(r.varint())
+		rec.Session.CountdownAt = r.millis()
+	}
+	rec.Session.Ended = flags&flagEnded != 0
+	if flags&flagOnce != 0 {
+		rec.OnceAt = r.millis()
+		rec.RefreshAt = r.millis()
+	}
+	if flags&flagLearned != 0 {
+		rec.Learned.Early = r.int()
+		rec.Learned.Age = time.Duration(r.varint())
+		rec.Learned.Life = time.Duration(r.varint())
+	}
+}
