@@ -68,7 +68,7 @@ func TestSoakInTheMiddleOfAnExchange(t *testing.T) {
 	soak(t)
 	for _, what := range []fate{replyComes, replyLost, ownerKilled} {
 		t.Run(string(what), func(t *testing.T) {
-			inTheMiddle(t, what, 15, 5, 8*time.Second, 30*time.Second)
+			inTheMiddle(t, what, 10, 4, 15*time.Second, 45*time.Second)
 		})
 	}
 }
