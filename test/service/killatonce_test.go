@@ -189,7 +189,7 @@ func (k killAtOnce) judge(t *testing.T, p *provider, all map[string]record, deat
 			dying++
 		}
 	}
-	read := 0
+	read, oldest := 0, time.Duration(0)
 	for id, r := range all {
 		if r.State != "reauth_required" {
 			continue
@@ -201,10 +201,11 @@ func (k killAtOnce) judge(t *testing.T, p *provider, all map[string]record, deat
 			continue
 		}
 		read++
+		oldest = max(oldest, death.before.Sub(time.Unix(0, e.RepliedAt)))
 		assert.True(t, died([]kill{death}, e), "%s is lost, although its reply was delivered %s before the kill", id, death.before.Sub(time.Unix(0, e.RepliedAt)))
 	}
 	assert.LessOrEqual(t, read, readAtOnce, "lost while they were being read")
-	t.Logf("%d logins lost, %d of them while the reply was being read; %d replies undelivered in all, %d delivered less than %s before the kill",
-		len(lost), read, undelivered, dying, readWithin)
+	t.Logf("%d logins lost, %d of them while the reply was being read (the oldest %s before the kill); %d replies undelivered in all, %d delivered less than %s before the kill",
+		len(lost), read, oldest.Round(time.Millisecond), undelivered, dying, readWithin)
 	return lost
 }
