@@ -1,0 +1,157 @@
+package credential
+
+import (
+	"maps"
+	"time"
+)
+
+// Login is what an owner brings: a first token, or a new one.
+type Login struct {
+	ID        ID
+	Provider  string
+	Subject   string
+	Labels    map[string]string
+	Token     Token
+	ExpiresIn time.Duration // 0 if unknown
+	ExpiresAt Millis        // 0 if unknown; wins over ExpiresIn
+
+	SignIn           SignIn        // kept, to log in again without asking; zero if the owner brought none
+	UserData         UserData      // nil if none
+	RefreshExpiresIn time.Duration // of the refresh token; 0 if unknown
+}
+
+// Connect stores a login. before is what is stored under that ID, nil if
+// nothing is; a tombstone's numbers are continued. Whatever attempt is open is
+// closed: its reply belongs to an earlier grant and will not come back to
+// life.
+func Connect(before *Held, in Login, p Policy, nonce Nonce, now Millis) Write {
+	h := Held{Record: Record{ID: in.ID, CreatedAt: now}}
+	if before != nil {
+		h = *before
+	}
+	known := before != nil && h.Record.State != StateDeleted
+	c := beginChange(h, nonce, ByOwner, now)
+	r := &c.write.Record
+	if !known {
+		r.CreatedAt = now
+	}
+	r.Provider, r.Subject, r.Labels = in.Provider, in.Subject, maps.Clone(in.Labels)
+	r.Grant++
+	r.Generation++
+	r.GrantedAt = now
+	r.Failures = 0
+	r.Rotations = Rotated{}
+	r.LastAttempt = Attempts{}
+	r.Rejected = 0
+	r.Paused = false
+	r.Learned = Learned{}
+	if r.Presence == PresenceBackground {
+		r.Presence = "" // somebody has just logged in
+	}
+	r.HasLogin = !in.SignIn.IsZero()
+	r.HasRefresh = !in.Token.Refresh.IsZero()
+	r.setLimit(now, in.RefreshExpiresIn, p)
+	r.setToken(in.Token, now, in.life(p, now), p)
+	r.useRefresh(now, in.RefreshExpiresIn)
+	if in.ExpiresAt != 0 && (!r.Session.Sliding() || in.ExpiresAt <= now) {
+		r.ExpiresAt = min(r.ExpiresAt, in.ExpiresAt) // one that is past stays where it was
+	}
+	if in.UserData.tooLong() {
+		in.UserData = nil
+	}
+	token := in.Token
+	c.write.Token = &token
+	c.write.SignIn, c.write.UserData = &in.SignIn, &in.UserData
+	c.write.Close = true
+	c.write.Alternates = &[]Alternate{}
+	if spent := inTheAir(h); !spent.Equal(in.Token.Refresh) {
+		c.write.Spent = spent
+	}
+	state, kind := StateActive, EventConnected
+	switch {
+	case token.Access.IsZero():
+		state = StatePending
+		r.IssuedAt, r.Lifetime, r.ExpiresAt = 0, 0, 0
+	case r.ExpiresAt <= now:
+		state = StateExpired
+	}
+	if state != StateActive {
+		r.Session.Ended, r.Session.CountdownAt, r.RefreshAt = r.Session.Sliding(), 0, 0
+		if r.Refreshable = p.canReplace(*r); r.Refreshable {
+			r.RefreshAt = now
+		}
+	}
+	if known {
+		kind = EventReauthorized
+	}
+	c.event(kind, state, ReasonNone)
+	if state != StateActive && !r.Refreshable {
+		c.reauth(ReasonNotRefreshable)
+	}
+	return c.done(nil)
+}
+
+// life returns how long the token that the owner brought still lives.
+func (in Login) life(p Policy, now Millis) time.Duration {
+	if in.ExpiresAt != 0 {
+		return min(max(in.ExpiresAt.Sub(now), 0), MaxLifetime)
+	}
+	return p.Lifetime(in.ExpiresIn, 0, now)
+}
+
+// setToken makes t the record's token, issued at issued for life.
+func (r *Record) setToken(t Token, issued Millis, life time.Duration, p Policy) {
+	r.HasRefresh = !t.Refresh.IsZero()
+	r.Session = Session{}
+	if p.Sessions.Idle > 0 {
+		r.Refreshable = p.Sessions.Extend || p.canReplace(*r)
+		r.openSession(issued, p)
+		return
+	}
+	life = r.Learned.of(life)
+	r.IssuedAt = issued
+	r.Lifetime = life
+	r.ExpiresAt = issued.Add(life)
+	r.Refreshable = p.canReplace(*r)
+	r.RefreshAt = 0
+	if r.Refreshable {
+		r.RefreshAt = p.PlanRefresh(r.ID, r.Version+1, issued, life)
+	}
+}
+
+// useRefresh brings the planned refresh forward, before the half of the life that
+// a refresh token was told to have from a moment on, and before its end would be
+// announced.
+func (r *Record) useRefresh(at Millis, told time.Duration) {
+	if r.RefreshAt != 0 && r.HasRefresh && !r.Session.Sliding() && told > 0 {
+		r.RefreshAt = min(r.RefreshAt, at.Add(told/5*2))
+	}
+}
+
+// rolls reports whether the end of the refresh token moves with its use, and is
+// no fixed one that nothing puts off.
+func (c *change) rolls(h Held, at Millis) bool {
+	before := h.Record
+	used := at.Sub(max(before.IssuedAt, before.GrantedAt))
+	return c.write.Record.LimitAt.Sub(before.LimitAt) > used/2
+}
+
+// setLimit sets the absolute end of what was granted at a moment: that of a
+// session by its provider's settings, that of a refresh token as the provider
+// told, else by its settings.
+func (r *Record) setLimit(at Millis, told time.Duration, p Policy) {
+	total := p.RefreshAbsolute
+	switch {
+	case p.Sessions.Idle > 0:
+		total = p.Sessions.Absolute
+	case !r.HasRefresh:
+		total = 0
+	case told > 0:
+		total = told
+	}
+	r.LimitAt, r.WarnAt = 0, 0
+	if total > 0 {
+		r.LimitAt = at.Add(min(total, MaxRefreshLifetime))
+		r.WarnAt = max(r.LimitAt.Add(-min(p.WarnBefore, total/2)), at+1)
+	}
+}

@@ -1,0 +1,51 @@
+package credential
+
+// Logout ends the credential at its owner's word: every secret is erased, the
+// record stays.
+func Logout(h Held, nonce Nonce, now Millis) Write {
+	c := endChange(h, nonce, now)
+	c.event(EventLoggedOut, StateLoggedOut, ReasonOwner)
+	return c.done(nil)
+}
+
+// Delete removes the credential and leaves a tombstone with its numbers.
+func Delete(h Held, nonce Nonce, now Millis) Write {
+	c := endChange(h, nonce, now)
+	c.event(EventDeleted, StateDeleted, ReasonOwner)
+	r := &c.write.Record
+	r.Labels, r.Subject = nil, ""
+	r.LastAttempt = Attempts{}
+	return c.done(nil)
+}
+
+// inTheAir returns the refresh token that an open attempt may be presenting at
+// this moment. Whoever brings it back later brings a spent one. A token that
+// was only replaced can be brought back.
+func inTheAir(h Held) Secret {
+	if h.Attempt == nil {
+		return Secret{}
+	}
+	return h.Token.Refresh
+}
+
+func endChange(h Held, nonce Nonce, now Millis) *change {
+	c := beginChange(h, nonce, ByOwner, now)
+	c.write.Spent = inTheAir(h)
+	c.erase()
+	return c
+}
+
+// erase ends the grant and takes every secret away.
+func (c *change) erase() {
+	r := &c.write.Record
+	r.Grant++
+	r.Refreshable, r.HasRefresh, r.HasLogin, r.Paused = false, false, false, false
+	r.IssuedAt, r.ExpiresAt, r.RefreshAt, r.LimitAt, r.WarnAt, r.OnceAt = 0, 0, 0, 0, 0, 0
+	r.Lifetime, r.Presence = 0, ""
+	r.Session, r.Learned = Session{}, Learned{}
+	r.Failures = 0
+	c.write.Token, c.write.SignIn, c.write.UserData, c.write.Open = nil, nil, nil, nil
+	c.write.Erase = true
+	c.write.Close = true
+	c.write.Alternates = &[]Alternate{}
+}
