@@ -157,16 +157,23 @@ func (k killAtOnce) slow(t *testing.T, p *provider, seed uint64) {
 func (k killAtOnce) inTheAir(t *testing.T, p *provider, victim *instance) (wait func()) {
 	t.Helper()
 	var asks sync.WaitGroup
+	var mu sync.Mutex
+	answers := map[string]int{}
 	for n := range k.flights {
 		asks.Go(func() {
 			// Those in flight are answered by nobody.
-			_ = victim.refresh(context.WithoutCancel(t.Context()), credentialID(n))
+			err := victim.refresh(context.WithoutCancel(t.Context()), credentialID(n))
+			mu.Lock()
+			defer mu.Unlock()
+			answers[fmt.Sprint(err)]++
 		})
 	}
 	most := int64(0)
 	eventually(t, patience, func() (bool, string) {
 		most = max(most, p.Summary().InAir)
-		return most == int64(k.flights), fmt.Sprintf("at most %d in the air", most)
+		mu.Lock()
+		defer mu.Unlock()
+		return most == int64(k.flights), fmt.Sprintf("at most %d in the air; answered were %v", most, answers)
 	})
 	return asks.Wait
 }
