@@ -14,8 +14,10 @@ const (
 	keyFresh = 3 * time.Second
 	// unknownFresh is how long a key is believed not to exist.
 	unknownFresh = time.Second
-	// askWithin bounds one question.
-	askWithin = 2 * time.Second
+	// askWithin bounds one question, askAgainWithin one about a key that is
+	// known: nobody waits for a store that says nothing.
+	askWithin      = 2 * time.Second
+	askAgainWithin = 500 * time.Millisecond
 	// keyCacheMax bounds the cache against callers who make keys up.
 	keyCacheMax = 4096
 )
@@ -79,7 +81,11 @@ func (c *keyCache) ask(ctx context.Context, hash [sha256.Size]byte, entry *cache
 			entry.asking = false
 		}()
 	}
-	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	within := askWithin
+	if entry != nil && entry.key != nil {
+		within = askAgainWithin
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	return c.keys.Find(ctx, hash)
 }

@@ -329,7 +329,7 @@ func policy(conf *config.Config, set config.Provider) credential.Policy {
 		DefaultLifetime: set.DefaultLifetime,
 		Rotates:         set.Rotation.Rotates, Grace: set.Rotation.Grace,
 		RefreshIdle: set.RefreshToken.Idle, RefreshAbsolute: set.RefreshToken.Absolute, WarnBefore: warnBefore,
-		CanLogin: set.Login.Declared(),
+		CanLogin: set.Login.Declared(), NoRefresh: set.Kind == "http" && !set.Refresh.Declared(),
 		Sessions: sessions,
 		Times:    conf.Recovery.Times(set.Timeout),
 	}

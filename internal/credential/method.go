@@ -20,7 +20,7 @@ func (p Policy) Method(r Record) Method {
 	switch {
 	case r.Session.Sliding() && !r.Session.Ended && p.Sessions.Extend && r.State != StatePending:
 		return MethodExtend
-	case r.HasRefresh:
+	case p.canRefresh(r):
 		return MethodRefresh
 	case r.HasLogin && p.CanLogin:
 		return MethodLogin
@@ -29,10 +29,13 @@ func (p Policy) Method(r Record) Method {
 	}
 }
 
+// canRefresh reports whether there is a refresh token, and a call for it.
+func (p Policy) canRefresh(r Record) bool { return r.HasRefresh && !p.NoRefresh }
+
 // presented returns what an attempt has presented of which nothing is known but
 // that it was open: where a refresh token is held, the worst is that it was that.
 func (p Policy) presented(h Held) Method {
-	if h.Record.HasRefresh {
+	if p.canRefresh(h.Record) {
 		return MethodRefresh
 	}
 	return p.Method(h.Record)

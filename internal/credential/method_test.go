@@ -41,3 +41,18 @@ func TestMethod(t *testing.T) {
 		})
 	}
 }
+
+// A refresh token that no call takes is no way to a new token, whoever stored
+// it: the password that is held beside it is.
+func TestARefreshTokenThatNoCallTakes(t *testing.T) {
+	t.Parallel()
+	policy := credential.Policy{RefreshAt: 0.66, CanLogin: true, NoRefresh: true, Times: credential.DefaultTimes(0)}
+	login := credential.Login{ID: "alice", Provider: "acme", Token: token("at", "rt"), ExpiresIn: life}
+	h := credential.Connect(nil, login, policy, nonceOf(1), noon).Result(credential.Held{})
+	assert.Equal(t, credential.MethodNone, policy.Method(h.Record))
+	assert.False(t, h.Record.Refreshable)
+	login.SignIn = credential.SignIn{Username: credential.NewSecret("alice"), Password: credential.NewSecret("pw")}
+	h = credential.Connect(nil, login, policy, nonceOf(1), noon).Result(credential.Held{})
+	assert.Equal(t, credential.MethodLogin, policy.Method(h.Record))
+	assert.True(t, h.Record.Refreshable)
+}

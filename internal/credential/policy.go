@@ -50,6 +50,7 @@ type Policy struct {
 	RefreshIdle     time.Duration // a refresh token unused for this long dies; 0 unknown
 	RefreshAbsolute time.Duration // a refresh token dies this long after the login; 0 unknown
 	WarnBefore      time.Duration // how long before that end it is announced
+	NoRefresh       bool          // there is no call that a refresh token could be presented with
 	CanLogin        bool          // there is a call that logs in with a name and a password
 	Sessions        SessionPolicy
 	Times           Times

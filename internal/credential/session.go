@@ -188,7 +188,7 @@ func (c *change) sessionOver(reason Reason, p Policy) {
 
 // canReplace reports whether there is a way to a new token other than using the
 // one there is.
-func (p Policy) canReplace(r Record) bool { return r.HasRefresh || r.HasLogin && p.CanLogin }
+func (p Policy) canReplace(r Record) bool { return p.canRefresh(r) || r.HasLogin && p.CanLogin }
 
 // endOf tells why the clock of a session has run out.
 func (r Record) endOf() Reason {

@@ -17,10 +17,10 @@ const (
 	// idlePause is how long a credential rests at most that is due while its
 	// client is held back.
 	idlePause = 15 * time.Second
-	// crowdedPause is how long one rests for which there is no permit because
-	// others have them all: those that were claimed before it, and so die before
-	// others, must not come after these.
-	crowdedPause = 200 * time.Millisecond
+	// stillDue gives back what is due at the moment that its record says: where
+	// more is overdue than is read at a time, it would otherwise come last that was
+	// first.
+	stillDue credential.Millis = 0
 )
 
 // RefreshBatch refreshes what is due of a batch. Members fail independently; an
@@ -54,12 +54,12 @@ func (e *Engine) RefreshBatch(ctx context.Context, provider string, ids []creden
 		}
 		permits, err := e.takePermits(ctx, t, want)
 		if unavailable, ok := errors.AsType[*UnavailableError](err); ok {
-			wait := unavailable.RetryAfter
-			if wait <= permitWait { // the least that is told
-				wait = crowdedPause
+			at := stillDue
+			if wait := unavailable.RetryAfter; wait > permitWait { // which is the least that is told
+				at = e.clock.Now().Add(wait)
 			}
 			report.Returned += len(rest)
-			return report, e.store.Release(ctx, t.Name, rest, e.clock.Now().Add(wait))
+			return report, e.store.Release(ctx, t.Name, rest, at)
 		}
 		if err != nil {
 			return report, err
@@ -72,7 +72,7 @@ func (e *Engine) RefreshBatch(ctx context.Context, provider string, ids []creden
 		}
 		if len(rest) > 0 && e.clock.Boot()-started > batchBudget {
 			report.Returned += len(rest)
-			return report, e.store.Release(ctx, t.Name, rest, e.clock.Now())
+			return report, e.store.Release(ctx, t.Name, rest, stillDue)
 		}
 	}
 	return report, nil
@@ -191,7 +191,12 @@ func (e *Engine) idle(ctx context.Context, t *Target, ids []credential.ID, repor
 	if _, single := errors.AsType[itemsError](err); err != nil && !single {
 		return err
 	}
-	var later []credential.ID
+	now := e.clock.Now()
+	again := now.Add(idlePause)
+	if state, err := e.breakers.state(ctx, t.Name); err == nil && state.ProbeAt > now {
+		again = min(again, state.ProbeAt) // one of them is the probe
+	}
+	later := map[credential.Millis][]credential.ID{}
 	for i, h := range list {
 		if h == nil {
 			report.Skipped++
@@ -202,17 +207,30 @@ func (e *Engine) idle(ctx context.Context, t *Target, ids []credential.ID, repor
 		} else {
 			report.Skipped++
 		}
-		later = append(later, ids[i])
+		at := again
+		if clock := h.Record.Clock(); clock > now {
+			at = min(at, clock) // what time alone brings is told in time
+		}
+		later[at] = append(later[at], ids[i])
 	}
-	if len(later) == 0 {
-		return nil
+	for at, some := range later {
+		if err := e.store.Release(ctx, t.Name, some, at); err != nil {
+			return err
+		}
 	}
-	now := e.clock.Now()
-	again := now.Add(idlePause)
-	if state, err := e.breakers.state(ctx, t.Name); err == nil && state.ProbeAt > now {
-		again = min(again, state.ProbeAt) // one of them is the probe
+	// Whoever let them go on meanwhile has looked at them before they rested, and
+	// this process may not have heard of it yet.
+	e.breakers.forget(credential.AllClients)
+	e.breakers.forget(t.Name)
+	if held, err := e.breakers.heldBack(ctx, t.Name); err != nil || held {
+		return err
 	}
-	return e.store.Release(ctx, t.Name, later, again)
+	for _, some := range later {
+		if err := e.store.Release(ctx, t.Name, some, stillDue); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Capacity tells a dispatcher how many due credentials of a provider could be

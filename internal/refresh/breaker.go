@@ -115,6 +115,16 @@ func (b *breakers) allow(ctx context.Context, provider string) (passage, error) 
 	return oneProbe, nil
 }
 
+// heldBack reports whether nothing may pass, or probes alone, without taking one.
+func (b *breakers) heldBack(ctx context.Context, provider string) (bool, error) {
+	all, err := b.state(ctx, credential.AllClients)
+	if err != nil || all.Paused {
+		return true, err
+	}
+	state, err := b.state(ctx, provider)
+	return state.Paused || state.Open, err
+}
+
 // refused opens the breaker: the provider does not accept this client. Of many
 // exchanges that come back refused together, the first one opens it.
 func (b *breakers) refused(ctx context.Context, provider string, o credential.Outcome) {

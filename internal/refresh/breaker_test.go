@@ -94,6 +94,47 @@ func TestExpiryBehindAnOpenBreaker(t *testing.T) {
 	assert.Equal(t, b.clock.Now().Add(idlePause), next)
 }
 
+// What rests while its client is held back is looked at in time for its expiry.
+func TestAnExpiryIsToldInTimeWhileItRests(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	expiry := b.put(n, "alice").Record.ExpiresAt
+	changed, err := n.PauseProvider(t.Context(), acme, true)
+	require.NoError(t, err)
+	require.True(t, changed)
+	b.clock.advance(life - idlePause/3)
+	b.batch(n, "alice")
+	next, ok, err := n.store.NextDue(t.Context(), 0, acme)
+	require.NoError(t, err)
+	require.True(t, ok)
+	assert.Equal(t, expiry, next)
+	b.clock.advance(idlePause / 3)
+	b.batch(n, "alice")
+	assert.Equal(t, credential.StateExpired, b.held(n, "alice").Record.State)
+	assert.Zero(t, b.provider.calls())
+}
+
+// Who has not heard of a resumption yet puts nothing to rest that is due.
+func TestWhatWasResumedDoesNotRest(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	one, two := b.node("one"), b.node("two")
+	b.put(one, "alice")
+	_, err := one.PauseProvider(t.Context(), acme, true)
+	require.NoError(t, err)
+	b.due()
+	b.batch(two, "alice")
+	_, err = one.PauseProvider(t.Context(), acme, false)
+	require.NoError(t, err)
+	b.batch(two, "alice")
+	next, ok, err := two.store.NextDue(t.Context(), 0, acme)
+	require.NoError(t, err)
+	require.True(t, ok)
+	assert.LessOrEqual(t, next, b.clock.Now())
+	assert.Equal(t, credential.BatchReport{Refreshed: 1}, b.batch(two, "alice"))
+}
+
 // Changed settings are probed at once; the same ones are not.
 func TestRetune(t *testing.T) {
 	t.Parallel()

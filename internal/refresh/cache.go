@@ -240,6 +240,10 @@ var errEnded = errors.New("redis has not got back yet that this login was ended"
 // to count as current: no read is staler than this.
 const followedWithin = time.Second
 
+// storePatience is how long a read waits for the store that has something to
+// serve from memory.
+const storePatience = 500 * time.Millisecond
+
 // Heard tells the engine that a shard's event log was just read to its end.
 func (e *Engine) Heard(shard int) { e.heard[shard].Store(int64(e.clock.Boot())) }
 
@@ -305,14 +309,28 @@ func (e *Engine) read(ctx context.Context, id credential.ID) (credential.Held, e
 		}
 		return held, nil
 	}
-	fresh, err := e.load(ctx, id)
-	if err == nil {
-		return fresh, nil
+	if !ok || !e.servable(held) || e.tokens.ended(id, held.Record.Version) {
+		return e.load(ctx, id)
 	}
-	if ok && errors.As(err, new(*outageError)) && e.servable(held) && !e.tokens.ended(id, held.Record.Version) {
+	// There is something to serve. A store that is asked and says nothing must
+	// not keep anybody waiting for it.
+	if e.clock.Boot() < time.Duration(e.mute.Load()) {
 		return held, nil
 	}
-	return credential.Held{}, err
+	short, cancel := context.WithTimeout(ctx, storePatience)
+	defer cancel()
+	fresh, err := e.load(short, id)
+	switch {
+	case err == nil:
+		return fresh, nil
+	case errors.As(err, new(*outageError)) && !e.tokens.ended(id, held.Record.Version):
+		if short.Err() != nil {
+			e.mute.Store(int64(e.clock.Boot() + followedWithin))
+		}
+		return held, nil
+	default:
+		return credential.Held{}, err
+	}
 }
 
 // load reads a record from the store and remembers it.

@@ -173,3 +173,21 @@ func TestCacheWakesWhoeverWaits(t *testing.T) {
 	c.put(record(1, 1))
 	soon(t, heard, "the word")
 }
+
+// A store that takes what it is asked and says nothing keeps nobody waiting who
+// can be served from memory.
+func TestAReadDoesNotWaitForASilentStore(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	b.put(n, "alice")
+	n.store.set(func(s *faultyStore) { s.silent = true })
+	for range 3 {
+		got, err := n.Token(t.Context(), "alice", 0)
+		require.NoError(t, err)
+		assert.Equal(t, credential.ID("alice"), got.Record.ID)
+	}
+	n.store.mu.Lock()
+	defer n.store.mu.Unlock()
+	assert.Equal(t, 1, n.store.waited, "it is asked once, and for a second not again")
+}

@@ -93,6 +93,7 @@ type Engine struct {
 	pace     *pace
 	barrier  *barrier
 	watch    *watch
+	mute     atomic.Int64   // boot time until which the store is not asked for what can be served from memory
 	heard    []atomic.Int64 // boot time at which each shard's event log was last read
 
 	ctx      context.Context //nolint:containedctx // the engine's own life; work outlives whoever asked for it

@@ -285,6 +285,8 @@ type faultyStore struct {
 	loads     int
 	begins    int
 	touches   int
+	silent    bool // Load gets no answer
+	waited    int  // Loads that got none
 }
 
 // spoiltError says which items of a list failed by themselves.
@@ -302,7 +304,7 @@ func (e *spoiltError) At(i int) error {
 func (s *faultyStore) heal() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.away, s.lostBegin, s.lostApply, s.failApply, s.spoilt = false, false, 0, 0, nil
+	s.away, s.lostBegin, s.lostApply, s.failApply, s.spoilt, s.silent = false, false, 0, 0, nil, false
 }
 
 func (s *faultyStore) set(change func(*faultyStore)) {
@@ -390,6 +392,12 @@ func (s *faultyStore) Load(ctx context.Context, ids ...credential.ID) ([]*creden
 		return nil, err
 	}
 	s.mu.Lock()
+	if s.silent {
+		s.waited++
+		s.mu.Unlock()
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	s.loads++
 	bad, some := &spoiltError{at: make([]bool, len(ids))}, false
 	for i, id := range ids {

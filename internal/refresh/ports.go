@@ -19,7 +19,8 @@ type Store interface {
 	// Load reads records with their secrets; nil where there is none.
 	Load(ctx context.Context, ids ...credential.ID) ([]*credential.Held, error)
 	// Release gives back IDs that were claimed from the due index: they are
-	// due at the given moment, or at their own if that is later.
+	// due at the given moment, or at their own if that is later. 0 is their own
+	// in any case.
 	Release(ctx context.Context, provider string, ids []credential.ID, at credential.Millis) error
 	// SpentBefore reports whether token is a refresh token that was replaced.
 	SpentBefore(h credential.Held, token credential.Secret) bool

@@ -123,7 +123,9 @@ func (s *Store) NextDue(ctx context.Context, shard int, provider string) (creden
 
 // Release gives back what was claimed and not begun: those that are overdue
 // are due at the given moment; where the record says that its time is still to
-// come, because somebody else took care of it, it is due then.
+// come, because somebody else took care of it, it is due then. 0 leaves those that
+// are overdue at the moment that their records say: they keep their place among
+// what is.
 func (s *Store) Release(ctx context.Context, provider string, ids []credential.ID, at credential.Millis) error {
 	if err := checkName("provider", provider); err != nil || len(ids) == 0 {
 		return err

@@ -32,13 +32,24 @@ func newAPI(t testing.TB, base, key string) *api {
 
 // record is a credential as the API shows it.
 type record struct {
-	ID          string    `json:"id"`
-	State       string    `json:"state"`
-	Reason      string    `json:"reason"`
-	Version     uint64    `json:"version"`
-	Generation  uint64    `json:"generation"`
-	ExpiresAt   time.Time `json:"expires_at"`
-	InDoubt     bool      `json:"in_doubt"`
+	ID         string    `json:"id"`
+	State      string    `json:"state"`
+	Reason     string    `json:"reason"`
+	Version    uint64    `json:"version"`
+	Generation uint64    `json:"generation"`
+	ExpiresAt  time.Time `json:"expires_at"`
+	InDoubt    bool      `json:"in_doubt"`
+	Subject    string    `json:"subject"`
+	Paused     bool      `json:"paused"`
+	Presence   string    `json:"presence"`
+	OnceAt     time.Time `json:"refresh_once_at"`
+	DueAt      time.Time `json:"due_at"`
+	HasLogin   bool      `json:"has_login"`
+	Learned    int64     `json:"learned_lifetime"`
+	Session    *struct {
+		IdleTimeout  int64     `json:"idle_timeout"`
+		IdleDeadline time.Time `json:"idle_deadline"`
+	} `json:"session"`
 	LastFailure *struct {
 		Reason string `json:"reason"`
 		Detail string `json:"detail"`
@@ -50,6 +61,10 @@ type token struct {
 	ExpiresAt   time.Time `json:"expires_at"`
 	Version     uint64    `json:"version"`
 	Generation  uint64    `json:"generation"`
+	Send        struct {
+		As   string `json:"as"`
+		Name string `json:"name"`
+	} `json:"send"`
 }
 
 // refusal is an answer that is not a success (RFC 9457).

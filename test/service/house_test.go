@@ -207,10 +207,21 @@ type instance struct {
 // at which it is told to stop: an embedded redis-server ends with it.
 func (h *house) start(env ...string) *instance {
 	h.t.Helper()
+	return h.startAs("api,scheduler,worker", env...)
+}
+
+// startAs is start for a process with some roles only.
+func (h *house) startAs(roles string, env ...string) *instance {
+	h.t.Helper()
+	return h.ready(h.launch(roles, env...))
+}
+
+// launch is startAs, but returns before the process is ready.
+func (h *house) launch(roles string, env ...string) *testproc.Process {
+	h.t.Helper()
 	h.save()
 	p := testproc.Start(h.t, testproc.Options{
-		Path: program(h.t), Args: []string{"serve"}, Dir: h.dir, Env: env,
-		Ready: readyLine, ReadyTimeout: patience, OutputLimit: 32 << 20,
+		Path: program(h.t), Args: []string{"serve", "--roles", roles}, Dir: h.dir, Env: env, OutputLimit: 32 << 20,
 	})
 	h.t.Cleanup(func() {
 		if _, err := p.Stop(); err != nil {
@@ -220,7 +231,16 @@ func (h *house) start(env ...string) *instance {
 			h.t.Error("the race detector has something to say, see the output")
 		}
 	})
-	match := p.ReadyMatch()
+	return p
+}
+
+// ready waits until a process serves.
+func (h *house) ready(p *testproc.Process) *instance {
+	h.t.Helper()
+	ctx, cancel := context.WithTimeout(h.t.Context(), patience)
+	defer cancel()
+	match, err := p.WaitFor(ctx, readyLine)
+	require.NoError(h.t, err)
 	return &instance{
 		Process: p, api: newAPI(h.t, "http://"+match[1], h.adminKey()), redis: match[2], owner: match[3],
 	}

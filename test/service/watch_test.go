@@ -29,6 +29,8 @@ type cloudEvent struct {
 		Reason          string `json:"reason"`
 		Version         uint64 `json:"version"`
 		PreviousVersion uint64 `json:"previous_version"`
+
+		ExpiresAt time.Time `json:"expires_at"`
 	} `json:"data"`
 }
 

@@ -3,6 +3,7 @@ module github.com/refreshd/refreshd/test/thirdparty
 go 1.26.0
 
 require (
+	github.com/alexedwards/scs/v2 v2.9.0
 	github.com/ory/fosite v0.49.0
 	github.com/stretchr/testify v1.12.1
 	go.uber.org/goleak v1.3.0

@@ -178,9 +178,11 @@ func bare(word string) string {
 
 // failedOK says what a 2xx means that is no success.
 func (c *call) failedOK(r *reply, fields provider.Fields, token bool) verdict {
-	page := r.html && !token && (c.kind == kindLogin || c.wantsJSON)
-	if c.kind != kindRefresh && (page || r.loginForm()) {
-		return c.dead("a page of HTML")
+	if c.kind != kindRefresh && r.loginForm() {
+		return c.dead("a page with a field for a password")
+	}
+	if r.html && !token && (c.kind == kindLogin || c.kind != kindRefresh && c.wantsJSON) {
+		return c.unreadable("a page of HTML") // such as that of a proxy, while the backend is away
 	}
 	if v := c.graphQL(r); v.decided() {
 		return v
@@ -194,9 +196,19 @@ func (c *call) failedOK(r *reply, fields provider.Fields, token bool) verdict {
 		if v := c.told(r, fields); v.decided() {
 			return v
 		}
-		return malformed("")
+		return c.unreadable("")
 	}
 	return verdict{}
+}
+
+// unreadable is the verdict on a success that says nothing that was asked for. A
+// password is presented again with ever more time in between: accounts are
+// locked for that, and nothing says that it is wrong.
+func (c *call) unreadable(why string) verdict {
+	if c.kind == kindLogin {
+		return verdict{credential.ClassRefused, credential.ReasonMalformedReply, why}
+	}
+	return malformed(why)
 }
 
 // graphQL says what the errors of a GraphQL reply mean (GraphQL specification
@@ -228,7 +240,7 @@ func (c *call) graphQL(r *reply) verdict {
 	case has("BAD_USER_INPUT"), has("FORBIDDEN"):
 		return refused("GraphQL errors")
 	}
-	return malformed("GraphQL errors")
+	return c.unreadable("GraphQL errors")
 }
 
 // told says what the error codes of the body mean.

@@ -155,6 +155,16 @@ func dueRelease(b *bundle) {
 		assert.False(b, ok, id)
 	}
 	require.NoError(b, b.store.Release(b.ctx, provider, nil, at))
+
+	// Without a moment each has its place again.
+	require.NoError(b, b.store.Release(b.ctx, provider, list, 0))
+	right := credential.NextDue(b.load(claimed).Record, nil)
+	require.LessOrEqual(b, right, b.now)
+	b.requireScore(right, claimed)
+	b.requireScore(attempt.Deadline, open)
+	b.requireScore(rested.Record.RefreshAt, fresh)
+	_, ok := b.score(out)
+	assert.False(b, ok)
 }
 
 func dueHeal(b *bundle) {

@@ -1,0 +1,245 @@
+package service
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/refreshd/refreshd/internal/practice/backends"
+)
+
+// What may follow from a reply.
+const (
+	asksTheUser  = "reauth_required" // permanent: no call is made any more
+	keepsGoing   = "degraded"        // a failure of the backend: later again, or not while it is in doubt
+	asksOperator = "active"          // the breaker opens, and the credential stays as it is
+)
+
+// again is how often a call is made that failed.
+type again int
+
+const (
+	never again = iota // one call, and no other while the test lasts
+	later              // again after a while, 2 s at the least (give or take a tenth)
+)
+
+// misreply is a reply that is no success, and what has to follow from it.
+type misreply struct {
+	name  string
+	call  backends.Call
+	kind  backends.Kind // "" is bearer, or header for a use
+	fault backends.Fault
+	more  map[string]any // of the provider's settings
+
+	state  string
+	reason string // of the state and its event, of the last failure, or of the breaker
+	again  again
+}
+
+func jsonReply(status int, body string) backends.Fault {
+	return backends.Fault{Reply: &backends.Reply{Status: status, Header: map[string]string{"Content-Type": "application/json"}, Body: body}}
+}
+
+func errorReply(status int, code string) backends.Fault {
+	return jsonReply(status, fmt.Sprintf(`{"error":%q}`, code))
+}
+
+func pageReply(status int, header ...string) backends.Fault {
+	r := &backends.Reply{Status: status, Header: map[string]string{"Content-Type": "text/html"}, Body: `<html><form action="/login"><input name="u"><input type="password" name="p"></form></html>`}
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header[header[i]] = header[i+1]
+	}
+	return backends.Fault{Reply: r}
+}
+
+func quick(f backends.Fault) (backends.Fault, map[string]any) {
+	return f, map[string]any{"timeout": "1s"}
+}
+
+func misreplies() []misreply {
+	slow, short := quick(backends.Fault{Hold: 4 * time.Second})
+	const refresh, login, use = backends.CallRefresh, backends.CallLogin, backends.CallUse
+	busy := map[string]any{"errors": []any{map[string]any{"status": 400, "error": "invalid_grant", "description": "*already being processed*", "class": "transient"}}}
+	own := map[string]any{"errors": []any{map[string]any{"status": 409, "class": "permanent"}}}
+	return []misreply{
+		// A refresh token. What came of a failure is not known: it is not presented
+		// again, for the token rotates and its last moment is far away.
+		{"invalid_grant", refresh, "", errorReply(400, "invalid_grant"), nil, asksTheUser, "invalid_grant", never},
+		{"bad_refresh_token", refresh, "", errorReply(400, "bad_refresh_token"), nil, asksTheUser, "invalid_grant", never},
+		{"a bare 401", refresh, "", backends.Fault{Reply: &backends.Reply{Status: 401}}, nil, asksTheUser, "invalid_grant", never},
+		{"a bare 403", refresh, "", backends.Fault{Reply: &backends.Reply{Status: 403}}, nil, asksTheUser, "invalid_grant", never},
+		{"an error at 200", refresh, "", errorReply(200, "bad_refresh_token"), nil, asksTheUser, "invalid_grant", never},
+		{"ok false at 200", refresh, "", jsonReply(200, `{"ok":false,"error":"invalid_refresh_token"}`), nil, asksTheUser, "invalid_grant", never},
+		{"declared as permanent", refresh, "", errorReply(409, "gone"), own, asksTheUser, "invalid_grant", never},
+		{"interaction_required", refresh, "", errorReply(400, "interaction_required"), nil, asksTheUser, "interaction_required", never},
+		{"consent_required", refresh, "", errorReply(400, "consent_required"), nil, asksTheUser, "consent_required", never},
+		{"already being processed", refresh, "", jsonReply(400, `{"error":"invalid_grant","error_description":"token request is already being processed"}`), busy, keepsGoing, "provider_unavailable", later},
+		{"a page at 200", refresh, "", pageReply(200), nil, keepsGoing, "malformed_reply", never},
+		{"nothing at 200", refresh, "", backends.Fault{Reply: &backends.Reply{Status: 200}}, nil, keepsGoing, "malformed_reply", never},
+		{"broken JSON at 200", refresh, "", jsonReply(200, `{"tok`), nil, keepsGoing, "malformed_reply", never},
+		{"invalid_request", refresh, "", errorReply(400, "invalid_request"), nil, keepsGoing, "invalid_request", later},
+		{"429", refresh, "", backends.Fault{Reply: &backends.Reply{Status: 429, Header: map[string]string{"Retry-After": "600"}}}, nil, keepsGoing, "rate_limited", never},
+		{"slow_down", refresh, "", errorReply(400, "slow_down"), nil, keepsGoing, "rate_limited", later},
+		{"408", refresh, "", backends.Fault{Reply: &backends.Reply{Status: 408}}, nil, keepsGoing, "provider_unavailable", never},
+		{"500", refresh, "", backends.Fault{Reply: &backends.Reply{Status: 500}}, nil, keepsGoing, "provider_unavailable", never},
+		{"503", refresh, "", errorReply(503, "server_error"), nil, keepsGoing, "provider_unavailable", never},
+		{"temporarily_unavailable", refresh, "", errorReply(400, "temporarily_unavailable"), nil, keepsGoing, "provider_unavailable", never},
+		{"a reply cut off", refresh, "", backends.Fault{Cut: true}, nil, keepsGoing, "network", never},
+		{"a reply too late", refresh, "", slow, short, keepsGoing, "timeout", never},
+		{"invalid_client", refresh, "", errorReply(401, "invalid_client"), nil, asksOperator, "client_misconfigured", never},
+		{"unauthorized_client", refresh, "", errorReply(400, "unauthorized_client"), nil, asksOperator, "client_misconfigured", never},
+		{"unsupported_grant_type", refresh, "", errorReply(400, "unsupported_grant_type"), nil, asksOperator, "client_misconfigured", never},
+		{"invalid_scope", refresh, "", errorReply(400, "invalid_scope"), nil, asksOperator, "client_misconfigured", never},
+		{"404", refresh, "", backends.Fault{Reply: &backends.Reply{Status: 404}}, nil, asksOperator, "client_misconfigured", never},
+		{"a redirect", refresh, "", pageReply(307, "Location", "https://elsewhere.invalid/"), nil, asksOperator, "client_misconfigured", never},
+		// A name and a password.
+		{"401", login, "", errorReply(401, "nope"), nil, asksTheUser, "login_refused", never},
+		{"403", login, "", errorReply(403, "nope"), nil, asksTheUser, "login_refused", never},
+		{"423", login, "", errorReply(423, "nope"), nil, asksTheUser, "account_locked", never},
+		{"a login page at 200", login, "", pageReply(200), nil, asksTheUser, "login_refused", never},
+		{"refused at 200", login, "", errorReply(200, "invalid_credentials"), nil, asksTheUser, "login_refused", never},
+		{"503", login, "", backends.Fault{Reply: &backends.Reply{Status: 503}}, nil, keepsGoing, "provider_unavailable", later},
+		{"429", login, "", backends.Fault{Reply: &backends.Reply{Status: 429, Header: map[string]string{"Retry-After": "600"}}}, nil, keepsGoing, "rate_limited", never},
+		{"a reply too late", login, "", slow, short, keepsGoing, "timeout", later},
+		{"404", login, "", backends.Fault{Reply: &backends.Reply{Status: 404}}, nil, asksOperator, "client_misconfigured", never},
+		// A session, without a login to replace it with.
+		{"401", use, "", errorReply(401, "nope"), nil, asksTheUser, "session_ended", never},
+		{"403", use, "", errorReply(403, "nope"), nil, asksTheUser, "session_ended", never},
+		{"419", use, "", pageReply(419), nil, asksTheUser, "session_ended", never},
+		{"302 to a login page", use, backends.KindCookie, pageReply(302, "Location", "/login"), nil, asksTheUser, "session_ended", never},
+		{"a login page at 200", use, "", pageReply(200), nil, asksTheUser, "session_ended", never},
+		{"UNAUTHENTICATED at 200", use, backends.KindGraphQL, jsonReply(200, `{"errors":[{"message":"x","extensions":{"code":"UNAUTHENTICATED"}}],"data":null}`), nil, asksTheUser, "session_ended", never},
+		{"503", use, "", backends.Fault{Reply: &backends.Reply{Status: 503}}, nil, keepsGoing, "provider_unavailable", later},
+		{"a reply too late", use, "", slow, short, keepsGoing, "timeout", later},
+	}
+}
+
+// Each way in which a backend can fail leads to what has to follow from it: the
+// credential's state, reason and event, the provider's breaker, and how many
+// calls are made.
+func TestEachErrorHasItsClass(t *testing.T) {
+	t.Parallel()
+	e := newEstate(t)
+	rows := misreplies()
+	name := func(n int) string { return fmt.Sprintf("row-%d", n) }
+	for n := range rows {
+		row := &rows[n]
+		o := backends.Options{Kind: backends.KindBearer, Life: time.Hour, Refreshes: row.call == backends.CallRefresh}
+		if row.call == backends.CallUse {
+			o.Kind, o.Idle = backends.KindHeader, time.Hour
+		}
+		if row.kind != "" {
+			o.Kind = row.kind
+		}
+		e.backend(name(n), o, row.more)
+	}
+	at := e.open()
+	began := make([]time.Time, len(rows))
+	for n, row := range rows {
+		b := e.backends[name(n)]
+		var id string
+		if row.call == backends.CallLogin {
+			id = e.signUp(name(n), "ann")
+		} else {
+			id = e.bring(name(n), "ann", 0)
+		}
+		row.fault.Call = row.call
+		b.Add(row.fault)
+		began[n] = time.Now()
+		err := at.refresh(t.Context(), id)
+		switch row.state {
+		case asksTheUser:
+			assert.Equal(t, http.StatusConflict, refusedWith(t, err).Status, "%s: %s", row.call, row.name)
+		default:
+			assert.Equal(t, http.StatusServiceUnavailable, refusedWith(t, err).Status, "%s: %s", row.call, row.name)
+		}
+	}
+	// A session that is over and has a login to replace it gets one login.
+	relogged := map[int]string{}
+	for n, row := range rows {
+		if row.call == backends.CallUse && row.state == asksTheUser {
+			relogged[n] = e.signUp(name(n), "bob")
+			require.NoError(t, at.refresh(t.Context(), relogged[n]), row.name)
+		}
+	}
+	pass(t.Context(), 3*time.Second) // in which what is presented again would be
+
+	e.heardAll()
+	for n, row := range rows {
+		what := fmt.Sprintf("%s: %s", row.call, row.name)
+		b, id := e.backends[name(n)], name(n)+":ann"
+		r := at.get(t, id)
+		assert.Equal(t, row.state, r.State, what)
+		breaker := e.providerState(at, name(n)).Breaker
+		assert.Equal(t, row.state == asksOperator, breaker.Open, "%s: the breaker", what)
+		calls := b.Calls(row.call, "ann")
+		if row.call == backends.CallLogin {
+			calls = calls[1:] // the first is its owner's
+		}
+		switch row.state {
+		case asksTheUser:
+			assert.Equal(t, row.reason, r.Reason, what)
+			events := e.stream.find("credential.reauth_required", id)
+			if assert.Len(t, events, 1, what) {
+				assert.Equal(t, row.reason, events[0].Data.Reason, what)
+			}
+		case keepsGoing:
+			require.NotNil(t, r.LastFailure, what)
+			assert.Equal(t, row.reason, r.LastFailure.Reason, what)
+			events := e.stream.find("credential.degraded", id)
+			if assert.Len(t, events, 1, what) {
+				assert.Equal(t, row.reason, events[0].Data.Reason, what)
+			}
+			assert.NotContains(t, strings.Join(e.stream.told(id), " "), "reauth_required", what)
+		case asksOperator:
+			assert.Equal(t, row.reason, breaker.Reason, what)
+			assert.Equal(t, []string{"credential.connected"}, e.stream.told(id), "%s: no credential is to blame", what)
+			assert.Len(t, e.stream.find("client.misconfigured", "client:"+name(n)), 1, what)
+			_, err := at.token(t.Context(), id, 0)
+			require.NoError(t, err, "%s: and its token is served", what)
+		}
+		if row.again == never {
+			assert.Len(t, calls, 1, "%s: one call", what)
+			continue
+		}
+		for i := 1; i < len(calls); i++ {
+			gap := calls[i].Received.Sub(calls[i-1].Received)
+			assert.GreaterOrEqual(t, gap, 1700*time.Millisecond, "%s: call %d", what, i+1)
+		}
+		assert.NotEmpty(t, calls, what)
+	}
+	for n, id := range relogged {
+		b := e.backends[name(n)]
+		assert.Equal(t, "active", at.get(t, id).State, rows[n].name)
+		assert.Len(t, b.Calls(backends.CallUse, "bob"), 1, rows[n].name)
+		assert.Len(t, b.Calls(backends.CallLogin, "bob"), 2, "%s: its owner's and one more", rows[n].name)
+	}
+	oneEventPerVersion(t, at.api, at.list(t), e.stream)
+	countedByClass(t, at, rows, name)
+}
+
+// countedByClass checks that the metrics have what became of the calls.
+func countedByClass(t *testing.T, at *instance, rows []misreply, name func(int) string) {
+	t.Helper()
+	data, err := at.raw(t.Context(), http.MethodGet, "/metrics", nil)
+	require.NoError(t, err)
+	for n, row := range rows {
+		class := map[string]string{asksTheUser: "permanent", asksOperator: "operator"}[row.state]
+		if row.state == keepsGoing {
+			class = map[string]string{
+				"timeout": "ambiguous", "network": "ambiguous", "malformed_reply": "ambiguous",
+				"rate_limited": "rate_limited", "invalid_request": "refused", "provider_unavailable": "transient",
+			}[row.reason]
+		}
+		if row.name == "already being processed" {
+			class = "not_processed"
+		}
+		line := fmt.Sprintf(`refreshd_exchanges_total\{class="%s",provider="%s"\} [1-9]`, class, name(n))
+		assert.Regexp(t, line, string(data), "%s: %s", row.call, row.name)
+	}
+}

@@ -1,0 +1,150 @@
+package service
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/refreshd/refreshd/internal/practice/backends"
+)
+
+// touch tells that a session was used, and returns its new deadline.
+func (a *api) touch(t testing.TB, id string) time.Time {
+	t.Helper()
+	var answer struct {
+		IdleDeadline time.Time `json:"idle_deadline"`
+	}
+	a.post(t, id, "touch", nil, &answer)
+	return answer.IdleDeadline
+}
+
+// An active user is told before the session ends, with its deadline, and again as
+// the end comes nearer. One who reacts keeps it; for one who does not, it is
+// extended silently at the last moment, or ends, as the provider's settings say.
+func TestAnActiveUserIsToldOfTheEnd(t *testing.T) {
+	t.Parallel()
+	const idle, warn = 16 * time.Second, 13 * time.Second
+	e := newEstate(t)
+	for name, more := range map[string]map[string]any{
+		"extends": {"warn_before": warn.String(), "on_active": "extend"},
+		"ends":    {"warn_before": warn.String(), "on_active": "end"},
+		"leaves":  {"warn_before": warn.String(), "on_active": "end", "on_death": "logout"},
+	} {
+		e.backend(name, backends.Options{Kind: backends.KindHeader, Idle: idle}, map[string]any{"session": more})
+	}
+	at := e.open()
+	ids := map[string]string{}
+	for name := range e.backends {
+		ids[name] = e.signUp(name, "gone")
+		at.presence(t, ids[name], "active")
+	}
+	reacts := e.signUp("ends", "reacts")
+	at.presence(t, reacts, "active")
+
+	for name, id := range ids {
+		told := e.stream.awaitEvents(t, "session.expiring", id, 1)
+		assert.Equal(t, at.get(t, id).Session.IdleDeadline, told[0].Data.ExpiresAt, "%s: the event tells the deadline", name)
+		assert.Equal(t, "active", told[0].Data.State)
+	}
+	e.stream.awaitEvents(t, "session.expiring", reacts, 1)
+	old := at.get(t, reacts).Session.IdleDeadline
+	session, err := at.token(t.Context(), reacts, 0)
+	require.NoError(t, err)
+	require.True(t, e.backends["ends"].Visit(session.AccessToken))
+	deadline := at.touch(t, reacts)
+	assert.True(t, deadline.After(old), "the user reacted")
+
+	// The countdown: again when half of what was left has passed.
+	for name, id := range ids {
+		assert.Len(t, e.stream.awaitEvents(t, "session.expiring", id, 2), 2, name)
+	}
+	e.stream.awaitEvents(t, "session.extended", ids["extends"], 1)
+	assert.Len(t, e.backends["extends"].Calls(backends.CallUse, "gone"), 1)
+	r := at.awaitRecord(t, ids["ends"], func(r record) bool { return r.State == "reauth_required" })
+	assert.Equal(t, "idle_timeout", r.Reason)
+	r = at.awaitRecord(t, ids["leaves"], func(r record) bool { return r.State == "logged_out" })
+	assert.Equal(t, "idle_timeout", r.Reason)
+	assert.False(t, r.HasLogin)
+	_, data := at.userData(t, ids["leaves"])
+	assert.Empty(t, data, "a log-out erases everything")
+	e.stream.awaitEvents(t, "credential.logged_out", ids["leaves"], 1)
+
+	r = at.get(t, reacts)
+	if time.Until(deadline) > 0 {
+		assert.Equal(t, "active", r.State, "it lives on by the reaction")
+	}
+	for _, name := range []string{"ends", "leaves"} {
+		assert.Len(t, e.backends[name].Calls(backends.CallLogin, "gone"), 1, "%s: nobody is logged in again who let it end", name)
+		assert.Empty(t, e.backends[name].Calls(backends.CallUse, ""), name)
+	}
+	oneEventPerVersion(t, at.api, e.heardAll(), e.stream)
+}
+
+// Nothing is sent for a session in the background. On the return the time that
+// has passed decides: one that may still live is extended and its clock starts
+// again, for one that is over the user is logged in again silently where that can
+// be done.
+func TestBackAndForthFromTheBackground(t *testing.T) {
+	t.Parallel()
+	const idle = 9 * time.Second
+	e := newEstate(t)
+	b := e.backend("header", backends.Options{Kind: backends.KindHeader, Idle: idle}, nil)
+	at := e.open()
+	fate := map[string]string{}
+	for _, user := range []string{"soon", "late", "changed"} {
+		fate[user] = e.signUp("header", user)
+	}
+	fate["stranger"] = e.bring("header", "stranger", 0)
+	for _, id := range fate {
+		r := at.presence(t, id, "background")
+		assert.Equal(t, "background", r.Presence)
+	}
+	b.SetUser("changed", "another password", `{}`)
+
+	// Within the idle time: one call, at once, and the clock starts again.
+	old := at.get(t, fate["soon"]).Session.IdleDeadline
+	at.presence(t, fate["soon"], "passive")
+	e.stream.awaitEvents(t, "session.extended", fate["soon"], 1)
+	r := at.get(t, fate["soon"])
+	assert.True(t, r.Session.IdleDeadline.After(old))
+	assert.Len(t, b.Calls(backends.CallUse, "soon"), 1)
+
+	// Beyond it: nothing was sent and nothing was told until somebody returned,
+	// also over a restart.
+	at = e.restart()
+	for _, user := range []string{"late", "changed", "stranger"} {
+		deadline := at.get(t, fate[user]).Session.IdleDeadline
+		pass(t.Context(), time.Until(deadline)+time.Second)
+		assert.Empty(t, b.Calls(backends.CallUse, user))
+		assert.Equal(t, "active", at.get(t, fate[user]).State, user)
+		assert.Equal(t, []string{"credential.connected"}, e.stream.told(fate[user]))
+	}
+	logins := map[string]int{"late": len(b.Calls(backends.CallLogin, "late")), "changed": len(b.Calls(backends.CallLogin, "changed"))}
+	for _, user := range []string{"late", "changed", "stranger"} {
+		err := at.call(t.Context(), http.MethodPut, credentialPath(fate[user])+"/presence", map[string]any{"presence": "active"}, nil)
+		if err != nil { // it was over with this call
+			assert.Equal(t, http.StatusConflict, refusedWith(t, err).Status, user)
+		}
+	}
+	r = at.awaitRecord(t, fate["late"], func(r record) bool { return r.State == "active" && r.Generation == 2 })
+	assert.Greater(t, time.Until(r.Session.IdleDeadline), time.Duration(0))
+	r = at.awaitRecord(t, fate["changed"], func(r record) bool { return r.State == "reauth_required" })
+	assert.Equal(t, "login_refused", r.Reason)
+	r = at.awaitRecord(t, fate["stranger"], func(r record) bool { return r.State == "reauth_required" })
+	assert.Equal(t, "idle_timeout", r.Reason)
+	for user, n := range logins {
+		assert.Len(t, b.Calls(backends.CallLogin, user), n+1, "%s: one login, on the return", user)
+	}
+	assert.Empty(t, b.Calls(backends.CallLogin, "stranger"))
+	for _, user := range []string{"late", "changed", "stranger"} {
+		for _, call := range b.Calls(backends.CallUse, user) {
+			assert.True(t, call.Done, "%s: a session that is over is not extended", user)
+		}
+	}
+	oneEventPerVersion(t, at.api, e.heardAll(), e.stream)
+	t.Log(fmt.Sprint("told of the one who came late: ", e.stream.told(fate["late"])))
+}

@@ -1,0 +1,235 @@
+package service
+
+import (
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/refreshd/refreshd/internal/practice/backends"
+)
+
+// Where a token is refused before its time, or a refresh token or a session is
+// dead, the login is repeated silently: once, however many ask.
+func TestALoginIsRepeatedOnce(t *testing.T) {
+	t.Parallel()
+	const askers = 20
+	e := newEstate(t)
+	e.backend("password", backends.Options{Kind: backends.KindBearer, Life: time.Hour, Latency: 300 * time.Millisecond}, nil)
+	e.backend("shop", backends.Options{Kind: backends.KindBearer, Life: time.Hour, Latency: 300 * time.Millisecond, Refreshes: true}, nil)
+	e.backend("header", backends.Options{Kind: backends.KindHeader, Idle: time.Hour, Latency: 300 * time.Millisecond}, nil)
+	first := e.open()
+	pair := []*instance{first, e.start()}
+	ids := map[string]string{}
+	for name := range e.backends {
+		ids[name] = e.signUp(name, "ann")
+	}
+	for name, id := range ids {
+		e.backends[name].End("ann")
+		old := first.get(t, id).Generation
+		var asks sync.WaitGroup
+		errs := make([]error, askers)
+		tokens := make([]token, askers)
+		for n := range askers {
+			asks.Go(func() {
+				body := map[string]any{"rejected_generation": old}
+				errs[n] = pair[n%2].call(t.Context(), http.MethodPost, credentialPath(id)+"/refresh", body, &tokens[n])
+			})
+		}
+		asks.Wait()
+		for n := range askers {
+			require.NoError(t, errs[n], "%s, asker %d", id, n)
+			assert.Equal(t, tokens[0].AccessToken, tokens[n].AccessToken)
+			assert.Equal(t, old+1, tokens[n].Generation)
+		}
+		assert.True(t, e.backends[name].Alive(tokens[0].AccessToken))
+	}
+	for name, want := range map[string][]backends.Call{
+		"password": {backends.CallLogin, backends.CallLogin},
+		"shop":     {backends.CallLogin, backends.CallRefresh, backends.CallLogin},
+		"header":   {backends.CallLogin, backends.CallUse, backends.CallLogin},
+	} {
+		var have []backends.Call
+		for _, call := range e.backends[name].Ledger() {
+			have = append(have, call.Call)
+			assert.Equal(t, 1, call.InAirOfUser, name)
+		}
+		assert.Equal(t, want, have, name)
+	}
+	all := e.heardAll()
+	for _, id := range ids {
+		assert.Equal(t, "active", all[id].State)
+		assert.Empty(t, e.stream.find("credential.reauth_required", id))
+	}
+	oneEventPerVersion(t, first.api, all, e.stream)
+}
+
+// A locked account, and a password that was changed, get one call, and none until
+// their owner brings another login.
+func TestALockedAccountGetsOneCall(t *testing.T) {
+	t.Parallel()
+	const life = 3 * time.Second
+	e := newEstate(t)
+	b := e.backend("password", backends.Options{Kind: backends.KindBearer, Life: life}, nil)
+	at := e.open()
+	locked, changed := e.signUp("password", "locked"), e.signUp("password", "changed")
+	b.Lock("locked")
+	b.SetUser("changed", "another password", `{}`)
+	before := map[string]int{"locked": len(b.Calls(backends.CallLogin, "locked")), "changed": len(b.Calls(backends.CallLogin, "changed"))}
+	for id, reason := range map[string]string{locked: "account_locked", changed: "login_refused"} {
+		r := at.awaitRecord(t, id, func(r record) bool { return r.State == "reauth_required" })
+		assert.Equal(t, reason, r.Reason, id)
+		assert.False(t, r.HasLogin, "%s: what is refused is not kept", id)
+		events := e.stream.awaitEvents(t, "credential.reauth_required", id, 1)
+		assert.Equal(t, reason, events[0].Data.Reason)
+	}
+	// Whoever asks is told so, without a call; a due time, an expiry and a restart
+	// bring none either.
+	at = e.restart()
+	pass(t.Context(), life)
+	for range 10 {
+		for _, id := range []string{locked, changed} {
+			_, err := at.token(t.Context(), id, 0)
+			assert.Equal(t, http.StatusConflict, refusedWith(t, err).Status)
+			assert.Equal(t, http.StatusConflict, refusedWith(t, at.refresh(t.Context(), id)).Status)
+		}
+	}
+	for user, n := range before {
+		assert.Len(t, b.Calls(backends.CallLogin, user), n+1, "%s: one call since", user)
+	}
+	// Their owner is told before anything is stored, and logs in again.
+	path := credentialPath(changed)
+	refused := refusedWith(t, at.call(t.Context(), http.MethodPut, path, signIn("password", "changed", "wrong again"), nil))
+	assert.Equal(t, http.StatusUnprocessableEntity, refused.Status)
+	assert.Equal(t, "login_refused", refused.Code)
+	refused = refusedWith(t, at.call(t.Context(), http.MethodPut, credentialPath(locked), signIn("password", "locked", password), nil))
+	assert.Equal(t, "account_locked", refused.Code)
+	assert.Equal(t, "reauth_required", at.get(t, changed).State)
+	require.NoError(t, at.call(t.Context(), http.MethodPut, path, signIn("password", "changed", "another password"), nil))
+	assert.Equal(t, "active", at.get(t, changed).State)
+	e.stream.awaitEvents(t, "credential.reauthorized", changed, 1)
+	oneEventPerVersion(t, at.api, e.heardAll(), e.stream)
+}
+
+// While the backend is away a login is taken, and made as soon as that can be
+// done; a wrong password is stored nowhere.
+func TestALoginWaitsForTheBackend(t *testing.T) {
+	t.Parallel()
+	e := newEstate(t)
+	b := e.backend("password", backends.Options{Kind: backends.KindBearer, Life: time.Hour}, nil)
+	at := e.open()
+	b.SetUser("ann", password, `{"n":1}`)
+	back := b.Add(backends.Fault{Reply: &backends.Reply{Status: http.StatusServiceUnavailable}})
+	var r record
+	require.NoError(t, at.call(t.Context(), http.MethodPut, credentialPath("password:ann"), signIn("password", "ann", password), &r))
+	assert.Equal(t, "pending", r.State)
+	back()
+	r = at.awaitRecord(t, "password:ann", func(r record) bool { return r.State == "active" })
+	assert.Equal(t, b.UID("ann"), r.Subject)
+
+	refused := refusedWith(t, at.call(t.Context(), http.MethodPut, credentialPath("password:eve"), signIn("password", "ann", "wrong"), nil))
+	assert.Equal(t, "login_refused", refused.Code)
+	assert.NotContains(t, at.list(t), "password:eve")
+}
+
+// User data is stored whole, and an event tells of it when it has changed, and
+// only then, from wherever it comes.
+func TestUserDataIsToldWhenItChanges(t *testing.T) {
+	t.Parallel()
+	e := newEstate(t)
+	e.backend("password", backends.Options{Kind: backends.KindBearer, Life: time.Hour}, nil)
+	e.backend("shop", backends.Options{Kind: backends.KindBearer, Life: time.Hour, Refreshes: true}, nil)
+	e.backend("header", backends.Options{Kind: backends.KindHeader, Idle: time.Hour}, nil)
+	e.backend("graphql", backends.Options{Kind: backends.KindGraphQL, Idle: time.Hour}, nil)
+	at := e.open()
+	for name, b := range e.backends {
+		id := e.signUp(name, "ann")
+		refreshed := func() {
+			t.Helper()
+			eventually(t, patience, func() (bool, string) {
+				err := at.refresh(t.Context(), id)
+				return err == nil, fmt.Sprintf("%s: %v", id, err)
+			})
+		}
+		steps := []struct {
+			data  string
+			event int // of these there are then
+		}{
+			{`{"name":"ann","plan":"gold"}`, 0},
+			{`{ "plan": "gold", "name": "ann" }`, 0}, // another order is no change
+			{`{"name":"ann","plan":"lead","seats":[1,2,{"x":null}]}`, 1},
+			{`{"name":"ann","plan":"lead","seats":[1,2,{"x":null}]}`, 1},
+			{`[]`, 2},
+		}
+		for n, step := range steps {
+			b.SetUser("ann", password, step.data)
+			refreshed()
+			_, data := at.userData(t, id)
+			assert.JSONEq(t, step.data, string(data), "%s, step %d", id, n)
+			assert.Equal(t, step.event, countOf(eventLog(t, at.api), "credential.user_data_changed", id), "%s, step %d", id, n)
+		}
+	}
+	oneEventPerVersion(t, at.api, e.heardAll(), e.stream)
+}
+
+// countOf counts the events of a type about a credential.
+func countOf(list []cloudEvent, kind, id string) int {
+	n := 0
+	for _, one := range list {
+		if one.Type == kind && one.Data.Credential == id {
+			n++
+		}
+	}
+	return n
+}
+
+// A session that its backend ends before its time, twice in a row, is taken to
+// live shorter from then on: what was learned shows, and is used.
+func TestALifetimeIsLearned(t *testing.T) {
+	t.Parallel()
+	e := newEstate(t)
+	b := e.backend("header", backends.Options{Kind: backends.KindHeader, Idle: 15 * time.Minute}, nil)
+	at := e.open()
+	id := e.signUp("header", "ann")
+	for n, want := range []int64{0, 60} {
+		assert.Zero(t, at.get(t, id).Learned)
+		b.End("ann")
+		require.NoError(t, at.refresh(t.Context(), id))
+		r := at.get(t, id)
+		assert.Equal(t, "active", r.State)
+		assert.Equal(t, want, r.Learned, "after %d", n+1)
+	}
+	r := at.get(t, id)
+	require.NotNil(t, r.Session)
+	assert.Equal(t, int64(60), r.Session.IdleTimeout, "what is learned is used, a minute at least")
+	assert.LessOrEqual(t, time.Until(r.Session.IdleDeadline), time.Minute)
+	assert.LessOrEqual(t, time.Until(r.DueAt), 45*time.Second, "it is extended at two thirds of that")
+}
+
+// The same for access tokens that are told to live an hour: it takes a minute
+// between the two, for a token that has just replaced a refused one says nothing.
+func TestSoakALifetimeIsLearned(t *testing.T) {
+	soak(t)
+	e := newEstate(t)
+	b := e.backend("shop", backends.Options{Kind: backends.KindBearer, Life: time.Hour, Refreshes: true}, nil)
+	at := e.open()
+	id := e.signUp("shop", "ann")
+	for n, wait := range []time.Duration{0, 62 * time.Second} {
+		pass(t.Context(), wait)
+		b.EndTokens("ann")
+		var got token
+		body := map[string]any{"rejected_generation": at.get(t, id).Generation}
+		require.NoError(t, at.call(t.Context(), http.MethodPost, credentialPath(id)+"/refresh", body, &got), "%d", n)
+		assert.True(t, b.Alive(got.AccessToken))
+	}
+	r := at.get(t, id)
+	assert.InDelta(t, 62, r.Learned, 5)
+	assert.LessOrEqual(t, time.Until(r.ExpiresAt), 70*time.Second, "and an hour was told")
+	old := r.Generation
+	at.awaitRecord(t, id, func(r record) bool { return r.Generation > old })
+	assert.Len(t, b.Calls(backends.CallLogin, "ann"), 1)
+}
