@@ -31,7 +31,34 @@ type record struct {
 	HasLogin   bool              `json:"has_login"`
 	Presence   string            `json:"presence"`
 	Session    *struct{}         `json:"session"`
+	Failure    *failure          `json:"last_failure"`
 }
+
+// failure is how the last refresh, or login, failed.
+type failure struct {
+	Reason string `json:"reason"`
+	Detail string `json:"detail"`
+}
+
+// String gives the reason, and what the provider said.
+func (f failure) String() string {
+	if f.Detail == "" {
+		return f.Reason
+	}
+	return f.Reason + ": " + f.Detail
+}
+
+// reason says why the record is in its state. One without a token has the
+// reason for which it has none yet.
+func (r record) reason() string {
+	if r.Reason == "" && r.State == statePending && r.Failure != nil {
+		return r.Failure.Reason
+	}
+	return r.Reason
+}
+
+// statePending is that of a record without a token.
+const statePending = "pending"
 
 // tokenReply is a token as the service hands it out.
 type tokenReply struct {
@@ -42,18 +69,25 @@ type tokenReply struct {
 
 // showRecord makes a call that answers with a record, and prints it.
 func (p *program) showRecord(cmd *cobra.Command, r *remote, method, path string, body any) error {
+	_, _, err := p.shownRecord(cmd, r, method, path, body)
+	return err
+}
+
+// shownRecord is showRecord, and returns what was shown and what is paused.
+func (p *program) shownRecord(cmd *cobra.Command, r *remote, method, path string, body any) (record, pauses, error) {
 	var raw json.RawMessage
-	if err := r.call(cmd.Context(), method, path, body, &raw); err != nil {
-		return err
-	}
-	if p.json {
-		return p.printJSON(raw)
-	}
 	var one record
-	if err := json.Unmarshal(raw, &one); err != nil {
-		return err
+	if err := r.call(cmd.Context(), method, path, body, &raw); err != nil {
+		return one, pauses{}, err
 	}
-	return p.printRecords([]record{one})
+	if err := json.Unmarshal(raw, &one); err != nil {
+		return one, pauses{}, err
+	}
+	held := r.pauses(cmd.Context())
+	if p.json {
+		return one, held, p.printJSON(raw)
+	}
+	return one, held, p.printRecords([]record{one}, held)
 }
 
 func (p *program) listCommand() *cobra.Command {
@@ -121,7 +155,7 @@ func (p *program) listAll(cmd *cobra.Command, r *remote, query url.Values) error
 		}
 		return p.printJSON(data)
 	}
-	return p.printRecords(all)
+	return p.printRecords(all, r.pauses(cmd.Context()))
 }
 
 func (p *program) getCommand() *cobra.Command {

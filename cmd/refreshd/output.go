@@ -45,15 +45,15 @@ func (p *program) printJSON(data []byte) error {
 	return err
 }
 
-func (p *program) printRecords(list []record) error {
+func (p *program) printRecords(list []record, held pauses) error {
 	w := p.table("ID\tPROVIDER\tSTATE\tREASON\tVERSION\tEXPIRES IN\tDUE IN\tNOTES")
 	for _, one := range list {
 		state := one.State
 		if one.InDoubt {
 			state += " (in doubt)"
 		}
-		w.row("%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s", one.ID, one.Provider, state, dash(one.Reason), one.Version,
-			until(one.ExpiresAt), until(one.DueAt), dash(strings.Join(one.notes(), ", ")))
+		w.row("%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s", one.ID, one.Provider, state, dash(one.reason()), one.Version,
+			until(one.ExpiresAt), until(one.DueAt), dash(strings.Join(append(held.of(one), one.notes()...), ", ")))
 	}
 	return w.Flush()
 }
@@ -61,9 +61,6 @@ func (p *program) printRecords(list []record) error {
 // notes are what else is to be known of a record, in a few words.
 func (r record) notes() []string {
 	var list []string
-	if r.Paused {
-		list = append(list, "paused")
-	}
 	if r.OnceAt != nil {
 		list = append(list, "refresh asked for in "+until(r.OnceAt))
 	}
@@ -86,12 +83,16 @@ func dash(s string) string {
 	return s
 }
 
-// until says how far away a moment is.
+// until says how far away a moment is, now if it has passed.
 func until(at *time.Time) string {
 	if at == nil {
 		return "-"
 	}
-	return time.Until(*at).Round(time.Second).String()
+	left := time.Until(*at).Round(time.Second)
+	if left <= 0 {
+		return "now"
+	}
+	return left.String()
 }
 
 // count says how many there are of something whose plural ends in s.

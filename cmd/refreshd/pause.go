@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,7 +19,7 @@ they live, and expiries are told. The latter two need the scope admin.
     refreshd pause --provider github
     refreshd pause --all
 
-refreshd status, provider list and get say what is paused.`
+refreshd get, list, status and provider list say what is paused.`
 
 const resumeHelp = `Let a credential, a provider or the whole service go on. What was missed
 meanwhile is due at once. Each is resumed by itself: a paused credential stays so
@@ -27,6 +28,44 @@ when its provider goes on.
     refreshd resume github:alice
     refreshd resume --provider github
     refreshd resume --all`
+
+// pauses are what is held back beside single credentials.
+type pauses struct {
+	service   bool
+	providers map[string]bool
+}
+
+// pauses asks what is held back. It is told beside something else, which does
+// not fail where this cannot be had.
+func (r *remote) pauses(ctx context.Context) pauses {
+	var said struct {
+		Paused    bool           `json:"paused"`
+		Providers []providerInfo `json:"providers"`
+	}
+	if r.call(ctx, http.MethodGet, "/v1/providers", nil, &said) != nil {
+		return pauses{}
+	}
+	held := pauses{service: said.Paused, providers: map[string]bool{}}
+	for _, one := range said.Providers {
+		held.providers[one.Name] = one.Paused
+	}
+	return held
+}
+
+// of lists what holds a credential back.
+func (h pauses) of(one record) []string {
+	var list []string
+	if one.Paused {
+		list = append(list, "paused")
+	}
+	if h.providers[one.Provider] {
+		list = append(list, "provider paused")
+	}
+	if h.service {
+		list = append(list, "service paused")
+	}
+	return list
+}
 
 // pauseCommand is pause or resume.
 func (p *program) pauseCommand(verb, short, long string) *cobra.Command {

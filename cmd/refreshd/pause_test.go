@@ -24,10 +24,14 @@ func TestPauseOutlivesTheService(t *testing.T) {
 	s.url = "http://" + again.ReadyMatch()[1]
 
 	list := s.refreshd(t, "", "provider", "list")
-	assert.Regexp(t, `acme +oauth2 +paused`, list)
-	assert.Regexp(t, `other +oauth2 +paused`, list)
-	assert.Contains(t, s.refreshd(t, "", "get", "paused:alice"), "paused")
+	assert.Regexp(t, `acme +oauth2 +service paused`, list)
+	assert.Regexp(t, `other +oauth2 +paused, service paused`, list)
+	assert.Regexp(t, ` paused, service paused`, s.refreshd(t, "", "get", "paused:alice"))
+	assert.Regexp(t, `ok +providers +provider other is paused`, s.refreshd(t, "", "doctor", "--config", s.config))
 	s.refreshd(t, "", "resume", "--all")
+	s.refreshd(t, "", "pause", "--provider", "acme")
+	assert.Regexp(t, ` paused, provider paused`, s.refreshd(t, "", "list"))
+	s.refreshd(t, "", "resume", "--provider", "acme")
 	list = s.refreshd(t, "", "provider", "list")
 	assert.Regexp(t, `acme +oauth2 +in use`, list)
 	assert.Regexp(t, `other +oauth2 +paused`, list, "each is resumed by itself")

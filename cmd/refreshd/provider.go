@@ -75,8 +75,11 @@ type providerInfo struct {
 // state says in a few words whether the provider is called.
 func (i providerInfo) state(allPaused bool) string {
 	var words []string
-	if i.Paused || allPaused {
+	if i.Paused {
 		words = append(words, "paused")
+	}
+	if allPaused {
+		words = append(words, "service paused")
 	}
 	if i.Breaker.Open {
 		words = append(words, "refuses the client")

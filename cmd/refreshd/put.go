@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -66,7 +68,11 @@ func (p *program) putCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return p.showRecord(cmd, r, http.MethodPut, credentialPath(given[0]), body)
+			one, held, err := p.shownRecord(cmd, r, http.MethodPut, credentialPath(given[0]), body)
+			if err == nil && one.State == statePending {
+				p.sayPending(r.awaitFailure(cmd.Context(), one, held), held)
+			}
+			return err
 		},
 	}
 	cmd.Flags().StringVar(&f.provider, "provider", "", "provider of config.yaml that issued the token, or signs in (required)")
@@ -78,6 +84,55 @@ func (p *program) putCommand() *cobra.Command {
 	cmd.Flags().StringVar(&f.passwordEnv, "password-env", "", "variable of the environment with the password, in place of --password-file")
 	cmd.Flags().StringVar(&f.userData, "user-data-file", "", "file with what is to be known of the user, as JSON")
 	return cmd
+}
+
+// awaitFailure reads a record without a token again until it tells of a failure,
+// for a moment: the login that was made at once leaves none, and the next one
+// follows soon. Whatever stands in its way, what is known is returned.
+func (r *remote) awaitFailure(ctx context.Context, one record, held pauses) record {
+	ctx, cancel := context.WithTimeout(ctx, failureWithin)
+	defer cancel()
+	tick := time.NewTicker(failureWithin / 10)
+	defer tick.Stop()
+	for one.HasLogin && one.State == statePending && one.Failure == nil && len(held.of(one)) == 0 {
+		select {
+		case <-ctx.Done():
+			return one
+		case <-tick.C:
+		}
+		var now record
+		if r.call(ctx, http.MethodGet, credentialPath(one.ID), nil, &now) != nil {
+			return one
+		}
+		one = now
+	}
+	return one
+}
+
+// failureWithin bounds how long put waits to learn why there was no login.
+const failureWithin = 3 * time.Second
+
+// sayPending says why what was stored has no token yet, and when it will.
+func (p *program) sayPending(one record, held pauses) {
+	if one.State != statePending {
+		p.say("it is %s by now", one.State)
+		return
+	}
+	why := held.of(one)
+	if one.Failure != nil {
+		why = append(why, one.Failure.String())
+	}
+	said := "no access token yet"
+	if one.HasLogin {
+		said = "not signed in yet"
+	}
+	if len(why) > 0 {
+		said += ": " + strings.Join(why, ", ")
+	}
+	if one.DueAt != nil && len(held.of(one)) == 0 {
+		said += "; it is done again at " + one.DueAt.Format(time.RFC3339)
+	}
+	p.say("%s", said)
 }
 
 // putBody is what is sent. Everything that is wrong with it here is said before

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -59,7 +60,11 @@ func (p *program) refreshCommand() *cobra.Command {
 			case f.cancel:
 				p.say("%s is refreshed as planned, and not beside that", given[0])
 			}
-			return p.showRecord(cmd, r, http.MethodGet, credentialPath(given[0]), nil)
+			one, held, err := p.shownRecord(cmd, r, http.MethodGet, credentialPath(given[0]), nil)
+			if list := held.of(one); err == nil && said.DueAt != nil && len(list) > 0 {
+				p.say("it waits until what is paused is resumed: %s", strings.Join(list, ", "))
+			}
+			return err
 		},
 	}
 	cmd.Flags().Uint64Var(&f.rejected, "rejected-generation", 0, "the generation that was refused")

@@ -205,7 +205,7 @@ func (a *API) getCredential(ctx context.Context, in *struct{ IDParam }) (*record
 		return nil, err
 	}
 	if held == nil || held.Record.State == credential.StateDeleted {
-		return nil, unknownCredential()
+		return nil, unknownCredential(in.ID)
 	}
 	return a.shown(*held), nil
 }
@@ -228,7 +228,7 @@ func (a *API) getUserData(ctx context.Context, in *struct{ IDParam }) (*userData
 		return nil, err
 	}
 	if held == nil || held.Record.State == credential.StateDeleted {
-		return nil, unknownCredential()
+		return nil, unknownCredential(in.ID)
 	}
 	if held.UserData != nil && !json.Valid(held.UserData) {
 		return nil, errors.New("the user data that is kept is no JSON")
@@ -240,8 +240,8 @@ func (a *API) getUserData(ctx context.Context, in *struct{ IDParam }) (*userData
 }
 
 // unknownCredential says that nothing is stored under an ID.
-func unknownCredential() error {
-	return &FaultError{Kind: FaultNotFound, Detail: "no credential has this ID"}
+func unknownCredential(id string) error {
+	return &FaultError{Kind: FaultNotFound, Detail: "no credential has the ID " + id}
 }
 
 type logoutIn struct {

@@ -24,7 +24,7 @@ type anotherRun interface {
 // redisAway is what callers are told while Redis cannot be reached: all that
 // the service does for them needs Redis or a provider, and what a provider does
 // has a reason of its own.
-const redisAway = "Redis cannot be reached, and this needs it: start it, or see with refreshd doctor what is wrong; the service goes on by itself then"
+const redisAway = "Redis cannot be reached, and this needs it: start it, or see in /readyz what is wrong; the service goes on by itself then"
 
 // outage tells callers what keeps the service from answering although nothing
 // is wrong with it or with the request; "" if err is about something else. The

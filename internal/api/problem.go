@@ -49,7 +49,7 @@ type Problem struct {
 	Title      string         `json:"title" doc:"The status in words" example:"Not Found"`
 	Status     int            `json:"status" doc:"HTTP status" example:"404"`
 	Code       string         `json:"code" doc:"What went wrong, for programs" example:"not_found"`
-	Detail     string         `json:"detail" doc:"What went wrong and what to do, for people" example:"no credential has this ID"`
+	Detail     string         `json:"detail" doc:"What went wrong and what to do, for people" example:"no credential has the ID github:alice"`
 	State      string         `json:"state,omitempty" doc:"State of the credential, where that is the reason"`
 	Reason     string         `json:"reason,omitempty" doc:"Why it is in that state, or why no token can be had"`
 	Since      *time.Time     `json:"since,omitempty" doc:"When it entered that state"`

@@ -54,7 +54,7 @@ func (a *API) touchCredential(ctx context.Context, in *struct{ IDParam }) (*touc
 	case credential.TouchDone:
 		return &touchOut{Body: Touched{IdleDeadline: one.Deadline.Time(), ExpiresIn: secondsLeft(one.Deadline, one.At)}}, nil
 	case credential.TouchUnknown:
-		return nil, unknownCredential()
+		return nil, unknownCredential(in.ID)
 	case credential.TouchNoSession:
 		return nil, problem(http.StatusConflict, codeNoSession, "its token is no sliding session: it has an expiry of its own, which use does not move")
 	case credential.TouchOver:

@@ -100,6 +100,7 @@ type Provider struct {
 type Breaker struct {
 	Open    bool       `json:"open"`
 	Reason  string     `json:"reason,omitempty"`
+	Detail  string     `json:"detail,omitempty" doc:"Status and error code as the provider gave them" example:"HTTP 404"`
 	Since   *time.Time `json:"since,omitempty"`
 	ProbeAt *time.Time `json:"probe_at,omitempty" doc:"When the next probe may go out"`
 }

@@ -19,17 +19,18 @@ import (
 type apiEngine struct {
 	*refresh.Engine
 
-	canLogin func(provider string) bool // there is a call that logs in, or no such provider
+	canLogin   func(provider string) bool // there is a call that logs in, or no such provider
+	providerOf func(ctx context.Context, id credential.ID) string
 }
 
 func (e apiEngine) Token(ctx context.Context, id credential.ID, minTTL time.Duration) (credential.Held, error) {
 	held, err := e.Engine.Token(ctx, id, minTTL)
-	return held, fault(err)
+	return held, e.unserved(ctx, id, err)
 }
 
 func (e apiEngine) Refresh(ctx context.Context, id credential.ID, rejected uint64) (api.Refreshed, error) {
 	held, err := e.Engine.Refresh(ctx, id, rejected)
-	return api.Refreshed{Held: held}, fault(err)
+	return api.Refreshed{Held: held}, e.unserved(ctx, id, err)
 }
 
 // Put refuses a login that could never be made also where it comes beside a
@@ -44,11 +45,11 @@ func (e apiEngine) Put(ctx context.Context, login credential.Login, expect api.E
 
 func (e apiEngine) Logout(ctx context.Context, id credential.ID, expect api.Expect) (credential.Held, error) {
 	held, err := e.Engine.Logout(ctx, id, refresh.Expect(expect))
-	return held, fault(err)
+	return held, faultOf(err, id)
 }
 
 func (e apiEngine) Delete(ctx context.Context, id credential.ID, expect api.Expect, revoke bool) error {
-	return fault(e.Engine.Delete(ctx, id, refresh.Expect(expect), revoke))
+	return faultOf(e.Engine.Delete(ctx, id, refresh.Expect(expect), revoke), id)
 }
 
 // apiControl carries out with the engine what changes no token.
@@ -61,17 +62,17 @@ func (c apiControl) Touch(ctx context.Context, ids []credential.ID) ([]credentia
 
 func (c apiControl) SetPresence(ctx context.Context, id credential.ID, presence credential.Presence) (credential.Held, error) {
 	held, err := c.engine.SetPresence(ctx, id, presence)
-	return held, fault(err)
+	return held, faultOf(err, id)
 }
 
 func (c apiControl) PlanOnce(ctx context.Context, id credential.ID, after time.Duration) (credential.Held, error) {
 	held, err := c.engine.PlanOnce(ctx, id, after)
-	return held, fault(err)
+	return held, faultOf(err, id)
 }
 
 func (c apiControl) SetPaused(ctx context.Context, id credential.ID, paused bool) (credential.Held, error) {
 	held, err := c.engine.SetPaused(ctx, id, paused)
-	return held, fault(err)
+	return held, faultOf(err, id)
 }
 
 func (c apiControl) PauseProvider(ctx context.Context, provider string, paused bool) (bool, error) {
@@ -126,10 +127,7 @@ func fault(err error) error {
 		return &api.FaultError{Kind: api.FaultLoginRefused, Detail: detail, Reason: refused.Reason}
 	}
 	if away, ok := errors.AsType[*refresh.UnavailableError](err); ok {
-		detail := fmt.Sprintf("no valid token can be had now (%s)", away.Reason)
-		if away.Reason == credential.ReasonPaused {
-			detail = "no valid token can be had now (paused): the credential, its provider or the whole service is held back until somebody resumes it; refreshd status and refreshd get say which"
-		}
+		detail := fmt.Sprintf("it cannot be done now (%s): %s", away.Reason, outage(away.Reason, ""))
 		return &api.FaultError{Kind: api.FaultUnavailable, Detail: detail, Err: away.Err, Reason: away.Reason, RetryAfter: away.RetryAfter}
 	}
 	for _, row := range []struct {

@@ -3,7 +3,9 @@ package app
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
@@ -71,10 +73,10 @@ func examine(ctx context.Context, opts DoctorOptions) []Finding {
 	}
 	list := doctor.Config(len(conf.Providers), conf.Warnings)
 	list = append(list, examineDataDir(conf.DataDir)...)
-	_, _, err = seal.Open(conf.Keyset.File, seal.Options{MustExist: true})
-	list = append(list, doctor.Keyset(conf.Keyset.File, err))
+	v, away := redisconn.Look(ctx, redisconn.Options{URL: conf.Redis.URL, DataDir: conf.DataDir})
+	list = append(list, examineKeyset(ctx, conf, away == nil && v.Kind != redisconn.KindMemory))
 	list = append(list, examineAddresses(ctx, conf, opts)...)
-	list = append(list, examineRedis(ctx, conf)...)
+	list = append(list, examineRedis(v, away)...)
 	return append(list, doctor.LookAtLimits()...)
 }
 
@@ -107,8 +109,27 @@ func examineAddresses(ctx context.Context, conf *config.Config, opts DoctorOptio
 	return list
 }
 
-func examineRedis(ctx context.Context, conf *config.Config) []Finding {
-	v, err := redisconn.Look(ctx, redisconn.Options{URL: conf.Redis.URL, DataDir: conf.DataDir})
+// examineKeyset looks at the keyset's file and, where Redis can be asked,
+// whether it is the one of what is stored there.
+func examineKeyset(ctx context.Context, conf *config.Config, redisAnswers bool) Finding {
+	keys, _, err := seal.Open(conf.Keyset.File, seal.Options{MustExist: true})
+	missing := errors.Is(err, os.ErrNotExist)
+	if !redisAnswers || err != nil && !missing {
+		return doctor.Keyset(conf.Keyset.File, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, compareWithin)
+	defer cancel()
+	if unfit := fitsStored(ctx, conf, keys); unfit != nil {
+		return doctor.UnfitKeyset(unfit)
+	}
+	return doctor.Keyset(conf.Keyset.File, err)
+}
+
+// compareWithin bounds how long a Redis that has just answered is waited for.
+const compareWithin = 5 * time.Second
+
+// examineRedis judges what a look at Redis brought.
+func examineRedis(v redisconn.View, err error) []Finding {
 	switch {
 	case errors.Is(err, redisconn.ErrNotRunning):
 		return []Finding{doctor.RedisStartsLater()}

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -75,7 +76,7 @@ func TestErrorsOfTheEngineInTheAPIsWords(t *testing.T) {
 			&refresh.UnavailableError{Reason: credential.ReasonNetwork, RetryAfter: 3 * time.Second, Err: refused},
 			api.FaultError{
 				Kind: api.FaultUnavailable, Reason: credential.ReasonNetwork, RetryAfter: 3 * time.Second,
-				Err: refused, Detail: "no valid token can be had now (network)",
+				Err: refused, Detail: "it cannot be done now (network): " + outage(credential.ReasonNetwork, ""),
 			},
 		},
 		"full": {&store.FullError{Max: 10_000}, api.FaultError{Kind: api.FaultFull, Detail: (&store.FullError{Max: 10_000}).Error()}},
@@ -119,4 +120,28 @@ func TestOtherErrorsStayWhatTheyAre(t *testing.T) {
 	require.NoError(t, fault(nil))
 	strange := errors.New("strange")
 	assert.Equal(t, strange, fault(strange), "the API conceals it")
+}
+
+// Whoever gets no token is told of which provider, and what to do; whoever asked
+// for something else is not told of tokens.
+func TestOutagesNameProviderAndRemedy(t *testing.T) {
+	t.Parallel()
+	e := apiEngine{providerOf: func(context.Context, credential.ID) string { return "acme" }}
+	usual := outage("", "")
+	for _, reason := range []credential.Reason{
+		credential.ReasonUnavailable, credential.ReasonNetwork, credential.ReasonTimeout, credential.ReasonRateLimited,
+		credential.ReasonClientMisconfigured, credential.ReasonInvalidRequest, credential.ReasonMalformedReply,
+	} {
+		err := &refresh.UnavailableError{Reason: reason}
+		got := e.unserved(t.Context(), "user:one", err).Error()
+		assert.Contains(t, got, "no valid token can be had now ("+string(reason)+"): ")
+		assert.Contains(t, got, "provider acme")
+		assert.NotContains(t, got, usual)
+		assert.NotContains(t, fault(err).Error(), "token")
+	}
+	for _, reason := range []credential.Reason{credential.ReasonPaused, credential.ReasonStoreUnavailable, credential.ReasonOwnerDied} {
+		assert.NotEqual(t, usual, outage(reason, ""))
+	}
+	assert.Contains(t, e.unserved(t.Context(), "user:one", refresh.ErrNotFound).Error(), "no credential has the ID user:one")
+	assert.NoError(t, e.unserved(t.Context(), "user:one", nil))
 }

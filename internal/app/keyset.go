@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
 	"github.com/refreshd/refreshd/internal/config"
@@ -97,6 +98,46 @@ func Rekey(ctx context.Context, opts KeysetOptions) (done Rekeyed, err error) {
 	}
 	journals, _ := journalsLeft(filepath.Join(conf.DataDir, "journal"))
 	return keyset.Rekey(ctx, s, keys, journals)
+}
+
+// keysetLost refuses to go on without the keyset that sealed what this Redis
+// holds: a new one would open nothing of it, and would look as if it were the
+// right one. Redis is asked first, for whoever describes an installation has
+// its keyset already.
+func keysetLost(ctx context.Context, client redis.UniversalClient, file string) error {
+	there, err := store.Described(ctx, client)
+	if err != nil || !there {
+		return err
+	}
+	if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("keyset.file: %s does not exist, and this Redis holds what was sealed with it; none was made: restore it from its backup, point keyset.file at it, or start with an empty Redis", file)
+	}
+	return nil
+}
+
+// onlooker is a keyset that is compared and never noted as the one in use.
+type onlooker struct{ *seal.Keyset }
+
+// Behind keeps the store from putting its own canary in place.
+func (onlooker) Behind([]byte) bool { return true }
+
+// fitsStored compares a keyset with what the Redis of a configuration holds. It
+// returns what [store.New] does of one that does not fit, and changes nothing.
+// keys is nil where there is no file.
+func fitsStored(ctx context.Context, conf *config.Config, keys *seal.Keyset) (err error) {
+	conn, err := redisconn.Open(ctx, redisconn.Options{URL: conf.Redis.URL, DataDir: conf.DataDir, Log: zerolog.Nop()})
+	if err != nil {
+		return nil // what is wrong with Redis is told by itself
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	if keys == nil {
+		return keysetLost(ctx, conn.Client(), conf.Keyset.File)
+	}
+	if there, err := store.Described(ctx, conn.Client()); err != nil || !there {
+		return nil // as above
+	}
+	_, err = store.New(ctx, store.Options{Client: conn.Client(), Keyset: onlooker{keys}, Shards: conf.Redis.Shards, Owner: "doctor-" + rand.Text()})
+	return err
 }
 
 // keysetFile is the file that this process was started with: another path

@@ -264,7 +264,8 @@ func TestRunThatCannotListenUndoesItsStart(t *testing.T) {
 	t.Setenv("PATH", f.dir)
 	r := begin(t, f, everything())
 	<-r.ended
-	require.ErrorContains(t, r.err, "address already in use")
+	require.ErrorContains(t, r.err, "listen: ")
+	require.ErrorContains(t, r.err, "address already in use; stop what listens there")
 	f.config["listen"] = "127.0.0.1:0"
 	require.NoError(t, run(t, f, everything()).end())
 }

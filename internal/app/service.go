@@ -107,6 +107,9 @@ func (s *service) openStore(ctx context.Context) (err error) {
 	}
 	s.life.add("redis", func(context.Context) error { return s.redis.Close() })
 
+	if err := keysetLost(ctx, s.redis.Client(), s.conf.Load().Keyset.File); err != nil {
+		return err
+	}
 	keys, created, err := seal.Open(s.conf.Load().Keyset.File, seal.Options{})
 	if err != nil {
 		return fmt.Errorf("keyset: %w", err)

@@ -188,7 +188,7 @@ func (s apiService) Providers(ctx context.Context) (list []api.Provider, paused 
 		list[i].Paused = breaker.Paused
 		if breaker.Open {
 			list[i].Breaker = api.Breaker{
-				Open: true, Reason: string(breaker.Reason), Since: timeOf(breaker.Since), ProbeAt: timeOf(breaker.ProbeAt),
+				Open: true, Reason: string(breaker.Reason), Detail: records[i].Record.LastAttempt.Detail, Since: timeOf(breaker.Since), ProbeAt: timeOf(breaker.ProbeAt),
 			}
 		}
 	}

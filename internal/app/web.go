@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -35,7 +36,7 @@ func (s *service) startAPI(ctx context.Context) error {
 	}
 	log := logging.Component(s.log, "api")
 	handler, err := api.New(api.Options{
-		Engine: apiEngine{s.engine, s.canLogin}, Control: apiControl{s.engine}, SendOf: s.sendOf, Records: apiRecords{s.store}, Events: apiEvents{s.events, s.source()},
+		Engine: apiEngine{s.engine, s.canLogin, s.providerOf}, Control: apiControl{s.engine}, SendOf: s.sendOf, Records: apiRecords{s.store}, Events: apiEvents{s.events, s.source()},
 		Keys: apiKeys{s.store}, Service: apiService{s},
 		Now: s.clock.Now, Version: s.opts.Version, Source: s.source(), Log: log, Registerer: s.registry,
 		Metrics: metrics, Monitoring: dashboard(s.redis.QueueClient()),
@@ -54,7 +55,11 @@ func (s *service) serve(ctx context.Context, name, address string, server *http.
 	var listen net.ListenConfig
 	l, err := listen.Listen(ctx, "tcp", address)
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", name, err)
+		key := map[string]string{"api": "listen", "metrics": "metrics_listen"}[name]
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return "", fmt.Errorf("%s: %w; stop what listens there, or set another address", key, err)
+		}
+		return "", fmt.Errorf("%s: %w", key, err)
 	}
 	run := func() error { return server.Serve(l) }
 	if pair, err := keyPair(s.conf.Load().TLS); err != nil {

@@ -106,6 +106,9 @@ func TestRefused(t *testing.T) {
 		// The store
 		"shards 0":             {"redis: {shards: 0}", []string{"redis.shards: 0 is not from 1 to 64"}},
 		"redis cluster":        {"redis: {url: redis+cluster://h:1}", []string{"redis.url: redis+cluster:// is not supported by this version"}},
+		"redis on port x":      {"redis: {url: 'redis://h:x'}", []string{"redis.url: it cannot be read as a URL with ports from 1 to 65535"}},
+		"redis on a high port": {"redis: {url: 'redis://h:65536/0'}", []string{"redis.url: it cannot be read as a URL with ports"}},
+		"a sentinel's port":    {"redis: {url: 'redis+sentinel://h:1,i:70000/m'}", []string{"redis.url: it cannot be read as a URL with ports"}},
 		"redis without scheme": {"redis: {url: 'localhost:6379'}", []string{"redis.url: it does not begin with redis://"}},
 		"data_dir empty":       {"data_dir: ''", []string{"data_dir: it is empty"}},
 		"keyset empty":         {"keyset: {file: ''}", []string{"keyset.file: it is empty"}},
@@ -158,7 +161,7 @@ func TestRefused(t *testing.T) {
 
 		// The rest
 		"listen without port":   {"listen: localhost", []string{`listen: "localhost" is not host:port`}},
-		"listen on a high port": {"listen: localhost:65536", []string{`listen: "localhost:65536" is not host:port`}},
+		"listen on a high port": {"listen: localhost:65536", []string{`listen: 65536 is not a port; write one from 1 to 65535`}},
 		"metrics_listen":        {"metrics_listen: x", []string{`metrics_listen: "x" is not host:port`}},
 		"metrics on listen":     {"metrics_listen: 127.0.0.1:7420", []string{"metrics_listen: 127.0.0.1:7420 is the address of listen too"}},
 		"log level":             {"log: {level: loud}", []string{`log.level: "loud" is not one of trace, debug, info, warn, error`}},

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"regexp"
 	"slices"
@@ -93,6 +94,8 @@ func (l *loader) checkAddresses() {
 		host, port, err := net.SplitHostPort(addr)
 		number, portErr := strconv.ParseUint(port, 10, 16)
 		switch {
+		case err == nil && errors.Is(portErr, strconv.ErrRange):
+			l.refuse(key, "%s is not a port; write one from 1 to 65535, or 0 for any that is free", port)
 		case err != nil || portErr != nil:
 			l.refuse(key, "%q is not host:port; write one like 127.0.0.1:7420", addr)
 		case key == "listen" && !isLoopback(host) && l.cfg.TLS == (TLS{}):
@@ -118,6 +121,8 @@ func (l *loader) checkStore() {
 		l.refuse("redis.url", "redis+cluster:// is not supported by this version; use redis://, rediss:// or redis+sentinel://")
 	case !found || !slices.Contains([]string{"redis", "rediss", "unix", "redis+sentinel"}, scheme):
 		l.refuse("redis.url", "it does not begin with redis://, rediss://, unix:// or redis+sentinel://; write redis://host:6379, or leave it empty for the embedded Redis")
+	case scheme != "unix" && !redisPorts(c.Redis.URL.Reveal()):
+		l.refuse("redis.url", "it cannot be read as a URL with ports from 1 to 65535; write redis://user:password@host:6379/0, and percent-encode what is special in the password")
 	}
 	if c.Keyset.File == "" {
 		l.refuse("keyset.file", "it is empty; name the file of the encryption keys, which is created where it is missing")
@@ -126,6 +131,28 @@ func (l *loader) checkStore() {
 	if st, err := os.Stat(c.Keyset.File); err == nil && st.Mode().Perm()&0o077 != 0 {
 		l.refuse("keyset.file", "the file %s can be read or written by others (mode %04o); run: chmod 600 %s", c.Keyset.File, st.Mode().Perm(), c.Keyset.File)
 	}
+}
+
+// redisPorts reports whether each host of a Redis URL, of which sentinels have
+// several, has a port that can be one, or none.
+func redisPorts(text string) bool {
+	scheme, rest, _ := strings.Cut(text, "://")
+	end := len(rest)
+	if i := strings.IndexAny(rest, "/?"); i >= 0 {
+		end = i
+	}
+	hosts, path := rest[:end], rest[end:]
+	login := strings.LastIndexByte(hosts, '@') + 1
+	for host := range strings.SplitSeq(hosts[login:], ",") {
+		u, err := url.Parse(scheme + "://" + hosts[:login] + host + path)
+		if err != nil {
+			return false
+		}
+		if port, err := strconv.ParseUint(u.Port(), 10, 16); u.Port() != "" && (err != nil || port == 0) {
+			return false
+		}
+	}
+	return true
 }
 
 func (l *loader) checkSchedule() {

@@ -51,6 +51,7 @@ func kindOfCall(section string) callKind {
 
 // checkBackend looks at what describes a backend of one's own.
 func (l *loader) checkBackend(key string, p Provider) {
+	l.checkLogin(key, p)
 	for section, call := range map[string]HTTPCall{
 		loginCall: p.Login, refreshCall: p.Refresh, logoutCall: p.Logout, extendCall: p.Session.Extend,
 	} {
@@ -71,6 +72,30 @@ func (l *loader) checkBackend(key string, p Provider) {
 	}
 	if l.set(key + ".session") {
 		l.checkSession(key, p)
+	}
+}
+
+// checkLogin warns about what a login leaves open although the file says
+// enough to tell.
+func (l *loader) checkLogin(key string, p Provider) {
+	byJSON := func(f Failure) bool { return f.JSON != "" }
+	if l.set(join(key, loginCall)+".request.graphql") && !slices.ContainsFunc(p.Login.FailedWhen, byJSON) {
+		l.warn(join(key, loginCall)+".failed_when", "it has no rule with json, and GraphQL answers 200 for a wrong password too: the login would be made again and again; add what a wrong password looks like, such as {json: errors.0.extensions.code, equals: UNAUTHENTICATED, reason: login_refused}")
+	}
+}
+
+// checkSent warns about a session that would travel in another way than the
+// login brings it, where nobody said so.
+func (l *loader) checkSent(key string, login HTTPResponse) {
+	carrier := ""
+	switch token := login.AccessToken; {
+	case token.Cookie != "":
+		carrier = "{cookie: " + token.Cookie + "}"
+	case token.Header != "":
+		carrier = "{header: " + token.Header + "}"
+	}
+	if carrier != "" && !l.set(key+".send") {
+		l.warn(join(key, extendCall), "it sends the token as Authorization: Bearer, for send is missing, and the login brings it as %s; set send: %s, or send: bearer if that is meant", carrier, carrier)
 	}
 }
 
@@ -121,6 +146,7 @@ func (l *loader) checkSession(key string, p Provider) {
 	}
 	// An extension is begun when a third of the idle timeout is left at most.
 	if times := l.cfg.Recovery.Times(p.Timeout); l.set(at+".extend") && times.Attempt() > s.IdleTimeout/4 {
-		l.warn(key+".timeout", "%s, with the other steps of a call %s, is long for session.idle_timeout %s: the session may end while it is being extended; lower the timeout", p.Timeout, times.Attempt(), s.IdleTimeout)
+		l.warn(key+".timeout", "%s is long for session.idle_timeout %s: with recovery.send %s, recovery.commit %s and recovery.margin %s an extension may take %s, and the session may end meanwhile; lower them, or set idle_timeout to %s or more if the backend has it so",
+			p.Timeout, s.IdleTimeout, times.Send, times.Commit, times.Margin, times.Attempt(), 4*times.Attempt())
 	}
 }

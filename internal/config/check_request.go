@@ -37,6 +37,10 @@ func (l *loader) checkCall(key, section string, c HTTPCall) {
 	if kind.needs != "" && !slices.Contains(used, kind.needs) && l.whole(at+".request") {
 		l.refuse(at+".request", "{{.%s}} stands nowhere in it, and %s; write it where the backend expects it", kind.needs, kind.why)
 	}
+	if section == extendCall && !slices.Contains(used, reqtemplate.AccessToken) {
+		_, name, _ := strings.Cut(key, ".")
+		l.checkSent(key, l.cfg.Providers[name].Login.Response)
+	}
 	l.checkResponse(at+".response", kind, c.Response)
 	for i, f := range c.FailedWhen {
 		l.checkFailure(index(at+".failed_when", i), f)

@@ -191,7 +191,8 @@ providers:
 	assert.Equal(t, credential.DeathReauth, plain.Session.OnDeath)
 	assert.Equal(t, Send{}, plain.Send)
 	require.Len(t, got.Warnings, 1)
-	assert.Contains(t, got.Warnings[0], "providers.defaults.timeout: 20s, with the other steps of a call 35s, is long for session.idle_timeout 1m0s")
+	assert.Contains(t, got.Warnings[0], "providers.defaults.timeout: 20s is long for session.idle_timeout 1m0s: with recovery.send 5s, recovery.commit 5s and recovery.margin 5s an extension may take 35s")
+	assert.Contains(t, got.Warnings[0], "set idle_timeout to 2m20s or more")
 }
 
 // TestCallsBesideOAuth2: an authorization server can have calls that verify and
@@ -209,10 +210,12 @@ func TestCallsBesideOAuth2(t *testing.T) {
 func TestWarningsOfCalls(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct{ text, want string }{
-		"secret in the query":  {call("verify", ", query: {t: '{{.access_token}}'}"), "providers.shop.verify.request.query.t: {{.access_token}} becomes part of an address, which servers and proxies on the way write into their logs"},
-		"secret in the path":   {shopWith("logout: {request: {method: POST, url: 'https://shop.example/{{.access_token}}'}}"), "providers.shop.logout.request.url: {{.access_token}} becomes part of an address"},
-		"secret in the file":   {call("verify", ", headers: {X-Api-Key: pa55}"), "config.yaml:10: providers.shop.verify.request.headers.X-Api-Key: a secret is written into the file; use {env: NAME}"},
-		"secret in the file's": {call("verify", ", form: {client_secret: pa55}"), "client_secret: a secret is written into the file"},
+		"secret in the query":    {call("verify", ", query: {t: '{{.access_token}}'}"), "providers.shop.verify.request.query.t: {{.access_token}} becomes part of an address, which servers and proxies on the way write into their logs"},
+		"secret in the path":     {shopWith("logout: {request: {method: POST, url: 'https://shop.example/{{.access_token}}'}}"), "providers.shop.logout.request.url: {{.access_token}} becomes part of an address"},
+		"secret in the file":     {call("verify", ", headers: {X-Api-Key: pa55}"), "config.yaml:10: providers.shop.verify.request.headers.X-Api-Key: a secret is written into the file; use {env: NAME}"},
+		"session sent otherwise": {strings.Replace(shopWith("session: {idle_timeout: 15m, extend: {request: {method: GET, url: https://shop.example/x}}}"), "access_token: token", "access_token: {cookie: SID}", 1), "providers.shop.session.extend: it sends the token as Authorization: Bearer, for send is missing, and the login brings it as {cookie: SID}; set send: {cookie: SID}"},
+		"GraphQL without a rule": {"providers: {s: {kind: http, login: {request: {url: https://s.example, graphql: {query: 'mutation{a}', variables: {u: '{{.username}}', p: '{{.password}}'}}}, response: {access_token: data.t}}}}", "providers.s.login.failed_when: it has no rule with json, and GraphQL answers 200 for a wrong password too"},
+		"secret in the file's":   {call("verify", ", form: {client_secret: pa55}"), "client_secret: a secret is written into the file"},
 	} {
 		got, err := Load(write(t, row.text), nil)
 		require.NoError(t, err, name)

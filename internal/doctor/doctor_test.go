@@ -118,7 +118,7 @@ func TestServiceInOrder(t *testing.T) {
 	assert.Equal(t, []Finding{{TopicService, OK, "it is ready", "", ""}}, asked(t, isReady, `{"version": "1"}`))
 	assert.Equal(t, TopicVersion, asked(t, isReady, `{"version": "2"}`)[1].Topic)
 	assert.Equal(t, Warn, Ask(Service{NoAnswer: errors.New("no service answers")}, nil)[0].Severity)
-	assert.Equal(t, OK, Ask(Service{Keyless: true}, nil)[1].Severity)
+	assert.Equal(t, Warn, judged(t, Ask(Service{Keyless: true}, nil)[1])[0])
 	assert.Equal(t, Warn, Ask(Service{NoStatus: errors.New("no")}, nil)[1].Severity)
 }
 
@@ -171,4 +171,12 @@ func TestQueuesAndBreakers(t *testing.T) {
 	assert.Equal(t, []Severity{OK, Warn, Warn, OK}, judged(t, list...))
 	assert.Equal(t, TopicProviders, list[1].Topic)
 	assert.Contains(t, list[3].What, "12000; nobody has to mend them")
+	assert.Contains(t, list[1].Remedy, "client_id")
+	list = asked(t, isReady, `{"version": "1", "paused": true, "providers": [
+		{"name": "shop", "kind": "http", "paused": true, "breaker": {"open": true, "reason": "client_misconfigured", "detail": "HTTP 404"}}]}`)
+	assert.Contains(t, list[1].What, "(client_misconfigured: HTTP 404)")
+	assert.Equal(t, []Severity{OK, Warn, OK, OK}, judged(t, list...))
+	assert.NotContains(t, list[1].Remedy, "client_id")
+	assert.Contains(t, list[2].What, "the whole service is paused")
+	assert.Contains(t, list[3].What, "provider shop is paused")
 }

@@ -25,7 +25,7 @@ func BrokenConfig(err error, problems []string) []Finding {
 	}
 	list := make([]Finding, 0, len(problems))
 	for _, problem := range problems {
-		list = append(list, Finding{TopicConfig, Fail, problem, consequence, ""})
+		list = append(list, Finding{TopicConfig, Fail, problem, consequence, "mend that line; refreshd config check looks again"})
 	}
 	return list
 }
@@ -41,13 +41,22 @@ func Keyset(path string, err error) Finding {
 			"if credentials are stored already, restore it from its backup",
 		}
 	}
-	return Finding{TopicKeyset, Fail, err.Error(), "the service does not start, and what is stored cannot be opened", ""}
+	return Finding{TopicKeyset, Fail, err.Error(), unreadable, "run as the user that runs the service, or restore the file from its backup"}
 }
+
+// UnfitKeyset judges a keyset that is not the one of what Redis holds, or that
+// is missing where one is needed.
+func UnfitKeyset(err error) Finding {
+	return Finding{TopicKeyset, Fail, err.Error(), unreadable, "restore keyset.file from its backup"}
+}
+
+const unreadable = "the service does not start, and what is stored cannot be opened"
 
 // RedisAway judges a Redis that could not be looked at.
 func RedisAway(err error) Finding {
 	return Finding{
-		TopicRedis, Fail, err.Error(), "the service waits for it for 30 s and does not start; a running one serves what it has in memory, and refreshes nothing", "",
+		TopicRedis, Fail, err.Error(), "the service waits for it for 30 s and does not start; a running one serves what it has in memory, and refreshes nothing",
+		"have it run and answer, or put redis.url right",
 	}
 }
 
@@ -109,7 +118,7 @@ type Medium struct {
 // Journal judges the folder of the journals.
 func Journal(j Journals) []Finding {
 	if j.Err != nil {
-		return []Finding{{TopicJournal, Fail, j.Err.Error(), "the service does not start", ""}}
+		return []Finding{{TopicJournal, Fail, j.Err.Error(), "the service does not start", "set data_dir to a folder on a local disk that the service may write"}}
 	}
 	list := []Finding{medium(j.Medium)}
 	if j.Damaged > 0 {

@@ -58,11 +58,15 @@ type Status struct {
 		InDoubt   int              `json:"in_doubt"`
 		Processes []ServiceProcess `json:"processes"`
 	} `json:"recovery"`
+	Paused    bool `json:"paused"`
 	Providers []struct {
 		Name    string `json:"name"`
+		Kind    string `json:"kind"`
+		Paused  bool   `json:"paused"`
 		Breaker struct {
 			Open   bool   `json:"open"`
 			Reason string `json:"reason"`
+			Detail string `json:"detail"`
 		} `json:"breaker"`
 	} `json:"providers"`
 	Queues []struct {
@@ -90,9 +94,9 @@ func Ask(s Service, known []Finding) []Finding {
 	list := readiness(s.Ready, known)
 	switch {
 	case s.Keyless:
-		return append(list, Finding{TopicService, OK, "without a key nothing more can be asked", "", "set REFRESHD_KEY, or run this as the user that can read admin.key"})
+		return append(list, Finding{TopicService, Warn, "there is no key to ask more with", unasked, "set REFRESHD_KEY, or run this as the user that can read admin.key"})
 	case s.NoStatus != nil:
-		return append(list, Finding{TopicService, Warn, "its status cannot be had: " + s.NoStatus.Error(), "it was asked only whether it is ready", ""})
+		return append(list, Finding{TopicService, Warn, "its status cannot be had: " + s.NoStatus.Error(), unasked, "set REFRESHD_KEY to a key of this service with the scope admin"})
 	}
 	if s.Status.Version != s.Version {
 		list = append(list, Finding{
@@ -102,13 +106,16 @@ func Ask(s Service, known []Finding) []Finding {
 	}
 	list = append(list, recovery(s.Status)...)
 	list = append(list, breakers(s.Status)...)
+	list = append(list, pauses(s.Status)...)
 	return append(list, queues(s.Status)...)
 }
+
+const unasked = "it was asked only whether it is ready"
 
 func readiness(r Readiness, known []Finding) []Finding {
 	list := []Finding{{TopicService, OK, "it is ready", "", ""}}
 	if !r.Ready {
-		list[0] = Finding{TopicService, Fail, "it is not ready", "no valid token can be served, not even from memory", ""}
+		list[0] = Finding{TopicService, Fail, "it is not ready", "no valid token can be served, not even from memory", "mend what it says of Redis; its log has more"}
 	}
 	told := map[string]bool{}
 	for _, f := range known {
@@ -124,12 +131,12 @@ func readiness(r Readiness, known []Finding) []Finding {
 		case check.OK:
 		case check.Name == checkDurability:
 			if len(r.Findings) == 0 { // else they say it
-				list = append(list, Finding{RedisTopic("persistence"), Fail, "the service says: " + check.Detail, "", ""})
+				list = append(list, Finding{RedisTopic("persistence"), Fail, "the service says: " + check.Detail, "acknowledged writes may be lost", "look at the settings of Redis: INFO persistence"})
 			}
 		case check.Name == checkRedis:
-			list = append(list, Finding{TopicRedis, Fail, "the service says: " + check.Detail, "nothing is refreshed meanwhile", ""})
+			list = append(list, Finding{TopicRedis, Fail, "the service says: " + check.Detail, "nothing is refreshed meanwhile", "bring Redis back; everything goes on by itself then"})
 		default:
-			list = append(list, Finding{TopicService, Fail, check.Detail, "", ""})
+			list = append(list, Finding{TopicService, Fail, check.Detail, "it is not as it should be", "its log has more"})
 		}
 	}
 	return list
@@ -165,7 +172,7 @@ func recovery(s Status) []Finding {
 			"look after them: refreshd status names them")
 	}
 	if r.Gate == "closed" {
-		warn(TopicRecovery, "Redis is another run, and this process is putting back what it knows", "nothing is stored and nothing refreshed until it has", "")
+		warn(TopicRecovery, "Redis is another run, and this process is putting back what it knows", "nothing is stored and nothing refreshed until it has", "wait; if it lasts, the service's log says why")
 	}
 	if !r.Settled && late > 0 {
 		warn(TopicRecovery, fmt.Sprintf("Redis is another run, and not all processes have put back what they know: %d have not", late), "refreshes wait until they have, or are proven dead", "start them again if they have died: their journals may hold tokens")
@@ -174,7 +181,7 @@ func recovery(s Status) []Finding {
 		warn(TopicProcesses, fmt.Sprintf("processes that died and left refreshes open: %d", left), "these wait until it is proven what became of them, at most for recovery.quarantine", "bring their machines back, with their data_dir")
 	}
 	if r.InDoubt > 0 {
-		warn(TopicInDoubt, fmt.Sprintf("refreshes in doubt, which were sent and whose replies are unknown: %d", r.InDoubt), "their access tokens are served until they expire; the old refresh token is presented once more before that", "")
+		warn(TopicInDoubt, fmt.Sprintf("refreshes in doubt, which were sent and whose replies are unknown: %d", r.InDoubt), "their access tokens are served until they expire; the old refresh token is presented once more before that", "nothing; where it fails, the user logs in again")
 	}
 	return list
 }
@@ -183,10 +190,37 @@ func breakers(s Status) []Finding {
 	var list []Finding
 	for _, one := range s.Providers {
 		if one.Breaker.Open {
+			why := one.Breaker.Reason
+			if one.Breaker.Detail != "" {
+				why += ": " + one.Breaker.Detail
+			}
 			list = append(list, Finding{
-				TopicProviders, Warn, fmt.Sprintf("provider %s refuses the client (%s)", one.Name, one.Breaker.Reason),
-				"nothing of it is refreshed, but for a probe a minute", "put its client_id, client_secret or URLs right, and send SIGHUP",
+				TopicProviders, Warn, fmt.Sprintf("provider %s refuses the client (%s)", one.Name, why),
+				"nothing of it is refreshed, but for a probe a minute", remedy(one.Kind, one.Name),
 			})
+		}
+	}
+	return list
+}
+
+// remedy says what to look at where a provider refuses the client.
+func remedy(kind, name string) string {
+	settings := "client_id, client_secret or URLs"
+	if kind == "http" {
+		settings = "URLs, and what its requests hold,"
+	}
+	return "put its " + settings + " right, and send SIGHUP; refreshd provider check " + name + " says what is wrong"
+}
+
+// pauses tells what somebody holds back, which is no fault.
+func pauses(s Status) []Finding {
+	var list []Finding
+	if s.Paused {
+		list = append(list, Finding{TopicService, OK, "the whole service is paused; refreshd resume --all lets it go on", "", ""})
+	}
+	for _, one := range s.Providers {
+		if one.Paused {
+			list = append(list, Finding{TopicProviders, OK, fmt.Sprintf("provider %s is paused; refreshd resume --provider %s lets it go on", one.Name, one.Name), "", ""})
 		}
 	}
 	return list

@@ -1,0 +1,78 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/refreshd/refreshd/internal/api"
+	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/refresh"
+)
+
+// faultOf translates an error about one credential, which it names.
+func faultOf(err error, id credential.ID) error {
+	err = fault(err)
+	if told, ok := errors.AsType[*api.FaultError](err); ok && told.Kind == api.FaultNotFound {
+		told.Detail = "no credential has the ID " + string(id)
+	}
+	return err
+}
+
+// unserved translates the error of a call that asks for a token: it says of
+// which provider none is to be had.
+func (e apiEngine) unserved(ctx context.Context, id credential.ID, err error) error {
+	away, ok := errors.AsType[*refresh.UnavailableError](err)
+	told, isFault := errors.AsType[*api.FaultError](faultOf(err, id))
+	if !ok || !isFault || told.Kind != api.FaultUnavailable {
+		return faultOf(err, id)
+	}
+	name := ""
+	if away.Reason != credential.ReasonStoreUnavailable {
+		name = e.providerOf(ctx, id)
+	}
+	told.Detail = fmt.Sprintf("no valid token can be had now (%s): %s", away.Reason, outage(away.Reason, name))
+	return told
+}
+
+// providerOf is the provider of a credential, "" where it cannot be told.
+func (s *service) providerOf(ctx context.Context, id credential.ID) string {
+	list, err := s.store.Records(ctx, id)
+	if err != nil || list[0] == nil {
+		return ""
+	}
+	return list[0].Record.Provider
+}
+
+// outage says what a reason for which something cannot be done now means, and
+// what is to be done about it. provider may be "".
+func outage(reason credential.Reason, provider string) string {
+	which, check := "the provider", "refreshd provider check"
+	if provider != "" {
+		which, check = "provider "+provider, check+" "+provider
+	}
+	switch reason {
+	case credential.ReasonUnavailable:
+		return which + " answers with an error of its own; it is asked again by itself, and its operator has to mend it"
+	case credential.ReasonNetwork:
+		return which + " cannot be reached, or cut the connection; it is asked again by itself. If it lasts, look at its address and the network: " + check
+	case credential.ReasonTimeout:
+		return which + " has not answered in time; it is asked again by itself. If it is always that slow, raise its timeout"
+	case credential.ReasonRateLimited:
+		return which + " takes no more calls for now, or its limits here are used up; ask again later. If it lasts, look at its limits"
+	case credential.ReasonClientMisconfigured:
+		return which + " refuses refreshd itself; put its settings right and send SIGHUP: " + check
+	case credential.ReasonInvalidRequest:
+		return which + " refuses the form of the request; compare its settings with its documentation: " + check
+	case credential.ReasonMalformedReply:
+		return "the reply of " + which + " is not what its settings say; compare them: " + check
+	case credential.ReasonPaused:
+		return "the credential, its provider or the whole service is held back until somebody resumes it; refreshd get says which"
+	case credential.ReasonStoreUnavailable:
+		return "Redis does not answer, or gets back what it lost; bring it back, everything goes on by itself then. /readyz has more"
+	case credential.ReasonOwnerDied:
+		return "the process that refreshed it is gone, and what became of that is being found out; bring its machine back if it is lost"
+	default:
+		return "it goes on by itself; refreshd get tells of the last failure"
+	}
+}
