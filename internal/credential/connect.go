@@ -18,6 +18,10 @@ type Login struct {
 	SignIn           SignIn        // kept, to log in again without asking; zero if the owner brought none
 	UserData         UserData      // nil if none
 	RefreshExpiresIn time.Duration // of the refresh token; 0 if unknown
+
+	// Failed is what came of a login that was made with SignIn and brought no
+	// token, for now; it is zero where none was made.
+	Failed Outcome
 }
 
 // Connect stores a login. before is what is stored under that ID, nil if
@@ -84,9 +88,12 @@ func Connect(before *Held, in Login, p Policy, nonce Nonce, now Millis) Write {
 	if known {
 		kind = EventReauthorized
 	}
-	c.event(kind, state, ReasonNone)
-	if state != StateActive && !r.Refreshable {
+	c.event(kind, state, in.Failed.Reason)
+	switch {
+	case state != StateActive && !r.Refreshable:
 		c.reauth(ReasonNotRefreshable)
+	case in.Failed.Class != "":
+		c.fail(in.Failed, p) // it was made once, just now
 	}
 	return c.done(nil)
 }

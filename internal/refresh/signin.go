@@ -3,6 +3,8 @@ package refresh
 import (
 	"context"
 
+	"github.com/rs/zerolog"
+
 	"github.com/refreshd/refreshd/internal/credential"
 )
 
@@ -29,7 +31,7 @@ func (e *Engine) signIn(ctx context.Context, t *Target, login credential.Login) 
 	}
 	defer permits.giveBack(ctx)
 	if failed := t.Exchanger.Prepare(ctx); failed != nil {
-		return login, nil
+		return putOff(login, *failed), nil
 	}
 	sentAt := e.clock.Now()
 	started := e.clock.Boot()
@@ -40,7 +42,11 @@ func (e *Engine) signIn(ctx context.Context, t *Target, login credential.Login) 
 	})
 	o.Method = credential.MethodLogin
 	e.metrics.exchanged(t.Name, o, e.clock.Boot()-started)
-	e.log.Debug().Str("credential", string(login.ID)).Str("provider", t.Name).Str("class", string(o.Class)).
+	level := zerolog.InfoLevel
+	if o.Class == credential.ClassOK {
+		level = zerolog.DebugLevel
+	}
+	e.log.WithLevel(level).Str("credential", string(login.ID)).Str("provider", t.Name).Str("class", string(o.Class)).
 		Str("reason", string(o.Reason)).Str("detail", o.Detail).Msg("login of an owner")
 	switch o.Class {
 	case credential.ClassPermanent:
@@ -48,12 +54,12 @@ func (e *Engine) signIn(ctx context.Context, t *Target, login credential.Login) 
 		return login, &LoginRefusedError{Reason: o.Reason, Detail: o.Detail}
 	case credential.ClassOperator:
 		e.breakers.refused(ctx, t.Name, o)
-		return login, nil
+		return putOff(login, o), nil
 	case credential.ClassOK, credential.ClassNotSent, credential.ClassRateLimited, credential.ClassNotProcessed,
 		credential.ClassTransient, credential.ClassAmbiguous, credential.ClassRefused:
 	}
 	if o.Token.Access.IsZero() {
-		return login, nil
+		return putOff(login, o), nil
 	}
 	e.breakers.accepted(ctx, t.Name)
 	login.Token, login.ExpiresIn, login.RefreshExpiresIn = o.Token, 0, o.RefreshExpiresIn
@@ -68,4 +74,12 @@ func (e *Engine) signIn(ctx context.Context, t *Target, login credential.Login) 
 		login.UserData = o.UserData
 	}
 	return login, nil
+}
+
+// putOff notes why a login brought no token yet.
+func putOff(login credential.Login, o credential.Outcome) credential.Login {
+	login.Failed = credential.Outcome{
+		Method: credential.MethodLogin, Class: o.Class, Reason: o.Reason, Detail: o.Detail, RetryAfter: o.RetryAfter,
+	}
+	return login
 }
