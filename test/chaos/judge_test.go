@@ -35,6 +35,7 @@ type verdict struct {
 	presentations int64
 	rotations     int64
 	repliesLost   int            // rotations whose reply did not arrive
+	repliesDying  int            // and those whose reply came as the process died which had asked
 	lost          map[string]int // credentials that only a person could mend, by provider, the user's own doing apart
 	withdrawn     int            // that the user had ended at the provider
 	states        map[string]int
@@ -109,7 +110,6 @@ func (c *campaign) gather(ctx context.Context) verdict {
 			v.violations = append(v.violations, oracle.Violation{Promise: "P4", What: name + ": " + fault})
 		}
 	}
-	replies := 0
 	for _, name := range providerNames() {
 		p := c.house.providers[name]
 		e := oracle.Evidence{
@@ -161,15 +161,12 @@ func (c *campaign) gather(ctx context.Context) verdict {
 				e.Acked = append(e.Acked, a)
 			}
 		}
-		v.repliesLost = 0
 		v.add(name, e, p.Summary())
-		replies += v.repliesLost
 		c.write("ledger-"+name+".jsonl", ledgerLines(e, by))
 		c.write("reads-"+name+".jsonl", lines(e.Reads))
 		c.write("kills.jsonl", lines(e.Kills))
 		c.write("grants-"+name+".jsonl", lines(e.Grants))
 	}
-	v.repliesLost = replies
 	for n := range finals {
 		finals[n].AccessToken = "" // it is not written down
 	}
@@ -181,11 +178,9 @@ func (v *verdict) add(name string, e oracle.Evidence, sum practice.Summary) {
 	v.violations = append(v.violations, oracle.Check(e)...)
 	v.presentations += sum.Presentations
 	v.rotations += sum.Rotations
-	for _, entry := range e.Ledger {
-		if entry.RotatedAt != 0 && (!entry.Delivered || e.Cut[entry.Seq]) {
-			v.repliesLost++
-		}
-	}
+	undelivered, dying := oracle.Replies(e)
+	v.repliesLost += undelivered
+	v.repliesDying += dying
 	dead := map[string]string{}
 	for _, g := range e.Grants {
 		dead[g.Grant] = g.Death
@@ -201,9 +196,9 @@ func (v *verdict) add(name string, e oracle.Evidence, sum practice.Summary) {
 			v.lost[name]++
 		}
 	}
-	if v.lost[name] > v.repliesLost {
+	if v.lost[name] > undelivered+dying {
 		v.violations = append(v.violations, oracle.Violation{
-			Promise: "P6", What: fmt.Sprintf("%s: %d credentials were lost, and the ledger has %d lost replies", name, v.lost[name], v.repliesLost),
+			Promise: "P6", What: fmt.Sprintf("%s: %d credentials were lost, and the ledger has %d lost replies, and %d that came as their process died", name, v.lost[name], undelivered, dying),
 		})
 	}
 	if name != strict && v.lost[name] > 0 {
@@ -340,6 +335,7 @@ func (c *campaign) table(v verdict, took time.Duration) string {
 	row("presentations", v.presentations)
 	row("rotations", v.rotations)
 	row("rotations whose reply did not arrive", v.repliesLost)
+	row("replies that came as their process died", v.repliesDying)
 	row("credentials lost", fmt.Sprintf("%d with a strict provider, %d with grace, %d that does not rotate; %d were withdrawn by their users", v.lost[strict], v.lost[grace], v.lost[plain], v.withdrawn))
 	row("settled after", c.settled.Round(time.Millisecond))
 	row("at the end", v.states)

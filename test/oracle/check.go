@@ -66,6 +66,23 @@ func Lost(e Evidence) (lost, excused int) {
 	return lost, excused
 }
 
+// Replies counts the rotations whose reply did not reach a program that could
+// keep it: those that were not delivered, or cut on their way, and those that
+// came as the process died which had asked.
+func Replies(e Evidence) (undelivered, dying int) {
+	c := newTrial(e)
+	for _, entry := range e.Ledger {
+		switch {
+		case entry.RotatedAt == 0, c.arrived(entry):
+		case !entry.Delivered || e.Cut[entry.Seq]:
+			undelivered++
+		default:
+			dying++
+		}
+	}
+	return undelivered, dying
+}
+
 // family is what the ledger holds about one grant, in order of arrival.
 type family struct {
 	credential string

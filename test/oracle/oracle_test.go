@@ -350,3 +350,36 @@ func TestNotRotating(t *testing.T) {
 	require.Len(t, found, 1)
 	assert.Equal(t, "P6", found[0].Promise)
 }
+
+func TestReplies(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		change             []func(*Evidence)
+		undelivered, dying int
+	}{
+		"all came":               {nil, 0, 0},
+		"one was not delivered":  {[]func(*Evidence){func(e *Evidence) { e.Ledger[len(e.Ledger)-1].Delivered = false }}, 1, 0},
+		"one was cut":            {[]func(*Evidence){func(e *Evidence) { e.Cut = map[uint64]bool{e.Ledger[len(e.Ledger)-1].Seq: true} }}, 1, 0},
+		"two came at the kill":   {[]func(*Evidence){killLast(40 * time.Millisecond)}, 0, 2},
+		"one came before a kill": {[]func(*Evidence){killLast(time.Second)}, 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := sound()
+			for _, change := range row.change {
+				change(&e)
+			}
+			undelivered, dying := Replies(e)
+			assert.Equal(t, row.undelivered, undelivered)
+			assert.Equal(t, row.dying, dying)
+		})
+	}
+}
+
+// killLast kills whoever made the last rotation, some time after its reply.
+func killLast(after time.Duration) func(*Evidence) {
+	return func(e *Evidence) {
+		last := e.Ledger[len(e.Ledger)-1]
+		e.Kills = []Kill{{At: time.Unix(0, max(last.RotatedAt, last.RepliedAt)).Add(after)}}
+	}
+}
