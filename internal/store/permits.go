@@ -13,7 +13,7 @@ import (
 // means no limit.
 type Limits struct {
 	Concurrency int     // permits that may be out at once
-	PerSecond   float64 // permits given out per second; a second's worth at once after a pause
+	PerSecond   float64 // permits given out in any second at the most; a tenth of them at once after a pause
 }
 
 // Permits leases up to want permits. They come back with [Store.ReturnPermits],

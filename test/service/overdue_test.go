@@ -156,13 +156,12 @@ func mostAtOnce(calls []practice.Entry) int {
 	return most
 }
 
-// withinRate checks every window of a second. The limit is a token bucket that
-// holds a second's worth: a full one lets that out at once, and in the same
-// second as much again drips in. Whoever has taken a permit may use it a moment
-// later, so that those that are out at a time may fall into the window as well.
+// withinRate checks every window of a second. Whoever has taken a permit may use
+// it a moment later, so that those that are out at a time may fall into the
+// window as well.
 func (w backlog) withinRate(t *testing.T, calls []practice.Entry) {
 	t.Helper()
-	allowed := 2*w.perSecond + w.concurrency
+	allowed := w.perSecond + w.concurrency
 	most, from := 0, 0
 	for to := range calls {
 		for calls[to].Received-calls[from].Received > int64(time.Second) {

@@ -1,6 +1,8 @@
 #!lua
 -- Leases permits of one provider: so many may be out at once, and so many per
--- second are given out by a token bucket that holds one second's worth.
+-- second are given out by a token bucket. It holds a tenth of a second's worth
+-- and fills with the rest of it, so that no second has more than the rate says,
+-- also after a pause.
 --
 -- KEYS  1 leases by their end, 2 state
 -- ARGV  1 most at once (0: any number), 2 per second (0: any number), 3 how
@@ -14,7 +16,7 @@ local most, rate, want, lease = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(A
 local t = redis.call('TIME')
 local at = t[1] * 1000 + math.floor(t[2] / 1000)
 local s = redis.call('HMGET', KEYS[2], 'used', 'tokens', 'at', 'l:' .. lease)
-local used, tokens = tonumber(s[1] or 0), 0
+local used, tokens, fill = tonumber(s[1] or 0), 0, 0
 local ended = redis.call('ZRANGE', KEYS[1], '-inf', at, 'BYSCORE')
 for i = 1, #ended do
   local n = redis.call('HGET', KEYS[2], 'l:' .. ended[i])
@@ -25,11 +27,12 @@ end
 if used < 0 then used = 0 end
 if #ended > 0 then redis.call('HSET', KEYS[2], 'used', used) end
 if rate > 0 then
-  local burst = math.max(1, rate)
+  local burst = math.max(1, math.floor(rate / 10))
+  fill = burst > 1 and rate - burst or rate
   tokens = tonumber(s[2] or burst)
   local since = tonumber(s[3] or at)
   if since > at then redis.call('HSET', KEYS[2], 'at', at) end -- the clock was set back
-  if since < at then tokens = tokens + (at - since) * rate / 1000 end
+  if since < at then tokens = tokens + (at - since) * fill / 1000 end
   if tokens > burst then tokens = burst end
 end
 local free = -1
@@ -55,6 +58,6 @@ if granted < want then
     wait = 1000
     if first[2] then wait = math.max(1, math.min(wait, tonumber(first[2]) - at)) end
   end
-  if rate > 0 and tokens < 1 then wait = math.max(wait, math.ceil((1 - tokens) * 1000 / rate)) end
+  if rate > 0 and tokens < 1 then wait = math.max(wait, math.ceil((1 - tokens) * 1000 / fill)) end
 end
 return {granted, wait, free, level}
