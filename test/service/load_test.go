@@ -266,6 +266,9 @@ func (a *asker) check(ctx context.Context, at *instance, id string, got token, b
 	if err == nil && !expired && status == http.StatusUnauthorized && a.ended(id) {
 		return // its family was ended after a reply was lost; the process has not heard of it yet
 	}
+	if err == nil && !expired && status == http.StatusUnauthorized && !got.ExpiresAt.After(time.Now()) {
+		return // it expired on its way to the resource: this machine has more to do
+	}
 	if err != nil || expired || status != http.StatusOK {
 		a.faults = append(a.faults, fmt.Sprintf("%s: a token was handed out that had expired (%t), the resource answered %d (%v)", id, expired, status, err))
 	}

@@ -59,7 +59,7 @@ func TestInTheMiddleOfAnExchange(t *testing.T) {
 	for _, what := range []fate{replyComes, replyLost, ownerKilled} {
 		t.Run(string(what), func(t *testing.T) {
 			t.Parallel()
-			inTheMiddle(t, what, 1, 1, 2500*time.Millisecond, 9*time.Second)
+			inTheMiddle(t, what, 1, 1, 5*time.Second, 15*time.Second)
 		})
 	}
 }
