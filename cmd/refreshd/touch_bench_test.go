@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -51,6 +52,9 @@ func BenchmarkTouch(b *testing.B) {
 		}
 	})
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "touches/s")
+	require.NoError(b, s.Signal(syscall.SIGTERM)) // in order, or its redis-server would stay
+	_, err := s.Wait(b.Context())
+	require.NoError(b, err)
 }
 
 // touchOnce sends a touch and reads its answer, a line of JSON.
