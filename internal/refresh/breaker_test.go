@@ -216,12 +216,23 @@ func TestPermits(t *testing.T) {
 	got := soon(t, done, "the end of the batch")
 	require.NoError(t, got.err)
 	assert.Equal(t, credential.BatchReport{Refreshed: 3, Returned: 7}, got.value)
-	assert.Equal(t, 3, n.store.returned)
+	n.returns(3)
 	assert.Equal(t, credential.BatchReport{Refreshed: 7}, b.batch(n, ids[3:]...))
-	assert.Equal(t, 10, n.store.returned)
+	n.returns(10)
 	assert.Equal(t, 1, b.provider.most())
 	_, err = n.Capacity(t.Context(), "nobody", time.Second)
 	require.ErrorIs(t, err, ErrUnknownProvider)
+}
+
+// returns waits until so many permits were given back: nobody else waits for
+// that.
+func (n *node) returns(permits int) {
+	n.t.Helper()
+	require.Eventually(n.t, func() bool {
+		n.store.mu.Lock()
+		defer n.store.mu.Unlock()
+		return n.store.returned == permits
+	}, patience, time.Millisecond)
 }
 
 // A provider without limits asks nobody for permits.

@@ -36,13 +36,3 @@ func (e *Engine) PauseProvider(ctx context.Context, provider string, paused bool
 	}
 	return true, nil
 }
-
-// Paused tells whether the whole service and a provider are paused.
-func (e *Engine) Paused(ctx context.Context, provider string) (service, one bool, err error) {
-	all, err := e.breakers.state(ctx, credential.AllClients)
-	if err != nil {
-		return false, false, err
-	}
-	state, err := e.breakers.state(ctx, provider)
-	return all.Paused, state.Paused, err
-}
