@@ -29,7 +29,7 @@ type backlog struct {
 // that live and are nearest to their death.
 func TestABacklogIsWorkedOffInOrder(t *testing.T) {
 	t.Parallel()
-	backlog{count: 600, concurrency: 8, perSecond: 100, latency: 30 * time.Millisecond}.run(t)
+	backlog{count: 600, concurrency: 8, perSecond: 40, latency: 30 * time.Millisecond}.run(t)
 }
 
 func TestSoakABacklogIsWorkedOffInOrder(t *testing.T) {
