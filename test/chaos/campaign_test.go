@@ -70,6 +70,7 @@ type campaign struct {
 	dir       string
 	house     *house
 	owners    *owners
+	pulse     *pulse
 	followers []*harness.Follower // of the replicas
 	readers   []*reader
 
@@ -90,7 +91,7 @@ func newCampaign(t *testing.T, o options) *campaign {
 	testproc.SkipWithoutRedis(t)
 	dir, err := os.MkdirTemp(option[string](t, flagOut), fmt.Sprintf("chaos-%s-%d-", o.Redis, o.Seed)) //nolint:usetesting // it is kept where a promise was broken
 	require.NoError(t, err)
-	c := &campaign{options: o, sabotage: o.Sabotage, t: t, dir: dir, owners: &owners{}, injected: map[string]int{}}
+	c := &campaign{options: o, sabotage: o.Sabotage, t: t, dir: dir, owners: &owners{}, pulse: &pulse{}, injected: map[string]int{}}
 	t.Cleanup(c.tidy) // after everything that is in it has ended
 	c.house = buildHouse(t, dir, o.Redis)
 	return c
@@ -165,6 +166,11 @@ func (c *campaign) run() {
 	var watchers, readers sync.WaitGroup
 	defer func() { enough(); watchers.Wait(); readers.Wait() }()
 	watchers.Go(func() { c.house.redis.record(watching) })
+	watchers.Go(func() {
+		if err := c.pulse.measure(watching, c.dir); err != nil {
+			c.note("the disk's pulse: %v", err)
+		}
+	})
 	require.NoError(c.t, c.settleIn(ctx))
 	c.t.Logf("%s: %d credentials, ready after %s", c.Redis, len(c.owners.users), time.Since(began).Round(time.Millisecond))
 	reading, noMore := context.WithCancel(watching)

@@ -141,7 +141,10 @@ func (c *campaign) gather(ctx context.Context) verdict {
 			e.Seen[subscriber] = of(events)
 		}
 		for _, r := range c.house.replicas {
-			e.Kills = append(e.Kills, r.kills...)
+			for _, kill := range r.kills {
+				kill.Slow = max(kill.Slow, c.pulse.before(kill.At))
+				e.Kills = append(e.Kills, kill)
+			}
 		}
 		for _, one := range c.readers {
 			for _, read := range one.all() {
@@ -336,6 +339,7 @@ func (c *campaign) table(v verdict, took time.Duration) string {
 	row("rotations", v.rotations)
 	row("rotations whose reply did not arrive", v.repliesLost)
 	row("replies that came as their process died", v.repliesDying)
+	row("longest sync of the disk", c.pulse.longest().Round(time.Millisecond))
 	row("credentials lost", fmt.Sprintf("%d with a strict provider, %d with grace, %d that does not rotate; %d were withdrawn by their users", v.lost[strict], v.lost[grace], v.lost[plain], v.withdrawn))
 	row("settled after", c.settled.Round(time.Millisecond))
 	row("at the end", v.states)
