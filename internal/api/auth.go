@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -54,7 +55,9 @@ func (a *API) authenticate(r *http.Request, basic bool) (*Key, *Problem) {
 	if err != nil {
 		a.log.Warn().Err(err).Msg("an API key cannot be looked up")
 		detail := "the key cannot be checked now"
-		if word := outage(err); word != "" {
+		if fault, ok := errors.AsType[*FaultError](err); ok {
+			detail += ": " + fault.Detail
+		} else if word := outage(err); word != "" {
 			detail += ": " + word
 		}
 		return nil, problem(http.StatusServiceUnavailable, string(FaultUnavailable), detail).again(time.Second)

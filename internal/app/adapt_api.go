@@ -253,11 +253,19 @@ func (r *eventReader) Read(ctx context.Context, most int) ([]api.StreamedEvent, 
 }
 
 // apiKeys keeps the API's keys.
-type apiKeys struct{ store *store.Store }
+type apiKeys struct {
+	store *store.Store
+	// installed fails where Redis has lost what was stored: a key that is not
+	// found there has not been revoked.
+	installed func(context.Context) error
+}
 
 func (k apiKeys) Find(ctx context.Context, hash [sha256.Size]byte) (*api.Key, error) {
 	found, err := k.store.KeyByHash(ctx, hash)
 	if errors.Is(err, store.ErrKeyNotFound) {
+		if err := k.installed(ctx); err != nil {
+			return nil, &api.FaultError{Kind: api.FaultUnavailable, Detail: err.Error() + "; /readyz has more", Err: err}
+		}
 		return nil, nil //nolint:nilnil // no such key is an answer
 	}
 	if err != nil {

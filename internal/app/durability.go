@@ -21,7 +21,14 @@ func (s *service) watchRedis(ctx context.Context) error {
 		return err
 	}
 	s.promises.Start(ctx, redisconn.KeeperOptions{
-		View: s.redis.View, Log: logging.Component(s.log, "redis"),
+		View: func(ctx context.Context) (redisconn.View, error) {
+			v, err := s.redis.View(ctx)
+			if err == nil {
+				_ = s.checkInstallation(ctx) // what it finds is told where it is looked for
+			}
+			return v, err
+		},
+		Log:    logging.Component(s.log, "redis"),
 		Looked: func(p redisconn.Promise) { s.store.SetConfirm(confirm(p, s.conf.Load().Recovery.Send)) },
 	})
 	s.life.add("redis watch", func(context.Context) error { s.promises.Stop(); return nil })
@@ -43,7 +50,16 @@ func confirm(p redisconn.Promise, send time.Duration) store.Confirm {
 }
 
 // trouble are the findings that are not in order, as the API shows them.
-func trouble(p redisconn.Promise) []api.Finding {
+func (s *service) trouble(p redisconn.Promise) []api.Finding {
+	list := findings(p)
+	if gone := s.installationFinding(); gone != nil {
+		list = append([]api.Finding{*gone}, list...)
+	}
+	return list
+}
+
+// findings are those about what Redis promises.
+func findings(p redisconn.Promise) []api.Finding {
 	var list []api.Finding
 	for _, f := range p.Trouble() {
 		list = append(list, api.Finding{

@@ -40,7 +40,7 @@ func TestPromisesAsTheStoreAndTheAPITakeThem(t *testing.T) {
 	assert.Equal(t, store.Confirm{Enough: true, AOF: true, Timeout: confirmWithin}, confirm(p, 5*time.Second))
 	assert.Equal(t, 50*time.Millisecond, confirm(p, 100*time.Millisecond).Timeout, "what must be sent soon waits less")
 	assert.Equal(t, api.Check{Name: "durability", OK: true, Detail: p.Words()}, durabilityCheck(p))
-	assert.Empty(t, trouble(p))
+	assert.Empty(t, findings(p))
 
 	p.Away = true
 	assert.Equal(t, store.Confirm{}, confirm(p, time.Second), "nothing is confirmed")
@@ -51,9 +51,9 @@ func TestPromisesAsTheStoreAndTheAPITakeThem(t *testing.T) {
 	assert.False(t, durabilityCheck(p).OK)
 	assert.Contains(t, durabilityCheck(p).Detail, "maxmemory-policy allkeys-lru: it throws credentials away when memory runs short")
 	assert.Contains(t, durabilityCheck(p).Detail, "CONFIG SET maxmemory-policy noeviction")
-	require.Len(t, trouble(p), 1)
-	assert.Equal(t, "eviction", trouble(p)[0].Topic)
-	assert.Equal(t, "fail", trouble(p)[0].Severity)
+	require.Len(t, findings(p), 1)
+	assert.Equal(t, "eviction", findings(p)[0].Topic)
+	assert.Equal(t, "fail", findings(p)[0].Severity)
 }
 
 // TestServiceNoticesWhatItsRedisBecomes: an operator changes a Redis that was

@@ -49,26 +49,28 @@ type service struct {
 	life    *lifecycle
 	systemd systemd
 
-	registry  *prometheus.Registry
-	owner     string
-	redis     *redisconn.Conn
-	promises  redisconn.Keeper // what Redis promises, as of a moment ago
-	keys      *seal.Keyset
-	folder    refresh.Folder
-	store     *store.Store
-	clock     *clock.Clock
-	providers *providers
-	events    *event.Log
-	queue     *queue
-	engine    *refresh.Engine
-	webhooks  *event.Webhooks
-	scheduler atomic.Pointer[scheduler.Scheduler] // nil without the role, and until it is made
-	tls       atomic.Pointer[tls.Certificate]     // nil where there is none
-	files     string                              // stamps of the files that the first configuration refers to
-	address   string                              // that the API listens on
-	started   time.Time
-	beats     *roster.Heartbeats
-	known     atomic.Pointer[known] // nil until Redis has told
+	registry *prometheus.Registry
+	owner    string
+	redis    *redisconn.Conn
+	promises redisconn.Keeper // what Redis promises, as of a moment ago
+
+	installation installation
+	keys         *seal.Keyset
+	folder       refresh.Folder
+	store        *store.Store
+	clock        *clock.Clock
+	providers    *providers
+	events       *event.Log
+	queue        *queue
+	engine       *refresh.Engine
+	webhooks     *event.Webhooks
+	scheduler    atomic.Pointer[scheduler.Scheduler] // nil without the role, and until it is made
+	tls          atomic.Pointer[tls.Certificate]     // nil where there is none
+	files        string                              // stamps of the files that the first configuration refers to
+	address      string                              // that the API listens on
+	started      time.Time
+	beats        *roster.Heartbeats
+	known        atomic.Pointer[known] // nil until Redis has told
 }
 
 // start brings everything up, from the store to the API. What it has acquired

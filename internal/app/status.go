@@ -34,11 +34,13 @@ func (s apiService) Ready(ctx context.Context) api.Readiness {
 	if !check.OK {
 		promise.Away = true
 		check.Detail = "not reachable since " + s.awaySince(promise).Format(time.RFC3339) + "; tokens that this process has served go on being served from memory"
+	} else if gone := s.installationFinding(); gone != nil {
+		check.OK, check.Detail = false, gone.What+": "+gone.Consequence+"; "+gone.Remedy
 	}
 	return api.Readiness{
 		Ready:    check.OK || s.engine.Serving(),
 		Checks:   []api.Check{check, durabilityCheck(promise)},
-		Findings: trouble(promise),
+		Findings: s.trouble(promise),
 	}
 }
 
@@ -61,7 +63,7 @@ func (s apiService) redisStatus(p redisconn.Promise) api.RedisStatus {
 	return api.RedisStatus{
 		Kind: string(s.redis.Kind()), Shards: s.store.Shards(), Durability: p.Words(), Level: string(p.Level),
 		LossSeconds: p.Loss.Seconds(), FailoverLoses: p.View.FailoverLoses(), Replicas: p.Connected(),
-		Confirmed: p.Confirmed(), Findings: trouble(p),
+		Confirmed: p.Confirmed(), Findings: s.trouble(p),
 	}
 }
 

@@ -13,6 +13,12 @@ var (
 	ErrLeaseLost = errors.New("the lease is no longer held")
 	// ErrKeyNotFound says that there is no such API key.
 	ErrKeyNotFound = errors.New("no such API key")
+	// ErrEmptied says that Redis holds no installation any more: it came back
+	// without its data.
+	ErrEmptied = errors.New("Redis has come back empty")
+	// ErrReplaced says that Redis holds another installation than the one that
+	// this process started on.
+	ErrReplaced = errors.New("Redis holds another installation than the one that this process started on")
 	// ErrBadCursor says that a cursor was not made by this store.
 	ErrBadCursor = errors.New("the cursor is not one that was handed out")
 )

@@ -50,6 +50,24 @@ func (s *Store) checkMeta(ctx context.Context) error {
 	return s.moveCanary(ctx, s.keyset, text(reply[3]), text(reply[4]), canary)
 }
 
+// Installed compares what Redis holds now with the installation that this
+// process started on. The error is [ErrEmptied] where there is none any more,
+// [ErrReplaced] where it is another one: what is not found there was not
+// necessarily never stored.
+func (s *Store) Installed(ctx context.Context) error {
+	epoch, err := s.client.HGet(ctx, keyMeta, "epoch").Result()
+	switch {
+	case isMissing(err):
+		return ErrEmptied
+	case err != nil:
+		return fmt.Errorf("description of the installation: %w", s.explain(ctx, err, keyMeta))
+	case epoch != s.epoch:
+		return ErrReplaced
+	default:
+		return nil
+	}
+}
+
 // Described reports whether this Redis holds an installation of refreshd.
 func Described(ctx context.Context, client redis.UniversalClient) (bool, error) {
 	n, err := client.Exists(ctx, keyMeta).Result()

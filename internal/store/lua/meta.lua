@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Describes this installation at its first start, and tells the description
 -- at every other.
 --

@@ -1,0 +1,52 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+
+	"github.com/refreshd/refreshd/internal/api"
+	"github.com/refreshd/refreshd/internal/logging"
+	"github.com/refreshd/refreshd/internal/redisconn"
+	"github.com/refreshd/refreshd/internal/store"
+)
+
+// installation knows whether Redis still holds what this process started on. A
+// Redis that came back empty answers every question, and every answer is wrong.
+type installation struct {
+	lost atomic.Pointer[lostInstallation] // nil while all is well
+}
+
+type lostInstallation struct{ why error }
+
+// checkInstallation looks again. What cannot be told for now changes nothing.
+func (s *service) checkInstallation(ctx context.Context) error {
+	err := s.store.Installed(ctx)
+	was := s.installation.lost.Load()
+	log := logging.Component(s.log, "redis")
+	switch {
+	case err == nil && was != nil:
+		s.installation.lost.Store(nil)
+		log.Info().Msg("Redis holds again what this process started on")
+	case errors.Is(err, store.ErrEmptied) || errors.Is(err, store.ErrReplaced):
+		if was == nil || !errors.Is(err, was.why) {
+			s.installation.lost.Store(&lostInstallation{why: err})
+			log.Error().Err(err).Msg("what was stored in Redis is gone; bring back its backup, or start refreshd again to begin anew")
+		}
+	}
+	return err
+}
+
+// installationFinding is what people are told, nil while all is well.
+func (s *service) installationFinding() *api.Finding {
+	lost := s.installation.lost.Load()
+	if lost == nil {
+		return nil
+	}
+	return &api.Finding{
+		Topic: "installation", Severity: string(redisconn.SeverityFail), What: lost.why.Error(),
+		Consequence: "credentials that no running process has in memory are gone, and so are API keys, subscriptions and the event log; " +
+			"the keys that were in use a moment ago go on working here, and tokens in memory go on being served",
+		Remedy: "bring back Redis's data, then everything goes on by itself; or start every refreshd again, and create keys and logins anew",
+	}
+}
