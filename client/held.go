@@ -1,0 +1,76 @@
+package client
+
+import (
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/oauth2"
+)
+
+const (
+	// spare is how long a token has to be valid at the very least to be handed
+	// out: it still has to travel.
+	spare = time.Second
+	// aheadPart is the part of the time for which a token is good after which
+	// the next one is fetched, ± aheadJitter, so that nobody waits for it and
+	// programs that began together spread out. refreshd refreshes at two thirds
+	// of a token's life, and has the next one by then.
+	aheadPart   = 0.8
+	aheadJitter = 0.1
+	// aheadLeast is the least time between two fetches ahead.
+	aheadLeast = time.Second
+	// askAgain is when refreshd is asked again for a token that is still valid
+	// if it could not replace it and did not say when to come back.
+	askAgain = 5 * time.Second
+)
+
+// held is a token in hand. It never changes: another takes its place.
+type held struct {
+	token Token
+	oauth *oauth2.Token
+
+	// until is when it is not good enough any more, and somebody has to wait
+	// for the next. It may be valid for longer than that, until dead.
+	until, dead instant
+	// ahead is when the next one is fetched in the background, and asked is
+	// set by whoever begins that.
+	ahead instant
+	asked atomic.Bool
+}
+
+// hold returns a token that was asked for at sent and had life left then. It is
+// good while at least minTTL of that is left, or to its end where it never had
+// that much.
+func hold(token Token, sent time.Time, life, minTTL time.Duration) *held {
+	good := life - spare
+	if life-minTTL > aheadLeast {
+		good = life - max(minTTL, spare)
+	}
+	wait := time.Duration(float64(good) * (aheadPart + aheadJitter*(2*rand.Float64()-1))) //nolint:gosec // spreads load, decides nothing
+	return &held{
+		token: token, oauth: token.oauth2(),
+		until: instantOf(sent.Add(good)), dead: instantOf(sent.Add(life - spare)),
+		ahead: instantOf(sent.Add(max(wait, aheadLeast))),
+	}
+}
+
+// postponed returns the same token, good to its end: it could not be replaced,
+// and nobody is asked again before wait has passed.
+func (h *held) postponed(now time.Time, wait time.Duration) *held {
+	return &held{token: h.token, oauth: h.oauth, until: h.dead, dead: h.dead, ahead: instantOf(now.Add(wait))}
+}
+
+// instant is a moment by both of the machine's clocks: the monotonic one may
+// stand still while the machine sleeps, and the wall clock can be set. What has
+// passed by either has passed.
+type instant struct {
+	mono time.Time // with a monotonic reading, which comparisons use
+	wall int64     // nanoseconds since 1970
+}
+
+// instantOf returns a moment that was reckoned from time.Now.
+func instantOf(at time.Time) instant { return instant{mono: at, wall: at.UnixNano()} }
+
+// passed reports whether the moment has come. now is from time.Now.
+func (i instant) passed(now time.Time) bool { return now.UnixNano() >= i.wall || !now.Before(i.mono) }

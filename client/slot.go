@@ -1,0 +1,363 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// slot keeps the token of one credential. Reading a token that is good takes no
+// lock; everything that asks refreshd is single-flight.
+type slot struct {
+	client *Client
+	id     string
+	held   atomic.Pointer[held]
+	// pinned is set for a slot that a source or a transport holds: it stays the
+	// only one of its credential.
+	pinned atomic.Bool
+
+	mu      sync.Mutex
+	flights map[errand]*flight
+	// era grows when the credential is stored anew or ended: an answer to what
+	// was asked before that is not kept.
+	era uint64
+	// floor is the least version that a token may have to be kept for long:
+	// another replica of refreshd may answer from a second ago.
+	floor uint64
+	// settled is the last rejection that brought no new generation, as that of
+	// a session whose backend takes it after all.
+	settled settled
+}
+
+// errand is what a flight is for: to fetch a token, or to replace the one of a
+// rejected generation.
+type errand struct {
+	replace  bool
+	rejected uint64
+}
+
+// flight is one errand under way, for all who wait for it. held and err are
+// set before done closes.
+type flight struct {
+	done chan struct{}
+	held *held
+	err  error
+}
+
+type settled struct {
+	rejected uint64
+	at       time.Time
+}
+
+// settledFor is how long the answer to a rejection serves those who come late
+// with the same one, when it brought no new generation.
+const settledFor = 5 * time.Second
+
+// good returns a token that is good enough, without waiting if there is one in
+// hand.
+func (s *slot) good(ctx context.Context) (*held, error) {
+	now := time.Now()
+	h := s.held.Load()
+	if h == nil || h.until.passed(now) {
+		return s.await(ctx, errand{})
+	}
+	if h.ahead.passed(now) && h.asked.CompareAndSwap(false, true) {
+		// Nobody waits for it: if the client is closed, the token in hand has to
+		// do until its end.
+		_, _ = s.fly(errand{})
+	}
+	return h, nil
+}
+
+// replace returns a token of another generation than the rejected one, or one
+// of the same that refreshd has just seen to be taken.
+func (s *slot) replace(ctx context.Context, rejected uint64) (*held, error) {
+	if h := s.replaced(rejected); h != nil {
+		return h, nil
+	}
+	return s.await(ctx, errand{replace: true, rejected: rejected})
+}
+
+// replaced returns the token in hand if it answers a rejection already.
+func (s *slot) replaced(rejected uint64) *held {
+	now := time.Now()
+	h := s.held.Load()
+	if rejected == 0 || h == nil || h.dead.passed(now) {
+		return nil
+	}
+	if h.token.Generation > rejected {
+		return h
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.settled.rejected == rejected && h.token.Generation == rejected && now.Sub(s.settled.at) < settledFor {
+		return h
+	}
+	return nil
+}
+
+// await joins or begins a flight and waits for it, no longer than ctx.
+func (s *slot) await(ctx context.Context, e errand) (*held, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, ended(ctx, err)
+	}
+	f, ok := s.fly(e)
+	if !ok {
+		return nil, ErrClosed
+	}
+	select {
+	case <-f.done:
+		return f.held, f.err
+	case <-ctx.Done():
+		return nil, ended(ctx, ctx.Err())
+	}
+}
+
+// fly returns the flight for an errand, which it begins if there is none; false
+// if the client is closed.
+func (s *slot) fly(e errand) (*flight, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f := s.flights[e]; f != nil {
+		return f, true
+	}
+	f, era := &flight{done: make(chan struct{})}, s.era
+	if !s.client.spawn(func(ctx context.Context) { s.land(ctx, e, f, era) }) {
+		return nil, false
+	}
+	if s.flights == nil {
+		s.flights = make(map[errand]*flight, 1)
+	}
+	s.flights[e] = f
+	return f, true
+}
+
+// land does an errand and tells all who wait.
+func (s *slot) land(ctx context.Context, e errand, f *flight, era uint64) {
+	if e.replace {
+		f.held, f.err = s.askRefresh(ctx, e.rejected, era)
+	} else {
+		f.held, f.err = s.askToken(ctx, era)
+	}
+	if f.err != nil && context.Cause(ctx) != nil {
+		f.err = ErrClosed
+	}
+	s.mu.Lock()
+	if s.flights[e] == f {
+		delete(s.flights, e)
+	}
+	s.mu.Unlock()
+	close(f.done)
+}
+
+// askToken fetches a token. One in hand that is still valid serves on where
+// refreshd has no better one.
+func (s *slot) askToken(ctx context.Context, era uint64) (*held, error) {
+	fresh, err := s.client.fetch(ctx, s.id, s.client.minTTL)
+	if err == nil {
+		return s.keep(fresh, era), nil
+	}
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrLoggedOut) {
+		s.forget(era)
+		return nil, err
+	}
+	now := time.Now()
+	if old := s.held.Load(); old != nil && !old.dead.passed(now) {
+		later := old.postponed(now, askAgainAfter(err))
+		if !s.held.CompareAndSwap(old, later) {
+			return s.good(ctx) // somebody has brought another meanwhile
+		}
+		return later, nil
+	}
+	if !perhapsLess(err) {
+		return nil, err
+	}
+	// Whatever is valid at all will do; the first answer tells why if not.
+	if fresh, less := s.client.fetch(ctx, s.id, 0); less == nil {
+		return s.keep(fresh, era), nil
+	}
+	return nil, err
+}
+
+// perhapsLess reports whether refreshd may have a token for somebody who asks
+// for one with less time left.
+func perhapsLess(err error) bool {
+	if told, ok := errors.AsType[*Error](err); ok {
+		return told.Code != "" && (errors.Is(err, ErrUnavailable) || errors.Is(err, ErrReauthRequired) || errors.Is(err, ErrNotRefreshable) || told.Code == "min_ttl")
+	}
+	return false
+}
+
+// askAgainAfter returns how long to leave refreshd alone after an error.
+func askAgainAfter(err error) time.Duration {
+	if away, ok := errors.AsType[*UnavailableError](err); ok && away.RetryAfter > 0 {
+		return away.RetryAfter
+	}
+	return askAgain
+}
+
+// askRefresh tells refreshd that a generation was rejected.
+func (s *slot) askRefresh(ctx context.Context, rejected, era uint64) (*held, error) {
+	if h := s.replaced(rejected); h != nil {
+		return h, nil // it came between the question and the flight
+	}
+	fresh, err := s.client.exchange(ctx, s.id, rejected)
+	switch {
+	case err == nil:
+		fresh = s.keep(fresh, era)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if rejected != 0 && fresh.token.Generation == rejected && s.era == era {
+			s.settled = settled{rejected: rejected, at: time.Now()}
+		}
+		return fresh, nil
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrLoggedOut), errors.Is(err, ErrReauthRequired):
+		// The token in hand is the rejected one or an older.
+		s.forget(era)
+	default:
+	}
+	return nil, err
+}
+
+// keep puts a token into the slot, unless a newer one is there or the
+// credential has changed hands since it was asked for; it returns the one to
+// hand out.
+func (s *slot) keep(fresh *held, era uint64) *held {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.era != era {
+		return fresh // for those who asked then
+	}
+	now := time.Now()
+	if fresh.token.Version < s.floor {
+		fresh.until = instantOf(now.Add(aheadLeast))
+	}
+	if old := s.held.Load(); old != nil && old.token.Version > fresh.token.Version && !old.until.passed(now) {
+		return old
+	}
+	s.held.Store(fresh)
+	return fresh
+}
+
+// forget drops the token in hand after refreshd has said that it is none any
+// more.
+func (s *slot) forget(era uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.era == era {
+		s.held.Store(nil)
+	}
+}
+
+// renounce drops what is in hand and what is under way: the credential was
+// stored anew or ended, at that version if it is known.
+func (s *slot) renounce(version uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.era++
+	s.floor = max(s.floor, version)
+	s.settled = settled{}
+	clear(s.flights)
+	s.held.Store(nil)
+}
+
+// idle reports whether nothing would be lost with the slot.
+func (s *slot) idle(now time.Time) bool {
+	if s.pinned.Load() {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.held.Load()
+	return len(s.flights) == 0 && (h == nil || h.dead.passed(now))
+}
+
+// tokenReply is refreshd's answer to a token read and to a refresh. A refresh
+// that was left to another process is only queued.
+type tokenReply struct {
+	AccessToken string    `json:"access_token"`
+	TokenType   string    `json:"token_type"`
+	ExpiresAt   time.Time `json:"expires_at"`
+	ExpiresIn   int64     `json:"expires_in"`
+	Scope       string    `json:"scope"`
+	Version     uint64    `json:"version"`
+	Generation  uint64    `json:"generation"`
+	Send        struct {
+		As   string `json:"as"`
+		Name string `json:"name"`
+	} `json:"send"`
+
+	Queued bool `json:"queued"`
+}
+
+// skew is by how much two clocks may differ and count as one.
+const skew = 5 * time.Second
+
+// held turns the reply to what was sent then into a token. refreshd's clock may
+// be another machine's, so the token's end is reckoned from when it was asked
+// for, where the two differ.
+func (r tokenReply) held(sent time.Time, minTTL time.Duration) (*held, error) {
+	left := time.Duration(r.ExpiresIn) * time.Second
+	end := sent.Add(left)
+	switch {
+	case r.AccessToken == "" || !headerSafe(r.AccessToken) || !headerSafe(r.TokenType) || !headerSafe(r.Send.Name):
+		return nil, &UnavailableError{Err: errors.New("refreshd: the reply has no token that a request could carry")}
+	case r.Send.As != "" && r.Send.As != SendBearer && r.Send.Name == "":
+		return nil, &UnavailableError{Err: errors.New("refreshd: the reply does not tell how a request carries the token")}
+	case time.Since(sent) > left-spare:
+		return nil, &UnavailableError{Err: errors.New("refreshd: the token ended before it arrived"), RetryAfter: spare}
+	}
+	if off := r.ExpiresAt.Sub(end); off.Abs() < skew {
+		end = r.ExpiresAt
+	}
+	send := Send{As: r.Send.As, Name: r.Send.Name}
+	if send.As == "" {
+		send.As = SendBearer
+	}
+	return hold(Token{
+		AccessToken: r.AccessToken, TokenType: r.TokenType, Scope: r.Scope, ExpiresAt: end,
+		Generation: r.Generation, Version: r.Version, Send: send,
+	}, sent, left, minTTL), nil
+}
+
+// fetch asks for a token that stays valid for at least minTTL.
+func (c *Client) fetch(ctx context.Context, id string, minTTL time.Duration) (*held, error) {
+	query := ""
+	if minTTL > 0 {
+		query = fmt.Sprintf("?min_ttl=%s", minTTL)
+	}
+	var reply tokenReply
+	sent := time.Now()
+	if err := c.callFor(ctx, http.MethodGet, id, "/token"+query, nil, &reply); err != nil {
+		return nil, err
+	}
+	return reply.held(sent, c.minTTL)
+}
+
+const (
+	// queuedFor is how long a refresh is waited for that refreshd has left to
+	// another of its processes, and queuedPoll how often it is looked for.
+	queuedFor  = 15 * time.Second
+	queuedPoll = 250 * time.Millisecond
+)
+
+// exchange has a rejected generation replaced, whatever generation that is if
+// it is 0.
+func (c *Client) exchange(ctx context.Context, id string, rejected uint64) (*held, error) {
+	body := struct {
+		RejectedGeneration uint64 `json:"rejected_generation,omitempty"`
+	}{rejected}
+	var reply tokenReply
+	sent := time.Now()
+	if err := c.callFor(ctx, http.MethodPost, id, "/refresh", body, &reply); err != nil {
+		return nil, err
+	}
+	if !reply.Queued {
+		return reply.held(sent, c.minTTL)
+	}
+	return c.queued(ctx, id, rejected)
+}
