@@ -9,6 +9,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/url"
 	"strings"
 )
 
@@ -58,15 +59,11 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any, hea
 	}
 	defer res.Body.Close()
 	if out == nil {
-		_, err = io.CopyN(io.Discard, res.Body, maxReply) // lets the connection be used again
-		if errors.Is(err, io.EOF) {
-			err = nil
-		}
-	} else {
-		err = decode(res, out)
+		_, _ = io.CopyN(io.Discard, res.Body, maxProblem) // lets the connection be used again
+		return nil
 	}
-	if err != nil {
-		return ended(ctx, &UnavailableError{Err: errors.Join(err, context.Cause(bounded))})
+	if err := decode(res, out); err != nil {
+		return ended(ctx, &UnavailableError{Err: because(bounded, fmt.Errorf("refreshd: %s %s: %w", method, req.URL.Path, err))})
 	}
 	return nil
 }
@@ -115,10 +112,10 @@ func (c *Client) request(ctx context.Context, method, path string, body io.Reade
 func (c *Client) send(req *http.Request) (*http.Response, error) {
 	res, err := c.http.Do(req)
 	if err != nil {
-		if cause := context.Cause(req.Context()); cause != nil {
-			err = fmt.Errorf("%w: %w", cause, err)
+		if wrapped, ok := errors.AsType[*url.Error](err); ok {
+			err = wrapped.Err // without the URL, whose query may hold what is not for a log
 		}
-		return nil, &UnavailableError{Err: err}
+		return nil, &UnavailableError{Err: because(req.Context(), fmt.Errorf("refreshd: %s %s: %w", req.Method, req.URL.Path, err))}
 	}
 	if res.StatusCode/100 == 2 {
 		return res, nil
@@ -134,6 +131,14 @@ func ended(ctx context.Context, err error) error {
 		return err
 	}
 	return fmt.Errorf("client: %w", context.Cause(ctx))
+}
+
+// because adds to an error why the context of its call has ended, if it has.
+func because(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+		return fmt.Errorf("%w: %w", err, cause)
+	}
+	return err
 }
 
 // decode reads a JSON reply. Its errors show nothing of the reply, for that may

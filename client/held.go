@@ -13,16 +13,16 @@ const (
 	// out: it still has to travel.
 	spare = time.Second
 	// aheadPart is the part of the time for which a token is good after which
-	// the next one is fetched, ± aheadJitter, so that nobody waits for it and
-	// programs that began together spread out. refreshd refreshes at two thirds
-	// of a token's life, and has the next one by then.
-	aheadPart   = 0.8
-	aheadJitter = 0.1
+	// the next one is fetched, so that nobody waits for it. refreshd refreshes at
+	// two thirds of a token's life, and has the next one by then.
+	aheadPart = 0.8
 	// aheadLeast is the least time between two fetches ahead.
 	aheadLeast = time.Second
 	// askAgain is when refreshd is asked again for a token that is still valid
-	// if it could not replace it and did not say when to come back.
-	askAgain = 5 * time.Second
+	// if it could not replace it and did not say when to come back; twice as
+	// late each time, up to askAgainMost.
+	askAgain     = 5 * time.Second
+	askAgainMost = time.Minute
 )
 
 // held is a token in hand. It never changes: another takes its place.
@@ -37,6 +37,8 @@ type held struct {
 	// set by whoever begins that.
 	ahead instant
 	asked atomic.Bool
+	// patience is how long it was postponed last.
+	patience time.Duration
 }
 
 // hold returns a token that was asked for at sent and had life left then. It is
@@ -47,7 +49,7 @@ func hold(token Token, sent time.Time, life, minTTL time.Duration) *held {
 	if life-minTTL > aheadLeast {
 		good = life - max(minTTL, spare)
 	}
-	wait := time.Duration(float64(good) * (aheadPart + aheadJitter*(2*rand.Float64()-1))) //nolint:gosec // spreads load, decides nothing
+	wait := jittered(time.Duration(aheadPart * float64(good)))
 	return &held{
 		token: token, oauth: token.oauth2(),
 		until: instantOf(sent.Add(good)), dead: instantOf(sent.Add(life - spare)),
@@ -56,9 +58,31 @@ func hold(token Token, sent time.Time, life, minTTL time.Duration) *held {
 }
 
 // postponed returns the same token, good to its end: it could not be replaced,
-// and nobody is asked again before wait has passed.
+// and nobody asks again before wait has passed, or twice as long as the last
+// time where wait is 0.
 func (h *held) postponed(now time.Time, wait time.Duration) *held {
-	return &held{token: h.token, oauth: h.oauth, until: h.dead, dead: h.dead, ahead: instantOf(now.Add(wait))}
+	patience := min(max(2*h.patience, askAgain), askAgainMost)
+	if wait == 0 {
+		wait = jittered(patience)
+	}
+	return &held{token: h.token, oauth: h.oauth, until: h.dead, dead: h.dead, ahead: instantOf(now.Add(wait)), patience: patience}
+}
+
+// left returns the same token, to be asked about again soon.
+func (h *held) left(now time.Time) *held {
+	return &held{token: h.token, oauth: h.oauth, until: h.until, dead: h.dead, ahead: instantOf(now.Add(aheadLeast)), patience: h.patience}
+}
+
+// doubted returns the same token, which is only good if refreshd cannot be
+// asked.
+func (h *held) doubted(now time.Time) *held {
+	return &held{token: h.token, oauth: h.oauth, until: instantOf(now), dead: h.dead, ahead: instantOf(now), patience: h.patience}
+}
+
+// jittered spreads a wait by ± 10 %, so that programs that began together ask
+// one after the other.
+func jittered(wait time.Duration) time.Duration {
+	return time.Duration(float64(wait) * (0.9 + 0.2*rand.Float64())) //nolint:gosec // spreads load, decides nothing
 }
 
 // instant is a moment by both of the machine's clocks: the monotonic one may

@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// queued waits for a refresh that another process of refreshd makes.
-func (c *Client) queued(ctx context.Context, id string, rejected uint64) (*held, error) {
+// queued waits for a refresh that another process of refreshd makes, which
+// brings a generation above least.
+func (c *Client) queued(ctx context.Context, id string, least uint64) (*held, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, queuedFor, errSlow)
 	defer cancel()
 	tick := time.NewTicker(queuedPoll)
@@ -20,7 +21,7 @@ func (c *Client) queued(ctx context.Context, id string, rejected uint64) (*held,
 		}
 		h, err := c.fetch(ctx, id, 0)
 		switch {
-		case err == nil && h.token.Generation > rejected:
+		case err == nil && h.token.Generation > least:
 			return h, nil
 		case err != nil && !errors.Is(err, ErrUnavailable) && ctx.Err() == nil:
 			return nil, err

@@ -1,6 +1,10 @@
 package client
 
-import "time"
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
 
 // State is what a credential is worth, as [Record.State] has it.
 type State string
@@ -59,10 +63,28 @@ type Record struct {
 
 // A Session is the clock of a sliding session, which lives while it is used.
 type Session struct {
-	IdleTimeout      int64     `json:"idle_timeout"`      // seconds it lives without being used
-	IdleDeadline     time.Time `json:"idle_deadline"`     // when it dies unless it is used before
-	AbsoluteDeadline time.Time `json:"absolute_deadline"` // when it dies in any case; zero where there is no such limit
-	LastUsedAt       time.Time `json:"last_used_at"`
+	IdleTimeout      time.Duration // how long it lives without being used
+	IdleDeadline     time.Time     // when it dies unless it is used before
+	AbsoluteDeadline time.Time     // when it dies in any case; zero where there is no such limit
+	LastUsedAt       time.Time     // its last use that refreshd knows of
+}
+
+// UnmarshalJSON reads a session as refreshd's API shows it.
+func (s *Session) UnmarshalJSON(text []byte) error {
+	var in struct {
+		IdleTimeout      int64     `json:"idle_timeout"` // seconds
+		IdleDeadline     time.Time `json:"idle_deadline"`
+		AbsoluteDeadline time.Time `json:"absolute_deadline"`
+		LastUsedAt       time.Time `json:"last_used_at"`
+	}
+	if err := json.Unmarshal(text, &in); err != nil {
+		return fmt.Errorf("session: %w", err)
+	}
+	*s = Session{
+		IdleTimeout:  time.Duration(in.IdleTimeout) * time.Second,
+		IdleDeadline: in.IdleDeadline, AbsoluteDeadline: in.AbsoluteDeadline, LastUsedAt: in.LastUsedAt,
+	}
+	return nil
 }
 
 // A Failure is the last refresh of a credential that brought no token.

@@ -154,50 +154,57 @@ func (s *slot) land(ctx context.Context, e errand, f *flight, era uint64) {
 	close(f.done)
 }
 
-// askToken fetches a token. One in hand that is still valid serves on where
-// refreshd has no better one.
+// askToken fetches a token. One that is valid serves on where refreshd has no
+// better one.
 func (s *slot) askToken(ctx context.Context, era uint64) (*held, error) {
 	fresh, err := s.client.fetch(ctx, s.id, s.client.minTTL)
-	if err == nil {
+	switch {
+	case err == nil:
 		return s.keep(fresh, era), nil
-	}
-	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrLoggedOut) {
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrLoggedOut):
 		s.forget(era)
 		return nil, err
-	}
-	now := time.Now()
-	if old := s.held.Load(); old != nil && !old.dead.passed(now) {
-		later := old.postponed(now, askAgainAfter(err))
-		if !s.held.CompareAndSwap(old, later) {
-			return s.good(ctx) // somebody has brought another meanwhile
+	case errors.Is(err, ErrUnavailable):
+		if h := s.goOn(err, era); h != nil {
+			return h, nil
 		}
-		return later, nil
+	default:
 	}
-	if !perhapsLess(err) {
-		return nil, err
+	if shorter(err) {
+		// Whatever is valid at all will do; the first answer tells why if not.
+		if fresh, less := s.client.fetch(ctx, s.id, 0); less == nil {
+			return s.keep(fresh, era), nil
+		}
 	}
-	// Whatever is valid at all will do; the first answer tells why if not.
-	if fresh, less := s.client.fetch(ctx, s.id, 0); less == nil {
-		return s.keep(fresh, era), nil
+	if h := s.goOn(err, era); h != nil {
+		return h, nil
 	}
 	return nil, err
 }
 
-// perhapsLess reports whether refreshd may have a token for somebody who asks
-// for one with less time left.
-func perhapsLess(err error) bool {
-	if told, ok := errors.AsType[*Error](err); ok {
-		return told.Code != "" && (errors.Is(err, ErrUnavailable) || errors.Is(err, ErrReauthRequired) || errors.Is(err, ErrNotRefreshable) || told.Code == "min_ttl")
-	}
-	return false
+// shorter reports whether refreshd may still have a token for somebody who asks
+// for less time.
+func shorter(err error) bool {
+	told, ok := errors.AsType[*Error](err)
+	return ok && (told.Code == "unavailable" || told.Code == "min_ttl" || errors.Is(err, ErrReauthRequired) || errors.Is(err, ErrNotRefreshable))
 }
 
-// askAgainAfter returns how long to leave refreshd alone after an error.
-func askAgainAfter(err error) time.Duration {
-	if away, ok := errors.AsType[*UnavailableError](err); ok && away.RetryAfter > 0 {
-		return away.RetryAfter
+// goOn returns the token in hand, put off as err says, if it is still valid.
+func (s *slot) goOn(err error, era uint64) *held {
+	var wait time.Duration
+	if away, ok := errors.AsType[*UnavailableError](err); ok {
+		wait = away.RetryAfter
 	}
-	return askAgain
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	old := s.held.Load()
+	if s.era != era || old == nil || old.dead.passed(now) {
+		return nil
+	}
+	later := old.postponed(now, wait)
+	s.held.Store(later)
+	return later
 }
 
 // askRefresh tells refreshd that a generation was rejected.
@@ -205,7 +212,11 @@ func (s *slot) askRefresh(ctx context.Context, rejected, era uint64) (*held, err
 	if h := s.replaced(rejected); h != nil {
 		return h, nil // it came between the question and the flight
 	}
-	fresh, err := s.client.exchange(ctx, s.id, rejected)
+	least := rejected
+	if h := s.held.Load(); h != nil {
+		least = max(least, h.token.Generation)
+	}
+	fresh, err := s.client.exchange(ctx, s.id, rejected, least)
 	switch {
 	case err == nil:
 		fresh = s.keep(fresh, era)
@@ -237,6 +248,8 @@ func (s *slot) keep(fresh *held, era uint64) *held {
 		fresh.until = instantOf(now.Add(aheadLeast))
 	}
 	if old := s.held.Load(); old != nil && old.token.Version > fresh.token.Version && !old.until.passed(now) {
+		old = old.left(now)
+		s.held.Store(old)
 		return old
 	}
 	s.held.Store(fresh)
@@ -263,6 +276,19 @@ func (s *slot) renounce(version uint64) {
 	s.settled = settled{}
 	clear(s.flights)
 	s.held.Store(nil)
+}
+
+// suspect makes sure that refreshd is asked before what is in hand is used
+// again: the credential may have been stored anew or ended. If it cannot be
+// asked, the token in hand serves on.
+func (s *slot) suspect() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.era++
+	clear(s.flights)
+	if h := s.held.Load(); h != nil {
+		s.held.Store(h.doubted(time.Now()))
+	}
 }
 
 // idle reports whether nothing would be lost with the slot.
@@ -346,8 +372,9 @@ const (
 )
 
 // exchange has a rejected generation replaced, whatever generation that is if
-// it is 0.
-func (c *Client) exchange(ctx context.Context, id string, rejected uint64) (*held, error) {
+// it is 0. Where that is left to another process, a generation above least is
+// waited for.
+func (c *Client) exchange(ctx context.Context, id string, rejected, least uint64) (*held, error) {
 	body := struct {
 		RejectedGeneration uint64 `json:"rejected_generation,omitempty"`
 	}{rejected}
@@ -359,5 +386,5 @@ func (c *Client) exchange(ctx context.Context, id string, rejected uint64) (*hel
 	if !reply.Queued {
 		return reply.held(sent, c.minTTL)
 	}
-	return c.queued(ctx, id, rejected)
+	return c.queued(ctx, id, least)
 }
