@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -43,6 +44,11 @@ type Options struct {
 	// or the provider cannot be reached, there is no refresh token), the token
 	// in hand is handed out for as long as it is valid at all.
 	MinTTL time.Duration
+	// TouchInterval is how often a [Transport] reports uses of sessions at most,
+	// for all credentials in one call; 10 seconds unless set. refreshd counts a
+	// use from when it is told, so this should be a small part of the shortest
+	// idle timeout.
+	TouchInterval time.Duration
 	// UserAgent is sent with every call, "refreshd-go" unless set.
 	UserAgent string
 	// Insecure allows http:// to another machine. The key and every token then
@@ -62,6 +68,7 @@ type Client struct {
 	minTTL  time.Duration
 	agent   string
 	slots   slots
+	usages  *usages
 
 	life context.Context //nolint:containedctx // the client's own life; fetches outlive whoever asked first
 	end  context.CancelCauseFunc
@@ -87,6 +94,8 @@ func New(baseURL string, opts Options) (*Client, error) {
 		return nil, errors.New("client: Options.Key and Options.KeyFunc are both set; give one of them")
 	case opts.MinTTL < 0:
 		return nil, errors.New("client: Options.MinTTL is negative")
+	case opts.TouchInterval < 0:
+		return nil, errors.New("client: Options.TouchInterval is negative")
 	case !headerSafe(opts.UserAgent):
 		return nil, errors.New("client: Options.UserAgent has a byte outside of visible ASCII")
 	case opts.KeyFunc == nil:
@@ -112,6 +121,7 @@ func New(baseURL string, opts Options) (*Client, error) {
 	}
 	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	c.life, c.end = context.WithCancelCause(context.Background())
+	c.usages = newUsages(c, cmp.Or(opts.TouchInterval, defaultTouchInterval))
 	return c, nil
 }
 
@@ -120,6 +130,7 @@ func New(baseURL string, opts Options) (*Client, error) {
 // read afterwards; whatever needs a call fails with [ErrClosed]. It is safe to
 // call it twice, and the error is always nil.
 func (c *Client) Close() error {
+	c.usages.finish()
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()

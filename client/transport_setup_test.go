@@ -1,0 +1,225 @@
+package client_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/refreshd/refreshd/client"
+)
+
+// sendingID is the one credential of a sendingHouse.
+const sendingID = "acme:alice"
+
+// sendingHouse is what a transport talks to: a refreshd that has one
+// credential, and a resource that takes its token of the generation that is
+// good.
+type sendingHouse struct {
+	api, resource *httptest.Server
+	client        *client.Client
+
+	mu         sync.Mutex
+	generation uint64 // in refreshd's hand
+	good       uint64 // what the resource takes; at least the one in hand after a refresh
+	send       map[string]string
+	refusal    string // code of the problem that tokens and refreshes are refused with
+	away       bool
+	touchAs    string // result of touches
+
+	reads, reports, exchanges int
+	touches                   [][]string
+	seen                      map[string]int // requests at the resource by X-Request
+	graphql                   bool
+	onRequest                 func(r *http.Request) // at the resource, before it is judged
+	onReport                  func(rejected uint64) // at refreshd, before it is answered
+}
+
+func setupSending(t *testing.T, opts client.Options) *sendingHouse {
+	t.Helper()
+	h := &sendingHouse{generation: 1, good: 1, send: map[string]string{"as": "bearer"}, seen: map[string]int{}, touchAs: "no_session"}
+	h.api = httptest.NewServer(h.apiRoutes(t))
+	t.Cleanup(h.api.Close)
+	h.resource = httptest.NewServer(http.HandlerFunc(h.serveResource))
+	t.Cleanup(h.resource.Close)
+	opts.Key = "rk_test"
+	c, err := client.New(h.api.URL, opts)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, c.Close()) })
+	h.client = c
+	return h
+}
+
+func (h *sendingHouse) apiRoutes(t *testing.T) http.Handler {
+	t.Helper()
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/credentials/"+sendingID+"/token", func(w http.ResponseWriter, _ *http.Request) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.reads++
+		h.answer(w)
+	})
+	mux.HandleFunc("POST /v1/credentials/"+sendingID+"/refresh", func(w http.ResponseWriter, r *http.Request) {
+		var in struct {
+			RejectedGeneration uint64 `json:"rejected_generation"`
+		}
+		if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+			t.Errorf("the body of a refresh: %v", err)
+		}
+		if h.onReport != nil {
+			h.onReport(in.RejectedGeneration)
+		}
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.reports++
+		if h.refusal == "" && !h.away && in.RejectedGeneration >= h.generation {
+			h.exchanges++
+			h.generation++
+			h.good = max(h.good, h.generation)
+		}
+		h.answer(w)
+	})
+	mux.HandleFunc("POST /v1/touches", func(w http.ResponseWriter, r *http.Request) {
+		var in struct{ IDs []string }
+		if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+			t.Errorf("the body of touches: %v", err)
+		}
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.touches = append(h.touches, in.IDs)
+		if h.away {
+			h.answer(w)
+			return
+		}
+		var out struct {
+			Touches []map[string]string `json:"touches"`
+		}
+		for _, id := range in.IDs {
+			out.Touches = append(out.Touches, map[string]string{"id": id, "result": h.touchAs})
+		}
+		writeTestJSON(w, http.StatusOK, "application/json", out)
+	})
+	return mux
+}
+
+// answer answers a token read or a refresh; h.mu is held.
+func (h *sendingHouse) answer(w http.ResponseWriter) {
+	switch {
+	case h.away:
+		w.Header().Set("Retry-After", "7")
+		writeTestJSON(w, http.StatusServiceUnavailable, "application/problem+json", map[string]any{"code": "unavailable", "detail": "not now", "status": 503})
+	case h.refusal != "":
+		writeTestJSON(w, http.StatusConflict, "application/problem+json", map[string]any{
+			"code": h.refusal, "detail": "the user has to act", "status": 409, "reason": "invalid_grant", "since": "2026-01-02T03:04:05Z",
+		})
+	default:
+		writeTestJSON(w, http.StatusOK, "application/json", map[string]any{
+			"access_token": testToken(h.generation), "token_type": "Bearer", "expires_in": 3600,
+			"expires_at": time.Now().Add(time.Hour), "version": h.generation, "generation": h.generation, "send": h.send,
+		})
+	}
+}
+
+func testToken(generation uint64) string { return fmt.Sprintf("at-secret-%d", generation) }
+
+// serveResource judges the token of a request and answers with its body.
+func (h *sendingHouse) serveResource(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		http.Error(w, "the body was cut off", http.StatusBadRequest)
+		return
+	}
+	if h.onRequest != nil {
+		h.onRequest(r)
+	}
+	h.mu.Lock()
+	h.seen[r.Header.Get("X-Request")]++
+	good := h.carried(r) == testToken(h.good)
+	h.mu.Unlock()
+	switch {
+	case good:
+		_, _ = fmt.Fprintf(w, "hello %s", body)
+	case h.graphql:
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"data":{"me":null},"errors":[`+refusedError+`]}`)
+	default:
+		http.Error(w, "who are you?", http.StatusUnauthorized)
+	}
+}
+
+// carried returns the token of a request, from where it has to be.
+func (h *sendingHouse) carried(r *http.Request) string {
+	switch h.send["as"] {
+	case "header":
+		return r.Header.Get(h.send["name"])
+	case "cookie":
+		if c, err := r.Cookie(h.send["name"]); err == nil {
+			return c.Value
+		}
+		return ""
+	default:
+		return strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+	}
+}
+
+// expire makes the resource refuse the token that refreshd has.
+func (h *sendingHouse) expire() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.good = h.generation + 1
+}
+
+// refuse makes refreshd refuse everything with that code, "" nothing.
+func (h *sendingHouse) refuse(code string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.refusal = code
+}
+
+// signIn is what the user does: there is a new token, and the resource takes it.
+func (h *sendingHouse) signIn() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.refusal = ""
+	h.generation++
+	h.good = h.generation
+}
+
+// counts returns how often refreshd was told of a rejection, and how often the
+// provider was called for it.
+func (h *sendingHouse) counts() (reports, exchanges int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.reports, h.exchanges
+}
+
+func writeTestJSON(w http.ResponseWriter, status int, kind string, value any) {
+	w.Header().Set("Content-Type", kind)
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(value) // whoever asked may be gone
+}
+
+// get sends a GET for path with a client and returns status and body.
+func (h *sendingHouse) get(t *testing.T, c *http.Client) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, h.resource.URL, nil)
+	require.NoError(t, err)
+	res, err := c.Do(req)
+	require.NoError(t, err)
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	return res.StatusCode, string(body)
+}
+
+// roundTripFunc is a transport that is one function.
+type roundTripFunc func(*http.Request) (*http.Response, error)
+
+func (f roundTripFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
