@@ -1,7 +1,6 @@
 package client
 
 import (
-	"mime"
 	"net/http"
 	"strings"
 )
@@ -36,9 +35,12 @@ func RejectGraphQL(res *http.Response) bool {
 	if res.Body == nil || res.Body == http.NoBody || !isPlainJSON(res.Header) {
 		return false
 	}
-	// One byte more than the length, for the read that finds the end.
-	size := min(max(res.ContentLength+1, 512), 8<<10)
-	ahead := &lookahead{body: res.Body, seen: make([]byte, 0, size), max: graphqlLimit}
+	ahead := &lookahead{body: res.Body, max: graphqlLimit}
+	if res.ContentLength > 0 {
+		ahead.want = int(min(res.ContentLength, graphqlLimit))
+	}
+	// Errors come early as a rule, so the first look is a short one.
+	ahead.seen = make([]byte, 0, min(max(ahead.want, 512), 4<<10))
 	reply := graphqlReply{lookahead: ahead}
 	reply.read()
 	res.Body = &handedOn{head: ahead.seen, err: ahead.err, rest: res.Body}
@@ -50,10 +52,8 @@ func isPlainJSON(h http.Header) bool {
 	if encoding := h.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return false
 	}
-	media, _, err := mime.ParseMediaType(h.Get("Content-Type"))
-	if err != nil {
-		return false
-	}
+	media, _, _ := strings.Cut(h.Get("Content-Type"), ";")
+	media = strings.ToLower(strings.TrimSpace(media))
 	return media == "application/json" || strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json")
 }
 

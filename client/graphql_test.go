@@ -39,13 +39,23 @@ func (b *trackedBody) Close() error {
 	return nil
 }
 
-func jsonResponse(body io.Reader) (*http.Response, *trackedBody) {
+// jsonReply is a response whose body is tracked.
+type jsonReply struct {
+	*http.Response
+
+	tracked *trackedBody
+}
+
+func jsonResponse(body io.Reader) jsonReply {
 	tracked := &trackedBody{Reader: body}
-	return &http.Response{
+	return jsonReply{tracked: tracked, Response: &http.Response{
 		StatusCode: http.StatusOK, ContentLength: -1, Body: tracked,
 		Header: http.Header{"Content-Type": {"application/json; charset=utf-8"}},
-	}, tracked
+	}}
 }
+
+// refused reports the verdict of RejectGraphQL.
+func (r jsonReply) refused() bool { return client.RejectGraphQL(r.Response) }
 
 func TestRejectGraphQL(t *testing.T) {
 	t.Parallel()
@@ -89,13 +99,13 @@ func TestRejectGraphQL(t *testing.T) {
 				"byte by byte":      iotest.OneByteReader,
 				"end with the data": iotest.DataErrReader,
 			} {
-				res, tracked := jsonResponse(reader(strings.NewReader(row.body)))
-				assert.Equal(t, row.want, client.RejectGraphQL(res), how)
+				res := jsonResponse(reader(strings.NewReader(row.body)))
+				assert.Equal(t, row.want, res.refused(), how)
 				all, err := io.ReadAll(res.Body)
 				require.NoError(t, err, how)
 				assert.Equal(t, row.body, string(all), how)
 				require.NoError(t, res.Body.Close())
-				assert.Equal(t, 1, tracked.closed, how)
+				assert.Equal(t, 1, res.tracked.closed, how)
 			}
 		})
 	}
@@ -122,7 +132,7 @@ func TestRejectGraphQLLooksAtJSONOnly(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			res, tracked := jsonResponse(strings.NewReader(body))
+			res := jsonResponse(strings.NewReader(body))
 			res.StatusCode = row.status
 			res.Header = http.Header{}
 			if row.contentType != "" {
@@ -131,9 +141,9 @@ func TestRejectGraphQLLooksAtJSONOnly(t *testing.T) {
 			if row.encoding != "" {
 				res.Header.Set("Content-Encoding", row.encoding)
 			}
-			assert.Equal(t, row.want, client.RejectGraphQL(res))
+			assert.Equal(t, row.want, res.refused())
 			if !row.want {
-				assert.Zero(t, tracked.read)
+				assert.Zero(t, res.tracked.read)
 			}
 			all, err := io.ReadAll(res.Body)
 			require.NoError(t, err)
@@ -160,12 +170,14 @@ func TestRejectGraphQLReadsNoMoreThanItMust(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			res, tracked := jsonResponse(strings.NewReader(row.body))
-			assert.Equal(t, row.want, client.RejectGraphQL(res))
-			assert.LessOrEqual(t, tracked.read, row.most)
+			res := jsonResponse(strings.NewReader(row.body))
+			assert.Equal(t, row.want, res.refused())
+			assert.LessOrEqual(t, res.tracked.read, row.most)
 			all, err := io.ReadAll(res.Body)
 			require.NoError(t, err)
-			assert.True(t, row.body == string(all), "the body was not handed on as it was")
+			if row.body != string(all) { // not shown: it is long
+				t.Error("the body was not handed on as it was")
+			}
 		})
 	}
 }
@@ -174,26 +186,26 @@ func TestRejectGraphQLReadsNoMoreThanItMust(t *testing.T) {
 func TestRejectGraphQLHandsOnErrors(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("the connection is gone")
-	res, _ := jsonResponse(io.MultiReader(strings.NewReader(`{"data":`), iotest.ErrReader(broken)))
-	assert.False(t, client.RejectGraphQL(res))
+	res := jsonResponse(io.MultiReader(strings.NewReader(`{"data":`), iotest.ErrReader(broken)))
+	assert.False(t, res.refused())
 	all, err := io.ReadAll(res.Body)
 	require.ErrorIs(t, err, broken)
 	assert.Equal(t, `{"data":`, string(all))
 
-	res, tracked := jsonResponse(strings.NewReader(`{"data":1}`))
-	assert.False(t, client.RejectGraphQL(res))
+	res = jsonResponse(strings.NewReader(`{"data":1}`))
+	assert.False(t, res.refused())
 	require.NoError(t, res.Body.Close())
 	n, err := res.Body.Read(make([]byte, 64))
 	assert.Zero(t, n, "what was read ahead is still there after the end")
 	require.ErrorIs(t, err, io.EOF)
-	assert.Equal(t, 1, tracked.closed)
+	assert.Equal(t, 1, res.tracked.closed)
 }
 
 // A body whose reads bring nothing does not hold anyone up for ever.
 func TestRejectGraphQLEmptyReads(t *testing.T) {
 	t.Parallel()
-	res, _ := jsonResponse(readerFunc(func([]byte) (int, error) { return 0, nil }))
-	assert.False(t, client.RejectGraphQL(res))
+	res := jsonResponse(readerFunc(func([]byte) (int, error) { return 0, nil }))
+	assert.False(t, res.refused())
 }
 
 type readerFunc func([]byte) (int, error)
@@ -213,8 +225,8 @@ func TestRejectGraphQLAgreesWithADecoder(t *testing.T) {
 			pieces = append(pieces, strings.NewReader(rest[:n]))
 			rest = rest[n:]
 		}
-		res, _ := jsonResponse(io.MultiReader(pieces...))
-		if got, want := client.RejectGraphQL(res), decodedVerdict([]byte(body)); got != want {
+		res := jsonResponse(io.MultiReader(pieces...))
+		if got, want := res.refused(), decodedVerdict([]byte(body)); got != want {
 			t.Fatalf("refused = %t, want %t: %s", got, want, body)
 		}
 	})
@@ -290,10 +302,10 @@ func FuzzRejectGraphQL(f *testing.F) {
 		if piece%2 == 0 {
 			reader = iotest.HalfReader(reader)
 		}
-		res, tracked := jsonResponse(reader)
-		got := client.RejectGraphQL(res)
-		if tracked.read > 64<<10 {
-			t.Fatalf("%d bytes were read", tracked.read)
+		res := jsonResponse(reader)
+		got := res.refused()
+		if res.tracked.read > 64<<10 {
+			t.Fatalf("%d bytes were read", res.tracked.read)
 		}
 		all, err := io.ReadAll(res.Body)
 		if err != nil || !bytes.Equal(all, body) {

@@ -15,6 +15,7 @@ type lookahead struct {
 	seen []byte // all that was read
 	at   int    // of seen, what comes next
 	max  int    // bytes that may be read
+	want int    // bytes that there are, as far as is known
 	err  error  // of the last read
 }
 
@@ -28,7 +29,7 @@ func (l *lookahead) more() bool {
 			return false
 		}
 		if len(l.seen) == cap(l.seen) {
-			l.seen = slices.Grow(l.seen, max(len(l.seen), 512))
+			l.seen = slices.Grow(l.seen, max(len(l.seen), l.want-len(l.seen), 512))
 		}
 		var n int
 		n, l.err = l.body.Read(l.seen[len(l.seen):min(cap(l.seen), l.max)])
@@ -75,18 +76,18 @@ func (l *lookahead) quoted() ([]byte, bool) {
 	}
 	from := l.at - 1
 	for escaped := false; ; {
-		for l.at < len(l.seen) {
-			c := l.seen[l.at]
-			l.at++
+		for i, c := range l.seen[l.at:] {
 			switch {
 			case escaped:
 				escaped = false
 			case c == '\\':
 				escaped = true
 			case c == '"':
+				l.at += i + 1
 				return l.seen[from:l.at], true
 			}
 		}
+		l.at = len(l.seen)
 		if !l.more() {
 			return nil, false
 		}
@@ -103,41 +104,46 @@ func is(quoted []byte, text string) bool {
 	return json.Unmarshal(quoted, &plain) == nil && plain == text
 }
 
-// skip passes a value of any kind, without recursion.
+// skip passes a value of any kind.
 func (l *lookahead) skip() bool {
-	for depth := 0; ; {
-		c, ok := l.token()
-		if !ok {
-			return false
-		}
-		switch c {
+	c, ok := l.token()
+	if !ok {
+		return false
+	}
+	switch c {
+	case '"':
+		_, ok = l.quoted()
+	case '{', '[':
+		ok = l.nested()
+	case '}', ']', ',', ':':
+		ok = false
+	default:
+		l.scalar()
+	}
+	return ok
+}
+
+// nested passes an object or an array by its brackets and strings alone,
+// without recursion.
+func (l *lookahead) nested() bool {
+	for depth := 0; l.at < len(l.seen) || l.more(); {
+		switch l.seen[l.at] {
 		case '"':
 			if _, ok := l.quoted(); !ok {
 				return false
 			}
+			continue
 		case '{', '[':
-			l.at++
 			depth++
-			continue
 		case '}', ']':
-			if depth == 0 {
-				return false
-			}
-			l.at++
 			depth--
-		case ',', ':':
-			if depth == 0 {
-				return false
-			}
-			l.at++
-			continue
-		default:
-			l.scalar()
 		}
+		l.at++
 		if depth == 0 {
 			return true
 		}
 	}
+	return false
 }
 
 // scalar passes a number, true, false or null, or what stands in its place.
@@ -146,9 +152,8 @@ func (l *lookahead) scalar() {
 		switch l.seen[l.at] {
 		case ' ', '\t', '\r', '\n', ',', ':', '{', '}', '[', ']', '"':
 			return
-		default:
-			l.at++
 		}
+		l.at++
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -72,14 +73,4 @@ func (t *Transport) mayCarry(req *http.Request) bool {
 }
 
 // named reports whether the token may go to a host at all.
-func (t *Transport) named(o origin) bool {
-	if t.anywhere {
-		return true
-	}
-	for _, name := range t.hosts {
-		if o.at(name) {
-			return true
-		}
-	}
-	return false
-}
+func (t *Transport) named(o origin) bool { return t.anywhere || slices.ContainsFunc(t.hosts, o.at) }

@@ -16,11 +16,11 @@ import (
 	"github.com/refreshd/refreshd/client"
 )
 
-// sendingID is the one credential of a sendingHouse.
+// sendingID is the credential that most tests of a sendingHouse use.
 const sendingID = "acme:alice"
 
-// sendingHouse is what a transport talks to: a refreshd that has one
-// credential, and a resource that takes its token of the generation that is
+// sendingHouse is what a transport talks to: a refreshd whose credentials all
+// have the same token, and a resource that takes that of the generation that is
 // good.
 type sendingHouse struct {
 	api, resource *httptest.Server
@@ -36,45 +36,50 @@ type sendingHouse struct {
 
 	reads, reports, exchanges int
 	touches                   [][]string
-	seen                      map[string]int // requests at the resource by X-Request
-	graphql                   bool
+	seen                      map[string]int        // requests at the resource by X-Request
+	refused                   int                   // of them
+	graphql, loginPage        bool                  // how the resource refuses
 	onRequest                 func(r *http.Request) // at the resource, before it is judged
-	onReport                  func(rejected uint64) // at refreshd, before it is answered
+	onRefused                 func(n int)           // at the resource, at the n-th refusal
+	onReport                  func()                // at refreshd, before a rejection is answered
 }
 
-func setupSending(t *testing.T, opts client.Options) *sendingHouse {
+func setupSending(t *testing.T) *sendingHouse {
 	t.Helper()
-	h := &sendingHouse{generation: 1, good: 1, send: map[string]string{"as": "bearer"}, seen: map[string]int{}, touchAs: "no_session"}
-	h.api = httptest.NewServer(h.apiRoutes(t))
+	h := newSendingHouse()
+	h.api = httptest.NewServer(h.apiRoutes(t.Errorf))
 	t.Cleanup(h.api.Close)
 	h.resource = httptest.NewServer(http.HandlerFunc(h.serveResource))
 	t.Cleanup(h.resource.Close)
-	opts.Key = "rk_test"
-	c, err := client.New(h.api.URL, opts)
+	c, err := client.New(h.api.URL, client.Options{Key: "rk_test"})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Close()) })
 	h.client = c
 	return h
 }
 
-func (h *sendingHouse) apiRoutes(t *testing.T) http.Handler {
-	t.Helper()
+func newSendingHouse() *sendingHouse {
+	return &sendingHouse{generation: 1, good: 1, send: map[string]string{"as": "bearer"}, seen: map[string]int{}, touchAs: "no_session"}
+}
+
+// apiRoutes serves refreshd; complain hears of what it cannot read.
+func (h *sendingHouse) apiRoutes(complain func(format string, args ...any)) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/credentials/"+sendingID+"/token", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /v1/credentials/{id}/token", func(w http.ResponseWriter, _ *http.Request) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		h.reads++
 		h.answer(w)
 	})
-	mux.HandleFunc("POST /v1/credentials/"+sendingID+"/refresh", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("POST /v1/credentials/{id}/refresh", func(w http.ResponseWriter, r *http.Request) {
 		var in struct {
 			RejectedGeneration uint64 `json:"rejected_generation"`
 		}
 		if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
-			t.Errorf("the body of a refresh: %v", err)
+			complain("the body of a refresh: %v", err)
 		}
 		if h.onReport != nil {
-			h.onReport(in.RejectedGeneration)
+			h.onReport()
 		}
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -86,10 +91,20 @@ func (h *sendingHouse) apiRoutes(t *testing.T) http.Handler {
 		}
 		h.answer(w)
 	})
+	mux.HandleFunc("PUT /v1/credentials/{id}", func(w http.ResponseWriter, r *http.Request) {
+		h.signIn()
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		writeTestJSON(w, http.StatusOK, "application/json", map[string]any{
+			"id": r.PathValue("id"), "provider": "acme", "state": "active", "version": h.generation, "generation": h.generation,
+		})
+	})
 	mux.HandleFunc("POST /v1/touches", func(w http.ResponseWriter, r *http.Request) {
-		var in struct{ IDs []string }
+		var in struct {
+			IDs []string `json:"ids"`
+		}
 		if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
-			t.Errorf("the body of touches: %v", err)
+			complain("the body of touches: %v", err)
 		}
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -142,6 +157,11 @@ func (h *sendingHouse) serveResource(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	h.seen[r.Header.Get("X-Request")]++
 	good := h.carried(r) == testToken(h.good)
+	if !good {
+		if h.refused++; h.onRefused != nil {
+			h.onRefused(h.refused)
+		}
+	}
 	h.mu.Unlock()
 	switch {
 	case good:
@@ -149,6 +169,8 @@ func (h *sendingHouse) serveResource(w http.ResponseWriter, r *http.Request) {
 	case h.graphql:
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, `{"data":{"me":null},"errors":[`+refusedError+`]}`)
+	case h.loginPage:
+		http.Redirect(w, r, "/login", http.StatusFound)
 	default:
 		http.Error(w, "who are you?", http.StatusUnauthorized)
 	}
@@ -203,7 +225,9 @@ func (h *sendingHouse) counts() (reports, exchanges int) {
 func writeTestJSON(w http.ResponseWriter, status int, kind string, value any) {
 	w.Header().Set("Content-Type", kind)
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(value) // whoever asked may be gone
+	if text, err := json.Marshal(value); err == nil {
+		_, _ = w.Write(text) // whoever asked may be gone
+	}
 }
 
 // get sends a GET for path with a client and returns status and body.

@@ -28,7 +28,7 @@ func TestTransportSendsTheTokenAsTheProviderWants(t *testing.T) {
 	} {
 		t.Run(as, func(t *testing.T) {
 			t.Parallel()
-			h := setupSending(t, client.Options{})
+			h := setupSending(t)
 			h.send = row.send
 			var sent http.Header
 			h.onRequest = func(r *http.Request) { sent = r.Header.Clone() }
@@ -65,7 +65,7 @@ func TestTransportSendsAgainWithAnotherToken(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := setupSending(t, client.Options{})
+			h := setupSending(t)
 			h.graphql = row.graphql
 			h.expire()
 			var body io.Reader
@@ -93,7 +93,7 @@ func TestTransportSendsAgainWithAnotherToken(t *testing.T) {
 // A request whose token is outdated already is sent again without a refresh.
 func TestTransportUsesTheTokenInHand(t *testing.T) {
 	t.Parallel()
-	h := setupSending(t, client.Options{})
+	h := setupSending(t)
 	c := &http.Client{Transport: h.client.Transport(sendingID, nil)}
 	status, _ := h.get(t, c)
 	require.Equal(t, http.StatusOK, status)
@@ -115,7 +115,7 @@ func TestTransportUsesTheTokenInHand(t *testing.T) {
 
 func TestTransportSendsNothingThirdTime(t *testing.T) {
 	t.Parallel()
-	h := setupSending(t, client.Options{})
+	h := setupSending(t)
 	h.good = 99
 	status, body := h.get(t, &http.Client{Transport: h.client.Transport(sendingID, nil)})
 	assert.Equal(t, http.StatusUnauthorized, status)
@@ -128,7 +128,7 @@ func TestTransportSendsNothingThirdTime(t *testing.T) {
 // next request has another token.
 func TestTransportStreamsOnce(t *testing.T) {
 	t.Parallel()
-	h := setupSending(t, client.Options{})
+	h := setupSending(t)
 	h.expire()
 	rt := h.client.Transport(sendingID, nil)
 	stream, feed := io.Pipe()
@@ -156,7 +156,7 @@ func TestTransportStreamsOnce(t *testing.T) {
 // A GetBody that fails leaves the caller with the response that there is.
 func TestTransportBodyThatCannotBeHadAgain(t *testing.T) {
 	t.Parallel()
-	h := setupSending(t, client.Options{})
+	h := setupSending(t)
 	h.expire()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.resource.URL, strings.NewReader("x"))
 	require.NoError(t, err)
@@ -187,7 +187,7 @@ func TestTransportWhereNoTokenIsToBeHad(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := setupSending(t, client.Options{})
+			h := setupSending(t)
 			rt := h.client.Transport(sendingID, nil)
 			h.mu.Lock()
 			h.refusal, h.away = row.code, row.away
@@ -229,7 +229,7 @@ func TestTransportWhereNoTokenIsToBeHad(t *testing.T) {
 
 func TestTransportHandsOnErrorsOfTheBase(t *testing.T) {
 	t.Parallel()
-	h := setupSending(t, client.Options{})
+	h := setupSending(t)
 	broken := errors.New("the network is gone")
 	sent := 0
 	rt := h.client.Transport(sendingID, roundTripFunc(func(*http.Request) (*http.Response, error) {
@@ -250,7 +250,7 @@ func TestTransportHandsOnErrorsOfTheBase(t *testing.T) {
 // is used again.
 func TestTransportClosesWhatItDoesNotHandOn(t *testing.T) {
 	t.Parallel()
-	h := setupSending(t, client.Options{})
+	h := setupSending(t)
 	refused := &trackedBody{Reader: strings.NewReader("who are you?")}
 	sent := 0
 	rt := h.client.Transport(sendingID, roundTripFunc(func(*http.Request) (*http.Response, error) {
@@ -295,7 +295,7 @@ func TestTransportAndRedirects(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := setupSending(t, client.Options{})
+			h := setupSending(t)
 			var got []bool
 			base := roundTripFunc(func(r *http.Request) (*http.Response, error) {
 				got = append(got, r.Header.Get("Authorization") == "Bearer at-secret-1")
@@ -331,7 +331,7 @@ func TestTransportLeaksNothingToAnotherServer(t *testing.T) {
 	} {
 		t.Run(as, func(t *testing.T) {
 			t.Parallel()
-			h := setupSending(t, client.Options{})
+			h := setupSending(t)
 			h.send = send
 			var seen []http.Header
 			other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -362,7 +362,7 @@ func TestTransportLeaksNothingToAnotherServer(t *testing.T) {
 // redirect came from.
 func TestTransportWithoutATrace(t *testing.T) {
 	t.Parallel()
-	h := setupSending(t, client.Options{})
+	h := setupSending(t)
 	var carried []string
 	rt := h.client.Transport(sendingID, roundTripFunc(func(r *http.Request) (*http.Response, error) {
 		carried = append(carried, r.Header.Get("Authorization"))
@@ -381,7 +381,7 @@ func TestTransportWithoutATrace(t *testing.T) {
 
 func TestTransportClosesIdleConnections(t *testing.T) {
 	t.Parallel()
-	h := setupSending(t, client.Options{})
+	h := setupSending(t)
 	base := &closingBase{}
 	(&http.Client{Transport: h.client.Transport(sendingID, base)}).CloseIdleConnections()
 	(&http.Client{Transport: h.client.Transport(sendingID, roundTripFunc(nil))}).CloseIdleConnections()
