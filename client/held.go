@@ -37,6 +37,9 @@ type held struct {
 	// set by whoever begins that.
 	ahead instant
 	asked atomic.Bool
+	// next is the earlier of until and ahead: before that there is nothing to
+	// do but to hand the token out.
+	next instant
 	// patience is how long it was postponed last.
 	patience time.Duration
 }
@@ -50,10 +53,20 @@ func hold(token Token, sent time.Time, life, minTTL time.Duration) *held {
 		good = life - max(minTTL, spare)
 	}
 	wait := jittered(time.Duration(aheadPart * float64(good)))
+	return (&held{token: token, oauth: token.oauth2(), dead: instantOf(sent.Add(life - spare))}).
+		timed(sent.Add(good), sent.Add(max(wait, aheadLeast)))
+}
+
+// timed returns the same token, good until then, with the next one fetched
+// ahead at that time.
+func (h *held) timed(until, ahead time.Time) *held {
+	next := until
+	if ahead.Before(until) {
+		next = ahead
+	}
 	return &held{
-		token: token, oauth: token.oauth2(),
-		until: instantOf(sent.Add(good)), dead: instantOf(sent.Add(life - spare)),
-		ahead: instantOf(sent.Add(max(wait, aheadLeast))),
+		token: h.token, oauth: h.oauth, patience: h.patience,
+		until: instantOf(until), ahead: instantOf(ahead), next: instantOf(next), dead: h.dead,
 	}
 }
 
@@ -65,18 +78,20 @@ func (h *held) postponed(now time.Time, wait time.Duration) *held {
 	if wait == 0 {
 		wait = jittered(patience)
 	}
-	return &held{token: h.token, oauth: h.oauth, until: h.dead, dead: h.dead, ahead: instantOf(now.Add(wait)), patience: patience}
+	later := h.timed(h.dead.mono, now.Add(wait))
+	later.patience = patience
+	return later
 }
 
 // left returns the same token, to be asked about again soon.
 func (h *held) left(now time.Time) *held {
-	return &held{token: h.token, oauth: h.oauth, until: h.until, dead: h.dead, ahead: instantOf(now.Add(aheadLeast)), patience: h.patience}
+	return h.timed(h.until.mono, now.Add(aheadLeast))
 }
 
 // doubted returns the same token, which is only good if refreshd cannot be
 // asked.
 func (h *held) doubted(now time.Time) *held {
-	return &held{token: h.token, oauth: h.oauth, until: instantOf(now), dead: h.dead, ahead: instantOf(now), patience: h.patience}
+	return h.timed(now, now)
 }
 
 // jittered spreads a wait by ± 10 %, so that programs that began together ask

@@ -3,8 +3,6 @@ package client
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -62,6 +60,9 @@ const settledFor = 5 * time.Second
 func (s *slot) good(ctx context.Context) (*held, error) {
 	now := time.Now()
 	h := s.held.Load()
+	if h != nil && !h.next.passed(now) {
+		return h, nil
+	}
 	if h == nil || h.until.passed(now) {
 		return s.await(ctx, errand{})
 	}
@@ -229,6 +230,11 @@ func (s *slot) askRefresh(ctx context.Context, rejected, era uint64) (*held, err
 	case errors.Is(err, ErrNotFound), errors.Is(err, ErrLoggedOut), errors.Is(err, ErrReauthRequired):
 		// The token in hand is the rejected one or an older.
 		s.forget(era)
+	case errors.Is(err, ErrConflict):
+		// refreshd has never handed out that generation: it was put back to an
+		// earlier state. What it has now is what counts.
+		s.forget(era)
+		return s.askToken(ctx, era)
 	default:
 	}
 	return nil, err
@@ -245,7 +251,7 @@ func (s *slot) keep(fresh *held, era uint64) *held {
 	}
 	now := time.Now()
 	if fresh.token.Version < s.floor {
-		fresh.until = instantOf(now.Add(aheadLeast))
+		fresh = fresh.timed(now.Add(aheadLeast), now.Add(aheadLeast))
 	}
 	if old := s.held.Load(); old != nil && old.token.Version > fresh.token.Version && !old.until.passed(now) {
 		old = old.left(now)
@@ -300,91 +306,4 @@ func (s *slot) idle(now time.Time) bool {
 	defer s.mu.Unlock()
 	h := s.held.Load()
 	return len(s.flights) == 0 && (h == nil || h.dead.passed(now))
-}
-
-// tokenReply is refreshd's answer to a token read and to a refresh. A refresh
-// that was left to another process is only queued.
-type tokenReply struct {
-	AccessToken string    `json:"access_token"`
-	TokenType   string    `json:"token_type"`
-	ExpiresAt   time.Time `json:"expires_at"`
-	ExpiresIn   int64     `json:"expires_in"`
-	Scope       string    `json:"scope"`
-	Version     uint64    `json:"version"`
-	Generation  uint64    `json:"generation"`
-	Send        struct {
-		As   string `json:"as"`
-		Name string `json:"name"`
-	} `json:"send"`
-
-	Queued bool `json:"queued"`
-}
-
-// skew is by how much two clocks may differ and count as one.
-const skew = 5 * time.Second
-
-// held turns the reply to what was sent then into a token. refreshd's clock may
-// be another machine's, so the token's end is reckoned from when it was asked
-// for, where the two differ.
-func (r tokenReply) held(sent time.Time, minTTL time.Duration) (*held, error) {
-	left := time.Duration(r.ExpiresIn) * time.Second
-	end := sent.Add(left)
-	switch {
-	case r.AccessToken == "" || !headerSafe(r.AccessToken) || !headerSafe(r.TokenType) || !headerSafe(r.Send.Name):
-		return nil, &UnavailableError{Err: errors.New("refreshd: the reply has no token that a request could carry")}
-	case r.Send.As != "" && r.Send.As != SendBearer && r.Send.Name == "":
-		return nil, &UnavailableError{Err: errors.New("refreshd: the reply does not tell how a request carries the token")}
-	case time.Since(sent) > left-spare:
-		return nil, &UnavailableError{Err: errors.New("refreshd: the token ended before it arrived"), RetryAfter: spare}
-	}
-	if off := r.ExpiresAt.Sub(end); off.Abs() < skew {
-		end = r.ExpiresAt
-	}
-	send := Send{As: r.Send.As, Name: r.Send.Name}
-	if send.As == "" {
-		send.As = SendBearer
-	}
-	return hold(Token{
-		AccessToken: r.AccessToken, TokenType: r.TokenType, Scope: r.Scope, ExpiresAt: end,
-		Generation: r.Generation, Version: r.Version, Send: send,
-	}, sent, left, minTTL), nil
-}
-
-// fetch asks for a token that stays valid for at least minTTL.
-func (c *Client) fetch(ctx context.Context, id string, minTTL time.Duration) (*held, error) {
-	query := ""
-	if minTTL > 0 {
-		query = fmt.Sprintf("?min_ttl=%s", minTTL)
-	}
-	var reply tokenReply
-	sent := time.Now()
-	if err := c.callFor(ctx, http.MethodGet, id, "/token"+query, nil, &reply); err != nil {
-		return nil, err
-	}
-	return reply.held(sent, c.minTTL)
-}
-
-const (
-	// queuedFor is how long a refresh is waited for that refreshd has left to
-	// another of its processes, and queuedPoll how often it is looked for.
-	queuedFor  = 15 * time.Second
-	queuedPoll = 250 * time.Millisecond
-)
-
-// exchange has a rejected generation replaced, whatever generation that is if
-// it is 0. Where that is left to another process, a generation above least is
-// waited for.
-func (c *Client) exchange(ctx context.Context, id string, rejected, least uint64) (*held, error) {
-	body := struct {
-		RejectedGeneration uint64 `json:"rejected_generation,omitempty"`
-	}{rejected}
-	var reply tokenReply
-	sent := time.Now()
-	if err := c.callFor(ctx, http.MethodPost, id, "/refresh", body, &reply); err != nil {
-		return nil, err
-	}
-	if !reply.Queued {
-		return reply.held(sent, c.minTTL)
-	}
-	return c.queued(ctx, id, least)
 }
