@@ -61,7 +61,7 @@ func ExampleClient_Watch() {
 		if event.IsReset() {
 			fmt.Println("events are missing: read the credentials again")
 		}
-		fmt.Println(event.Credential, event.Version, event.Type, event.Reason)
+		fmt.Println(event.Credential, event.Version, event.Type, event.State)
 		cursor = event.Cursor // store it
 		if event.Type == client.EventReauthorized {
 			break
@@ -69,8 +69,8 @@ func ExampleClient_Watch() {
 	}
 	fmt.Println("next time from", cursor)
 	// Output:
-	// shop:alice 7 credential.reauth_required invalid_grant
-	// shop:alice 8 credential.reauthorized
+	// shop:alice 7 credential.reauth_required reauth_required
+	// shop:alice 8 credential.reauthorized active
 	// next time from cursor-8
 }
 
@@ -187,9 +187,9 @@ func ExampleEvent() {
 
 // What refuses a delivery is an error that can be told apart.
 func ExampleWebhookOptions() {
-	opts := client.WebhookOptions{Refused: func(r *http.Request, err error) {
+	opts := client.WebhookOptions{Refused: func(_ *http.Request, err error) {
 		if errors.Is(err, client.ErrBadSignature) {
-			log.Printf("%s has posted something that refreshd has not signed", r.RemoteAddr)
+			log.Print("somebody has posted what refreshd has not signed")
 		}
 	}}
 	fmt.Println(opts.Refused != nil)

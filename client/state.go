@@ -75,9 +75,8 @@ var errMissed = errors.New("events are missing")
 
 // run goes on until yield returns false or ctx is done, or an error lasts.
 func (f *stateFollower) run(ctx context.Context) error {
-	living, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(f.client.life, func() { cancel(ErrClosed) })()
+	living, end := f.client.living(ctx)
+	defer end()
 	for {
 		err := f.readAndFollow(living)
 		switch {

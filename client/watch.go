@@ -130,9 +130,8 @@ func (w *watch) run(ctx context.Context) error {
 			Detail: "the cursor has a byte outside of visible ASCII", Location: "header.Last-Event-ID",
 		}
 	}
-	living, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(w.client.life, func() { cancel(ErrClosed) })()
+	living, end := w.client.living(ctx)
+	defer end()
 	for {
 		err := w.connection(living)
 		switch {
@@ -150,6 +149,13 @@ func (w *watch) run(ctx context.Context) error {
 			return ErrClosed
 		}
 	}
+}
+
+// living returns a context that ends with ctx, and with the client.
+func (c *Client) living(ctx context.Context) (living context.Context, end func()) {
+	living, cancel := context.WithCancelCause(ctx)
+	forget := context.AfterFunc(c.life, func() { cancel(ErrClosed) })
+	return living, func() { forget(); cancel(nil) }
 }
 
 // connection follows the events of one connection. It returns nil only when

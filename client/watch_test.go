@@ -190,10 +190,13 @@ func TestWatchEndsWithWhatLasts(t *testing.T) {
 	}
 }
 
+// reply is one answer of a script.
+type reply func(*http.Request) (*http.Response, error)
+
 // script is a refreshd whose answers are written down, one for each call. The
 // last one goes on for ever.
 type script struct {
-	answers []func(*http.Request) (*http.Response, error)
+	answers []reply
 	begun   time.Time
 	calls   []time.Duration // since begun
 	last    []string        // Last-Event-ID of each call
@@ -214,7 +217,7 @@ func answered(status int, header map[string]string, body io.ReadCloser) *http.Re
 	return res
 }
 
-func says(status int, kind, text string, header ...string) func(*http.Request) (*http.Response, error) {
+func says(status int, kind, text string, header ...string) reply {
 	return func(*http.Request) (*http.Response, error) {
 		all := map[string]string{"Content-Type": kind}
 		for i := 0; i+1 < len(header); i += 2 {
@@ -225,7 +228,7 @@ func says(status int, kind, text string, header ...string) func(*http.Request) (
 }
 
 // streams is a stream that says text and then nothing, until it is given up.
-func streams(text string) func(*http.Request) (*http.Response, error) {
+func streams(text string) reply {
 	return func(r *http.Request) (*http.Response, error) {
 		silent, end := io.Pipe()
 		context.AfterFunc(r.Context(), func() { _ = end.CloseWithError(r.Context().Err()) })
@@ -250,7 +253,7 @@ func numbered(version int) string {
 
 // played returns a watch of what a script answers. It has to be called within a
 // bubble of fake time.
-func played(t *testing.T, ctx context.Context, answers ...func(*http.Request) (*http.Response, error)) (*script, *client.Client, following[client.Event]) {
+func played(t *testing.T, ctx context.Context, answers ...reply) (*script, *client.Client, following[client.Event]) {
 	t.Helper()
 	s := &script{answers: answers, begun: time.Now()}
 	c, err := client.New("http://127.0.0.1:1", client.Options{Key: "rdk_x", HTTPClient: &http.Client{Transport: s}})
@@ -264,34 +267,34 @@ func TestWatchSurvivesWhatPasses(t *testing.T) {
 	const opened = "retry: 4000\nid: c0\n\n"
 	html := says(http.StatusOK, "text/html", "<h1>down for maintenance</h1>")
 	for name, tt := range map[string]struct {
-		answers     []func(*http.Request) (*http.Response, error)
+		answers     []reply
 		least, most time.Duration // until the call that brought the event
 		last        string        // the cursor that it began with
 	}{
 		"nobody listens": {
-			answers: []func(*http.Request) (*http.Response, error){connectionRefused, connectionRefused, streams(numbered(1))},
+			answers: []reply{connectionRefused, connectionRefused, streams(numbered(1))},
 			least:   3 * time.Second, most: 4500 * time.Millisecond,
 		},
 		"away, and says for how long": {
-			answers: []func(*http.Request) (*http.Response, error){
+			answers: []reply{
 				says(http.StatusServiceUnavailable, "application/problem+json", `{"code":"too_many_streams"}`, "Retry-After", "40"), streams(numbered(1)),
 			},
 			least: 40 * time.Second, most: time.Minute,
 		},
 		"cut before the first event": {
-			answers: []func(*http.Request) (*http.Response, error){says(http.StatusOK, "text/event-stream", opened), streams(numbered(1))},
+			answers: []reply{says(http.StatusOK, "text/event-stream", opened), streams(numbered(1))},
 			least:   4 * time.Second, most: 6 * time.Second, last: "c0",
 		},
 		"cut within the first event": {
-			answers: []func(*http.Request) (*http.Response, error){says(http.StatusOK, "text/event-stream", opened+numbered(1)[:60]), streams(numbered(1))},
+			answers: []reply{says(http.StatusOK, "text/event-stream", opened+numbered(1)[:60]), streams(numbered(1))},
 			least:   4 * time.Second, most: 6 * time.Second, last: "c0",
 		},
 		"a silent connection": {
-			answers: []func(*http.Request) (*http.Response, error){streams(opened), streams(numbered(1))},
+			answers: []reply{streams(opened), streams(numbered(1))},
 			least:   64 * time.Second, most: 66 * time.Second, last: "c0",
 		},
 		"a page in front, later": {
-			answers: []func(*http.Request) (*http.Response, error){says(http.StatusOK, "text/event-stream", opened), html, says(http.StatusNotFound, "text/html", "gone"), streams(numbered(1))},
+			answers: []reply{says(http.StatusOK, "text/event-stream", opened), html, says(http.StatusNotFound, "text/html", "gone"), streams(numbered(1))},
 			least:   28 * time.Second, most: 42 * time.Second, last: "c0",
 		},
 	} {
@@ -331,7 +334,7 @@ func TestWatchOfSomethingElse(t *testing.T) {
 	t.Parallel()
 	huge := "data: " + strings.Repeat("x", 2<<20) + "\n\n"
 	for name, tt := range map[string]struct {
-		answer func(*http.Request) (*http.Response, error)
+		answer reply
 		want   string
 	}{
 		"a page":                   {answer: says(http.StatusOK, "text/html", "<h1>hello</h1>"), want: "is this refreshd?"},
@@ -354,7 +357,7 @@ func TestWatchOfSomethingElse(t *testing.T) {
 
 func TestWatchEndsWithItsContextAndItsClient(t *testing.T) {
 	t.Parallel()
-	for name, answer := range map[string]func(*http.Request) (*http.Response, error){
+	for name, answer := range map[string]reply{
 		"while it follows": streams(""),
 		"while it waits":   connectionRefused,
 	} {

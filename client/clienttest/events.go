@@ -83,7 +83,7 @@ func (l *eventLog) place(cursor string) (at int, reset bool, err error) {
 
 // add appends an event.
 func (l *eventLog) add(e client.Event) {
-	last := map[client.EventType]uint64{}
+	last := make(map[client.EventType]uint64)
 	for _, before := range slices.Backward(l.entries) {
 		if before.event.Credential == e.Credential {
 			maps.Copy(last, before.last)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 
 	"github.com/refreshd/refreshd/client"
@@ -15,7 +16,7 @@ import (
 // orders is the code under test: it asks a shop on behalf of a user.
 func orders(c *client.Client, url string) (string, error) {
 	shop := http.Client{Transport: c.Transport("shop:alice", nil)}
-	req, err := http.NewRequest(http.MethodGet, url, nil) //nolint:noctx // as short as an example has to be
+	req, err := http.NewRequest(http.MethodGet, url, nil)
 	if err != nil {
 		return "", err
 	}
@@ -31,6 +32,7 @@ func orders(c *client.Client, url string) (string, error) {
 func Example() {
 	// In a test this is func TestOrders(t *testing.T).
 	testOrders := func(t testing.TB) {
+		t.Helper()
 		server := clienttest.New(t)
 		server.Put("shop:alice", clienttest.Credential{})
 		shop := httptest.NewServer(server.Guard("shop:alice", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -70,8 +72,8 @@ func (*exampleTest) Helper()            {}
 func (e *exampleTest) Cleanup(f func()) { e.cleanups = append(e.cleanups, f) }
 
 func (e *exampleTest) finish() {
-	for i := len(e.cleanups) - 1; i >= 0; i-- {
-		e.cleanups[i]()
+	for _, f := range slices.Backward(e.cleanups) {
+		f()
 	}
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections() //nolint:errcheck // it is one
 }
