@@ -38,7 +38,9 @@ func tokenReaders(tb testing.TB) map[string]func() error {
 	}
 }
 
-func TestTokenInHandCostsNoAllocation(t *testing.T) { //nolint:paralleltest,tparallel // testing.AllocsPerRun counts what all goroutines allocate
+// TestTokenInHandCostsNoAllocation is not parallel: testing.AllocsPerRun counts
+// what all goroutines allocate.
+func TestTokenInHandCostsNoAllocation(t *testing.T) {
 	for name, read := range tokenReaders(t) {
 		require.NoError(t, read())
 		assert.Zero(t, testing.AllocsPerRun(1000, func() { _ = read() }), name)

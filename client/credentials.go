@@ -156,7 +156,7 @@ type putBody struct {
 }
 
 func (in PutInput) body() (*putBody, error) {
-	body := &putBody{Provider: in.Provider, Subject: in.Subject, Labels: in.Labels, Token: in.Token.body(), Login: in.Login.body()}
+	body := &putBody{Provider: in.Provider, Subject: in.Subject, Labels: in.Labels, Token: tokenBodyOf(in.Token), Login: loginBodyOf(in.Login)}
 	if in.UserData == nil {
 		return body, nil
 	}

@@ -136,7 +136,8 @@ func TestCallsAreThoseOfTheAPI(t *testing.T) {
 			if row.conditions == nil {
 				row.conditions = []string{"", ""}
 			}
-			assert.Equal(t, row.conditions, []string{asked.Header.Get("If-Match"), asked.Header.Get("If-None-Match")})
+			sent := []string{asked.Header.Get("If-Match"), asked.Header.Get("If-None-Match")}
+			assert.Equal(t, row.conditions, sent)
 			if row.body == "" {
 				assert.Empty(t, body)
 				assert.Empty(t, asked.Header.Get("Content-Type"))

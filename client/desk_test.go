@@ -146,7 +146,9 @@ func deskSecret(id string, generation uint64) string {
 func deskJSON(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // whoever asked may be gone
+	if err := json.NewEncoder(w).Encode(body); err != nil {
+		panic(http.ErrAbortHandler) // whoever asked is gone
+	}
 }
 
 // deskProblem answers as refreshd does when it refuses something.

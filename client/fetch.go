@@ -26,6 +26,10 @@ type tokenReply struct {
 	Queued bool `json:"queued"`
 }
 
+// mostLeft bounds the seconds that a reply gives a token, which refreshd grants
+// 366 days at most: more would overflow a duration.
+const mostLeft = 400 * 24 * 60 * 60
+
 // skew is by how much two clocks may differ and count as one.
 const skew = 5 * time.Second
 
@@ -33,14 +37,14 @@ const skew = 5 * time.Second
 // be another machine's, so the token's end is reckoned from when it was asked
 // for, where the two differ.
 func (r tokenReply) held(sent time.Time, minTTL time.Duration) (*held, error) {
-	left := time.Duration(r.ExpiresIn) * time.Second
+	left := time.Duration(min(r.ExpiresIn, mostLeft)) * time.Second
 	end := sent.Add(left)
 	switch {
 	case r.AccessToken == "" || !headerSafe(r.AccessToken) || !headerSafe(r.TokenType) || !headerSafe(r.Send.Name):
 		return nil, &UnavailableError{Err: errors.New("refreshd: the reply has no token that a request could carry")}
 	case r.Send.As != "" && r.Send.As != SendBearer && r.Send.Name == "":
 		return nil, &UnavailableError{Err: errors.New("refreshd: the reply does not tell how a request carries the token")}
-	case time.Since(sent) > left-spare:
+	case time.Since(sent) >= left-spare:
 		return nil, &UnavailableError{Err: errors.New("refreshd: the token ended before it arrived"), RetryAfter: spare}
 	}
 	if off := r.ExpiresAt.Sub(end); off.Abs() < skew {

@@ -103,7 +103,7 @@ type putTokenBody struct {
 	RefreshExpiresIn int64     `json:"refresh_expires_in,omitempty"`
 }
 
-func (t *PutToken) body() *putTokenBody {
+func tokenBodyOf(t *PutToken) *putTokenBody {
 	if t == nil {
 		return nil
 	}
@@ -120,7 +120,7 @@ type loginBody struct {
 	Password string `json:"password"`
 }
 
-func (l *Login) body() *loginBody {
+func loginBodyOf(l *Login) *loginBody {
 	if l == nil {
 		return nil
 	}
