@@ -276,3 +276,37 @@ func TestReauthFromWithin(t *testing.T) {
 	require.NoError(t, <-h.sendLater(t.Context(), t, rt))
 	require.ErrorIs(t, within, client.ErrReauthRequired)
 }
+
+// What was asked before the login does not answer what is asked after it.
+func TestReauthPassesWhatIsUnderWay(t *testing.T) {
+	t.Parallel()
+	h := setupSending(t)
+	h.refuse("reauth_required")
+	asked, answered := make(chan struct{}), make(chan struct{})
+	var signing, signed atomic.Bool
+	var once, again sync.Once
+	h.onRead = func() {
+		switch {
+		case signed.Load():
+			again.Do(func() { close(answered) })
+		case signing.Load(): // its answer was made before the login, and comes after
+			once.Do(func() { close(asked) })
+			<-answered
+		}
+	}
+	ended := make(chan struct{})
+	rt := h.client.Transport(sendingID, nil, client.WithReauth(func(ctx context.Context, _ string) error {
+		signing.Store(true)
+		go func() {
+			defer close(ended)
+			_, _ = h.client.Token(context.WithoutCancel(ctx), sendingID) // either answer will do
+		}()
+		<-asked
+		h.signIn()
+		signed.Store(true)
+		return nil
+	}))
+	status, _ := h.get(t, &http.Client{Transport: rt})
+	assert.Equal(t, http.StatusOK, status)
+	<-ended
+}

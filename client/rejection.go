@@ -22,6 +22,9 @@ const drainLimit = 2 << 10
 
 // discard reads what is left of a short response, and closes it.
 func discard(res *http.Response) {
+	if res.Body == nil { // http.Client bears with it, too
+		return
+	}
 	if res.ContentLength <= drainLimit { // unknown is -1
 		_, _ = io.CopyN(io.Discard, res.Body, drainLimit) // a connection that fails is not used again
 	}

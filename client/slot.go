@@ -55,6 +55,10 @@ type settled struct {
 // with the same one, when it brought no new generation.
 const settledFor = 5 * time.Second
 
+// patient is how long a caller waits at the most for a better token while the
+// one in hand is still valid.
+const patient = 2 * time.Second
+
 // good returns a token that is good enough, without waiting if there is one in
 // hand.
 func (s *slot) good(ctx context.Context) (*held, error) {
@@ -63,8 +67,11 @@ func (s *slot) good(ctx context.Context) (*held, error) {
 	if h != nil && !h.next.passed(now) {
 		return h, nil
 	}
-	if h == nil || h.until.passed(now) {
+	if h == nil || h.dead.passed(now) {
 		return s.await(ctx, errand{})
+	}
+	if h.until.passed(now) {
+		return s.awaitBriefly(ctx, h)
 	}
 	if h.ahead.passed(now) && h.asked.CompareAndSwap(false, true) {
 		// Nobody waits for it: if the client is closed, the token in hand has to
@@ -116,6 +123,25 @@ func (s *slot) await(ctx context.Context, e errand) (*held, error) {
 	case <-ctx.Done():
 		return nil, ended(ctx, ctx.Err())
 	}
+}
+
+// awaitBriefly waits for a better token than the one in hand, which is still
+// valid. A refreshd that does not answer must not hold up those who could go
+// on with that.
+func (s *slot) awaitBriefly(ctx context.Context, h *held) (*held, error) {
+	brief, cancel := context.WithTimeoutCause(ctx, patient, errSlow)
+	defer cancel()
+	better, err := s.await(brief, errand{})
+	if err == nil || !errors.Is(err, errSlow) {
+		return better, err
+	}
+	now := time.Now()
+	if h.dead.passed(now) {
+		return s.await(ctx, errand{})
+	}
+	// The others need not wait; what is under way goes on.
+	s.held.CompareAndSwap(h, h.postponed(now, 0))
+	return h, nil
 }
 
 // fly returns the flight for an errand, which it begins if there is none; false

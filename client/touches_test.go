@@ -144,6 +144,16 @@ func TestTouchesWhatIsNoUse(t *testing.T) {
 			})
 		})
 	}
+	t.Run("refused twice", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			b := setupTouches(t)
+			refused := func(*http.Response) bool { return true }
+			b.use(t, "a", client.WithRejection(refused))
+			b.close(t)
+			assert.Empty(t, b.touches)
+		})
+	})
 	t.Run("WithoutTouch", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {

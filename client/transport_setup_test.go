@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -34,14 +35,15 @@ type sendingHouse struct {
 	away       bool
 	touchAs    string // result of touches
 
-	reads, reports, exchanges int
-	touches                   [][]string
-	seen                      map[string]int        // requests at the resource by X-Request
-	refused                   int                   // of them
-	graphql, loginPage        bool                  // how the resource refuses
-	onRequest                 func(r *http.Request) // at the resource, before it is judged
-	onRefused                 func(n int)           // at the resource, at the n-th refusal
-	onReport                  func()                // at refreshd, before a rejection is answered
+	reports, exchanges int
+	touches            [][]string
+	seen               map[string]int        // requests at the resource by X-Request
+	refused            int                   // of them
+	graphql, loginPage bool                  // how the resource refuses
+	onRequest          func(r *http.Request) // at the resource, before it is judged
+	onRefused          func(n int)           // at the resource, at the n-th refusal
+	onRead             func()                // at refreshd, when the answer to a read is made and not sent
+	onReport           func()                // at refreshd, before a rejection is answered
 }
 
 func setupSending(t *testing.T) *sendingHouse {
@@ -66,10 +68,16 @@ func newSendingHouse() *sendingHouse {
 func (h *sendingHouse) apiRoutes(complain func(format string, args ...any)) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/credentials/{id}/token", func(w http.ResponseWriter, _ *http.Request) {
+		reply := httptest.NewRecorder()
 		h.mu.Lock()
-		defer h.mu.Unlock()
-		h.reads++
-		h.answer(w)
+		h.answer(reply)
+		h.mu.Unlock()
+		if h.onRead != nil {
+			h.onRead()
+		}
+		maps.Copy(w.Header(), reply.Header())
+		w.WriteHeader(reply.Code)
+		_, _ = w.Write(reply.Body.Bytes()) // whoever asked may be gone
 	})
 	mux.HandleFunc("POST /v1/credentials/{id}/refresh", func(w http.ResponseWriter, r *http.Request) {
 		var in struct {
@@ -84,7 +92,11 @@ func (h *sendingHouse) apiRoutes(complain func(format string, args ...any)) http
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		h.reports++
-		if h.refusal == "" && !h.away && in.RejectedGeneration >= h.generation {
+		if in.RejectedGeneration > h.generation {
+			writeTestJSON(w, http.StatusConflict, "application/problem+json", map[string]any{"code": "conflict", "detail": "never handed out", "status": 409})
+			return
+		}
+		if h.refusal == "" && !h.away && in.RejectedGeneration == h.generation {
 			h.exchanges++
 			h.generation++
 			h.good = max(h.good, h.generation)

@@ -113,6 +113,23 @@ func TestTransportUsesTheTokenInHand(t *testing.T) {
 	assert.Equal(t, []int{1, 1, 3}, []int{reports, exchanges, h.seen[""]})
 }
 
+// After refreshd was put back to an earlier state, its token is the one to use.
+func TestTransportAfterARestore(t *testing.T) {
+	t.Parallel()
+	h := setupSending(t)
+	h.generation, h.good = 7, 7
+	c := &http.Client{Transport: h.client.Transport(sendingID, nil)}
+	status, _ := h.get(t, c)
+	require.Equal(t, http.StatusOK, status)
+	h.mu.Lock()
+	h.generation, h.good = 3, 3
+	h.mu.Unlock()
+	status, _ = h.get(t, c)
+	assert.Equal(t, http.StatusOK, status)
+	_, exchanges := h.counts()
+	assert.Equal(t, []int{0, 3}, []int{exchanges, h.seen[""]})
+}
+
 func TestTransportSendsNothingThirdTime(t *testing.T) {
 	t.Parallel()
 	h := setupSending(t)
