@@ -12,8 +12,8 @@ import (
 // refreshd is asked once however many callers wait, and each waits no longer
 // than its own ctx.
 //
-// While refreshd cannot be reached, the token in hand is handed out until it
-// ends. Errors: a [ReauthError] where only the user can mend it,
+// While refreshd cannot be reached, or does not answer, the token in hand is
+// handed out until it ends. Errors: a [ReauthError] where only the user can mend it,
 // [ErrNotFound], an [UnavailableError], [ErrNotRefreshable],
 // [ErrUnauthorized], [ErrForbidden], [ErrInvalid], [ErrClosed], or the cause of
 // ctx.

@@ -184,6 +184,41 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 	})
 }
 
+func TestTokenInHandServesWhileRefreshdHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		desk := newTokenDesk()
+		c := desk.client(t, client.Options{})
+		_, err := c.Token(t.Context(), "alice")
+		require.NoError(t, err)
+		release := make(chan struct{})
+		desk.meets(func(*http.Request) bool { <-release; return true })
+		pass(time.Hour - 30*time.Second)
+
+		began := time.Now()
+		var all sync.WaitGroup
+		for range 10 {
+			all.Go(func() {
+				token, err := c.Token(t.Context(), "alice")
+				if assert.NoError(t, err) {
+					assert.Equal(t, uint64(1), token.Generation)
+				}
+			})
+		}
+		all.Wait()
+		assert.Equal(t, 2*time.Second, time.Since(began), "a better one is waited for, but not for long")
+		_, err = c.Token(t.Context(), "alice")
+		require.NoError(t, err)
+		assert.Equal(t, 2*time.Second, time.Since(began), "and then not again")
+		close(release)
+		synctest.Wait()
+		token, err := c.Token(t.Context(), "alice")
+		require.NoError(t, err)
+		assert.Equal(t, uint64(2), token.Generation)
+		assert.Equal(t, 2, desk.count(tokenCall))
+	})
+}
+
 func TestTokenWithTooLittleLeftIsReplacedFirst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
