@@ -13,6 +13,8 @@ var (
 	ErrLeaseLost = errors.New("the lease is no longer held")
 	// ErrKeyNotFound says that there is no such API key.
 	ErrKeyNotFound = errors.New("no such API key")
+	// ErrTicketNotFound says that there is no such ticket (any more).
+	ErrTicketNotFound = errors.New("no such ticket")
 	// ErrBadCursor says that a cursor was not made by this store.
 	ErrBadCursor = errors.New("the cursor is not one that was handed out")
 )
