@@ -95,6 +95,7 @@ func Run(t *testing.T, fresh func(t *testing.T) *Harness) {
 		"walk/bad cursors":                          walkCursor,
 		"list/pages are exact":                      listPages,
 		"list/filters":                              listFilters,
+		"list/of one subject":                       listSubject,
 		"list/bad cursors":                          listCursor,
 		"list/unreadable records hide no others":    listUnreadable,
 		"events/in order, with their moments":       eventsOrder,
