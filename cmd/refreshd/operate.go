@@ -108,6 +108,7 @@ type apiKey struct {
 	Name      string     `json:"name"`
 	Scopes    []string   `json:"scopes"`
 	Prefix    string     `json:"prefix"`
+	Subject   string     `json:"subject"`
 	CreatedAt *time.Time `json:"created_at"`
 	Key       string     `json:"key"`
 }
@@ -115,14 +116,16 @@ type apiKey struct {
 const keyCreateHelp = `Create an API key and print it: once, for only a hash of it is kept.
 
 Scopes: token:read, credential:write, event:read, admin (which implies all).
---prefix limits the key to credentials whose IDs start so.
+--prefix limits the key to credentials whose IDs start so, --subject to those of
+one user, by his UID: for a front end, which sees nothing of anybody else then.
 
-    refreshd key create ci --scope token:read --prefix ci:`
+    refreshd key create ci --scope token:read --prefix ci:
+    refreshd key create phone --scope token:read --scope event:read --subject u-42`
 
 func (p *program) keyCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "key", Short: "Create, list and revoke API keys", RunE: needsSubcommand}
 	var scopes []string
-	var prefix string
+	var prefix, subject string
 	create := &cobra.Command{
 		Use: "create NAME", Short: "Create a key and print it", Long: keyCreateHelp, Args: args("NAME"),
 		RunE: func(cmd *cobra.Command, given []string) error {
@@ -131,7 +134,7 @@ func (p *program) keyCommand() *cobra.Command {
 				return err
 			}
 			var raw json.RawMessage
-			body := map[string]any{"name": given[0], "scopes": scopes, "prefix": prefix}
+			body := map[string]any{"name": given[0], "scopes": scopes, "prefix": prefix, "subject": subject}
 			if err := r.call(cmd.Context(), http.MethodPost, "/v1/keys", body, &raw); err != nil {
 				return err
 			}
@@ -148,6 +151,7 @@ func (p *program) keyCommand() *cobra.Command {
 	}
 	create.Flags().StringArrayVar(&scopes, "scope", []string{"token:read"}, "what the key may do, repeatable")
 	create.Flags().StringVar(&prefix, "prefix", "", "only credentials whose IDs start so")
+	create.Flags().StringVar(&subject, "subject", "", "only credentials of the user with this UID")
 	cmd.AddCommand(create,
 		&cobra.Command{
 			Use: "list", Short: "List the keys", Args: args(),
@@ -190,13 +194,13 @@ func (p *program) printKeys(raw json.RawMessage) error {
 	if err := json.Unmarshal(raw, &list); err != nil {
 		return err
 	}
-	w := p.table("NAME\tID\tSCOPES\tPREFIX\tCREATED")
+	w := p.table("NAME\tID\tSCOPES\tPREFIX\tSUBJECT\tCREATED")
 	for _, key := range list.Keys {
 		created := "-"
 		if key.CreatedAt != nil {
 			created = key.CreatedAt.Format(time.RFC3339)
 		}
-		w.row("%s\t%s\t%s\t%s\t%s", key.Name, key.ID, strings.Join(key.Scopes, " "), dash(key.Prefix), created)
+		w.row("%s\t%s\t%s\t%s\t%s\t%s", key.Name, key.ID, strings.Join(key.Scopes, " "), dash(key.Prefix), dash(key.Subject), created)
 	}
 	return w.Flush()
 }

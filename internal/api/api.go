@@ -15,15 +15,20 @@ import (
 	"github.com/refreshd/refreshd/internal/credential"
 )
 
-// Options are what an [API] is made of. All but Metrics, Monitoring and Streams
-// are required.
+// Options are what an [API] is made of. All but Origins, Metrics, Monitoring and
+// Streams are required.
 type Options struct {
 	Engine  Engine
 	Control Control
 	Records Records
 	Events  Events
 	Keys    Keys
+	Tickets Tickets
 	Service Service
+
+	// Origins lists the origins whose pages may call the API from a browser, as
+	// browsers write them; nil: none. It is asked for each request.
+	Origins func() []string
 
 	// SendOf tells how requests carry the tokens of a provider; the zero Send
 	// is a bearer token.
@@ -69,7 +74,9 @@ type API struct {
 	events  Events
 	keys    *keyCache
 	stored  Keys
+	tickets Tickets
 	service Service
+	origins func() []string
 
 	now     func() credential.Millis
 	version string
@@ -91,7 +98,7 @@ type API struct {
 func New(o Options) (*API, error) {
 	streams := o.Streams.withDefaults()
 	a := &API{
-		engine: o.Engine, control: o.Control, sendOf: o.SendOf, records: o.Records, events: o.Events, keys: newKeyCache(o.Keys), stored: o.Keys, service: o.Service,
+		engine: o.Engine, control: o.Control, sendOf: o.SendOf, records: o.Records, events: o.Events, keys: newKeyCache(o.Keys), stored: o.Keys, tickets: o.Tickets, service: o.Service, origins: o.Origins,
 		now: o.Now, version: o.Version, source: o.Source, log: o.Log, metrics: newMetrics(o.Registerer),
 		streams: streams, places: make(chan struct{}, streams.Max),
 		mux: http.NewServeMux(), stop: make(chan struct{}),
@@ -102,6 +109,7 @@ func New(o Options) (*API, error) {
 	a.sessionRoutes()
 	a.pauseRoutes()
 	a.eventRoutes()
+	a.ticketRoutes()
 	a.keyRoutes()
 	a.statusRoutes()
 	if err := a.plainRoutes(o); err != nil {
@@ -120,9 +128,9 @@ func (a *API) plainRoutes(o Options) error {
 	a.mux.Handle("GET /openapi.json", a.keyed(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", jsonType)
 		_, _ = w.Write(document) // whoever asked may be gone
-	})))
+	}), true))
 	if o.Metrics != nil {
-		a.mux.Handle("GET /metrics", a.keyed(o.Metrics))
+		a.mux.Handle("GET /metrics", a.keyed(o.Metrics, false))
 	}
 	if o.Monitoring != nil {
 		a.mux.Handle(monitoringRoot+"/", a.monitoring(o.Monitoring))

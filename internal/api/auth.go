@@ -47,25 +47,30 @@ func presented(r *http.Request, basic bool) string {
 
 // authenticate finds the key that a request came with.
 func (a *API) authenticate(r *http.Request, basic bool) (*Key, *Problem) {
-	hash, ok := hashKey(presented(r, basic))
+	hash, ok := hashDrawn(keyStart, presented(r, basic))
 	if !ok {
 		return nil, unauthorized(r, basic)
 	}
 	key, err := a.keys.find(r.Context(), hash)
 	if err != nil {
-		a.log.Warn().Err(err).Msg("an API key cannot be looked up")
-		detail := "the key cannot be checked now"
-		if fault, ok := errors.AsType[*FaultError](err); ok {
-			detail += ": " + fault.Detail
-		} else if word := outage(err); word != "" {
-			detail += ": " + word
-		}
-		return nil, problem(http.StatusServiceUnavailable, string(FaultUnavailable), detail).again(time.Second)
+		return nil, a.unchecked(err, "key")
 	}
 	if key == nil {
 		return nil, unauthorized(r, basic)
 	}
 	return key, nil
+}
+
+// unchecked says that what a request came with cannot be looked up.
+func (a *API) unchecked(err error, what string) *Problem {
+	a.log.Warn().Err(err).Msg("an API " + what + " cannot be looked up")
+	detail := "the " + what + " cannot be checked now"
+	if fault, ok := errors.AsType[*FaultError](err); ok {
+		detail += ": " + fault.Detail
+	} else if word := outage(err); word != "" {
+		detail += ": " + word
+	}
+	return problem(http.StatusServiceUnavailable, string(FaultUnavailable), detail).again(time.Second)
 }
 
 func unauthorized(r *http.Request, basic bool) *Problem {
@@ -118,10 +123,13 @@ func credentialID(key *Key, text string) (credential.ID, *Problem) {
 		return "", p
 	}
 	if !key.covers(id) {
-		return "", forbidden("this key is not good for that ID")
+		return "", otherID()
 	}
 	return id, nil
 }
+
+// otherID refuses a key for an ID, whatever is stored there.
+func otherID() *Problem { return forbidden("this key is not good for that ID") }
 
 // ownedID checks the ID of an owner's credential against its grammar.
 func ownedID(location, text string) (credential.ID, *Problem) {
@@ -135,14 +143,23 @@ func ownedID(location, text string) (credential.ID, *Problem) {
 	return id, nil
 }
 
-// guard is the middleware of an operation: it lets keys of one of those scopes
-// through and puts the key into the context.
-func (a *API) guard(needs []Scope, withID bool) func(huma.Context, func(huma.Context)) {
+// guard is the middleware of an operation: it lets keys through that may call
+// it, for the credential in its path, and puts the key into the context.
+func (a *API) guard(rt route) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		r, w := humago.Unwrap(ctx)
-		key, p := a.admit(r, needs)
-		if p == nil && withID {
-			_, p = credentialID(key, ctx.Param("id"))
+		if text, ok := ticketOf(rt, r); ok {
+			key, ticket, p := a.redeem(r, text)
+			if p != nil {
+				p.write(w)
+				return
+			}
+			next(huma.WithValue(huma.WithValue(ctx, holderKey{}, key), ticketKey{}, ticket))
+			return
+		}
+		key, p := a.admit(r, rt.needs)
+		if p == nil {
+			p = a.limit(r, rt, key, ctx.Param("id"))
 		}
 		if p != nil {
 			p.write(w)
@@ -152,10 +169,15 @@ func (a *API) guard(needs []Scope, withID bool) func(huma.Context, func(huma.Con
 	}
 }
 
-// keyed guards a plain handler with any key at all.
-func (a *API) keyed(h http.Handler) http.Handler {
+// keyed guards a plain handler with any key at all, or with any that is not
+// limited to a subject.
+func (a *API) keyed(h http.Handler, subjects bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, p := a.admit(r, nil); p != nil {
+		key, p := a.admit(r, nil)
+		if p == nil && key.Subject != "" && !subjects {
+			p = subjectOnly()
+		}
+		if p != nil {
 			p.write(w)
 			return
 		}

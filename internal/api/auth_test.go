@@ -44,6 +44,7 @@ func TestScopes(t *testing.T) {
 		{"POST", "/v1/pause", "", []api.Scope{admin}},
 		{"POST", "/v1/resume", "", []api.Scope{admin}},
 		{"GET", "/v1/events?cursor=0&wait=0s", "", []api.Scope{event, admin}},
+		{"POST", "/v1/events/tickets", "", []api.Scope{event, admin}},
 		{"GET", "/v1/keys", "", []api.Scope{admin}},
 		{"POST", "/v1/keys", `{"name":"n","scopes":["token:read"]}`, []api.Scope{admin}},
 		{"DELETE", "/v1/keys/0123456789abcdef", "", []api.Scope{admin}},
@@ -186,7 +187,7 @@ func TestPrefix(t *testing.T) {
 			continue
 		}
 		require.Equal(t, http.StatusOK, list.status)
-		assert.Contains(t, b.engine.calls()[0], "Prefix:"+want+"}")
+		assert.Contains(t, b.engine.calls()[0], "Prefix:"+want+" ")
 		require.Equal(t, http.StatusOK, events.status)
 		assert.Equal(t, want, b.events.opened[len(b.events.opened)-1].Prefix)
 	}

@@ -38,7 +38,7 @@ type recordOut struct {
 
 func (a *API) credentialRoutes() {
 	define(a, route{
-		method: http.MethodPut, path: credentialPath, id: "put-credential", tag: tagCredentials, needs: []Scope{ScopeCredentialWrite},
+		method: http.MethodPut, path: credentialPath, id: "put-credential", tag: tagCredentials, needs: []Scope{ScopeCredentialWrite}, creates: true,
 		summary: "Store a credential, or log it in again",
 		description: "Stores a token for this ID. One that brings back the current refresh token changes nothing; one that brings back an earlier refresh token is refused as stale_token. 201 where nothing was stored before. " +
 			"A login without an access token signs in before it is answered: 422 login_refused or account_locked, and nothing is stored, where the backend does not take it; " +
@@ -94,7 +94,12 @@ func (a *API) putCredential(ctx context.Context, in *putIn) (*recordOut, error) 
 	if p != nil {
 		return nil, p
 	}
-	login, p := in.Body.login(credential.ID(in.ID), a.now())
+	expect.Subject = holder(ctx).Subject
+	body, p := in.Body.boundTo(expect.Subject)
+	if p != nil {
+		return nil, p
+	}
+	login, p := body.login(credential.ID(in.ID), a.now())
 	if p != nil {
 		return nil, p
 	}
@@ -119,6 +124,8 @@ func (a *API) refusedPut(err error, expect Expect) error {
 		return err
 	}
 	switch FaultKind(p.Code) {
+	case FaultForbidden:
+		return otherID()
 	case FaultUnknownProvider:
 		return p.at("body.provider")
 	case FaultLoginRefused, FaultKind(credential.ReasonAccountLocked), FaultNoLogin:
@@ -134,7 +141,7 @@ func (a *API) refusedPut(err error, expect Expect) error {
 
 // refused turns a conflict with the caller's own condition into 412.
 func (a *API) refused(err error, expect Expect) error {
-	if p := problemOf(err); p != nil && p.Code == string(FaultConflict) && expect.isSet() {
+	if p := problemOf(err); p != nil && p.Code == string(FaultConflict) && expect.conditional() {
 		return problem(http.StatusPreconditionFailed, codePrecondition, p.Detail)
 	}
 	return err
@@ -162,11 +169,11 @@ func (a *API) listCredentials(ctx context.Context, in *listIn) (*listOut, error)
 	if p != nil {
 		return nil, p
 	}
-	prefix, p := narrowed(holder(ctx), in.Prefix)
+	prefix, p := narrowed(holder(ctx), "query.prefix", in.Prefix)
 	if p != nil {
 		return nil, p
 	}
-	want := RecordFilter{Provider: in.Provider, State: credential.State(in.State), Labels: labels, Prefix: prefix}
+	want := RecordFilter{Provider: in.Provider, State: credential.State(in.State), Labels: labels, Prefix: prefix, Subject: holder(ctx).Subject}
 	list, next, err := a.records.List(ctx, want, in.Cursor, in.Limit)
 	bad, partial := errors.AsType[Unreadable](err)
 	if err != nil && !partial {
@@ -207,6 +214,9 @@ func (a *API) getCredential(ctx context.Context, in *struct{ IDParam }) (*record
 	if held == nil || held.Record.State == credential.StateDeleted {
 		return nil, unknownCredential(in.ID)
 	}
+	if err := hold(ctx, held.Record); err != nil {
+		return nil, err
+	}
 	return a.shown(*held), nil
 }
 
@@ -229,6 +239,9 @@ func (a *API) getUserData(ctx context.Context, in *struct{ IDParam }) (*userData
 	}
 	if held == nil || held.Record.State == credential.StateDeleted {
 		return nil, unknownCredential(in.ID)
+	}
+	if err := hold(ctx, held.Record); err != nil {
+		return nil, err
 	}
 	if held.UserData != nil && !json.Valid(held.UserData) {
 		return nil, errors.New("the user data that is kept is no JSON")
@@ -254,6 +267,7 @@ func (a *API) logoutCredential(ctx context.Context, in *logoutIn) (*recordOut, e
 	if p != nil {
 		return nil, p
 	}
+	expect.Subject = holder(ctx).Subject
 	held, err := a.engine.Logout(ctx, credential.ID(in.ID), expect)
 	if err != nil {
 		return nil, a.refused(err, expect)
@@ -278,6 +292,7 @@ func (a *API) deleteCredential(ctx context.Context, in *deleteIn) (*struct{}, er
 	if p != nil {
 		return nil, p
 	}
+	expect.Subject = holder(ctx).Subject
 	if err := a.engine.Delete(ctx, credential.ID(in.ID), expect, in.Revoke); err != nil {
 		return nil, a.refused(err, expect)
 	}

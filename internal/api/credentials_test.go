@@ -205,7 +205,7 @@ func TestListFilters(t *testing.T) {
 	b := setupWithout(t)
 	got := b.call(t, http.MethodGet, "/v1/credentials?provider=acme&state=active&label=team%3Dblue&label=env%3Da%3Db&prefix=acct&cursor=c&limit=7", "")
 	require.Equal(t, http.StatusOK, got.status, got.body)
-	assert.Equal(t, []string{`list {Provider:acme State:active Labels:map[env:a=b team:blue] Prefix:acct} "c" 7`}, b.engine.calls())
+	assert.Equal(t, []string{`list {Provider:acme State:active Labels:map[env:a=b team:blue] Prefix:acct Subject:} "c" 7`}, b.engine.calls())
 	assert.Contains(t, b.call(t, http.MethodGet, "/v1/credentials?provider=other", "").body, `{"credentials":[]}`)
 
 	b.engine.set(func(e *fakeEngine) { e.err = &api.FaultError{Kind: api.FaultBadCursor, Detail: "not a cursor"} })

@@ -19,6 +19,8 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := res.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer") // a URL may hold a ticket
+	preflight := a.share(h, r)
 	if len(r.TransferEncoding) > 0 {
 		// A message with Content-Length beside Transfer-Encoding may be an
 		// attempt to smuggle a second one past a proxy. net/http takes the
@@ -28,6 +30,10 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if p := refuse(r); p != nil {
 		p.write(res)
+		return
+	}
+	if preflight {
+		res.WriteHeader(http.StatusNoContent)
 		return
 	}
 	a.mux.ServeHTTP(res, r)

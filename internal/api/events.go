@@ -29,17 +29,19 @@ func (a *API) eventRoutes() {
 			"Comments and blocks with an id alone are signs of life. Reconnect with Last-Event-ID, as browsers do.",
 	}}
 	define(a, route{
-		method: http.MethodGet, path: eventsPath, id: "read-events", tag: tagEvents, needs: []Scope{ScopeEventRead},
+		method: http.MethodGet, path: eventsPath, id: "read-events", tag: tagEvents, needs: []Scope{ScopeEventRead}, tickets: true,
 		summary: "Follow the events",
 		description: "As Server-Sent Events, without end; with Accept: application/json as pages. " +
 			"Delivery is at least once, and in order for each credential. " +
 			"Without a cursor it begins now, with 0 at the start of the log. " +
-			"Where events behind the cursor are gone, the first event is stream.reset, whatever types were asked for.",
+			"Where events behind the cursor are gone, the first event is stream.reset, whatever types were asked for. " +
+			"With a ticket in place of a key it is a stream, of what the ticket lets see; 401 to a ticket that was used, which ends an EventSource: it reconnects with the same URL.",
 		responses: map[string]*huma.Response{"200": page},
 	}, a.readEvents)
 }
 
 type eventsIn struct {
+	Ticket      string   `query:"ticket" maxLength:"64" doc:"A ticket in place of a key, good for one request. It has a filter of its own; cursor and Last-Event-ID go with it"`
 	Accept      string   `header:"Accept" hidden:"true"`
 	LastEventID string   `header:"Last-Event-ID" doc:"Cursor of the last event that was seen; wins over cursor"`
 	Cursor      string   `query:"cursor" maxLength:"8192" doc:"Cursor of the last event that was seen; 0 is the start of the log"`
@@ -56,7 +58,7 @@ type eventsOut struct {
 }
 
 func (a *API) readEvents(ctx context.Context, in *eventsIn) (*eventsOut, error) {
-	want, cursor, p := in.want(holder(ctx))
+	want, cursor, p := in.want(holder(ctx), redeemed(ctx))
 	if p != nil {
 		return nil, p
 	}
@@ -87,7 +89,7 @@ func (a *API) serveEvents(ctx context.Context, w http.ResponseWriter, r *http.Re
 	if err != nil {
 		return locate(locate(err, FaultBadCursor, in.cursorLocation()), FaultBadFilter, "query.type")
 	}
-	if !wantsPage(in.Accept) {
+	if in.Ticket != "" || !wantsPage(in.Accept) {
 		return a.stream(ctx, w, r, reader)
 	}
 	page, err := a.page(ctx, reader, in.Limit, wait)
@@ -104,26 +106,33 @@ func (a *API) serveEvents(ctx context.Context, w http.ResponseWriter, r *http.Re
 }
 
 // want reads the filter and the cursor of a request.
-func (in *eventsIn) want(key *Key) (EventFilter, string, *Problem) {
-	labels, p := parseLabels(in.Label)
-	if p != nil {
-		return EventFilter{}, "", p
-	}
-	prefix, p := narrowed(key, in.Prefix)
-	if p != nil {
-		return EventFilter{}, "", p
-	}
-	if len(in.Type) > maxLabels {
-		return EventFilter{}, "", invalid("query.type", "is given too often")
-	}
+func (in *eventsIn) want(key *Key, ticket *Ticket) (EventFilter, string, *Problem) {
 	cursor := in.Cursor
 	if in.LastEventID != "" {
 		if cursor = in.LastEventID; !plain(cursor) || len(cursor) > maxCursor {
 			return EventFilter{}, "", invalid("header.Last-Event-ID", "is not a cursor of this event stream")
 		}
 	}
-	return EventFilter{Types: in.Type, Provider: in.Provider, Prefix: prefix, Labels: labels}, cursor, nil
+	if ticket != nil {
+		filter, p := in.ticketFilter(key, ticket)
+		return filter, cursor, p
+	}
+	labels, p := parseLabels(in.Label)
+	if p != nil {
+		return EventFilter{}, "", p
+	}
+	prefix, p := narrowed(key, "query.prefix", in.Prefix)
+	if p != nil {
+		return EventFilter{}, "", p
+	}
+	if len(in.Type) > maxTypes {
+		return EventFilter{}, "", invalid("query.type", "is given too often")
+	}
+	return EventFilter{Types: in.Type, Provider: in.Provider, Prefix: prefix, Subject: key.Subject, Labels: labels}, cursor, nil
 }
+
+// maxTypes bounds how many globs over event types a filter has.
+const maxTypes = 32
 
 // maxCursor bounds the text of a cursor in bytes.
 const maxCursor = 8192

@@ -31,6 +31,7 @@ type fakeEngine struct {
 	asked   []string // calls, as text
 	panics  any
 	paused  map[string]bool
+	moved   func(*fakeEngine)
 	reached chan struct{} // if set, Token closes it and waits for its context
 }
 
@@ -65,6 +66,33 @@ func (e *fakeEngine) find(id credential.ID) (*credential.Held, error) {
 		return h, nil
 	}
 	return nil, &api.FaultError{Kind: api.FaultNotFound, Detail: "no credential has this ID"}
+}
+
+// findOf is find for a subject.
+func (e *fakeEngine) findOf(id credential.ID, subject string) (*credential.Held, error) {
+	h, err := e.find(id)
+	if err == nil && subject != "" && h.Record.Subject != subject {
+		return nil, &api.FaultError{Kind: api.FaultNotFound, Detail: "no credential has the ID " + string(id)}
+	}
+	return h, err
+}
+
+// OfSubject is not noted among the calls: it changes nothing. It calls moved
+// afterwards, if that is set.
+func (e *fakeEngine) OfSubject(_ context.Context, ids []credential.ID, subject string) ([]bool, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.err != nil {
+		return nil, e.err
+	}
+	own := make([]bool, len(ids))
+	for i, id := range ids {
+		own[i] = e.stored[id] != nil && e.stored[id].Record.Subject == subject
+	}
+	if e.moved != nil {
+		e.moved(e)
+	}
+	return own, nil
 }
 
 func (e *fakeEngine) Token(ctx context.Context, id credential.ID, minTTL time.Duration) (credential.Held, error) {
@@ -108,6 +136,9 @@ func (e *fakeEngine) Put(_ context.Context, login credential.Login, expect api.E
 		return api.Stored{}, err
 	}
 	before := e.stored[login.ID]
+	if before != nil && expect.Subject != "" && before.Record.Subject != expect.Subject {
+		return api.Stored{}, &api.FaultError{Kind: api.FaultForbidden, Detail: "another subject's"}
+	}
 	if expect.Absent && before != nil || expect.Version != 0 && (before == nil || before.Record.Version != expect.Version) {
 		return api.Stored{}, &api.FaultError{Kind: api.FaultConflict, Detail: "it is at another version"}
 	}
@@ -127,7 +158,7 @@ func (e *fakeEngine) Logout(_ context.Context, id credential.ID, expect api.Expe
 	if err != nil {
 		return credential.Held{}, err
 	}
-	h, err := e.find(id)
+	h, err := e.findOf(id, expect.Subject)
 	if err != nil {
 		return credential.Held{}, err
 	}
@@ -141,7 +172,7 @@ func (e *fakeEngine) Delete(_ context.Context, id credential.ID, expect api.Expe
 	if err != nil {
 		return err
 	}
-	if _, err := e.find(id); err != nil {
+	if _, err := e.findOf(id, expect.Subject); err != nil {
 		return err
 	}
 	delete(e.stored, id)
@@ -200,8 +231,8 @@ func (e *fakeEngine) Touch(_ context.Context, ids []credential.ID) ([]credential
 }
 
 // amend changes a stored credential as decide says.
-func (e *fakeEngine) amend(id credential.ID, decide func(credential.Held) (credential.Write, bool)) (credential.Held, error) {
-	h, err := e.find(id)
+func (e *fakeEngine) amend(id credential.ID, subject string, decide func(credential.Held) (credential.Write, bool)) (credential.Held, error) {
+	h, err := e.findOf(id, subject)
 	if err != nil {
 		return credential.Held{}, err
 	}
@@ -211,24 +242,24 @@ func (e *fakeEngine) amend(id credential.ID, decide func(credential.Held) (crede
 	return *h, nil
 }
 
-func (e *fakeEngine) SetPresence(_ context.Context, id credential.ID, presence credential.Presence) (credential.Held, error) {
+func (e *fakeEngine) SetPresence(_ context.Context, id credential.ID, presence credential.Presence, subject string) (credential.Held, error) {
 	leave, err := e.enter("presence %s %s", id, presence)
 	defer leave()
 	if err != nil {
 		return credential.Held{}, err
 	}
-	return e.amend(id, func(h credential.Held) (credential.Write, bool) {
+	return e.amend(id, subject, func(h credential.Held) (credential.Write, bool) {
 		return credential.SetPresence(h, presence, credential.Policy{}, credential.Nonce{3}, noon)
 	})
 }
 
-func (e *fakeEngine) PlanOnce(_ context.Context, id credential.ID, after time.Duration) (credential.Held, error) {
+func (e *fakeEngine) PlanOnce(_ context.Context, id credential.ID, after time.Duration, subject string) (credential.Held, error) {
 	leave, err := e.enter("plan %s %s", id, after)
 	defer leave()
 	if err != nil {
 		return credential.Held{}, err
 	}
-	return e.amend(id, func(h credential.Held) (credential.Write, bool) {
+	return e.amend(id, subject, func(h credential.Held) (credential.Write, bool) {
 		at := credential.Millis(0)
 		if after >= 0 {
 			at = noon.Add(after)
@@ -237,13 +268,13 @@ func (e *fakeEngine) PlanOnce(_ context.Context, id credential.ID, after time.Du
 	})
 }
 
-func (e *fakeEngine) SetPaused(_ context.Context, id credential.ID, paused bool) (credential.Held, error) {
+func (e *fakeEngine) SetPaused(_ context.Context, id credential.ID, paused bool, subject string) (credential.Held, error) {
 	leave, err := e.enter("paused %s %t", id, paused)
 	defer leave()
 	if err != nil {
 		return credential.Held{}, err
 	}
-	return e.amend(id, func(h credential.Held) (credential.Write, bool) {
+	return e.amend(id, subject, func(h credential.Held) (credential.Write, bool) {
 		return credential.SetPaused(h, paused, credential.Nonce{5}, noon)
 	})
 }
@@ -272,7 +303,7 @@ func (e *fakeEngine) List(_ context.Context, want api.RecordFilter, cursor strin
 	for _, id := range slices.Sorted(maps.Keys(e.stored)) {
 		h := e.stored[id]
 		if string(id) <= cursor || !strings.HasPrefix(string(id), want.Prefix) ||
-			want.Provider != "" && want.Provider != h.Record.Provider || want.State != "" && want.State != h.Record.State {
+			want.Provider != "" && want.Provider != h.Record.Provider || want.State != "" && want.State != h.Record.State || want.Subject != "" && want.Subject != h.Record.Subject {
 			continue
 		}
 		if len(page) == limit {
@@ -300,6 +331,22 @@ func (k *fakeKeys) add(prefix string, scopes ...api.Scope) string {
 	defer k.mu.Unlock()
 	k.keys[hash] = api.Key{ID: id, Name: "test", Scopes: scopes, Prefix: prefix, CreatedAt: noon}
 	return text.Reveal()
+}
+
+// addOf stores a key that is limited to a subject.
+func (k *fakeKeys) addOf(subject, prefix string, scopes ...api.Scope) string {
+	text, hash, id := api.NewKey()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.keys[hash] = api.Key{ID: id, Name: "test", Scopes: scopes, Prefix: prefix, Subject: subject, CreatedAt: noon}
+	return text.Reveal()
+}
+
+// idOf returns the ID of a key.
+func (k *fakeKeys) idOf(text string) string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.keys[sha256.Sum256([]byte(text))].ID
 }
 
 func (k *fakeKeys) Find(_ context.Context, hash [sha256.Size]byte) (*api.Key, error) {
@@ -347,8 +394,9 @@ type fakeEvents struct {
 	list    []api.StreamedEvent
 	trimmed int // events that are gone
 	changed chan struct{}
-	err     error // of the next reads
-	endless bool  // every read finds one more
+	err     error             // of the next reads
+	subject map[string]string // of the events, by cursor
+	endless bool              // every read finds one more
 	opened  []api.EventFilter
 	readers chan struct{} // closed and replaced when one is opened
 }
@@ -444,6 +492,9 @@ func (r *fakeReader) Read(_ context.Context, most int) ([]api.StreamedEvent, boo
 	end := min(r.at+most, len(r.log.list))
 	var found []api.StreamedEvent
 	for _, e := range r.log.list[r.at:end] {
+		if r.want.Subject != "" && r.log.subject[e.Cursor] != r.want.Subject {
+			continue
+		}
 		if len(r.want.Types) == 0 || slices.Contains(r.want.Types, e.Type) || slices.Contains(r.want.Types, "*") {
 			found = append(found, e)
 		}
@@ -451,6 +502,41 @@ func (r *fakeReader) Read(_ context.Context, most int) ([]api.StreamedEvent, boo
 	atEnd := end == r.at
 	r.at = end
 	return found, atEnd, nil
+}
+
+// fakeTickets keeps tickets in memory.
+type fakeTickets struct {
+	mu    sync.Mutex
+	kept  map[[sha256.Size]byte]api.Ticket
+	err   error
+	again time.Duration // that Issue answers
+	life  time.Duration // of the last one
+	taken int           // calls
+}
+
+func newFakeTickets() *fakeTickets {
+	return &fakeTickets{kept: map[[sha256.Size]byte]api.Ticket{}}
+}
+
+func (f *fakeTickets) Issue(_ context.Context, hash [sha256.Size]byte, ticket api.Ticket, life time.Duration, _ int) (time.Duration, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err == nil && f.again == 0 {
+		f.kept[hash], f.life = ticket, life
+	}
+	return f.again, f.err
+}
+
+func (f *fakeTickets) Take(_ context.Context, hash [sha256.Size]byte) (*api.Ticket, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.taken++
+	ticket, ok := f.kept[hash]
+	if !ok || f.err != nil {
+		return nil, f.err
+	}
+	delete(f.kept, hash)
+	return &ticket, nil
 }
 
 // fakeService tells what it was told.

@@ -27,6 +27,7 @@ const (
 	FaultUnavailable     FaultKind = "unavailable"       // not now
 	FaultFull            FaultKind = "full"              // no room for another credential
 	FaultBadCursor       FaultKind = "bad_cursor"        // the cursor was not handed out by this service
+	FaultForbidden       FaultKind = "forbidden"         // it is another subject's than the caller's
 	FaultBadFilter       FaultKind = "bad_filter"        // the event types asked for do not exist
 )
 

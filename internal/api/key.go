@@ -36,7 +36,10 @@ type Key struct {
 	Name      string // for people
 	Scopes    []Scope
 	Prefix    string // of the credential IDs that it is good for; "" is all
+	Subject   string // whose credentials it is good for; "" is everybody's
 	CreatedAt credential.Millis
+
+	hash [sha256.Size]byte // by which it was found
 }
 
 const (
@@ -49,26 +52,34 @@ const (
 // NewKey draws a key. It returns the text that its holder presents, and the
 // hash and the ID under which it is stored.
 func NewKey() (text credential.Secret, hash [sha256.Size]byte, id string) {
-	var random [keyRandom]byte
-	_, _ = rand.Read(random[:]) // never fails: crypto/rand ends the process instead
-	key := keyStart + base64.RawURLEncoding.EncodeToString(random[:])
-	hash = sha256.Sum256([]byte(key))
-	return credential.NewSecret(key), hash, hex.EncodeToString(hash[:keyIDLen/2])
+	text, hash = draw(keyStart)
+	return text, hash, hex.EncodeToString(hash[:keyIDLen/2])
 }
 
-// hashKey returns the hash of what a caller presented, false if that cannot be
-// a key at all, so that nothing long is ever hashed or looked up.
-func hashKey(text string) ([sha256.Size]byte, bool) {
-	if len(text) != keyLen || !strings.HasPrefix(text, keyStart) {
+// draw returns a text that nobody can guess, and its hash.
+func draw(start string) (credential.Secret, [sha256.Size]byte) {
+	var random [keyRandom]byte
+	_, _ = rand.Read(random[:]) // never fails: crypto/rand ends the process instead
+	text := start + base64.RawURLEncoding.EncodeToString(random[:])
+	return credential.NewSecret(text), sha256.Sum256([]byte(text))
+}
+
+// hashDrawn returns the hash of what a caller presented, false if that cannot
+// have been drawn at all, so that nothing long is ever hashed or looked up.
+func hashDrawn(start, text string) ([sha256.Size]byte, bool) {
+	if len(text) != keyLen || !strings.HasPrefix(text, start) {
 		return [sha256.Size]byte{}, false
 	}
 	return sha256.Sum256([]byte(text)), true
 }
 
+// limited reports whether there are credentials that the key is not good for.
+func (k *Key) limited() bool { return k.Prefix != "" || k.Subject != "" }
+
 // may reports whether the key has one of the scopes; with none asked for, any
-// key will do. A key that is bound to a prefix is nobody's admin.
+// key will do. A key that is limited is nobody's admin.
 func (k *Key) may(scopes []Scope) bool {
-	if len(scopes) == 0 || (k.Prefix == "" && slices.Contains(k.Scopes, ScopeAdmin)) {
+	if len(scopes) == 0 || (!k.limited() && slices.Contains(k.Scopes, ScopeAdmin)) {
 		return true
 	}
 	for _, scope := range scopes {
@@ -79,7 +90,8 @@ func (k *Key) may(scopes []Scope) bool {
 	return false
 }
 
-// covers reports whether the key is good for a credential.
+// covers reports whether the key is good for IDs such as this. Whether the
+// credential's subject is the key's is another question.
 func (k *Key) covers(id credential.ID) bool { return strings.HasPrefix(string(id), k.Prefix) }
 
 // narrow returns the prefix that selects what both the caller's wish and the

@@ -87,7 +87,13 @@ func (c *keyCache) ask(ctx context.Context, hash [sha256.Size]byte, entry *cache
 	}
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	return c.keys.Find(ctx, hash)
+	key, err := c.keys.Find(ctx, hash)
+	if err != nil || key == nil {
+		return nil, err
+	}
+	found := *key
+	found.hash = hash
+	return &found, nil
 }
 
 func (c *keyCache) keep(hash [sha256.Size]byte, key *Key) {

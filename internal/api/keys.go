@@ -16,6 +16,7 @@ type KeyInfo struct {
 	Name      string     `json:"name" doc:"For people"`
 	Scopes    []string   `json:"scopes" nullable:"false"`
 	Prefix    string     `json:"prefix,omitempty" doc:"It is good for credentials whose IDs start so"`
+	Subject   string     `json:"subject,omitempty" doc:"It is good for this user's credentials alone"`
 	CreatedAt *time.Time `json:"created_at,omitempty"`
 }
 
@@ -28,7 +29,7 @@ type NewKeyInfo struct {
 }
 
 func infoOf(k Key) KeyInfo {
-	info := KeyInfo{ID: k.ID, Name: k.Name, Prefix: k.Prefix, CreatedAt: moment(k.CreatedAt), Scopes: make([]string, len(k.Scopes))}
+	info := KeyInfo{ID: k.ID, Name: k.Name, Prefix: k.Prefix, Subject: k.Subject, CreatedAt: moment(k.CreatedAt), Scopes: make([]string, len(k.Scopes))}
 	for i, scope := range k.Scopes {
 		info.Scopes[i] = string(scope)
 	}
@@ -60,6 +61,8 @@ type createKeyIn struct {
 		Name   string   `json:"name" minLength:"1" maxLength:"128" doc:"For people: whose it is"`
 		Scopes []string `json:"scopes" minItems:"1" maxItems:"4" nullable:"false" enum:"token:read,credential:write,event:read,admin"`
 		Prefix string   `json:"prefix,omitempty" maxLength:"128" doc:"Bind it to credentials whose IDs start so; not with admin"`
+
+		Subject string `json:"subject,omitempty" maxLength:"256" doc:"Bind it to the credentials of this user, by his UID: what is another's does not exist for it, and what it stores is his; not with admin"`
 	} `nameHint:"NewKey"`
 }
 
@@ -68,7 +71,7 @@ type createKeyOut struct {
 }
 
 func (a *API) createKey(ctx context.Context, in *createKeyIn) (*createKeyOut, error) {
-	key := Key{Name: in.Body.Name, Prefix: in.Body.Prefix, CreatedAt: a.now()}
+	key := Key{Name: in.Body.Name, Prefix: in.Body.Prefix, Subject: in.Body.Subject, CreatedAt: a.now()}
 	for _, name := range in.Body.Scopes {
 		scope := Scope(name)
 		if slices.Contains(key.Scopes, scope) {
@@ -82,8 +85,16 @@ func (a *API) createKey(ctx context.Context, in *createKeyIn) (*createKeyOut, er
 	if p := checkPrefix("body.prefix", key.Prefix); p != nil {
 		return nil, p
 	}
-	if key.Prefix != "" && slices.Contains(key.Scopes, ScopeAdmin) {
-		return nil, invalid("body.prefix", "cannot bind a key with the scope admin")
+	if !plain(key.Subject) {
+		return nil, invalid("body.subject", "holds a control character")
+	}
+	if slices.Contains(key.Scopes, ScopeAdmin) {
+		switch {
+		case key.Prefix != "":
+			return nil, invalid("body.prefix", "cannot bind a key with the scope admin")
+		case key.Subject != "":
+			return nil, invalid("body.subject", "cannot bind a key with the scope admin")
+		}
 	}
 	text, hash, id := NewKey()
 	key.ID = id
@@ -126,7 +137,7 @@ func (a *API) keepAnAdmin(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	admins := slices.DeleteFunc(list, func(k Key) bool { return k.Prefix != "" || !slices.Contains(k.Scopes, ScopeAdmin) })
+	admins := slices.DeleteFunc(list, func(k Key) bool { return !k.may([]Scope{ScopeAdmin}) })
 	if len(admins) == 1 && admins[0].ID == id {
 		return problem(http.StatusConflict, codeLastAdmin, "this is the last admin key; create another one first")
 	}

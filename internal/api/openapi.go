@@ -16,7 +16,7 @@ func describe(version string) huma.Config {
 				Version: version,
 				Description: "Keeps stored credentials fresh, hands out valid access tokens, and tells when an authentication state changes.\n\n" +
 					"Every call needs an API key as a bearer token. Scopes: token:read, credential:write, event:read, admin (which includes the others). " +
-					"A key may be bound to a prefix of credential IDs.\n\n" +
+					"A key may be bound to a prefix of credential IDs, and to one user: what is another's does not exist for it.\n\n" +
 					"Times are RFC 3339 in UTC. Errors are problems as in RFC 9457; their `code` is meant for programs.",
 			},
 			Tags: []*huma.Tag{
@@ -31,7 +31,8 @@ func describe(version string) huma.Config {
 			Components: &huma.Components{
 				Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
 				SecuritySchemes: map[string]*huma.SecurityScheme{
-					securityKey: {Type: "http", Scheme: "bearer", Description: "An API key, rdk_… The roles listed with an operation are the scopes of which a key needs one."},
+					securityKey:    {Type: "http", Scheme: "bearer", Description: "An API key, rdk_… The roles listed with an operation are the scopes of which a key needs one."},
+					securityTicket: {Type: "apiKey", In: "query", Name: "ticket", Description: "A ticket, rdt_…, in place of a key, for a browser's EventSource, which cannot send one"},
 				},
 			},
 		},

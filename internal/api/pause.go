@@ -21,7 +21,7 @@ func (a *API) pauseRoutes() {
 			method: http.MethodPost, path: credentialPath + "/" + row.verb, id: row.verb + "-credential", tag: tagPauses, needs: []Scope{ScopeCredentialWrite},
 			summary: row.summary + "a credential", description: effect, problems: []int{http.StatusNotFound, http.StatusConflict},
 		}, func(ctx context.Context, in *struct{ IDParam }) (*recordOut, error) {
-			held, err := a.control.SetPaused(ctx, credential.ID(in.ID), row.paused)
+			held, err := a.control.SetPaused(ctx, credential.ID(in.ID), row.paused, holder(ctx).Subject)
 			if err != nil {
 				return nil, err
 			}

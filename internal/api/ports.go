@@ -29,31 +29,38 @@ type Engine interface {
 }
 
 // Control carries out what changes no token: who uses a session, and what is
-// to be refreshed when, or not for now. What holds for [Engine] holds here.
+// to be refreshed when, or not for now. What holds for [Engine] holds here. With
+// a subject, a credential of another one does not exist.
 type Control interface {
 	// Touch is told that sessions were used. It answers one entry per ID, in
 	// order, and is cheap.
 	Touch(ctx context.Context, ids []credential.ID) ([]credential.Touch, error)
 	// SetPresence stores who uses a session from now on.
-	SetPresence(ctx context.Context, id credential.ID, presence credential.Presence) (credential.Held, error)
+	SetPresence(ctx context.Context, id credential.ID, presence credential.Presence, subject string) (credential.Held, error)
 	// PlanOnce asks for one refresh after a delay, beside what is planned. A
 	// negative delay takes back what was asked for.
-	PlanOnce(ctx context.Context, id credential.ID, after time.Duration) (credential.Held, error)
+	PlanOnce(ctx context.Context, id credential.ID, after time.Duration, subject string) (credential.Held, error)
 	// SetPaused holds a credential back, or lets it go on.
-	SetPaused(ctx context.Context, id credential.ID, paused bool) (credential.Held, error)
+	SetPaused(ctx context.Context, id credential.ID, paused bool, subject string) (credential.Held, error)
 	// PauseProvider holds a provider back, or lets it go on;
 	// [credential.AllClients] is the whole service. It reports whether that
 	// changed anything.
 	PauseProvider(ctx context.Context, provider string, paused bool) (bool, error)
 }
 
-// Expect is a caller's condition on what is stored.
+// Expect is a caller's condition on what is stored. It holds for the very
+// version that is replaced.
 type Expect struct {
 	Absent  bool   // nothing must be stored (If-None-Match: *)
 	Version uint64 // must be the stored version (If-Match); 0: any
+	// Subject is the caller's: what is another's does not exist for him. To
+	// store where another's is, is a [FaultError] of kind [FaultForbidden]. "" is
+	// anybody's.
+	Subject string
 }
 
-func (e Expect) isSet() bool { return e != Expect{} }
+// conditional reports whether the caller himself named a condition.
+func (e Expect) conditional() bool { return e.Absent || e.Version != 0 }
 
 // Refreshed is what [Engine.Refresh] brought.
 type Refreshed struct {
@@ -71,6 +78,10 @@ type Stored struct {
 type Records interface {
 	// Record returns nil where nothing is stored.
 	Record(ctx context.Context, id credential.ID) (*credential.Held, error)
+	// OfSubject reports for each ID whether a credential of that subject is
+	// stored under it. It is cheap where the answer is yes; where it is no,
+	// nothing tells what is stored there instead.
+	OfSubject(ctx context.Context, ids []credential.ID, subject string) ([]bool, error)
 	// UserData is Record with the user data.
 	UserData(ctx context.Context, id credential.ID) (*credential.Held, error)
 	// List returns up to limit records in the order of their IDs, from where
@@ -93,6 +104,8 @@ type RecordFilter struct {
 	State    credential.State
 	Labels   map[string]string // all must be there with that value
 	Prefix   string            // of the ID
+	// Subject is whose it is. With one, records that cannot be read are left out.
+	Subject string
 }
 
 // Events gives access to the event log.
@@ -124,6 +137,7 @@ type EventFilter struct {
 	Types    []string // globs over types; any may match
 	Provider string
 	Prefix   string            // of the credential's ID
+	Subject  string            // whose the credential is; what is no credential's is nobody's
 	Labels   map[string]string // all must be there with that value
 }
 
@@ -143,6 +157,23 @@ type Keys interface {
 	List(ctx context.Context) ([]Key, error)
 	// Revoke removes the key with that ID and reports whether there was one.
 	Revoke(ctx context.Context, id string) (bool, error)
+}
+
+// Tickets keeps tickets for the event stream. Only the hash of a ticket is kept.
+type Tickets interface {
+	// Issue stores a ticket for as long as life. Where its key has made most of
+	// them within such a time, it stores nothing and tells how long to wait.
+	Issue(ctx context.Context, hash [sha256.Size]byte, ticket Ticket, life time.Duration, most int) (again time.Duration, err error)
+	// Take uses a ticket up; nil where there is none (any more). Of all who ask
+	// for one, on all replicas, one gets it.
+	Take(ctx context.Context, hash [sha256.Size]byte) (*Ticket, error)
+}
+
+// Ticket is what a ticket lets see: what its key may, as far as that passes the
+// filter. Limits of the key are not in the filter.
+type Ticket struct {
+	Key    [sha256.Size]byte // hash of the key that it was made with
+	Filter EventFilter
 }
 
 // Service tells how the service is.

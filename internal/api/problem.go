@@ -34,6 +34,7 @@ const (
 	codeMediaType    = "media_type"       // the body is not plain JSON
 	codePrecondition = "precondition"     // If-Match or If-None-Match does not hold
 	codeTooMany      = "too_many_streams" // every place for an event stream is taken
+	codeManyTickets  = "too_many_tickets" // this key makes more tickets than anybody needs
 	codeInternal     = "internal"         // a fault of the service itself
 	codeNoSession    = "no_session"       // touched, and its token is no sliding session
 	codeSessionOver  = "session_over"     // touched, and the session had ended
@@ -127,6 +128,8 @@ func faultStatus(kind FaultKind) int {
 		return http.StatusUnprocessableEntity
 	case FaultStaleToken, FaultConflict, FaultNotRefreshable, FaultFreshRejected, FaultState:
 		return http.StatusConflict
+	case FaultForbidden:
+		return http.StatusForbidden
 	case FaultUnavailable:
 		return http.StatusServiceUnavailable
 	case FaultFull:

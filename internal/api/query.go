@@ -135,8 +135,8 @@ func checkPrefix(location, prefix string) *Problem {
 }
 
 // narrowed checks a prefix and narrows it to what the key is good for.
-func narrowed(key *Key, prefix string) (string, *Problem) {
-	if p := checkPrefix("query.prefix", prefix); p != nil {
+func narrowed(key *Key, location, prefix string) (string, *Problem) {
+	if p := checkPrefix(location, prefix); p != nil {
 		return "", p
 	}
 	both, ok := key.narrow(prefix)

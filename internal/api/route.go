@@ -16,8 +16,11 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// securityKey names the way of authentication in the OpenAPI document.
-const securityKey = "key"
+// The ways of authentication, as the OpenAPI document names them.
+const (
+	securityKey    = "key"
+	securityTicket = "ticket"
+)
 
 // route is one operation: how it is reached, who may, and what it answers.
 type route struct {
@@ -28,6 +31,8 @@ type route struct {
 	description  string
 	public       bool    // needs no key
 	needs        []Scope // one of them; none: any key will do
+	creates      bool    // what is stored under the ID need not be the caller's: the engine sees to that
+	tickets      bool    // a ticket does in place of a key
 	bodyLimit    int64   // 64 KiB if 0
 	bodyOptional bool
 	success      int   // status; 200 if 0
@@ -57,7 +62,7 @@ func define[I, O any](a *API, rt route, handle func(context.Context, *I) (*O, er
 func (a *API) checks(rt route, in reflect.Type) huma.Middlewares {
 	var list huma.Middlewares
 	if !rt.public {
-		list = append(list, a.guard(rt.needs, rt.withID()))
+		list = append(list, a.guard(rt))
 	}
 	known, many := queryNames(in)
 	list = append(list, func(ctx huma.Context, next func(huma.Context)) {
@@ -114,7 +119,7 @@ func (a *API) operation(rt route, in reflect.Type) huma.Operation {
 	statuses := append([]int{http.StatusInternalServerError}, rt.problems...)
 	if !rt.public {
 		statuses = append(statuses, http.StatusUnauthorized, http.StatusForbidden, http.StatusServiceUnavailable)
-		op.Security = security(rt.needs)
+		op.Security = security(rt)
 	}
 	if known, _ := queryNames(in); withBody || rt.withID() || len(known) > 0 {
 		statuses = append(statuses, http.StatusBadRequest, http.StatusUnprocessableEntity)
@@ -132,14 +137,18 @@ func (a *API) operation(rt route, in reflect.Type) huma.Operation {
 	return op
 }
 
-// security lists the scopes of which a key needs one.
-func security(needs []Scope) []map[string][]string {
-	if len(needs) == 0 {
+// security lists the scopes of which a key needs one, and what does in place of
+// a key.
+func security(rt route) []map[string][]string {
+	if len(rt.needs) == 0 {
 		return []map[string][]string{{securityKey: {}}}
 	}
-	list := make([]map[string][]string, 0, len(needs))
-	for _, scope := range needs {
+	list := make([]map[string][]string, 0, len(rt.needs)+1)
+	for _, scope := range rt.needs {
 		list = append(list, map[string][]string{securityKey: {string(scope)}})
+	}
+	if rt.tickets {
+		list = append(list, map[string][]string{securityTicket: {}})
 	}
 	return list
 }

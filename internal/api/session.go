@@ -102,8 +102,9 @@ func (a *API) touchCredentials(ctx context.Context, in *touchesIn) (*touchesOut,
 			ids, places = append(ids, id), append(places, i)
 		}
 	}
-	if len(ids) == 0 {
-		return out, nil
+	ids, places, err := a.ownIDs(ctx, ids, places, out.Body.Touches)
+	if err != nil || len(ids) == 0 {
+		return out, err
 	}
 	answers, err := a.control.Touch(ctx, ids)
 	if err != nil {
@@ -127,7 +128,7 @@ type presenceIn struct {
 }
 
 func (a *API) setPresence(ctx context.Context, in *presenceIn) (*recordOut, error) {
-	held, err := a.control.SetPresence(ctx, credential.ID(in.ID), credential.Presence(in.Body.Presence))
+	held, err := a.control.SetPresence(ctx, credential.ID(in.ID), credential.Presence(in.Body.Presence), holder(ctx).Subject)
 	if err != nil {
 		return nil, err
 	}

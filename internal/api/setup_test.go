@@ -32,6 +32,7 @@ type bundle struct {
 	engine  *fakeEngine
 	keys    *fakeKeys
 	events  *fakeEvents
+	tickets *fakeTickets
 	service *fakeService
 	reg     *prometheus.Registry
 	log     *buffer
@@ -104,13 +105,13 @@ func setup(t testing.TB, options ...func(*api.Options)) *bundle {
 func setupWithout(t testing.TB, options ...func(*api.Options)) *bundle {
 	t.Helper()
 	b := &bundle{
-		engine: newFakeEngine(), keys: newFakeKeys(), events: newFakeEvents(), service: &fakeService{ready: api.Readiness{Ready: true, Checks: []api.Check{}}},
+		engine: newFakeEngine(), keys: newFakeKeys(), events: newFakeEvents(), tickets: newFakeTickets(), service: &fakeService{ready: api.Readiness{Ready: true, Checks: []api.Check{}}},
 		reg: prometheus.NewRegistry(), log: &buffer{},
 	}
 	b.admin = b.keys.add("", api.ScopeAdmin)
 	b.store("acct-1", 3600)
 	o := api.Options{
-		Engine: b.engine, Control: b.engine, Records: b.engine, Events: b.events, Keys: b.keys, Service: b.service,
+		Engine: b.engine, Control: b.engine, Records: b.engine, Events: b.events, Keys: b.keys, Tickets: b.tickets, Service: b.service,
 		SendOf: func(provider string) api.Send {
 			if provider == "airline" {
 				return api.Send{As: api.SendHeader, Name: "X-Session-Token"}

@@ -30,7 +30,7 @@ func (a *API) stream(ctx context.Context, w http.ResponseWriter, r *http.Request
 	heartbeat := time.NewTicker(a.streams.Heartbeat)
 	defer heartbeat.Stop()
 	for open := s.flush(); open && !a.stopping(); {
-		if _, p := a.admit(r, []Scope{ScopeEventRead}); p != nil {
+		if !a.goesOn(ctx, r) {
 			return nil
 		}
 		changed := a.events.Changed()

@@ -96,6 +96,9 @@ func (a *API) getToken(ctx context.Context, in *tokenIn) (*tokenOut, error) {
 	if err != nil {
 		return nil, unserved(locate(err, FaultMinTTL, "query.min_ttl"))
 	}
+	if err := hold(ctx, held.Record); err != nil {
+		return nil, err
+	}
 	return &tokenOut{Body: a.tokenReply(held)}, nil
 }
 
@@ -206,6 +209,9 @@ func (a *API) refreshToken(ctx context.Context, in *refreshIn) (*refreshOut, err
 	case done.Queued:
 		return &refreshOut{Status: http.StatusAccepted, Body: Accepted{Queued: true}}, nil
 	default:
+		if err := hold(ctx, done.Held.Record); err != nil {
+			return nil, err
+		}
 		return &refreshOut{Status: http.StatusOK, Body: a.tokenReply(done.Held)}, nil
 	}
 }
@@ -222,7 +228,7 @@ func (a *API) planRefresh(ctx context.Context, id credential.ID, after time.Dura
 			return nil, &FaultError{Kind: FaultNotRefreshable, Detail: "the credential has no refresh token and no other way to a new one"}
 		}
 	}
-	held, err := a.control.PlanOnce(ctx, id, after)
+	held, err := a.control.PlanOnce(ctx, id, after, holder(ctx).Subject)
 	if err != nil {
 		return nil, err
 	}

@@ -60,18 +60,18 @@ func (c apiControl) Touch(ctx context.Context, ids []credential.ID) ([]credentia
 	return answers, fault(err)
 }
 
-func (c apiControl) SetPresence(ctx context.Context, id credential.ID, presence credential.Presence) (credential.Held, error) {
-	held, err := c.engine.SetPresence(ctx, id, presence)
+func (c apiControl) SetPresence(ctx context.Context, id credential.ID, presence credential.Presence, subject string) (credential.Held, error) {
+	held, err := c.engine.SetPresence(ctx, id, presence, subject)
 	return held, faultOf(err, id)
 }
 
-func (c apiControl) PlanOnce(ctx context.Context, id credential.ID, after time.Duration) (credential.Held, error) {
-	held, err := c.engine.PlanOnce(ctx, id, after)
+func (c apiControl) PlanOnce(ctx context.Context, id credential.ID, after time.Duration, subject string) (credential.Held, error) {
+	held, err := c.engine.PlanOnce(ctx, id, after, subject)
 	return held, faultOf(err, id)
 }
 
-func (c apiControl) SetPaused(ctx context.Context, id credential.ID, paused bool) (credential.Held, error) {
-	held, err := c.engine.SetPaused(ctx, id, paused)
+func (c apiControl) SetPaused(ctx context.Context, id credential.ID, paused bool, subject string) (credential.Held, error) {
+	held, err := c.engine.SetPaused(ctx, id, paused, subject)
 	return held, faultOf(err, id)
 }
 
@@ -140,6 +140,7 @@ func fault(err error) error {
 		{refresh.ErrNoLogin, api.FaultNoLogin},
 		{refresh.ErrDeadOnArrival, api.FaultDeadOnArrival},
 		{refresh.ErrConflict, api.FaultConflict},
+		{refresh.ErrOtherSubject, api.FaultForbidden},
 		{refresh.ErrNotRefreshable, api.FaultNotRefreshable},
 		{refresh.ErrFreshRejected, api.FaultFreshRejected},
 		{store.ErrBadCursor, api.FaultBadCursor},
@@ -160,7 +161,15 @@ func fault(err error) error {
 }
 
 // apiRecords reads records for the API.
-type apiRecords struct{ store *store.Store }
+type apiRecords struct {
+	store  *store.Store
+	engine *refresh.Engine // has most of them in memory
+}
+
+func (r apiRecords) OfSubject(ctx context.Context, ids []credential.ID, subject string) ([]bool, error) {
+	own, err := r.engine.OfSubject(ctx, ids, subject)
+	return own, fault(err)
+}
 
 func (r apiRecords) Record(ctx context.Context, id credential.ID) (*credential.Held, error) {
 	list, err := r.store.Records(ctx, id)
@@ -197,7 +206,7 @@ type apiEvents struct {
 func (e apiEvents) Changed() <-chan struct{} { return e.log.Changed() }
 
 func (e apiEvents) Open(ctx context.Context, cursor string, want api.EventFilter) (api.EventReader, error) {
-	filter := event.Filter{Types: want.Types, Prefix: want.Prefix, Labels: want.Labels}
+	filter := event.Filter{Types: want.Types, Prefix: want.Prefix, Subject: want.Subject, Labels: want.Labels}
 	if want.Provider != "" {
 		filter.Providers = []string{want.Provider}
 	}
@@ -279,7 +288,7 @@ func (k apiKeys) Create(ctx context.Context, hash [sha256.Size]byte, key api.Key
 	for i, scope := range key.Scopes {
 		scopes[i] = string(scope)
 	}
-	_, err := k.store.AddKey(ctx, hash, store.KeySpec{Name: key.Name, Scopes: scopes, Prefix: key.Prefix})
+	_, err := k.store.AddKey(ctx, hash, store.KeySpec{Name: key.Name, Scopes: scopes, Prefix: key.Prefix, Subject: key.Subject})
 	return err
 }
 
@@ -304,7 +313,7 @@ func (k apiKeys) Revoke(ctx context.Context, id string) (bool, error) {
 }
 
 func apiKey(stored store.Key) api.Key {
-	key := api.Key{ID: stored.ID, Name: stored.Name, Prefix: stored.Prefix, CreatedAt: stored.CreatedAt}
+	key := api.Key{ID: stored.ID, Name: stored.Name, Prefix: stored.Prefix, Subject: stored.Subject, CreatedAt: stored.CreatedAt}
 	for _, scope := range stored.Scopes {
 		key.Scopes = append(key.Scopes, api.Scope(scope))
 	}

@@ -69,7 +69,6 @@ func TestRefused(t *testing.T) {
 		"not UTF-8":                  {"listen: \xff\xfe", []string{"not UTF-8"}},
 		"UTF-16":                     {"l\x00i\x00s\x00t\x00e\x00n\x00", []string{"NUL byte"}},
 		"brackets without end":       {strings.Repeat("[", 100_000), []string{"nested more than 100 deep"}},
-		"a reserved key: cors":       {"cors: {origins: []}", []string{":1: cors: it is not supported by this version; let browsers"}},
 		"a reserved key: http":       {"http: {proxy: x}", []string{":1: http: it is not supported by this version; set http under each provider"}},
 		"a reserved key: key":        {under("private_key: {file: x}"), []string{"providers.acme.private_key: it is not supported by this version; use client_auth basic or post"}},
 		"a reserved key: device_url": {under("device_url: https://x"), []string{"providers.acme.device_url: it is not supported"}},
@@ -157,6 +156,9 @@ func TestRefused(t *testing.T) {
 		"unknown event family":    {strings.Replace(hook, `"*"`, `"credentials.*"`, 1) + "url: https://a.example", []string{`"credentials.*" matches no event type`}},
 		"no event types":          {strings.Replace(hook, `"*"`, "", 1) + "url: https://a.example", []string{"subscriptions[0].types: it is missing"}},
 		"unknown provider in one": {hook + "url: https://a.example\n    providers: [acme]", []string{`subscriptions[0].providers[0]: there is no provider "acme"`}},
+		"cors: every origin":      {"cors: {origins: ['*']}", []string{":1: cors.origins[0]: a * would let in pages that nobody knows of"}},
+		"cors: an origin twice":   {"cors:\n  origins:\n    - https://a.example\n    - https://a.example", []string{":4: cors.origins[1]: https://a.example is cors.origins[0] too"}},
+		"cors: a text":            {"cors: '*'", []string{"cors: "}},
 		"network.allow":           {"network: {allow: [localhost]}", []string{`network.allow[0]: "localhost" is not an address or a range`}},
 
 		// The rest

@@ -83,6 +83,7 @@ func (l *loader) check() {
 			l.warn("network.allow["+strconv.Itoa(i)+"]", "%s allows every address, so webhooks may reach whatever this machine can reach; list only what is needed", prefix)
 		}
 	}
+	l.checkOrigins()
 	l.checkTLS()
 }
 

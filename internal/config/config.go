@@ -25,10 +25,10 @@ type Config struct {
 	OfflineReads  OfflineReads        `yaml:"offline_reads"`
 	MetricsListen string              `yaml:"metrics_listen"` // "" is on Listen
 	Network       Network             `yaml:"network"`
+	CORS          CORS                `yaml:"cors"`
 	Log           Log                 `yaml:"log"`
 	TLS           TLS                 `yaml:"tls"`
 
-	_ unsupported `remedy:"let browsers reach refreshd through the application's own origin" yaml:"cors"`
 	_ unsupported `remedy:"set http under each provider" yaml:"http"`
 
 	// Warnings are for the operator: what works, and is not as it should be.
@@ -188,6 +188,11 @@ type Events struct {
 // Network lists addresses that webhooks may reach although they are private.
 type Network struct {
 	Allow []netip.Prefix `yaml:"allow"`
+}
+
+// CORS lists whose pages may call the API from a browser.
+type CORS struct {
+	Origins []string `yaml:"origins"` // as browsers write them: scheme://host[:port]
 }
 
 // Log says what is logged and how.

@@ -15,6 +15,7 @@ type Filter struct {
 	Types     []string          // globs over event types, such as "credential.*"; any may match
 	Providers []string          // any may be the event's
 	Prefix    string            // of the credential's ID
+	Subject   string            // whose the credential is; "" is anybody's, and what belongs to nobody
 	Labels    map[string]string // all must be there with that value
 }
 
@@ -57,6 +58,9 @@ func (f Filter) Wants(e credential.Event) bool {
 		return false
 	}
 	if len(f.Providers) > 0 && !slices.Contains(f.Providers, e.Provider) || !strings.HasPrefix(string(e.ID), f.Prefix) {
+		return false
+	}
+	if f.Subject != "" && e.Subject != f.Subject {
 		return false
 	}
 	for name, value := range f.Labels {

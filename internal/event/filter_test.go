@@ -39,6 +39,8 @@ func TestFilter(t *testing.T) {
 		"its prefix":      {Filter{Prefix: "github:"}, true},
 		"another prefix":  {Filter{Prefix: "Github:"}, false},
 		"its label":       {Filter{Labels: map[string]string{"team": "blue"}}, true},
+		"its subject":     {Filter{Subject: "u-7"}, true},
+		"another subject": {Filter{Subject: "u-"}, false},
 		"another value":   {Filter{Labels: map[string]string{"team": "red"}}, false},
 		"another label":   {Filter{Labels: map[string]string{"team": "blue", "tier": ""}}, false},
 		"all but one":     {Filter{Types: []string{"credential.*"}, Providers: []string{"github"}, Prefix: "x"}, false},
@@ -49,6 +51,11 @@ func TestFilter(t *testing.T) {
 		require.NoError(t, c.filter.Check(), name)
 	}
 	require.Error(t, Filter{Types: []string{"credential.refresh"}}.Check(), "misspelled")
+
+	operators := sample()
+	operators.ID, operators.Type, operators.Subject = credential.ClientID("github"), credential.EventClientMisconfigured, ""
+	assert.True(t, Filter{}.Wants(operators))
+	assert.False(t, Filter{Subject: "u-7"}.Wants(operators), "it is no subject's")
 	require.Error(t, Filter{Types: []string{"credential.["}}.Check())
 }
 

@@ -24,6 +24,9 @@ var (
 	ErrFreshRejected = errors.New("a token that was just refreshed is refused as well: look at its scope and at the account")
 	// ErrConflict: the credential is not as the caller expects it.
 	ErrConflict = errors.New("the credential is not as expected")
+	// ErrOtherSubject: the credential is that of another subject than the
+	// caller's.
+	ErrOtherSubject = errors.New("the credential is another subject's")
 	// ErrStopping: the process is about to end and begins nothing new.
 	ErrStopping = errors.New("the service is stopping")
 	// ErrNoLogin: the provider has no call that logs in.

@@ -2,16 +2,19 @@ package refresh
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
-// Expect is a caller's condition on the version of a credential.
+// Expect is a caller's condition on a credential. It is checked on the very
+// revision that a change is decided on.
 type Expect struct {
 	Absent  bool   // If-None-Match: *
 	Version uint64 // If-Match; 0: any
+	Subject string // of the caller, for whom nothing of another subject is stored; "": any
 }
 
 // Put is the result of [Engine.Put].
@@ -23,7 +26,8 @@ type Put struct {
 // Put stores a login: a new credential, or a new token for one that exists. It
 // is journaled before it returns. A login that brings back the current refresh
 // token changes nothing; one that brings back an earlier one is refused with
-// [ErrStaleToken].
+// [ErrStaleToken]. One for an ID under which another subject's credential is
+// stored than the caller's is refused with [ErrOtherSubject].
 func (e *Engine) Put(ctx context.Context, login credential.Login, expect Expect) (Put, error) {
 	leave, err := e.enter()
 	if err != nil {
@@ -136,6 +140,9 @@ func (e *Engine) end(
 	nonce := newNonce()
 	for {
 		before, err := e.before(ctx, id, expect)
+		if errors.Is(err, ErrOtherSubject) {
+			err = ErrNotFound // as far as this caller is concerned
+		}
 		if err != nil {
 			return credential.Held{}, err
 		}
@@ -174,7 +181,12 @@ func (e *Engine) before(ctx context.Context, id credential.ID, expect Expect) (*
 	}
 	h := list[0]
 	exists := h != nil && h.Record.State != credential.StateDeleted
+	other := exists && !of(h.Record, expect.Subject)
 	switch {
+	case expect.Version != 0 && other:
+		return nil, fmt.Errorf("%w: it does not exist", ErrConflict)
+	case other:
+		return nil, ErrOtherSubject
 	case expect.Absent && exists:
 		return nil, fmt.Errorf("%w: it exists, at version %d", ErrConflict, h.Record.Version)
 	case expect.Version != 0 && !exists:

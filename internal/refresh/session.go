@@ -9,9 +9,10 @@ import (
 
 // SetPresence stores who uses a credential's session. On the return from the
 // background a session that may still live is extended, and one that is over is
-// replaced, as soon as there is a permit.
-func (e *Engine) SetPresence(ctx context.Context, id credential.ID, presence credential.Presence) (credential.Held, error) {
-	return e.owners(ctx, id, func(h credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
+// replaced, as soon as there is a permit. With a subject, a credential of
+// another one does not exist.
+func (e *Engine) SetPresence(ctx context.Context, id credential.ID, presence credential.Presence, subject string) (credential.Held, error) {
+	return e.owners(ctx, id, subject, func(h credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
 		t, err := e.target(h.Record.Provider)
 		if err != nil {
 			return credential.Write{}, false // its settings are gone: nothing can be planned
@@ -20,17 +21,19 @@ func (e *Engine) SetPresence(ctx context.Context, id credential.ID, presence cre
 	})
 }
 
-// SetPaused holds a credential back or lets it go on.
-func (e *Engine) SetPaused(ctx context.Context, id credential.ID, paused bool) (credential.Held, error) {
-	return e.owners(ctx, id, func(h credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
+// SetPaused holds a credential back or lets it go on. With a subject, one of
+// another does not exist.
+func (e *Engine) SetPaused(ctx context.Context, id credential.ID, paused bool, subject string) (credential.Held, error) {
+	return e.owners(ctx, id, subject, func(h credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
 		return credential.SetPaused(h, paused, nonce, now)
 	})
 }
 
 // PlanOnce asks for one refresh after a delay, beside what is planned. A
-// negative delay takes back what was asked for.
-func (e *Engine) PlanOnce(ctx context.Context, id credential.ID, after time.Duration) (credential.Held, error) {
-	return e.owners(ctx, id, func(h credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
+// negative delay takes back what was asked for. With a subject, a credential of
+// another one does not exist.
+func (e *Engine) PlanOnce(ctx context.Context, id credential.ID, after time.Duration, subject string) (credential.Held, error) {
+	return e.owners(ctx, id, subject, func(h credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
 		at := credential.Millis(0)
 		if after >= 0 {
 			at = now.Add(after)
@@ -40,7 +43,7 @@ func (e *Engine) PlanOnce(ctx context.Context, id credential.ID, after time.Dura
 }
 
 // owners stores an owner's wish that has no event.
-func (e *Engine) owners(ctx context.Context, id credential.ID, decide func(credential.Held, credential.Nonce, credential.Millis) (credential.Write, bool)) (credential.Held, error) {
+func (e *Engine) owners(ctx context.Context, id credential.ID, subject string, decide func(credential.Held, credential.Nonce, credential.Millis) (credential.Write, bool)) (credential.Held, error) {
 	leave, err := e.enter()
 	if err != nil {
 		return credential.Held{}, err
@@ -49,7 +52,15 @@ func (e *Engine) owners(ctx context.Context, id credential.ID, decide func(crede
 	if err := e.barrier.awaitSoon(ctx, passWrites); err != nil {
 		return credential.Held{}, e.unavailable(&outageError{err})
 	}
-	held, err := e.amend(ctx, id, decide)
+	held, err := e.amend(ctx, id, func(h credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
+		if !of(h.Record, subject) {
+			return credential.Write{}, false
+		}
+		return decide(h, nonce, now)
+	})
+	if err == nil && !of(held.Record, subject) {
+		err = ErrNotFound
+	}
 	if err != nil {
 		return credential.Held{}, e.unavailable(err)
 	}

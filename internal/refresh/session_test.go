@@ -169,7 +169,7 @@ func TestASessionInTheBackground(t *testing.T) {
 			b.sliding()
 			n := b.node("one")
 			b.session(n, true)
-			_, err := n.SetPresence(t.Context(), "alice", credential.PresenceBackground)
+			_, err := n.SetPresence(t.Context(), "alice", credential.PresenceBackground, "")
 			require.NoError(t, err)
 			b.clock.advance(c.away)
 			b.batch(n, "alice")
@@ -179,7 +179,7 @@ func TestASessionInTheBackground(t *testing.T) {
 			if c.away > idle {
 				b.provider.end()
 			}
-			_, err = n.SetPresence(t.Context(), "alice", credential.PresencePassive)
+			_, err = n.SetPresence(t.Context(), "alice", credential.PresencePassive, "")
 			require.NoError(t, err)
 			b.batch(n, "alice")
 			h := b.held(n, "alice")
@@ -197,7 +197,7 @@ func TestTheCountdownOfAnActiveUser(t *testing.T) {
 	b.sliding()
 	n := b.node("one")
 	b.session(n, true)
-	_, err := n.SetPresence(t.Context(), "alice", credential.PresenceActive)
+	_, err := n.SetPresence(t.Context(), "alice", credential.PresenceActive, "")
 	require.NoError(t, err)
 	b.clock.advance(idle - 2*time.Minute)
 	b.batch(n, "alice")
@@ -219,7 +219,7 @@ func TestPause(t *testing.T) {
 	t.Parallel()
 	hold := map[string]func(n *node, paused bool) error{
 		"the credential": func(n *node, paused bool) error {
-			_, err := n.SetPaused(n.t.Context(), "alice", paused)
+			_, err := n.SetPaused(n.t.Context(), "alice", paused, "")
 			return err
 		},
 		"the provider": func(n *node, paused bool) error {
@@ -272,7 +272,7 @@ func TestPlanOnce(t *testing.T) {
 	b := setup(t)
 	n := b.node("one")
 	b.put(n, "alice")
-	_, err := n.PlanOnce(t.Context(), "alice", 10*time.Minute)
+	_, err := n.PlanOnce(t.Context(), "alice", 10*time.Minute, "")
 	require.NoError(t, err)
 	n.stop()
 	n = b.node("two")
@@ -285,9 +285,9 @@ func TestPlanOnce(t *testing.T) {
 	assert.Equal(t, 1, b.provider.calls(), "once")
 	assert.Zero(t, b.held(n, "alice").Record.OnceAt)
 
-	_, err = n.PlanOnce(t.Context(), "alice", 10*time.Minute)
+	_, err = n.PlanOnce(t.Context(), "alice", 10*time.Minute, "")
 	require.NoError(t, err)
-	_, err = n.PlanOnce(t.Context(), "alice", -1)
+	_, err = n.PlanOnce(t.Context(), "alice", -1, "")
 	require.NoError(t, err)
 	b.clock.advance(15 * time.Minute)
 	b.batch(n, "alice")

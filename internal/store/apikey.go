@@ -19,9 +19,10 @@ var errKeySpec = errors.New("an API key needs a name and at least one scope")
 
 // KeySpec says what an API key may do.
 type KeySpec struct {
-	Name   string   // for people
-	Scopes []string // what it may do
-	Prefix string   // of the IDs it may do it with; "" is all
+	Name    string   // for people
+	Scopes  []string // what it may do
+	Prefix  string   // of the IDs it may do it with; "" is all
+	Subject string   // whose credentials it may do it with; "" is everybody's
 }
 
 // Key describes an API key. The key itself is not kept.
@@ -32,12 +33,25 @@ type Key struct {
 	CreatedAt credential.Millis
 }
 
-// storedKey is the stored form of a Key.
+// storedKey is the stored form of a Key. The scopes of one that is limited to a
+// subject stand in a place of their own: a version of refreshd that does not
+// know of that limit, and shares Redis with this one, finds it without scopes
+// then, and not without the limit.
 type storedKey struct {
-	Name      string   `json:"name"`
-	Scopes    []string `json:"scopes"`
-	Prefix    string   `json:"prefix,omitempty"`
-	CreatedAt int64    `json:"created_at"`
+	Name          string   `json:"name"`
+	Scopes        []string `json:"scopes"`
+	Prefix        string   `json:"prefix,omitempty"`
+	Subject       string   `json:"subject,omitempty"`
+	SubjectScopes []string `json:"subject_scopes,omitempty"`
+	CreatedAt     int64    `json:"created_at"`
+}
+
+func (spec KeySpec) stored(at credential.Millis) storedKey {
+	key := storedKey{Name: spec.Name, Scopes: spec.Scopes, Prefix: spec.Prefix, Subject: spec.Subject, CreatedAt: int64(at)}
+	if key.Subject != "" {
+		key.Scopes, key.SubjectScopes = []string{}, spec.Scopes
+	}
+	return key
 }
 
 // ListKeys returns all API keys, the oldest first.
@@ -82,8 +96,9 @@ func decodeKey(field, value string) (Key, error) {
 	if err := json.Unmarshal([]byte(value), &stored); err != nil || len(field) < apiKeyIDLen {
 		return Key{}, &CorruptError{Key: keyAPIKeys, Field: field[:min(len(field), apiKeyIDLen)], Err: errKeySpec}
 	}
-	return Key{
-		KeySpec: KeySpec{Name: stored.Name, Scopes: stored.Scopes, Prefix: stored.Prefix},
-		ID:      field[:apiKeyIDLen], CreatedAt: credential.Millis(stored.CreatedAt),
-	}, nil
+	spec := KeySpec{Name: stored.Name, Scopes: stored.Scopes, Prefix: stored.Prefix, Subject: stored.Subject}
+	if spec.Subject != "" {
+		spec.Scopes = stored.SubjectScopes
+	}
+	return Key{KeySpec: spec, ID: field[:apiKeyIDLen], CreatedAt: credential.Millis(stored.CreatedAt)}, nil
 }

@@ -19,7 +19,7 @@ func (s *Store) AddKey(ctx context.Context, hash [sha256.Size]byte, spec KeySpec
 		return Key{}, err
 	}
 	field := hex.EncodeToString(hash[:])
-	value, err := json.Marshal(storedKey{Name: spec.Name, Scopes: spec.Scopes, Prefix: spec.Prefix, CreatedAt: int64(now)})
+	value, err := json.Marshal(spec.stored(now))
 	if err != nil {
 		return Key{}, fmt.Errorf("encode an API key: %w", err)
 	}

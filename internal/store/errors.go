@@ -19,6 +19,8 @@ var (
 	// ErrReplaced says that Redis holds another installation than the one that
 	// this process started on.
 	ErrReplaced = errors.New("Redis holds another installation than the one that this process started on")
+	// ErrTicketNotFound says that there is no such ticket (any more).
+	ErrTicketNotFound = errors.New("no such ticket")
 	// ErrBadCursor says that a cursor was not made by this store.
 	ErrBadCursor = errors.New("the cursor is not one that was handed out")
 )

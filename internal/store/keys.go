@@ -1,6 +1,8 @@
 package store
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"strconv"
 	"strings"
@@ -28,6 +30,8 @@ import (
 //	rd:{permit:<provider>}:leases    zset    lease -> ms at which it ends
 //	rd:{permit:<provider>}:state     hash    used, tokens, at, l:<lease> -> permits
 //	rd:{keys}:all                    hash    SHA-256 of an API key -> its description
+//	rd:{tickets}:<SHA-256>           string  what a ticket lets see, by the hash of its text; gone with the ticket
+//	rd:{tickets}:made:<SHA-256>      string  how many an API key has made of late, by the key's hash
 //	rd:{slots}:<name>                hash    progress of a periodic task
 //	rd:{sub:<name>}:state            hash    disabled, since, f<shard> -> where it starts
 //	rd:{sub:<name>}:lane:<n>         hash    want, done, attempt, next, holder, until, lease, c<shard> -> cursor
@@ -38,6 +42,7 @@ const (
 	keyMembers = prefix + "members"
 	keySettled = prefix + "settled"
 	keyAPIKeys = prefix + "{keys}:all"
+	tickets    = prefix + "{tickets}:"
 	slotPrefix = prefix + "{slots}:"
 	anyCred    = prefix + "{refresh-*}:cred:*"
 
@@ -72,9 +77,11 @@ func allShardKeys(shards int) []shardKeys {
 	return list
 }
 
-func keyPermitLeases(provider string) string { return prefix + "{permit:" + provider + "}:leases" }
-func keyPermitState(provider string) string  { return prefix + "{permit:" + provider + "}:state" }
-func keySub(sub string) string               { return prefix + "{sub:" + sub + "}:state" }
+func keyPermitLeases(provider string) string  { return prefix + "{permit:" + provider + "}:leases" }
+func keyPermitState(provider string) string   { return prefix + "{permit:" + provider + "}:state" }
+func keyTicket(hash [sha256.Size]byte) string { return tickets + hex.EncodeToString(hash[:]) }
+func keyTicketsMade(key string) string        { return tickets + "made:" + key }
+func keySub(sub string) string                { return prefix + "{sub:" + sub + "}:state" }
 func keyLane(sub string, lane int) string {
 	return prefix + "{sub:" + sub + "}:lane:" + strconv.Itoa(lane)
 }
@@ -87,7 +94,7 @@ func idOfKey(key string) (credential.ID, bool) {
 
 // wantType is the Redis type that a key of ours has.
 func wantType(key string) string {
-	if key == keySettled {
+	if key == keySettled || strings.HasPrefix(key, tickets) {
 		return "string"
 	}
 	tag, rest, _ := strings.Cut(key, "}:")

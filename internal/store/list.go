@@ -21,10 +21,11 @@ type Filter struct {
 	State    credential.State
 	Labels   map[string]string // all of them, with these values
 	Prefix   string            // of the ID
+	Subject  string            // whose it is
 }
 
 func (f Filter) passes(r credential.Record) bool {
-	if (f.Provider != "" && r.Provider != f.Provider) || (f.State != "" && r.State != f.State) {
+	if (f.Provider != "" && r.Provider != f.Provider) || (f.State != "" && r.State != f.State) || (f.Subject != "" && r.Subject != f.Subject) {
 		return false
 	}
 	for name, value := range f.Labels {
@@ -42,7 +43,9 @@ func (f Filter) passes(r credential.Record) bool {
 //
 // A filter that few pass reads many records for a page. Records that cannot be
 // read take a place in the page that they would stand in, whatever the filter:
-// they are an [*ItemsError] beside the others of that page, which hold.
+// they are an [*ItemsError] beside the others of that page, which hold. With a
+// Subject they are left out: whose they are cannot be told, and whoever may see
+// one subject's alone must not see their IDs.
 func (s *Store) List(ctx context.Context, f Filter, cursor string, limit int) (page []credential.Held, next string, err error) {
 	if cursor != "" {
 		if _, err := credential.ParseID(cursor); err != nil {
@@ -66,6 +69,9 @@ func (s *Store) List(ctx context.Context, f Filter, cursor string, limit int) (p
 		}
 		for i, h := range records {
 			unreadable := partial && part.At(i) != nil
+			if unreadable && f.Subject != "" {
+				continue
+			}
 			if !unreadable && (h == nil || !isListed(h.Record) || !f.passes(h.Record)) {
 				continue
 			}

@@ -136,6 +136,36 @@ func listFilters(b *bundle) {
 	}
 }
 
+func listSubject(b *bundle) {
+	for i, id := range ids(40) {
+		login := credential.Login{ID: id, Provider: provider, Subject: fmt.Sprintf("u-%d", i%4), Token: token("x"), ExpiresIn: time.Hour}
+		if i%4 == 3 {
+			login.Subject = ""
+		}
+		b.apply(credential.Connect(nil, login, b.policy, newNonce(), b.now))
+		if i%5 == 0 { // somebody's, as far as anybody can tell
+			require.NoError(b, b.Client.HSet(b.ctx, b.credKey(id), "h", "garbage").Err())
+		}
+	}
+	for subject, want := range map[string]int{"u-1": 8, "u-2": 8, "u-3": 0, "u": 0, "u-10": 0} {
+		got, cursor := 0, ""
+		for {
+			page, next, err := b.store.List(b.ctx, store.Filter{Subject: subject}, cursor, 3)
+			require.NoError(b, err, "whose a record is that cannot be read cannot be told")
+			for _, h := range page {
+				assert.Equal(b, subject, h.Record.Subject)
+			}
+			got += len(page)
+			if cursor = next; cursor == "" {
+				break
+			}
+			require.Len(b, page, 3)
+			assert.Equal(b, page[2].Record.ID, credential.ID(cursor), "a cursor names none of another's")
+		}
+		assert.Equal(b, want, got, subject)
+	}
+}
+
 func listCursor(b *bundle) {
 	for _, cursor := range []string{"{x}", "a b", "\xff"} {
 		_, _, err := b.store.List(b.ctx, store.Filter{}, cursor, 10)
