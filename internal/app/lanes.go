@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/refreshd/refreshd/internal/credential"
-	"github.com/refreshd/refreshd/internal/event"
+	"github.com/refreshd/refreshd/internal/delivery"
 	"github.com/refreshd/refreshd/internal/store"
 )
 
@@ -16,9 +16,9 @@ func (l lanes) Notify(ctx context.Context, subscription string, lane int) (bool,
 	return l.store.LaneNotify(ctx, subscription, lane)
 }
 
-func (l lanes) Take(ctx context.Context, subscription string, lane int, holder credential.Nonce, lease time.Duration) (event.Lane, bool, error) {
+func (l lanes) Take(ctx context.Context, subscription string, lane int, holder credential.Nonce, lease time.Duration) (delivery.Lane, bool, error) {
 	state, taken, err := l.store.LaneTake(ctx, subscription, lane, holder, lease)
-	return event.Lane{Last: state.Cursors, Want: state.Want, Attempt: state.Attempt}, taken, err
+	return delivery.Lane{Last: state.Cursors, Want: state.Want, Attempt: state.Attempt}, taken, err
 }
 
 func (l lanes) Advance(ctx context.Context, subscription string, lane int, holder credential.Nonce, shard int, last string) error {

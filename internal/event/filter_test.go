@@ -11,18 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/event/eventtest"
 )
-
-func sample() credential.Event {
-	last := make(map[credential.EventType]uint64)
-	last[credential.EventConnected], last[credential.EventRefreshed], last[credential.EventDegraded] = 1, 4, 6
-	return credential.Event{
-		Type: credential.EventRefreshed, ID: "github:alice", Version: 7, State: credential.StateActive, PreviousState: credential.StateDegraded,
-		Reason: credential.ReasonNone, InitiatedBy: credential.BySchedule, Nonce: credential.Nonce{0x9f, 0x86, 0xd0, 0x81},
-		ExpiresAt: 1_800_003_600_000, Provider: "github", Subject: "u-7", Labels: map[string]string{"team": "blue"},
-		Last: last,
-	}
-}
 
 func TestFilter(t *testing.T) {
 	t.Parallel()
@@ -44,7 +34,7 @@ func TestFilter(t *testing.T) {
 		"all but one":     {Filter{Types: []string{"credential.*"}, Providers: []string{"github"}, Prefix: "x"}, false},
 		"all of the four": {Filter{Types: []string{"*"}, Providers: []string{"github"}, Prefix: "git", Labels: map[string]string{"team": "blue"}}, true},
 	} {
-		assert.Equal(t, c.wants, c.filter.Wants(sample()), name)
+		assert.Equal(t, c.wants, c.filter.Wants(eventtest.Sample()), name)
 		assert.False(t, c.filter.Wants(credential.Event{}), "an entry that cannot be read, by %s", name)
 		require.NoError(t, c.filter.Check(), name)
 	}
@@ -55,7 +45,7 @@ func TestFilter(t *testing.T) {
 // What subscribers get is a CloudEvent by its own SDK.
 func TestCloudEvent(t *testing.T) {
 	t.Parallel()
-	data, err := Expand(credential.LogEntry{Position: "1-1", Event: sample(), At: 1_800_000_000_000}, "urn:refreshd:e", Filter{}).Encode()
+	data, err := Expand(credential.LogEntry{Position: "1-1", Event: eventtest.Sample(), At: 1_800_000_000_000}, "urn:refreshd:e", Filter{}).Encode()
 	require.NoError(t, err)
 	assert.NotContains(t, string(data), "\n")
 	var e cloudevents.Event
@@ -82,10 +72,10 @@ func TestPreviousVersionUnderAFilter(t *testing.T) {
 	for glob, want := range map[string]uint64{
 		"credential.*": 6, "credential.refreshed": 4, "credential.re*": 4, "credential.connected": 1, "session.*": 0,
 	} {
-		e := Expand(credential.LogEntry{Event: sample()}, "urn:x", Filter{Types: []string{glob}})
+		e := Expand(credential.LogEntry{Event: eventtest.Sample()}, "urn:x", Filter{Types: []string{glob}})
 		assert.Equal(t, want, e.Data.PreviousVersion, glob)
 	}
-	gone := sample()
+	gone := eventtest.Sample()
 	gone.ExpiresAt = 0
 	assert.Nil(t, Expand(credential.LogEntry{Event: gone}, "urn:x", Filter{}).Data.ExpiresAt)
 }

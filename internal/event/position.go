@@ -90,7 +90,7 @@ func startCursor(epoch string, shards int) Cursor {
 	return c
 }
 
-// clone returns a copy that shares nothing with c.
-func (c Cursor) clone() Cursor {
+// Clone returns a copy that shares nothing with c.
+func (c Cursor) Clone() Cursor {
 	return Cursor{Epoch: c.Epoch, Last: append([]string(nil), c.Last...)}
 }

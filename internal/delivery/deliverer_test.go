@@ -1,4 +1,4 @@
-package event
+package delivery
 
 import (
 	"context"
@@ -13,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/event"
+	"github.com/refreshd/refreshd/internal/event/eventtest"
 )
 
 // From the log to the endpoint: signed, each event once, in order for each
@@ -20,7 +22,7 @@ import (
 func TestDeliveries(t *testing.T) {
 	t.Parallel()
 	h := setupHooks(t, 3)
-	h.log.Listen(h.Webhooks)
+	h.log.Listen(h.Deliverer)
 	require.NoError(t, h.log.Start(t.Context()))
 	h.Start()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -42,11 +44,11 @@ func TestDeliveries(t *testing.T) {
 	all := inLane(40, false)
 	const each = 3
 	for range each {
-		h.emit(all...)
+		h.Emit(all...)
 	}
 	next := map[string]uint64{}
 	for range each * len(all) {
-		e := soon(t, h.endpoint.came, "a delivery")
+		e := eventtest.Soon(t, h.endpoint.came, "a delivery")
 		require.Equal(t, next[e.Data.Credential]+1, e.Data.Version, e.Data.Credential)
 		require.Equal(t, next[e.Data.Credential], e.Data.PreviousVersion)
 		next[e.Data.Credential] = e.Data.Version
@@ -60,16 +62,17 @@ func TestDeliveries(t *testing.T) {
 func TestOnlyWhatWasAskedFor(t *testing.T) {
 	t.Parallel()
 	h := setupHooks(t, 1)
-	h.sub.Filter = Filter{Types: []string{"credential.reauthorized"}}
+	h.sub.Filter = event.Filter{Types: []string{"credential.reauthorized"}}
+	h.sub.Carrier = h.webhook(h.sub.Filter)
 	require.NoError(t, h.SetSubscriptions(t.Context(), []Subscription{h.sub}))
-	h.emit("alice", "alice", "alice")
+	h.Emit("alice", "alice", "alice")
 	require.NoError(t, h.Advance(t.Context(), "ui", h.tell("alice")))
 	got := h.endpoint.received()
 	require.Len(t, got, 2)
 	assert.Zero(t, got[0].Data.PreviousVersion, "the first of those asked for")
 	assert.EqualValues(t, 2, got[1].Data.PreviousVersion)
 
-	h.Observe(sample()) // not wanted
+	h.Observe(eventtest.Sample()) // not wanted
 	assert.Empty(t, h.dirty)
 	require.NoError(t, h.Advance(t.Context(), "nobody", 0), "a subscription that is gone")
 }
@@ -77,12 +80,10 @@ func TestOnlyWhatWasAskedFor(t *testing.T) {
 func TestBadSubscriptions(t *testing.T) {
 	t.Parallel()
 	h := setupHooks(t, 1)
-	bad := h.sub
-	bad.Secret = credential.NewSecret("whsec_!!s3cr3t")
-	err := h.SetSubscriptions(t.Context(), []Subscription{bad})
+	_, err := NewWebhook(WebhookOptions{Secret: credential.NewSecret("whsec_!!s3cr3t")})
 	require.Error(t, err)
 	assert.NotContains(t, err.Error(), "s3cr3t")
-	bad = h.sub
+	bad := h.sub
 	bad.Filter.Types = []string{"credential.refresh"}
 	require.Error(t, h.SetSubscriptions(t.Context(), []Subscription{bad}))
 }
@@ -96,28 +97,28 @@ func TestSchedule(t *testing.T) {
 			t.Parallel()
 			h := setupHooks(t, shards)
 			h.endpoint.refusing(http.StatusInternalServerError)
-			h.emit("alice")
+			h.Emit("alice")
 			lane := h.tell("alice")
 			schedule := RetrySchedule()
 			for attempt, wait := range schedule {
 				if wait > 0 {
-					h.advance(wait - time.Millisecond)
+					h.PassTime(wait - time.Millisecond)
 					require.NoError(t, h.Advance(t.Context(), "ui", lane))
 					require.Len(t, h.endpoint.received(), attempt, "too early")
-					h.advance(time.Millisecond)
+					h.PassTime(time.Millisecond)
 				}
-				h.emit(inLane(5, false)...) // what goes on in other lanes changes nothing
+				h.Emit(inLane(5, false)...) // what goes on in other lanes changes nothing
 				require.NoError(t, h.Advance(t.Context(), "ui", lane))
 				require.Len(t, h.endpoint.received(), attempt+1)
 				require.Equal(t, attempt == len(schedule)-1, h.disabled().Disabled, "attempt %d", attempt+1)
 			}
 			assert.Equal(t, "the receiver answered 500", h.disabled().Reason)
-			h.advance(1000 * time.Hour)
+			h.PassTime(1000 * time.Hour)
 			require.NoError(t, h.Advance(t.Context(), "ui", lane))
 			assert.Len(t, h.endpoint.received(), len(schedule), "no more")
 
 			h.endpoint.answering(nil)
-			require.NoError(t, h.store.Enable(t.Context(), "ui"))
+			require.NoError(t, h.Store.Enable(t.Context(), "ui"))
 			require.NoError(t, h.Advance(t.Context(), "ui", lane))
 			got := h.endpoint.received()
 			assert.Equal(t, got[0].ID, got[len(got)-1].ID, "it goes on with what was refused, under the same ID")
@@ -131,15 +132,15 @@ func TestScheduleStartsAnewAfterASuccess(t *testing.T) {
 	t.Parallel()
 	h := setupHooks(t, 1)
 	pair := inLane(2, true)
-	h.emit(pair...)
+	h.Emit(pair...)
 	lane := h.tell(pair[0])
 	h.endpoint.refusing(http.StatusBadGateway)
 	for _, wait := range []time.Duration{0, 5 * time.Second} {
-		h.advance(wait)
+		h.PassTime(wait)
 		require.NoError(t, h.Advance(t.Context(), "ui", lane))
 	}
-	h.advance(5 * time.Minute)
-	h.endpoint.answering(func(w http.ResponseWriter, e CloudEvent) {
+	h.PassTime(5 * time.Minute)
+	h.endpoint.answering(func(w http.ResponseWriter, e event.CloudEvent) {
 		if e.Subject == string(pair[1]) {
 			w.WriteHeader(http.StatusBadGateway)
 		}
@@ -147,7 +148,7 @@ func TestScheduleStartsAnewAfterASuccess(t *testing.T) {
 	require.NoError(t, h.Advance(t.Context(), "ui", lane))
 	require.Len(t, h.endpoint.received(), 4, "the first went through, the second was refused once")
 	h.endpoint.answering(nil)
-	h.advance(5 * time.Second)
+	h.PassTime(5 * time.Second)
 	require.NoError(t, h.Advance(t.Context(), "ui", lane))
 	assert.Len(t, h.endpoint.received(), 5)
 }
@@ -175,11 +176,11 @@ func TestAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := setupHooks(t, 1)
-			h.emit("alice")
+			h.Emit("alice")
 			lane := h.tell("alice")
-			h.endpoint.answering(func(w http.ResponseWriter, _ CloudEvent) {
+			h.endpoint.answering(func(w http.ResponseWriter, _ event.CloudEvent) {
 				if c.after != nil {
-					w.Header().Set("Retry-After", c.after(h.clock().Time()))
+					w.Header().Set("Retry-After", c.after(h.Clock().Time()))
 				}
 				w.WriteHeader(c.status)
 			})
@@ -188,10 +189,10 @@ func TestAnswers(t *testing.T) {
 			assert.Equal(t, c.disabled, h.disabled().Disabled)
 			h.endpoint.answering(nil)
 			if c.wait > 0 {
-				h.advance(c.wait - time.Millisecond)
+				h.PassTime(c.wait - time.Millisecond)
 				require.NoError(t, h.Advance(t.Context(), "ui", lane))
 				require.Len(t, h.endpoint.received(), 1, "too early")
-				h.advance(time.Millisecond)
+				h.PassTime(time.Millisecond)
 			}
 			require.NoError(t, h.Advance(t.Context(), "ui", lane))
 			want := 2
@@ -207,7 +208,7 @@ func TestAnswers(t *testing.T) {
 func TestAnswerWithoutEnd(t *testing.T) {
 	t.Parallel()
 	h := setupHooks(t, 1)
-	h.endpoint.answering(func(w http.ResponseWriter, _ CloudEvent) {
+	h.endpoint.answering(func(w http.ResponseWriter, _ event.CloudEvent) {
 		line := make([]byte, 4<<10)
 		for {
 			if _, err := w.Write(line); err != nil {
@@ -215,7 +216,7 @@ func TestAnswerWithoutEnd(t *testing.T) {
 			}
 		}
 	})
-	h.emit("alice")
+	h.Emit("alice")
 	require.NoError(t, h.Advance(t.Context(), "ui", h.tell("alice")))
 	assert.Len(t, h.endpoint.received(), 1)
 	lanes, err := h.opts.Subscriptions.Pending(t.Context(), "ui")
@@ -228,15 +229,16 @@ func TestErrorsAreBare(t *testing.T) {
 	t.Parallel()
 	h := setupHooks(t, 1)
 	h.endpoint.Close()
-	h.emit("alice")
+	h.Emit("alice")
 	require.NoError(t, h.Advance(t.Context(), "ui", h.tell("alice")))
 	assert.Contains(t, h.logged.String(), "refused")
 	assert.NotContains(t, h.logged.String(), "s3cr3t")
 	assert.NotContains(t, h.logged.String(), "hook?")
 
-	h.sub.URL = "http://192.168.7.7/hook?token=s3cr3t-query"
+	h.endpoint.URL = "http://192.168.7.7"
+	h.sub.Carrier = h.webhook(event.Filter{})
 	require.NoError(t, h.SetSubscriptions(t.Context(), []Subscription{h.sub}))
-	h.advance(5 * time.Second)
+	h.PassTime(5 * time.Second)
 	require.NoError(t, h.Advance(t.Context(), "ui", laneOf("alice")))
 	assert.Contains(t, h.logged.String(), "network.allow")
 	assert.NotContains(t, h.logged.String(), "s3cr3t")
@@ -246,14 +248,14 @@ func TestErrorsAreBare(t *testing.T) {
 func TestLeaseLost(t *testing.T) {
 	t.Parallel()
 	h := setupHooks(t, 1)
-	h.emit("alice", "alice")
+	h.Emit("alice", "alice")
 	lane := h.tell("alice")
-	h.endpoint.answering(func(w http.ResponseWriter, e CloudEvent) {
+	h.endpoint.answering(func(w http.ResponseWriter, e event.CloudEvent) {
 		if e.Data.Version != 1 || len(h.endpoint.received()) > 1 {
 			return
 		}
 		require.NoError(t, h.Advance(t.Context(), "ui", lane), "somebody else finds it held")
-		h.advance(laneLease + time.Second)
+		h.PassTime(laneLease + time.Second)
 		require.NoError(t, h.deliverer2().Advance(t.Context(), "ui", lane), "its lease has passed")
 	})
 	require.Error(t, h.Advance(t.Context(), "ui", lane))
@@ -265,8 +267,8 @@ func TestLeaseLost(t *testing.T) {
 }
 
 // deliverer2 is another process's.
-func (h *hooks) deliverer2() *Webhooks {
-	w := h.deliverer(h.bundle.log(), nil)
+func (h *hooks) deliverer2() *Deliverer {
+	w := h.deliverer(h.newLog(), nil)
 	w.subs.Store(h.subs.Load())
 	return w
 }
@@ -275,12 +277,12 @@ func (h *hooks) deliverer2() *Webhooks {
 func TestNotifiedWhileDraining(t *testing.T) {
 	t.Parallel()
 	h := setupHooks(t, 1)
-	h.emit("alice")
+	h.Emit("alice")
 	lane := h.tell("alice")
-	hooked := &doneHook{Lanes: testLanes{h.store.Store}}
+	hooked := &doneHook{Lanes: testLanes{h.Store.Store}}
 	hooked.before = func() {
-		h.emit("alice")
-		enqueue, err := h.store.LaneNotify(t.Context(), "ui", lane)
+		h.Emit("alice")
+		enqueue, err := h.Store.LaneNotify(t.Context(), "ui", lane)
 		require.NoError(t, err)
 		assert.False(t, enqueue, "somebody works on it")
 	}
@@ -312,14 +314,14 @@ func (d *doneHook) Done(ctx context.Context, subscription string, lane int, hold
 func TestKilledHolderIsFound(t *testing.T) {
 	t.Parallel()
 	h := setupHooks(t, 1)
-	h.emit("alice")
+	h.Emit("alice")
 	lane := h.tell("alice")
 	_, taken, err := h.opts.Lanes.Take(t.Context(), "ui", lane, newHolder(), laneLease)
 	require.NoError(t, err)
 	require.True(t, taken)
-	h.advance(laneLease + time.Millisecond)
+	h.PassTime(laneLease + time.Millisecond)
 	h.Start()
-	assert.Equal(t, laneKey{"ui", lane}, soon(t, h.queue.tasks, "a task"))
+	assert.Equal(t, laneKey{"ui", lane}, eventtest.Soon(t, h.queue.tasks, "a task"))
 	require.NoError(t, h.Advance(t.Context(), "ui", lane))
 	assert.Len(t, h.endpoint.received(), 1)
 }
@@ -329,9 +331,9 @@ func TestAProcessThatLagsBehind(t *testing.T) {
 	t.Parallel()
 	h := setupHooks(t, 1)
 	lag := make(chan struct{})
-	h.store.set(func(s *faultyStore) { s.lag = lag })
+	h.Store.Set(func(s *eventtest.FaultyStore) { s.Lag = lag })
 	require.NoError(t, h.log.Start(t.Context()))
-	h.emit("alice")
+	h.Emit("alice")
 	require.NoError(t, h.Advance(t.Context(), "ui", h.tell("alice")))
 	assert.Len(t, h.endpoint.received(), 1)
 	close(lag)
@@ -342,13 +344,13 @@ func TestAProcessThatLagsBehind(t *testing.T) {
 func TestStopDuringADelivery(t *testing.T) {
 	t.Parallel()
 	h := setupHooks(t, 1)
-	h.emit("alice")
+	h.Emit("alice")
 	lane := h.tell("alice")
 	ctx, cancel := context.WithCancel(t.Context())
 	release := make(chan struct{})
 	let := sync.OnceFunc(func() { close(release) })
 	defer let() // the endpoint cannot close before
-	h.endpoint.answering(func(http.ResponseWriter, CloudEvent) {
+	h.endpoint.answering(func(http.ResponseWriter, event.CloudEvent) {
 		cancel()
 		<-release
 	})
@@ -370,18 +372,18 @@ func TestNotifyingFails(t *testing.T) {
 	h.queue.fail = 1
 	h.queue.mu.Unlock()
 	h.Start()
-	h.emit("alice")
+	h.Emit("alice")
 	h.Observe(credential.Event{Type: credential.EventConnected, ID: "alice"})
-	assert.Equal(t, laneKey{"ui", laneOf("alice")}, soon(t, h.queue.tasks, "a task"))
+	assert.Equal(t, laneKey{"ui", laneOf("alice")}, eventtest.Soon(t, h.queue.tasks, "a task"))
 }
 
 func TestTrimmedBeforeDelivery(t *testing.T) {
 	t.Parallel()
 	h := setupHooks(t, 1)
-	h.emit("alice")
-	h.advance(time.Hour)
-	h.emit("alice")
-	_, err := h.store.TrimEvents(t.Context(), h.clock().Add(-time.Minute))
+	h.Emit("alice")
+	h.PassTime(time.Hour)
+	h.Emit("alice")
+	_, err := h.Store.TrimEvents(t.Context(), h.Clock().Add(-time.Minute))
 	require.NoError(t, err)
 	require.NoError(t, h.Advance(t.Context(), "ui", h.tell("alice")))
 	got := h.endpoint.received()
@@ -396,9 +398,9 @@ func TestUnreadableEntry(t *testing.T) {
 	h := setupHooks(t, 1)
 	lane := laneOf("")
 	stream := "rd:{refresh-00}:events"
-	_, err := h.mini.XAdd(stream, "*", []string{"e", "9 from the future"})
+	_, err := h.Mini.XAdd(stream, "*", []string{"e", "9 from the future"})
 	require.NoError(t, err)
-	_, err = h.store.LaneNotify(t.Context(), "ui", lane)
+	_, err = h.Store.LaneNotify(t.Context(), "ui", lane)
 	require.NoError(t, err)
 	require.NoError(t, h.Advance(t.Context(), "ui", lane))
 	assert.Empty(t, h.endpoint.received())

@@ -1,4 +1,4 @@
-package event
+package delivery
 
 import (
 	"context"
@@ -17,6 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/event"
+	"github.com/refreshd/refreshd/internal/event/eventtest"
 	"github.com/refreshd/refreshd/internal/store"
 )
 
@@ -72,16 +74,16 @@ type endpoint struct {
 	verifier *standardwebhooks.Webhook
 
 	mu     sync.Mutex
-	answer func(w http.ResponseWriter, e CloudEvent)
-	got    []CloudEvent
-	came   chan CloudEvent
+	answer func(w http.ResponseWriter, e event.CloudEvent)
+	got    []event.CloudEvent
+	came   chan event.CloudEvent
 }
 
 func newEndpoint(t *testing.T) *endpoint {
 	t.Helper()
 	verifier, err := standardwebhooks.NewWebhook(hookSecret)
 	require.NoError(t, err)
-	e := &endpoint{t: t, verifier: verifier, came: make(chan CloudEvent, 10_000)}
+	e := &endpoint{t: t, verifier: verifier, came: make(chan event.CloudEvent, 10_000)}
 	e.Server = httptest.NewServer(http.HandlerFunc(e.receive))
 	t.Cleanup(e.Close)
 	return e
@@ -96,7 +98,7 @@ func (e *endpoint) receive(w http.ResponseWriter, r *http.Request) {
 	if err := e.verifier.VerifyIgnoringTimestamp(body, r.Header); err != nil {
 		e.t.Errorf("signature: %v", err)
 	}
-	var event CloudEvent
+	var event event.CloudEvent
 	if err := json.Unmarshal(body, &event); err != nil {
 		e.t.Errorf("body: %v", err)
 	}
@@ -113,28 +115,29 @@ func (e *endpoint) receive(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (e *endpoint) answering(answer func(w http.ResponseWriter, e CloudEvent)) {
+func (e *endpoint) answering(answer func(w http.ResponseWriter, e event.CloudEvent)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.answer = answer
 }
 
 func (e *endpoint) refusing(status int) {
-	e.answering(func(w http.ResponseWriter, _ CloudEvent) { w.WriteHeader(status) })
+	e.answering(func(w http.ResponseWriter, _ event.CloudEvent) { w.WriteHeader(status) })
 }
 
-func (e *endpoint) received() []CloudEvent {
+func (e *endpoint) received() []event.CloudEvent {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return append([]CloudEvent(nil), e.got...)
+	return append([]event.CloudEvent(nil), e.got...)
 }
 
 // hooks is a bundle with a deliverer of one subscription, "ui".
 type hooks struct {
-	*bundle
-	*Webhooks
+	*eventtest.Bundle
+	*Deliverer
+	queue *testQueue
 
-	log      *Log
+	log      *event.Log
 	endpoint *endpoint
 	sub      Subscription
 	logged   *sink
@@ -160,42 +163,62 @@ func (s *sink) String() string {
 
 func setupHooks(t *testing.T, shards int) *hooks {
 	t.Helper()
-	h := &hooks{bundle: setup(t, shards), endpoint: newEndpoint(t), logged: new(sink)}
-	h.log = h.bundle.log()
-	h.Webhooks = h.deliverer(h.log, nil)
-	h.sub = Subscription{Name: "ui", URL: h.endpoint.URL + "/hook?token=s3cr3t-query", Secret: credential.NewSecret(hookSecret)}
+	h := &hooks{
+		Bundle: eventtest.Setup(t, shards), endpoint: newEndpoint(t), logged: new(sink),
+		queue: &testQueue{tasks: make(chan laneKey, 10_000)},
+	}
+	h.log = h.newLog()
+	h.Deliverer = h.deliverer(h.log, nil)
+	h.sub = Subscription{Name: "ui", Carrier: h.webhook(event.Filter{})}
 	require.NoError(t, h.SetSubscriptions(t.Context(), []Subscription{h.sub}))
 	return h
 }
 
-func (h *hooks) deliverer(log *Log, lanes Lanes) *Webhooks {
-	h.t.Helper()
+// newLog returns a follower that is not started.
+func (h *hooks) newLog() *event.Log {
+	l := event.NewLog(h.Store, zerolog.Nop())
+	h.T.Cleanup(l.Stop)
+	return l
+}
+
+func (h *hooks) deliverer(log *event.Log, lanes Lanes) *Deliverer {
+	h.T.Helper()
 	if lanes == nil {
-		lanes = testLanes{h.store.Store}
+		lanes = testLanes{h.Store.Store}
 	}
-	client := NewClient(func() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} })
-	h.t.Cleanup(client.CloseIdleConnections)
-	w := NewWebhooks(WebhookOptions{
-		Log: log, Lanes: lanes, Subscriptions: testSubscriptions{h.store.Store, h.clock}, Queue: h.queue,
-		Client: client, Now: func() time.Time { return h.clock().Time() }, Source: "urn:refreshd:test", UserAgent: "refreshd/test",
+	d := New(Options{
+		Log: log, Lanes: lanes, Subscriptions: testSubscriptions{h.Store.Store, h.Clock}, Queue: h.queue,
 		Logger: zerolog.New(h.logged), Registerer: prometheus.NewRegistry(),
 	})
-	h.t.Cleanup(w.Stop)
+	h.T.Cleanup(d.Stop)
+	return d
+}
+
+// webhook takes events to the endpoint.
+func (h *hooks) webhook(filter event.Filter) *Webhook {
+	h.T.Helper()
+	client := NewClient(func() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} })
+	h.T.Cleanup(client.CloseIdleConnections)
+	w, err := NewWebhook(WebhookOptions{
+		URL: h.endpoint.URL + "/hook?token=s3cr3t-query", Secret: credential.NewSecret(hookSecret), Filter: filter,
+		Client: client, Now: func() time.Time { return h.Clock().Time() }, Source: "urn:refreshd:test", UserAgent: "refreshd/test",
+	})
+	require.NoError(h.T, err)
 	return w
 }
 
 // tell notifies the lane of a credential, as an event that is heard does.
 func (h *hooks) tell(id credential.ID) int {
-	h.t.Helper()
+	h.T.Helper()
 	lane := laneOf(id)
-	_, err := h.store.LaneNotify(h.t.Context(), "ui", lane)
-	require.NoError(h.t, err)
+	_, err := h.Store.LaneNotify(h.T.Context(), "ui", lane)
+	require.NoError(h.T, err)
 	return lane
 }
 
 func (h *hooks) disabled() store.SubscriptionState {
-	h.t.Helper()
-	state, err := h.store.Subscription(h.t.Context(), "ui")
-	require.NoError(h.t, err)
+	h.T.Helper()
+	state, err := h.Store.Subscription(h.T.Context(), "ui")
+	require.NoError(h.T, err)
 	return state
 }

@@ -1,4 +1,4 @@
-package event
+package delivery
 
 import (
 	"context"
@@ -6,15 +6,16 @@ import (
 	"time"
 
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/event"
 	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
 // Advance delivers what a lane has, in order, until it is empty or a delivery
 // fails. It does nothing if somebody else holds the lane, or if the
 // subscription is gone.
-func (w *Webhooks) Advance(ctx context.Context, subscription string, lane int) error {
-	var to *receiver
-	for _, s := range *w.subs.Load() {
+func (d *Deliverer) Advance(ctx context.Context, subscription string, lane int) error {
+	var to *Subscription
+	for _, s := range *d.subs.Load() {
 		if s.Name == subscription {
 			to = &s
 		}
@@ -23,16 +24,16 @@ func (w *Webhooks) Advance(ctx context.Context, subscription string, lane int) e
 		return nil
 	}
 	holder := newHolder()
-	state, taken, err := w.opts.Lanes.Take(ctx, subscription, lane, holder, laneLease)
+	state, taken, err := d.opts.Lanes.Take(ctx, subscription, lane, holder, laneLease)
 	if err == nil && taken {
 		err = failpoint.Hit(failpoint.DeliveryTaken)
 	}
 	if err != nil || !taken {
 		return err
 	}
-	at := Cursor{Epoch: w.opts.Log.store.Epoch(), Last: state.Last}
+	at := event.Cursor{Epoch: d.opts.Log.Epoch(), Last: state.Last}
 	run := &laneRun{
-		w: w, to: to, lane: lane, holder: holder, at: at, saved: at.clone(), want: state.Want, attempt: state.Attempt,
+		d: d, to: to, lane: lane, holder: holder, at: at, saved: at.Clone(), want: state.Want, attempt: state.Attempt,
 	}
 	for {
 		empty, err := run.drain(ctx)
@@ -42,13 +43,13 @@ func (w *Webhooks) Advance(ctx context.Context, subscription string, lane int) e
 		if err := failpoint.Hit(failpoint.DeliveryDone); err != nil {
 			return err
 		}
-		again, err := w.opts.Lanes.Done(ctx, subscription, lane, holder, run.want)
+		again, err := d.opts.Lanes.Done(ctx, subscription, lane, holder, run.want)
 		if err != nil || !again {
 			return err
 		}
 		// Notified while it was drained: hold it for another look. Taking what
 		// one holds tells the new count.
-		if state, taken, err = w.opts.Lanes.Take(ctx, subscription, lane, holder, laneLease); err != nil || !taken {
+		if state, taken, err = d.opts.Lanes.Take(ctx, subscription, lane, holder, laneLease); err != nil || !taken {
 			return err
 		}
 		run.want = state.Want
@@ -57,12 +58,12 @@ func (w *Webhooks) Advance(ctx context.Context, subscription string, lane int) e
 
 // laneRun is one holder's work on one lane.
 type laneRun struct {
-	w       *Webhooks
-	to      *receiver
+	d       *Deliverer
+	to      *Subscription
 	lane    int
 	holder  credential.Nonce
-	at      Cursor
-	saved   Cursor // what is stored
+	at      event.Cursor
+	saved   event.Cursor // what is stored
 	want    uint64
 	attempt int
 }
@@ -70,18 +71,18 @@ type laneRun struct {
 // drain delivers until the end of the log. It reports false if it had to stop
 // before: the lane is given up then.
 func (r *laneRun) drain(ctx context.Context) (bool, error) {
-	at, err := r.w.opts.Log.Place(ctx, r.at)
-	if errors.Is(err, ErrReset) {
-		r.w.opts.Logger.Error().Str("subscription", r.to.Name).Int("lane", r.lane).
+	at, err := r.d.opts.Log.Place(ctx, r.at)
+	if errors.Is(err, event.ErrReset) {
+		r.d.opts.Logger.Error().Str("subscription", r.to.Name).Int("lane", r.lane).
 			Msg("events were trimmed before they could be delivered; delivery goes on from the oldest that is left")
 	} else if err != nil {
 		return false, err
 	}
 	r.at = at
 	for {
-		entries, next, err := r.w.opts.Log.Read(ctx, r.at, pageSize)
+		entries, next, err := r.d.opts.Log.Read(ctx, r.at, pageSize)
 		if err == nil && len(entries) == 0 {
-			entries, next, err = r.w.opts.Log.readStored(ctx, r.at)
+			entries, next, err = r.d.opts.Log.ReadStored(ctx, r.at)
 		}
 		if err != nil {
 			return false, err
@@ -118,7 +119,7 @@ func (r *laneRun) save(ctx context.Context) error {
 		if last == r.saved.Last[shard] {
 			continue
 		}
-		err := r.w.opts.Lanes.Advance(ctx, r.to.Name, r.lane, r.holder, shard, last)
+		err := r.d.opts.Lanes.Advance(ctx, r.to.Name, r.lane, r.holder, shard, last)
 		if err == nil {
 			err = failpoint.Hit(failpoint.DeliveryAdvanced)
 		}
@@ -147,7 +148,7 @@ func (r *laneRun) hold(ctx context.Context) (letGo func()) {
 			}
 			// Lost or not, the delivery under way is brought to its end; what
 			// is stored afterwards shows it.
-			_, _, _ = r.w.opts.Lanes.Take(ctx, r.to.Name, r.lane, r.holder, laneLease)
+			_, _, _ = r.d.opts.Lanes.Take(ctx, r.to.Name, r.lane, r.holder, laneLease)
 		}
 	}()
 	return func() { cancel(); <-done }
@@ -155,17 +156,17 @@ func (r *laneRun) hold(ctx context.Context) (letGo func()) {
 
 // deliver sends one event. It reports false if that failed and the lane was
 // given up.
-func (r *laneRun) deliver(ctx context.Context, entry Numbered) (bool, error) {
+func (r *laneRun) deliver(ctx context.Context, entry event.Numbered) (bool, error) {
 	letGo := r.hold(ctx)
-	result := r.w.post(ctx, r.to, entry.LogEntry)
+	result := r.to.Carrier.Carry(ctx, entry.LogEntry)
 	letGo()
-	if result.err != nil && ctx.Err() != nil { // cut off from this side: no fault of the receiver's
+	if result.Err != nil && ctx.Err() != nil { // cut off from this side: no fault of the receiver's
 		stopped := context.Cause(ctx)
 		ctx = context.WithoutCancel(ctx)
-		return false, errors.Join(stopped, r.save(ctx), r.w.opts.Lanes.Fail(ctx, r.to.Name, r.lane, r.holder, r.attempt, 0))
+		return false, errors.Join(stopped, r.save(ctx), r.d.opts.Lanes.Fail(ctx, r.to.Name, r.lane, r.holder, r.attempt, 0))
 	}
-	r.w.deliveries.WithLabelValues(r.to.Name, result.outcome).Inc()
-	if result.err == nil {
+	r.d.deliveries.WithLabelValues(r.to.Name, string(result.Result)).Inc()
+	if result.Err == nil {
 		return true, nil
 	}
 	ctx = context.WithoutCancel(ctx)
@@ -173,14 +174,14 @@ func (r *laneRun) deliver(ctx context.Context, entry Numbered) (bool, error) {
 		return false, err
 	}
 	attempt := r.attempt + 1
-	log := r.w.opts.Logger.Warn().Err(result.err).Str("subscription", r.to.Name).Str("event", entry.Event.EventID()).Int("attempt", attempt)
-	if result.gone || attempt >= len(r.w.opts.Schedule) {
+	log := r.d.opts.Logger.Warn().Err(result.Err).Str("subscription", r.to.Name).Str("event", entry.Event.EventID()).Int("attempt", attempt)
+	if result.Gone || attempt >= len(r.to.Schedule) {
 		log.Msg("the endpoint is disabled; its cursor stays")
 		return false, errors.Join(
-			r.w.opts.Subscriptions.Disable(ctx, r.to.Name, result.err.Error()),
-			r.w.opts.Lanes.Fail(ctx, r.to.Name, r.lane, r.holder, attempt, 0))
+			r.d.opts.Subscriptions.Disable(ctx, r.to.Name, result.Err.Error()),
+			r.d.opts.Lanes.Fail(ctx, r.to.Name, r.lane, r.holder, attempt, 0))
 	}
-	wait := max(r.w.opts.Schedule[attempt], result.retryAfter)
+	wait := max(r.to.Schedule[attempt], result.RetryAfter)
 	log.Stringer("again_in", wait).Msg("delivery failed")
-	return false, r.w.opts.Lanes.Fail(ctx, r.to.Name, r.lane, r.holder, attempt, wait)
+	return false, r.d.opts.Lanes.Fail(ctx, r.to.Name, r.lane, r.holder, attempt, wait)
 }

@@ -1,4 +1,4 @@
-package event
+package delivery
 
 import (
 	"context"
@@ -6,16 +6,15 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
-	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/event"
 	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
@@ -25,17 +24,11 @@ const (
 	// by side.
 	LaneCount = 64
 
-	// deliveryTimeout bounds one delivery (Standard Webhooks recommends 15 to
-	// 30 s).
-	deliveryTimeout = 20 * time.Second
+	// pageSize is how many entries of the log are read at a time.
+	pageSize = 512
 	// laneLease is how long a lane stays with a worker that says nothing more:
 	// what a killed one held goes on after it.
 	laneLease = 5 * time.Second
-	// maxReply is how much of a receiver's answer is read, to keep its
-	// connection usable.
-	maxReply = 16 << 10
-	// maxRetryAfter caps what a receiver may ask for.
-	maxRetryAfter = 24 * time.Hour
 	// auditEvery is how often lanes with undelivered events and nobody working
 	// on them are looked for.
 	auditEvery = time.Second
@@ -55,11 +48,38 @@ func RetrySchedule() []time.Duration {
 
 // Subscription is one receiver of events.
 type Subscription struct {
-	Name   string
-	URL    string
-	Secret credential.Secret // "whsec_" and base64 of 24 to 64 bytes
-	Filter Filter
+	Name     string
+	Filter   event.Filter
+	Carrier  Carrier
+	Schedule []time.Duration // waits before each delivery of one event; [RetrySchedule] unless set
 }
+
+// Carrier takes events to one subscriber. It is used by many goroutines.
+type Carrier interface {
+	// Carry delivers one event. It is called again with the same one until it
+	// succeeds, and then with the next of that credential.
+	Carry(ctx context.Context, entry credential.LogEntry) Outcome
+}
+
+// Outcome is what came of one delivery. Its zero value is none.
+type Outcome struct {
+	Result     Result
+	Status     int           // that the receiver answered with; 0 where there is no such thing
+	Err        error         // why it was not delivered; holds neither a secret nor the receiver's text
+	Gone       bool          // the receiver wants no more
+	RetryAfter time.Duration // that the receiver asked for
+}
+
+// Result sorts outcomes, for metrics and people.
+type Result string
+
+// The results of deliveries.
+const (
+	Delivered   Result = "delivered"
+	Refused     Result = "refused"     // the receiver answered, and did not take it
+	Unreachable Result = "unreachable" // no answer
+	Invalid     Result = "invalid"     // it could not be sent at all
+)
 
 // Lane is the stored state of one lane of a subscription.
 type Lane struct {
@@ -104,30 +124,22 @@ type Queue interface {
 	EnqueueDelivery(ctx context.Context, subscription string, lane int) error
 }
 
-// WebhookOptions are what [Webhooks] are made of.
-type WebhookOptions struct {
-	Log           *Log
+// Options are what a [Deliverer] is made of.
+type Options struct {
+	Log           *event.Log
 	Lanes         Lanes
 	Subscriptions Subscriptions
 	Queue         Queue
-	Client        *http.Client // dials only where deliveries may go, and follows no redirect
-	Source        string
-	UserAgent     string
-	// Now is the wall clock, against which a receiver holds the signature's
-	// time: what processes share may be the clock of a host that is off.
-	Now        func() time.Time
-	Logger     zerolog.Logger
-	Registerer prometheus.Registerer
-	Schedule   []time.Duration // [RetrySchedule] unless set
+	Logger        zerolog.Logger
+	Registerer    prometheus.Registerer
 }
 
-// Webhooks delivers events to subscribers' endpoints, with the signatures of
-// Standard Webhooks. What is to be delivered is found by cursor in the event
-// log; tasks only say which lane to advance.
-type Webhooks struct {
-	opts       WebhookOptions
+// Deliverer takes events to subscribers. What is to be delivered is found by
+// cursor in the event log; tasks only say which lane to advance.
+type Deliverer struct {
+	opts       Options
 	deliveries *prometheus.CounterVec
-	subs       atomic.Pointer[[]receiver]
+	subs       atomic.Pointer[[]Subscription]
 
 	mu    sync.Mutex
 	dirty map[laneKey]struct{}
@@ -143,86 +155,76 @@ type laneKey struct {
 	lane         int
 }
 
-type receiver struct {
-	Subscription
-
-	signer *standardwebhooks.Webhook
-}
-
-// NewWebhooks returns a deliverer without subscriptions.
-func NewWebhooks(opts WebhookOptions) *Webhooks {
-	if opts.Schedule == nil {
-		opts.Schedule = RetrySchedule()
-	}
+// New returns a deliverer without subscriptions.
+func New(opts Options) *Deliverer {
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &Webhooks{
+	d := &Deliverer{
 		opts: opts,
 		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "refreshd_deliveries_total", Help: "Webhook deliveries, by what came of them.",
+			Name: "refreshd_deliveries_total", Help: "Deliveries to subscribers, by what came of them.",
 		}, []string{"subscription", "outcome"}),
 		dirty: map[laneKey]struct{}{}, wake: make(chan struct{}, 1),
 		ctx: ctx, cancel: cancel,
 	}
-	w.subs.Store(&[]receiver{})
-	opts.Registerer.MustRegister(w.deliveries)
-	return w
+	d.subs.Store(&[]Subscription{})
+	opts.Registerer.MustRegister(d.deliveries)
+	return d
 }
 
 // SetSubscriptions replaces the subscriptions. A new one starts at the present
 // end of the log.
-func (w *Webhooks) SetSubscriptions(ctx context.Context, list []Subscription) error {
-	receivers := make([]receiver, 0, len(list))
+func (d *Deliverer) SetSubscriptions(ctx context.Context, list []Subscription) error {
+	kept := make([]Subscription, 0, len(list))
 	for _, s := range list {
 		if err := s.Filter.Check(); err != nil {
 			return fmt.Errorf("subscription %q: %w", s.Name, err)
 		}
-		signer, err := standardwebhooks.NewWebhook(s.Secret.Reveal())
-		if err != nil {
-			return fmt.Errorf("subscription %q: the secret must be \"whsec_\" and base64 of 24 to 64 bytes", s.Name)
+		if s.Schedule == nil {
+			s.Schedule = RetrySchedule()
 		}
-		end, err := w.opts.Log.End(ctx)
+		end, err := d.opts.Log.End(ctx)
 		if err != nil {
 			return err
 		}
-		if err := w.opts.Subscriptions.Open(ctx, s.Name, end.Last); err != nil {
+		if err := d.opts.Subscriptions.Open(ctx, s.Name, end.Last); err != nil {
 			return fmt.Errorf("subscription %q: %w", s.Name, err)
 		}
-		receivers = append(receivers, receiver{Subscription: s, signer: signer})
+		kept = append(kept, s)
 	}
-	w.subs.Store(&receivers)
+	d.subs.Store(&kept)
 	return nil
 }
 
-// Start begins to notify lanes of what [Webhooks.Observe] hears.
-func (w *Webhooks) Start() {
-	w.loops.Go(w.notifyLoop)
-	w.loops.Go(w.auditLoop)
+// Start begins to notify lanes of what [Deliverer.Observe] hears.
+func (d *Deliverer) Start() {
+	d.loops.Go(d.notifyLoop)
+	d.loops.Go(d.auditLoop)
 }
 
 // Stop ends the notifying. It can be called twice, and without Start.
-func (w *Webhooks) Stop() {
-	w.cancel()
-	w.loops.Wait()
+func (d *Deliverer) Stop() {
+	d.cancel()
+	d.loops.Wait()
 }
 
 // Observe hears of an event of the log.
-func (w *Webhooks) Observe(e credential.Event) {
-	for _, s := range *w.subs.Load() {
+func (d *Deliverer) Observe(e credential.Event) {
+	for _, s := range *d.subs.Load() {
 		if s.Filter.Wants(e) {
-			w.mark(laneKey{s.Name, laneOf(e.ID)})
+			d.mark(laneKey{s.Name, laneOf(e.ID)})
 		}
 	}
 }
 
 // Heard is part of [Listener]; the end of the log is no news to a receiver.
-func (w *Webhooks) Heard(int) {}
+func (d *Deliverer) Heard(int) {}
 
-func (w *Webhooks) mark(key laneKey) {
-	w.mu.Lock()
-	w.dirty[key] = struct{}{}
-	w.mu.Unlock()
+func (d *Deliverer) mark(key laneKey) {
+	d.mu.Lock()
+	d.dirty[key] = struct{}{}
+	d.mu.Unlock()
 	select {
-	case w.wake <- struct{}{}:
+	case d.wake <- struct{}{}:
 	default:
 	}
 }
@@ -234,26 +236,26 @@ func laneOf(id credential.ID) int {
 	return int(h.Sum32() % LaneCount)
 }
 
-func (w *Webhooks) notifyLoop() {
+func (d *Deliverer) notifyLoop() {
 	for {
 		select {
-		case <-w.ctx.Done():
+		case <-d.ctx.Done():
 			return
-		case <-w.wake:
+		case <-d.wake:
 		}
-		w.mu.Lock()
-		dirty := w.dirty
-		w.dirty = map[laneKey]struct{}{}
-		w.mu.Unlock()
+		d.mu.Lock()
+		dirty := d.dirty
+		d.dirty = map[laneKey]struct{}{}
+		d.mu.Unlock()
 		wait := notifyEvery
 		for key := range dirty {
-			if !w.notify(key) {
+			if !d.notify(key) {
 				wait = auditEvery
 			}
 		}
 		timer := time.NewTimer(wait)
 		select {
-		case <-w.ctx.Done():
+		case <-d.ctx.Done():
 		case <-timer.C:
 		}
 		timer.Stop()
@@ -261,40 +263,40 @@ func (w *Webhooks) notifyLoop() {
 }
 
 // notify tells of a lane's news. If that fails it is done again, not at once.
-func (w *Webhooks) notify(key laneKey) bool {
-	enqueue, err := w.opts.Lanes.Notify(w.ctx, key.subscription, key.lane)
+func (d *Deliverer) notify(key laneKey) bool {
+	enqueue, err := d.opts.Lanes.Notify(d.ctx, key.subscription, key.lane)
 	if err == nil {
 		err = failpoint.Hit(failpoint.DeliveryNotified)
 	}
 	if err == nil && enqueue {
-		err = w.opts.Queue.EnqueueDelivery(w.ctx, key.subscription, key.lane)
+		err = d.opts.Queue.EnqueueDelivery(d.ctx, key.subscription, key.lane)
 	}
-	if err != nil && w.ctx.Err() == nil {
-		w.opts.Logger.Warn().Err(err).Str("subscription", key.subscription).Int("lane", key.lane).
+	if err != nil && d.ctx.Err() == nil {
+		d.opts.Logger.Warn().Err(err).Str("subscription", key.subscription).Int("lane", key.lane).
 			Msg("a lane could not be notified, again in a second")
-		w.mark(key)
+		d.mark(key)
 	}
 	return err == nil
 }
 
 // auditLoop finds the lanes whose task died, or whose next delivery has become
 // due: tasks are hints, the stored lanes are the truth.
-func (w *Webhooks) auditLoop() {
+func (d *Deliverer) auditLoop() {
 	ticker := time.NewTicker(auditEvery)
 	defer ticker.Stop()
 	for {
 		select {
-		case <-w.ctx.Done():
+		case <-d.ctx.Done():
 			return
 		case <-ticker.C:
 		}
-		for _, s := range *w.subs.Load() {
-			lanes, err := w.opts.Subscriptions.Pending(w.ctx, s.Name)
+		for _, s := range *d.subs.Load() {
+			lanes, err := d.opts.Subscriptions.Pending(d.ctx, s.Name)
 			for _, lane := range lanes {
-				err = errors.Join(err, w.opts.Queue.EnqueueDelivery(w.ctx, s.Name, lane))
+				err = errors.Join(err, d.opts.Queue.EnqueueDelivery(d.ctx, s.Name, lane))
 			}
-			if err != nil && w.ctx.Err() == nil {
-				w.opts.Logger.Warn().Err(err).Str("subscription", s.Name).Msg("lanes could not be audited, again in a second")
+			if err != nil && d.ctx.Err() == nil {
+				d.opts.Logger.Warn().Err(err).Str("subscription", s.Name).Msg("lanes could not be audited, again in a second")
 			}
 		}
 	}
