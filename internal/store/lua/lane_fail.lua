@@ -33,13 +33,13 @@ end
 local steps, total = tonumber(ARGV[11]), 0
 for i = 12, 11 + steps do total = total + ARGV[i] end
 move(KEYS[1], 12 + steps)
-redis.call('HSET', KEYS[1], 'until', 0, 'failed', at, 'owes', ARGV[4])
+redis.call('HSET', KEYS[1], 'until', 0, 'failed', math.max(at, e.till + 1), 'owes', ARGV[4]) -- after an outage that ended in this very ms
 remember(KEYS[3], at, ARGV[2])
 if e.disabled then return {3, 0, attempt} end
 
 local hold, over, status = e.hold, ARGV[6] == '1', 1
 if ARGV[7] ~= '0' then hold = math.max(hold, at + ARGV[7]) end
-local row = tonumber(s[2] or at)
+local row = tonumber(s[2] or math.max(at, e.till + 1))
 local count, nextAt = attempt, 0
 if not e.open then
   attempt = attempt + 1

@@ -32,7 +32,7 @@ end
 local function waits(e, nextAt, failed, at)
   if tonumber(nextAt or 0) <= at then return false end
   failed = tonumber(failed or 0)
-  return not (failed >= e.from and failed < e.till)
+  return not (failed >= e.from and failed <= e.till)
 end
 
 -- open says whether the endpoint takes deliveries from a lane that nobody holds.
