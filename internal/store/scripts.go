@@ -21,15 +21,15 @@ var (
 // scripts are the compiled Lua scripts. Each file says what its keys,
 // arguments and replies are.
 type scripts struct {
-	meta, canary, reseal                                 *redis.Script
-	begin, unbegin, apply                                *redis.Script
-	overdue, expiries, claim, release, heal, touch       *redis.Script
-	trim                                                 *redis.Script
-	permits, unpermit, reclaim                           *redis.Script
-	laneTake, laneAdvance, laneFail, laneLeave, laneEnd  *redis.Script
-	lanesNotify, lanesAudit                              *redis.Script
-	subEnable, subReplay, subLag, subTold, announce      *redis.Script
-	slotStart, slotSave                                  *redis.Script
+	meta, canary, reseal                                *redis.Script
+	begin, unbegin, apply                               *redis.Script
+	overdue, expiries, claim, release, heal, touch      *redis.Script
+	trim                                                *redis.Script
+	permits, unpermit, reclaim                          *redis.Script
+	laneTake, laneAdvance, laneFail, laneLeave, laneEnd *redis.Script
+	lanesNotify, lanesAudit                             *redis.Script
+	subEnable, subReplay, subLag, subTold, announce     *redis.Script
+	slotStart, slotSave                                 *redis.Script
 }
 
 // loadScripts reads the scripts. The in-process store does not know the first
