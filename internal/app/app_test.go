@@ -134,16 +134,15 @@ func TestSubscriptionsAreTakenAsConfigured(t *testing.T) {
 		"types": []any{"credential.*"}, "providers": []any{"acme"},
 	}
 	f.config["subscriptions"] = []any{hook}
-	list, err := receivers(f.load(t))
+	list, err := outlet{}.subscribed(f.load(t))
 	require.NoError(t, err)
 	require.Len(t, list, 1)
 	assert.Equal(t, "ui", list[0].Name)
-	assert.Equal(t, "https://app.example/hook", list[0].URL)
 	assert.Equal(t, []string{"acme"}, list[0].Filter.Providers)
 
 	conf := f.load(t)
 	conf.Subscriptions[0].Types = []string{"credential.exploded"}
-	_, err = receivers(conf)
+	_, err = outlet{}.subscribed(conf)
 	require.ErrorContains(t, err, "subscriptions.ui: ")
 	without(t, err.Error(), "QUFBQUFB")
 }

@@ -14,7 +14,7 @@ import (
 // installation knows whether Redis still holds what this process started on. A
 // Redis that came back empty answers every question, and every answer is wrong.
 type installation struct {
-	lost atomic.Pointer[lostInstallation] // nil while all is well
+	why atomic.Pointer[lostInstallation] // nil while all is well
 }
 
 type lostInstallation struct{ why error }
@@ -22,15 +22,15 @@ type lostInstallation struct{ why error }
 // checkInstallation looks again. What cannot be told for now changes nothing.
 func (s *service) checkInstallation(ctx context.Context) error {
 	err := s.store.Installed(ctx)
-	was := s.installation.lost.Load()
+	was := s.lost.why.Load()
 	log := logging.Component(s.log, "redis")
 	switch {
 	case err == nil && was != nil:
-		s.installation.lost.Store(nil)
+		s.lost.why.Store(nil)
 		log.Info().Msg("Redis holds again what this process started on")
 	case errors.Is(err, store.ErrEmptied) || errors.Is(err, store.ErrReplaced):
 		if was == nil || !errors.Is(err, was.why) {
-			s.installation.lost.Store(&lostInstallation{why: err})
+			s.lost.why.Store(&lostInstallation{why: err})
 			log.Error().Err(err).Msg("what was stored in Redis is gone; bring back its backup, or start refreshd again to begin anew")
 		}
 	}
@@ -39,7 +39,7 @@ func (s *service) checkInstallation(ctx context.Context) error {
 
 // installationFinding is what people are told, nil while all is well.
 func (s *service) installationFinding() *api.Finding {
-	lost := s.installation.lost.Load()
+	lost := s.lost.why.Load()
 	if lost == nil {
 		return nil
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/refreshd/refreshd/internal/clock"
 	"github.com/refreshd/refreshd/internal/config"
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/delivery"
 	"github.com/refreshd/refreshd/internal/event"
 	"github.com/refreshd/refreshd/internal/journal"
 	"github.com/refreshd/refreshd/internal/logging"
@@ -49,28 +50,28 @@ type service struct {
 	life    *lifecycle
 	systemd systemd
 
-	registry *prometheus.Registry
-	owner    string
-	redis    *redisconn.Conn
-	promises redisconn.Keeper // what Redis promises, as of a moment ago
-
-	installation installation
-	keys         *seal.Keyset
-	folder       refresh.Folder
-	store        *store.Store
-	clock        *clock.Clock
-	providers    *providers
-	events       *event.Log
-	queue        *queue
-	engine       *refresh.Engine
-	webhooks     *event.Webhooks
-	scheduler    atomic.Pointer[scheduler.Scheduler] // nil without the role, and until it is made
-	tls          atomic.Pointer[tls.Certificate]     // nil where there is none
-	files        string                              // stamps of the files that the first configuration refers to
-	address      string                              // that the API listens on
-	started      time.Time
-	beats        *roster.Heartbeats
-	known        atomic.Pointer[known] // nil until Redis has told
+	registry  *prometheus.Registry
+	owner     string
+	redis     *redisconn.Conn
+	promises  redisconn.Keeper // what Redis promises, as of a moment ago
+	lost      installation
+	keys      *seal.Keyset
+	folder    refresh.Folder
+	store     *store.Store
+	clock     *clock.Clock
+	providers *providers
+	events    *event.Log
+	queue     *queue
+	engine    *refresh.Engine
+	outlet    outlet
+	deliverer *delivery.Deliverer
+	scheduler atomic.Pointer[scheduler.Scheduler] // nil without the role, and until it is made
+	tls       atomic.Pointer[tls.Certificate]     // nil where there is none
+	files     string                              // stamps of the files that the first configuration refers to
+	address   string                              // that the API listens on
+	started   time.Time
+	beats     *roster.Heartbeats
+	known     atomic.Pointer[known] // nil until Redis has told
 }
 
 // start brings everything up, from the store to the API. What it has acquired
@@ -277,25 +278,29 @@ func (s *service) sweep(provider string, why scheduler.Why) {
 func (s *service) openEvents(ctx context.Context) error {
 	log := logging.Component(s.log, "event")
 	s.events = event.NewLog(s.store, log)
-	s.webhooks = event.NewWebhooks(event.WebhookOptions{
-		Log: s.events, Lanes: lanes{s.store}, Subscriptions: subscriptions{s.store, s.clock.Now}, Queue: s.queue,
-		Client: event.NewClient(func() []netip.Prefix { return s.conf.Load().Network.Allow }), Now: time.Now, Source: s.source(),
-		UserAgent: "refreshd/" + s.opts.Version, Logger: log, Registerer: s.registry,
+	s.outlet = outlet{
+		client: delivery.NewClient(func() []netip.Prefix { return s.conf.Load().Network.Allow }),
+		source: s.source(), userAgent: "refreshd/" + s.opts.Version,
+	}
+	s.deliverer = delivery.New(delivery.Options{
+		Log: s.events, Lanes: lanes{s.store}, Subscriptions: subscriptions{s.store}, Queue: s.queue,
+		Retention: s.conf.Load().Events.Retention, Now: s.clock.Now,
+		Logger: logging.Component(s.log, "delivery"), Registerer: s.registry,
 	})
-	list, err := receivers(s.conf.Load())
+	list, err := s.outlet.subscribed(s.conf.Load())
 	if err != nil {
 		return err
 	}
-	if err := s.webhooks.SetSubscriptions(ctx, list); err != nil {
+	if err := s.deliverer.SetSubscriptions(ctx, list); err != nil {
 		return err
 	}
-	s.events.Listen(s.engine, s.webhooks)
+	s.events.Listen(s.engine)
 	if err := s.events.Start(ctx); err != nil {
 		return err
 	}
 	s.life.add("event log", func(context.Context) error { s.events.Stop(); return nil })
-	s.webhooks.Start()
-	s.life.add("webhooks", func(context.Context) error { s.webhooks.Stop(); return nil })
+	s.deliverer.Start()
+	s.life.add("deliveries", func(context.Context) error { s.deliverer.Stop(); return nil })
 	return nil
 }
 
@@ -316,7 +321,7 @@ func (s *service) startWork(ctx context.Context) error {
 		client := s.redis.QueueClient()
 		pool, err := worker.New(worker.Options{
 			NewServer: func(conf asynq.Config) *asynq.Server { return asynq.NewServerFromRedisClient(client, conf) },
-			Refresher: s.engine, Deliverer: s.webhooks, Walker: s.store, Verifier: s.engine, Slots: fetchSlots{s.store},
+			Refresher: s.engine, Deliverer: s.deliverer, Walker: s.store, Verifier: s.engine, Slots: fetchSlots{s.store},
 			Clock: s.clock, Owner: s.owner, Shards: s.store.Shards(), ShutdownTimeout: longestAttempt(s.conf.Load()),
 			AsynqLog: logging.NewAsynq(s.log), Logger: logging.Component(s.log, "worker"), Registerer: s.registry,
 		})

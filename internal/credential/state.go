@@ -72,9 +72,11 @@ const (
 	ReasonIdleTimeout         Reason = "idle_timeout"         // nobody used the session for its idle timeout
 	ReasonAbsoluteTimeout     Reason = "absolute_timeout"     // the session has lasted as long as one may
 	ReasonPaused              Reason = "paused"               // the operator or the owner holds it back
+	ReasonGone                Reason = "gone"                 // of a subscription: its receiver wants no more
+	ReasonUndeliverable       Reason = "undeliverable"        // of a subscription: its receiver took an event at no time of the schedule
 )
 
-// Reasons lists every reason but the empty one.
+// Reasons lists every reason that a credential can have, but the empty one.
 func Reasons() []Reason {
 	return []Reason{
 		ReasonInvalidGrant, ReasonLostRotation, ReasonInteractionRequired, ReasonConsentRequired,

@@ -1,5 +1,4 @@
-// Package event carries committed events from the store's event log to those
-// who want to hear of them: it follows the log, expands what is stored
-// compactly into CloudEvents, and delivers by stream and by webhook. Delivery
-// is at least once and in order for each credential.
+// Package event reads committed events from the store's event log: it follows
+// the log, serves readers by cursor, and expands what is stored compactly into
+// CloudEvents. Taking them to subscribers is package delivery's matter.
 package event

@@ -11,18 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/event/eventtest"
 )
-
-func sample() credential.Event {
-	last := make(map[credential.EventType]uint64)
-	last[credential.EventConnected], last[credential.EventRefreshed], last[credential.EventDegraded] = 1, 4, 6
-	return credential.Event{
-		Type: credential.EventRefreshed, ID: "github:alice", Version: 7, State: credential.StateActive, PreviousState: credential.StateDegraded,
-		Reason: credential.ReasonNone, InitiatedBy: credential.BySchedule, Nonce: credential.Nonce{0x9f, 0x86, 0xd0, 0x81},
-		ExpiresAt: 1_800_003_600_000, Provider: "github", Subject: "u-7", Labels: map[string]string{"team": "blue"},
-		Last: last,
-	}
-}
 
 func TestFilter(t *testing.T) {
 	t.Parallel()
@@ -46,7 +36,7 @@ func TestFilter(t *testing.T) {
 		"all but one":     {Filter{Types: []string{"credential.*"}, Providers: []string{"github"}, Prefix: "x"}, false},
 		"all of the four": {Filter{Types: []string{"*"}, Providers: []string{"github"}, Prefix: "git", Labels: map[string]string{"team": "blue"}}, true},
 	} {
-		assert.Equal(t, c.wants, c.filter.Wants(sample()), name)
+		assert.Equal(t, c.wants, c.filter.Wants(eventtest.Sample()), name)
 		assert.False(t, c.filter.Wants(credential.Event{}), "an entry that cannot be read, by %s", name)
 		require.NoError(t, c.filter.Check(), name)
 	}
@@ -62,7 +52,7 @@ func TestFilter(t *testing.T) {
 // What subscribers get is a CloudEvent by its own SDK.
 func TestCloudEvent(t *testing.T) {
 	t.Parallel()
-	data, err := Expand(credential.LogEntry{Position: "1-1", Event: sample(), At: 1_800_000_000_000}, "urn:refreshd:e", Filter{}).Encode()
+	data, err := Expand(credential.LogEntry{Position: "1-1", Event: eventtest.Sample(), At: 1_800_000_000_000}, "urn:refreshd:e", Filter{}).Encode()
 	require.NoError(t, err)
 	assert.NotContains(t, string(data), "\n")
 	var e cloudevents.Event
@@ -89,10 +79,28 @@ func TestPreviousVersionUnderAFilter(t *testing.T) {
 	for glob, want := range map[string]uint64{
 		"credential.*": 6, "credential.refreshed": 4, "credential.re*": 4, "credential.connected": 1, "session.*": 0,
 	} {
-		e := Expand(credential.LogEntry{Event: sample()}, "urn:x", Filter{Types: []string{glob}})
+		e := Expand(credential.LogEntry{Event: eventtest.Sample()}, "urn:x", Filter{Types: []string{glob}})
 		assert.Equal(t, want, e.Data.PreviousVersion, glob)
 	}
-	gone := sample()
+	gone := eventtest.Sample()
 	gone.ExpiresAt = 0
 	assert.Nil(t, Expand(credential.LogEntry{Event: gone}, "urn:x", Filter{}).Data.ExpiresAt)
+}
+
+// An event about a subscription has its own fields, and none of a credential's.
+func TestEventAboutASubscription(t *testing.T) {
+	t.Parallel()
+	notice := credential.Event{
+		Type: credential.EventSubscriptionDisabled, InitiatedBy: credential.BySchedule, Reason: credential.ReasonGone, Nonce: credential.Nonce{1},
+		Notice: credential.Notice{Subscription: "ui", Since: 1_800_000_001_000, Oldest: 1_800_000_000_000, Event: "github:alice/7/9f86d081"},
+	}
+	assert.True(t, Filter{Types: []string{"subscription.*"}}.Wants(notice))
+	assert.False(t, Filter{Prefix: "s"}.Wants(notice), "who may see some credentials only does not see it")
+	data, err := Expand(credential.LogEntry{Position: "1-1", Event: notice, At: 1_800_000_001_000}, "urn:refreshd:e", Filter{}).Encode()
+	require.NoError(t, err)
+	assert.JSONEq(t, `{
+		"specversion": "1.0", "id": "01000000000000000000000000", "source": "urn:refreshd:e", "type": "subscription.disabled",
+		"time": "2027-01-15T08:00:01Z", "datacontenttype": "application/json",
+		"data": {"subscription": "ui", "reason": "gone", "since": "2027-01-15T08:00:01Z", "oldest_undelivered": "2027-01-15T08:00:00Z",
+			"undelivered_event": "github:alice/7/9f86d081", "initiated_by": "schedule", "previous_version": 0}}`, string(data))
 }

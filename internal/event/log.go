@@ -181,15 +181,18 @@ var ErrReset = errors.New("events after this cursor are gone")
 // oldest entry that is left, in the shards that this concerns.
 func (l *Log) Place(ctx context.Context, c Cursor) (Cursor, error) {
 	if c.Epoch == "" {
-		c = c.clone()
+		c = c.Clone()
 		c.Epoch = l.store.Epoch()
 		return c, nil
 	}
 	if c.Epoch != l.store.Epoch() {
 		return startCursor(l.store.Epoch(), len(l.recent)), ErrReset
 	}
-	at, reset := c.clone(), error(nil)
+	at, reset := c.Clone(), error(nil)
 	for shard, last := range c.Last {
+		if _, ok := l.fromMemory(shard, last, 0); ok {
+			continue // all that follows is in memory, so nothing of it was trimmed
+		}
 		trimmed, err := l.store.TrimmedTo(ctx, shard)
 		if err != nil {
 			return Cursor{}, err
@@ -208,6 +211,9 @@ func (l *Log) Place(ctx context.Context, c Cursor) (Cursor, error) {
 	}
 	return at, reset
 }
+
+// Epoch names the log among those that have the same numbers.
+func (l *Log) Epoch() string { return l.store.Epoch() }
 
 // Parse reads the text of a cursor over this log's shards.
 func (l *Log) Parse(text string) (Cursor, error) { return ParseCursor(text, len(l.recent)) }
@@ -237,10 +243,10 @@ func (l *Log) Read(ctx context.Context, c Cursor, most int) ([]Numbered, Cursor,
 	return l.read(ctx, c, most, l.readShard)
 }
 
-// readStored does what Read does, but from the store alone: what it does not
+// ReadStored does what Read does, but from the store alone: what it does not
 // find is not there, while this process's memory may lag behind the one that
 // told of it.
-func (l *Log) readStored(ctx context.Context, c Cursor) ([]Numbered, Cursor, error) {
+func (l *Log) ReadStored(ctx context.Context, c Cursor) ([]Numbered, Cursor, error) {
 	return l.read(ctx, c, pageSize, func(ctx context.Context, shard int, after string, most int) ([]credential.LogEntry, error) {
 		return l.store.Events(ctx, shard, after, most, 0)
 	})
@@ -250,7 +256,7 @@ func (l *Log) read(
 	ctx context.Context, c Cursor, most int,
 	readShard func(ctx context.Context, shard int, after string, most int) ([]credential.LogEntry, error),
 ) ([]Numbered, Cursor, error) {
-	c = c.clone()
+	c = c.Clone()
 	var found []Numbered
 	for shard := range c.Last {
 		entries, err := readShard(ctx, shard, c.Last[shard], most)

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/event/eventtest"
 )
 
 func ids(entries []Numbered) []string {
@@ -36,21 +37,21 @@ func readAll(t *testing.T, l *Log, c Cursor, page int) ([]Numbered, Cursor) {
 func TestFollow(t *testing.T) {
 	t.Parallel()
 	b := setup(t, 3)
-	b.emit("before")
+	b.Emit("before")
 	l, e := b.following()
 	for seen := map[int]bool{}; len(seen) < 3; {
-		seen[soon(t, e.heard, "the end of a log")] = true
+		seen[eventtest.Soon(t, e.heard, "the end of a log")] = true
 	}
 	assert.Empty(t, e.events, "what was before the start is not heard again")
 	changed := l.Changed()
-	b.emit("alice", "bob", "alice")
+	b.Emit("alice", "bob", "alice")
 	versions := map[credential.ID][]uint64{}
 	for range 3 {
-		got := soon(t, e.events, "an event")
+		got := eventtest.Soon(t, e.events, "an event")
 		versions[got.ID] = append(versions[got.ID], got.Version)
 	}
 	assert.Equal(t, map[credential.ID][]uint64{"alice": {1, 2}, "bob": {1}}, versions)
-	soon(t, changed, "the word to readers")
+	eventtest.Soon(t, changed, "the word to readers")
 }
 
 // Whoever hears of an event finds it in memory.
@@ -66,8 +67,8 @@ func TestHeardIsReadable(t *testing.T) {
 		found <- len(entries)
 	}))
 	require.NoError(t, l.Start(t.Context()))
-	b.emit("alice")
-	assert.Equal(t, 1, soon(t, found, "the event"))
+	b.Emit("alice")
+	assert.Equal(t, 1, eventtest.Soon(t, found, "the event"))
 }
 
 type listenerFunc func(credential.Event)
@@ -78,22 +79,22 @@ func (listenerFunc) Heard(int)                    {}
 func TestReadFromMemoryAndFromTheStore(t *testing.T) {
 	t.Parallel()
 	b := setup(t, 1)
-	b.emit("old-1", "old-2")
+	b.Emit("old-1", "old-2")
 	l, e := b.following()
 	end, err := l.End(t.Context())
 	require.NoError(t, err)
-	b.emit("new-1", "new-2", "new-3")
+	b.Emit("new-1", "new-2", "new-3")
 	for range 3 {
-		soon(t, e.events, "an event")
+		eventtest.Soon(t, e.events, "an event")
 	}
-	before := b.store.reads
+	before := b.Store.Reads
 	entries, at := readAll(t, l, end, 2)
 	assert.Equal(t, []string{"new-1/1", "new-2/1", "new-3/1"}, ids(entries))
-	assert.Equal(t, before, b.store.reads, "from memory")
+	assert.Equal(t, before, b.Store.Reads, "from memory")
 
 	entries, again := readAll(t, l, startCursor(end.Epoch, 1), 2)
 	assert.Equal(t, []string{"old-1/1", "old-2/1", "new-1/1", "new-2/1", "new-3/1"}, ids(entries))
-	assert.Greater(t, b.store.reads, before)
+	assert.Greater(t, b.Store.Reads, before)
 	assert.Equal(t, at, again)
 
 	stopped := b.log() // never started: everything from the store
@@ -109,7 +110,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	l := b.log()
 	l.recent[0] = tail{since: "0", ready: true}
 	for i := range 3 * recentMax {
-		l.keep(0, []credential.LogEntry{{Position: fmt.Sprintf("%d-0", i+1), Event: sample()}})
+		l.keep(0, []credential.LogEntry{{Position: fmt.Sprintf("%d-0", i+1), Event: eventtest.Sample()}})
 	}
 	kept := l.recent[0].entries
 	assert.LessOrEqual(t, len(kept), 2*recentMax)
@@ -133,21 +134,22 @@ func TestPlace(t *testing.T) {
 	l := b.log()
 	start, err := l.Place(t.Context(), startCursor("", 2))
 	require.NoError(t, err)
-	assert.Equal(t, b.store.Epoch(), start.Epoch)
+	assert.Equal(t, b.Store.Epoch(), start.Epoch)
 
 	var inShard [2]credential.ID
-	for _, id := range inLane(20, false) {
-		inShard[b.store.ShardOf(id)] = id
+	for n := range 20 {
+		id := credential.ID(fmt.Sprintf("user-%d", n))
+		inShard[b.Store.ShardOf(id)] = id
 	}
-	b.emit(inShard[0], inShard[1])
+	b.Emit(inShard[0], inShard[1])
 	_, early := readAll(t, l, start, 10)
-	b.advance(time.Hour)
-	b.emit(inShard[0])
+	b.PassTime(time.Hour)
+	b.Emit(inShard[0])
 	_, late := readAll(t, l, early, 10)
-	b.advance(time.Hour)
-	b.emit(inShard[0])
+	b.PassTime(time.Hour)
+	b.Emit(inShard[0])
 
-	_, err = b.store.TrimEvents(t.Context(), b.clock().Add(-30*time.Minute))
+	_, err = b.Store.TrimEvents(t.Context(), b.Clock().Add(-30*time.Minute))
 	require.NoError(t, err)
 	at, err := l.Place(t.Context(), late)
 	require.NoError(t, err, "nothing after it is gone")
@@ -163,9 +165,9 @@ func TestPlace(t *testing.T) {
 	other.Epoch = "another"
 	at, err = l.Place(t.Context(), other)
 	require.ErrorIs(t, err, ErrReset)
-	assert.Equal(t, startCursor(b.store.Epoch(), 2), at)
+	assert.Equal(t, startCursor(b.Store.Epoch(), 2), at)
 
-	broken := late.clone()
+	broken := late.Clone()
 	broken.Last[0] = "x"
 	_, err = l.Place(t.Context(), broken)
 	require.Error(t, err)
@@ -179,12 +181,12 @@ func TestFollowThroughAnOutage(t *testing.T) {
 	t.Parallel()
 	b := setup(t, 1)
 	_, e := b.following()
-	soon(t, e.heard, "the end of the log")
-	b.store.set(func(s *faultyStore) { s.away = true })
-	b.emit("alice", "bob")
-	b.store.set(func(s *faultyStore) { s.away = false })
-	assert.EqualValues(t, "alice", soon(t, e.events, "the first event").ID)
-	assert.EqualValues(t, "bob", soon(t, e.events, "the second event").ID)
+	eventtest.Soon(t, e.heard, "the end of the log")
+	b.Store.Set(func(s *eventtest.FaultyStore) { s.Away = true })
+	b.Emit("alice", "bob")
+	b.Store.Set(func(s *eventtest.FaultyStore) { s.Away = false })
+	assert.EqualValues(t, "alice", eventtest.Soon(t, e.events, "the first event").ID)
+	assert.EqualValues(t, "bob", eventtest.Soon(t, e.events, "the second event").ID)
 }
 
 func TestLogStops(t *testing.T) {
@@ -193,10 +195,10 @@ func TestLogStops(t *testing.T) {
 	l, _ := b.following()
 	l.Stop()
 	l.Stop()
-	soon(t, l.Done(), "the end")
+	eventtest.Soon(t, l.Done(), "the end")
 
 	away := b.log()
-	b.mini.Close()
+	b.Mini.Close()
 	require.Error(t, away.Start(t.Context()))
 	away.Stop()
 }

@@ -90,7 +90,22 @@ func startCursor(epoch string, shards int) Cursor {
 	return c
 }
 
-// clone returns a copy that shares nothing with c.
-func (c Cursor) clone() Cursor {
+// Clone returns a copy that shares nothing with c.
+func (c Cursor) Clone() Cursor {
 	return Cursor{Epoch: c.Epoch, Last: append([]string(nil), c.Last...)}
+}
+
+// Covers reports whether everything up to the positions, by shard, was seen.
+func (c Cursor) Covers(positions []string) bool {
+	for shard, upto := range positions {
+		seen, err := parsePosition(c.Last[shard])
+		if err != nil {
+			return false
+		}
+		wanted, err := parsePosition(upto)
+		if err != nil || wanted.after(seen) {
+			return false
+		}
+	}
+	return true
 }

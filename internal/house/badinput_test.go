@@ -83,17 +83,17 @@ func badSubscriptions() []bad {
 		proven("127.1", "internal/config:TestWebhookAddresses/https://127.1"),
 		proven("2130706433", "internal/config:TestWebhookAddresses/https://2130706433"),
 		proven("0x7f000001", "internal/config:TestWebhookAddresses/https://0x7f000001"),
-		proven("[::ffff:127.0.0.1]", "internal/config:TestWebhookAddresses/https://[::ffff:127.0.0.1]", "internal/event:TestNothingOfThisMachineIsReached"),
+		proven("[::ffff:127.0.0.1]", "internal/config:TestWebhookAddresses/https://[::ffff:127.0.0.1]", "internal/delivery:TestNothingOfThisMachineIsReached"),
 		proven("a user before the @", "internal/config:TestWebhookAddresses/https://u:p@hooks.example"),
 		proven("an internationalized name", "internal/config:TestWebhookAddresses/https://hööks.example"),
-		proven("a name that changes between check and dial", "internal/event:TestNameThatChangesBetweenCheckAndDial", "internal/provider/wire:TestCheckDialled"),
-		proven("a redirect to a metadata address", "internal/event:TestNoRedirects", "internal/provider/oauth2:TestRedirectIsNotFollowed"),
+		proven("a name that changes between check and dial", "internal/delivery:TestNameThatChangesBetweenCheckAndDial", "internal/provider/wire:TestCheckDialled"),
+		proven("a redirect to a metadata address", "internal/delivery:TestNoRedirects", "internal/provider/oauth2:TestRedirectIsNotFollowed"),
 		proven("port 6379", "internal/config:TestWebhookAddresses/https://hooks.example:6379"),
-		proven("link-local IPv6", "internal/event:TestForbiddenAddresses/fe80::1", "internal/config:TestWebhookAddresses/https://[fe80::1]"),
-		proven("NAT64", "internal/event:TestForbiddenAddresses/64:ff9b::7f00:1", "internal/config:TestWebhookAddresses/https://[64:ff9b::7f00:1]"),
-		proven("6to4", "internal/event:TestForbiddenAddresses/2002:7f00:1::", "internal/config:TestWebhookAddresses/https://[2002:7f00:1::]"),
-		proven("Teredo", "internal/event:TestForbiddenAddresses/2001::1", "internal/config:TestWebhookAddresses/https://[2001::1]"),
-		proven("carrier-grade NAT", "internal/event:TestForbiddenAddresses/100.64.0.1", "internal/config:TestWebhookAddresses/https://100.64.0.1"),
+		proven("link-local IPv6", "internal/delivery:TestForbiddenAddresses/fe80::1", "internal/config:TestWebhookAddresses/https://[fe80::1]"),
+		proven("NAT64", "internal/delivery:TestForbiddenAddresses/64:ff9b::7f00:1", "internal/config:TestWebhookAddresses/https://[64:ff9b::7f00:1]"),
+		proven("6to4", "internal/delivery:TestForbiddenAddresses/2002:7f00:1::", "internal/config:TestWebhookAddresses/https://[2002:7f00:1::]"),
+		proven("Teredo", "internal/delivery:TestForbiddenAddresses/2001::1", "internal/config:TestWebhookAddresses/https://[2001::1]"),
+		proven("carrier-grade NAT", "internal/delivery:TestForbiddenAddresses/100.64.0.1", "internal/config:TestWebhookAddresses/https://100.64.0.1"),
 	}
 }
 
@@ -164,12 +164,12 @@ func badReplies() []bad {
 
 func badReceivers() []bad {
 	return []bad{
-		proven("never answers", "internal/event:TestReceiversThatNeverEnd/never answers"),
-		proven("answers 3xx", "internal/event:TestAnswers/redirect", "internal/event:TestNoRedirects"),
-		proven("answers 410", "internal/event:TestAnswers/gone"),
-		proven("answers 429 with Retry-After", "internal/event:TestAnswers/later", "internal/event:FuzzReceiverRetryAfter"),
-		proven("a body without end", "internal/event:TestAnswerWithoutEnd", "internal/event:TestReceiversThatNeverEnd/a body byte by byte"),
-		proven("down for three days", "internal/event:TestReceiverDownForThreeDays", "internal/event:TestSchedule"),
+		proven("never answers", "internal/delivery:TestReceiversThatNeverEnd/never answers"),
+		proven("answers 3xx", "internal/delivery:TestAnswers/redirect", "internal/delivery:TestNoRedirects"),
+		proven("answers 410", "internal/delivery:TestAnswers/gone"),
+		proven("answers 429 with Retry-After", "internal/delivery:TestAnswers/later", "internal/delivery:FuzzReceiverRetryAfter"),
+		proven("a body without end", "internal/delivery:TestAnswerWithoutEnd", "internal/delivery:TestReceiversThatNeverEnd/a body byte by byte"),
+		proven("down for three days", "internal/delivery:TestReceiverDownForThreeDays", "internal/delivery:TestSchedule"),
 	}
 }
 
@@ -214,7 +214,7 @@ func fuzzed() []bad {
 	return []bad{
 		proven("a provider's reply", "internal/provider:FuzzClassify", "internal/provider/wire:FuzzFramer"),
 		proven("the scan for tokens, against encoding/json", "internal/provider:FuzzScan"),
-		proven("Retry-After", "internal/provider:FuzzRetryAfter", "internal/event:FuzzReceiverRetryAfter"),
+		proven("Retry-After", "internal/provider:FuzzRetryAfter", "internal/delivery:FuzzReceiverRetryAfter"),
 		proven("config.yaml", "internal/config:FuzzLoad"),
 		proven("the template of a request", "internal/reqtemplate:FuzzParse"),
 		proven("the body of a request", "internal/api:FuzzPut", "internal/api:FuzzCheckJSON"),
@@ -227,7 +227,7 @@ func fuzzed() []bad {
 		proven("a schedule", "internal/schedule:FuzzParse"),
 		proven("a cursor of events", "internal/event:FuzzParseCursor"),
 		proven("a subscription's URL", "internal/config:FuzzWebhookURL"),
-		proven("an address that is dialled", "internal/event:FuzzCheckAddress", "internal/provider/wire:FuzzForbidden"),
+		proven("an address that is dialled", "internal/delivery:FuzzCheckAddress", "internal/provider/wire:FuzzForbidden"),
 		proven("a stored record", "internal/store:FuzzDecode"),
 		proven("a task's payload", "tasks:FuzzDecode"),
 		proven("a keyset's file", "internal/seal:FuzzFile"),

@@ -108,7 +108,12 @@ func houseRules() rules {
 			{
 				dir: "internal/event",
 				may: []string{"internal/credential", "internal/seal"},
-				why: "events are read through interfaces of their own and carried outwards",
+				why: "events are read through interfaces of their own and expanded",
+			},
+			{
+				dir: "internal/delivery",
+				may: []string{"internal/credential", "internal/event"},
+				why: "deliveries read events and carry them outwards; what is stored of them comes through interfaces of their own",
 			},
 			{
 				dir: "internal/journal",

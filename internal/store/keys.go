@@ -26,6 +26,7 @@ import (
 //	rd:{refresh-07}:ids              zset    id -> 0, for sorted listing
 //	rd:{refresh-07}:events           stream  one field e per event
 //	rd:{refresh-07}:trimmed          string  position of the newest trimmed event
+//	rd:{refresh-07}:told             hash    <kind>:<subscription> -> ULID of the event about it that was appended last
 //	rd:{refresh-07}:claim:<nonce>    string  the IDs that a claim got, for its repetition
 //	rd:{permit:<provider>}:leases    zset    lease -> ms at which it ends
 //	rd:{permit:<provider>}:state     hash    used, tokens, at, l:<lease> -> permits
@@ -33,8 +34,12 @@ import (
 //	rd:{tickets}:<SHA-256>           string  what a ticket lets see, by the hash of its text; gone with the ticket
 //	rd:{tickets}:made:<SHA-256>      string  how many an API key has made of late, by the key's hash
 //	rd:{slots}:<name>                hash    progress of a periodic task
-//	rd:{sub:<name>}:state            hash    disabled, since, f<shard> -> where it starts
-//	rd:{sub:<name>}:lane:<n>         hash    want, done, attempt, next, holder, until, lease, c<shard> -> cursor
+//	rd:{sub:<name>}:state            hash    f<shard> -> where it starts, n<shard> -> how far lanes were told of news;
+//	                                         of a row of failures: fails, row (its begin), first (lane), mixed (more than one lane);
+//	                                         of the breaker: open, probes, prober, probing (till when), hold; from, till of the last outage;
+//	                                         disabled (reason), since, why, stuck (event); lagging; tell:<kind> -> what the event log is to be told
+//	rd:{sub:<name>}:lane:<n>         hash    want, done, owes, attempt, next, failed, holder, until, lease, c<shard> -> cursor
+//	rd:{sub:<name>}:log              list    its last deliveries, the newest first: ms and JSON
 const (
 	prefix     = "rd:"
 	keyMeta    = prefix + "meta"
@@ -59,13 +64,14 @@ type shardKeys struct {
 	ids     string
 	events  string
 	trimmed string
+	told    string
 }
 
 func keysOf(shard int) shardKeys {
 	tag := fmt.Sprintf("%s{refresh-%02d}:", prefix, shard)
 	return shardKeys{
 		cred: tag + "cred:", due: tag + "due:", claim: tag + "claim:",
-		open: tag + "open", ids: tag + "ids", events: tag + "events", trimmed: tag + "trimmed",
+		open: tag + "open", ids: tag + "ids", events: tag + "events", trimmed: tag + "trimmed", told: tag + "told",
 	}
 }
 
@@ -82,6 +88,7 @@ func keyPermitState(provider string) string   { return prefix + "{permit:" + pro
 func keyTicket(hash [sha256.Size]byte) string { return tickets + hex.EncodeToString(hash[:]) }
 func keyTicketsMade(key string) string        { return tickets + "made:" + key }
 func keySub(sub string) string                { return prefix + "{sub:" + sub + "}:state" }
+func keySubLog(sub string) string             { return prefix + "{sub:" + sub + "}:log" }
 func keyLane(sub string, lane int) string {
 	return prefix + "{sub:" + sub + "}:lane:" + strconv.Itoa(lane)
 }
@@ -103,6 +110,10 @@ func wantType(key string) string {
 	case strings.HasPrefix(tag, prefix+"{permit:"):
 		if name == "leases" {
 			return "zset"
+		}
+	case strings.HasPrefix(tag, prefix+"{sub:"):
+		if name == "log" {
+			return "list"
 		}
 	case strings.HasPrefix(tag, prefix+"{refresh-"):
 		switch name {

@@ -1,4 +1,4 @@
-package event
+package delivery
 
 import (
 	"bufio"
@@ -16,11 +16,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/event/eventtest"
 )
 
 // slowReceiver is a receiver at the other end of a pipe, in the bubble's time.
@@ -61,35 +61,34 @@ func TestReceiversThatNeverEnd(t *testing.T) {
 		}
 	}
 	for name, row := range map[string]struct {
-		serve   func(net.Conn)
-		outcome string
+		serve  func(net.Conn)
+		result Result
 	}{
-		"never answers":              {func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }, "unreachable"},
-		"a header byte by byte":      {func(c net.Conn) { drip(c, "HTTP/1.1 204 No Content and no end") }, "unreachable"},
-		"a flood of interim answers": {func(c net.Conn) { drip(c, "HTTP/1.1 103 Early Hints\r\n\r\n") }, "unreachable"},
+		"never answers":              {func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }, Unreachable},
+		"a header byte by byte":      {func(c net.Conn) { drip(c, "HTTP/1.1 204 No Content and no end") }, Unreachable},
+		"a flood of interim answers": {func(c net.Conn) { drip(c, "HTTP/1.1 103 Early Hints\r\n\r\n") }, Unreachable},
 		"its status, and no body": {func(c net.Conn) {
 			_, _ = io.WriteString(c, "HTTP/1.1 500 Oh\r\nContent-Length: 9\r\n\r\n")
 			_, _ = io.Copy(io.Discard, c)
-		}, "refused"},
-		"a body byte by byte":         {func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n"); drip(c, "x") }, "delivered"},
-		"a body byte by byte, but no": {func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 410 Gone\r\n\r\n"); drip(c, "x") }, "refused"},
+		}, Refused},
+		"a body byte by byte":         {func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n"); drip(c, "x") }, Delivered},
+		"a body byte by byte, but no": {func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 410 Gone\r\n\r\n"); drip(c, "x") }, Refused},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				signer, err := standardwebhooks.NewWebhook(hookSecret)
-				require.NoError(t, err)
 				client, gone := slowReceiver(row.serve)
-				w := &Webhooks{opts: WebhookOptions{
+				w, err := NewWebhook(WebhookOptions{
+					URL: "http://receiver.example/hook", Secret: credential.NewSecret(hookSecret),
 					Client: client, Now: time.Now, Source: "urn:test", UserAgent: "refreshd/test",
-				}}
-				to := &receiver{Subscription: Subscription{Name: "ui", URL: "http://receiver.example/hook"}, signer: signer}
+				})
+				require.NoError(t, err)
 				began := time.Now()
-				got := w.post(t.Context(), to, credential.LogEntry{Position: "1-1", Event: sample()})
+				got := w.Carry(t.Context(), credential.LogEntry{Position: "1-1", Event: eventtest.Sample()})
 				assert.Equal(t, deliveryTimeout, time.Since(began), "and not earlier: it might have answered")
-				assert.Equal(t, row.outcome, got.outcome)
-				if row.outcome == "unreachable" {
-					require.ErrorContains(t, got.err, "the receiver took longer than 20s")
+				assert.Equal(t, row.result, got.Result)
+				if row.result == Unreachable {
+					require.ErrorContains(t, got.Err, "the receiver took longer than 20s")
 				}
 				gone()
 			})
@@ -103,23 +102,23 @@ func TestReceiverDownForThreeDays(t *testing.T) {
 	t.Parallel()
 	h := setupHooks(t, 1)
 	h.endpoint.refusing(http.StatusBadGateway)
-	began := h.clock()
+	began := h.Clock()
 	const events = 6
-	h.emit("alice")
+	h.Emit("alice")
 	lane := h.tell("alice")
 	for attempt, wait := range RetrySchedule() {
-		h.advance(wait)
-		if h.clock().Sub(began) > 72*time.Hour {
+		h.PassTime(wait)
+		if h.Clock().Sub(began) > 72*time.Hour {
 			break
 		}
 		if attempt > 0 && attempt < events {
-			h.emit("alice")
+			h.Emit("alice")
 			h.tell("alice")
 		}
 		require.NoError(t, h.Advance(t.Context(), "ui", lane))
 		require.False(t, h.disabled().Disabled)
 	}
-	require.Greater(t, h.clock().Sub(began), 72*time.Hour)
+	require.Greater(t, h.Clock().Sub(began), 72*time.Hour)
 	refused := len(h.endpoint.received())
 	h.endpoint.answering(nil)
 	require.NoError(t, h.Advance(t.Context(), "ui", lane))

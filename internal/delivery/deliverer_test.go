@@ -1,4 +1,4 @@
-package event
+package delivery
 
 import (
 	"context"
@@ -13,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/event"
+	"github.com/refreshd/refreshd/internal/event/eventtest"
 )
 
 // From the log to the endpoint: signed, each event once, in order for each
@@ -20,7 +22,6 @@ import (
 func TestDeliveries(t *testing.T) {
 	t.Parallel()
 	h := setupHooks(t, 3)
-	h.log.Listen(h.Webhooks)
 	require.NoError(t, h.log.Start(t.Context()))
 	h.Start()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -42,11 +43,11 @@ func TestDeliveries(t *testing.T) {
 	all := inLane(40, false)
 	const each = 3
 	for range each {
-		h.emit(all...)
+		h.Emit(all...)
 	}
 	next := map[string]uint64{}
 	for range each * len(all) {
-		e := soon(t, h.endpoint.came, "a delivery")
+		e := eventtest.Soon(t, h.endpoint.came, "a delivery")
 		require.Equal(t, next[e.Data.Credential]+1, e.Data.Version, e.Data.Credential)
 		require.Equal(t, next[e.Data.Credential], e.Data.PreviousVersion)
 		next[e.Data.Credential] = e.Data.Version
@@ -60,29 +61,26 @@ func TestDeliveries(t *testing.T) {
 func TestOnlyWhatWasAskedFor(t *testing.T) {
 	t.Parallel()
 	h := setupHooks(t, 1)
-	h.sub.Filter = Filter{Types: []string{"credential.reauthorized"}}
+	h.sub.Filter = event.Filter{Types: []string{"credential.reauthorized"}}
+	h.sub.Carrier = h.webhook(h.sub.Filter)
 	require.NoError(t, h.SetSubscriptions(t.Context(), []Subscription{h.sub}))
-	h.emit("alice", "alice", "alice")
+	h.Emit("alice", "alice", "alice")
 	require.NoError(t, h.Advance(t.Context(), "ui", h.tell("alice")))
 	got := h.endpoint.received()
 	require.Len(t, got, 2)
 	assert.Zero(t, got[0].Data.PreviousVersion, "the first of those asked for")
 	assert.EqualValues(t, 2, got[1].Data.PreviousVersion)
 
-	h.Observe(sample()) // not wanted
-	assert.Empty(t, h.dirty)
 	require.NoError(t, h.Advance(t.Context(), "nobody", 0), "a subscription that is gone")
 }
 
 func TestBadSubscriptions(t *testing.T) {
 	t.Parallel()
 	h := setupHooks(t, 1)
-	bad := h.sub
-	bad.Secret = credential.NewSecret("whsec_!!s3cr3t")
-	err := h.SetSubscriptions(t.Context(), []Subscription{bad})
+	_, err := NewWebhook(WebhookOptions{Secret: credential.NewSecret("whsec_!!s3cr3t")})
 	require.Error(t, err)
 	assert.NotContains(t, err.Error(), "s3cr3t")
-	bad = h.sub
+	bad := h.sub
 	bad.Filter.Types = []string{"credential.refresh"}
 	require.Error(t, h.SetSubscriptions(t.Context(), []Subscription{bad}))
 }
@@ -96,28 +94,30 @@ func TestSchedule(t *testing.T) {
 			t.Parallel()
 			h := setupHooks(t, shards)
 			h.endpoint.refusing(http.StatusInternalServerError)
-			h.emit("alice")
+			h.Emit("alice")
 			lane := h.tell("alice")
 			schedule := RetrySchedule()
 			for attempt, wait := range schedule {
 				if wait > 0 {
-					h.advance(wait - time.Millisecond)
+					h.PassTime(wait - time.Millisecond)
 					require.NoError(t, h.Advance(t.Context(), "ui", lane))
 					require.Len(t, h.endpoint.received(), attempt, "too early")
-					h.advance(time.Millisecond)
+					h.PassTime(time.Millisecond)
 				}
-				h.emit(inLane(5, false)...) // what goes on in other lanes changes nothing
+				h.Emit(inLane(5, false)...) // what goes on in other lanes changes nothing
 				require.NoError(t, h.Advance(t.Context(), "ui", lane))
 				require.Len(t, h.endpoint.received(), attempt+1)
 				require.Equal(t, attempt == len(schedule)-1, h.disabled().Disabled, "attempt %d", attempt+1)
 			}
-			assert.Equal(t, "the receiver answered 500", h.disabled().Reason)
-			h.advance(1000 * time.Hour)
+			assert.Equal(t, "the receiver answered 500", h.disabled().Why)
+			assert.Equal(t, string(credential.ReasonUndeliverable), h.disabled().Reason)
+			assert.Equal(t, h.endpoint.received()[0].ID, h.disabled().Event)
+			h.PassTime(1000 * time.Hour)
 			require.NoError(t, h.Advance(t.Context(), "ui", lane))
 			assert.Len(t, h.endpoint.received(), len(schedule), "no more")
 
 			h.endpoint.answering(nil)
-			require.NoError(t, h.store.Enable(t.Context(), "ui"))
+			require.NoError(t, h.Store.Enable(t.Context(), "ui"))
 			require.NoError(t, h.Advance(t.Context(), "ui", lane))
 			got := h.endpoint.received()
 			assert.Equal(t, got[0].ID, got[len(got)-1].ID, "it goes on with what was refused, under the same ID")
@@ -131,15 +131,15 @@ func TestScheduleStartsAnewAfterASuccess(t *testing.T) {
 	t.Parallel()
 	h := setupHooks(t, 1)
 	pair := inLane(2, true)
-	h.emit(pair...)
+	h.Emit(pair...)
 	lane := h.tell(pair[0])
 	h.endpoint.refusing(http.StatusBadGateway)
 	for _, wait := range []time.Duration{0, 5 * time.Second} {
-		h.advance(wait)
+		h.PassTime(wait)
 		require.NoError(t, h.Advance(t.Context(), "ui", lane))
 	}
-	h.advance(5 * time.Minute)
-	h.endpoint.answering(func(w http.ResponseWriter, e CloudEvent) {
+	h.PassTime(5 * time.Minute)
+	h.endpoint.answering(func(w http.ResponseWriter, e event.CloudEvent) {
 		if e.Subject == string(pair[1]) {
 			w.WriteHeader(http.StatusBadGateway)
 		}
@@ -147,7 +147,7 @@ func TestScheduleStartsAnewAfterASuccess(t *testing.T) {
 	require.NoError(t, h.Advance(t.Context(), "ui", lane))
 	require.Len(t, h.endpoint.received(), 4, "the first went through, the second was refused once")
 	h.endpoint.answering(nil)
-	h.advance(5 * time.Second)
+	h.PassTime(5 * time.Second)
 	require.NoError(t, h.Advance(t.Context(), "ui", lane))
 	assert.Len(t, h.endpoint.received(), 5)
 }
@@ -175,11 +175,11 @@ func TestAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := setupHooks(t, 1)
-			h.emit("alice")
+			h.Emit("alice")
 			lane := h.tell("alice")
-			h.endpoint.answering(func(w http.ResponseWriter, _ CloudEvent) {
+			h.endpoint.answering(func(w http.ResponseWriter, _ event.CloudEvent) {
 				if c.after != nil {
-					w.Header().Set("Retry-After", c.after(h.clock().Time()))
+					w.Header().Set("Retry-After", c.after(h.Clock().Time()))
 				}
 				w.WriteHeader(c.status)
 			})
@@ -188,10 +188,10 @@ func TestAnswers(t *testing.T) {
 			assert.Equal(t, c.disabled, h.disabled().Disabled)
 			h.endpoint.answering(nil)
 			if c.wait > 0 {
-				h.advance(c.wait - time.Millisecond)
+				h.PassTime(c.wait - time.Millisecond)
 				require.NoError(t, h.Advance(t.Context(), "ui", lane))
 				require.Len(t, h.endpoint.received(), 1, "too early")
-				h.advance(time.Millisecond)
+				h.PassTime(time.Millisecond)
 			}
 			require.NoError(t, h.Advance(t.Context(), "ui", lane))
 			want := 2
@@ -207,7 +207,7 @@ func TestAnswers(t *testing.T) {
 func TestAnswerWithoutEnd(t *testing.T) {
 	t.Parallel()
 	h := setupHooks(t, 1)
-	h.endpoint.answering(func(w http.ResponseWriter, _ CloudEvent) {
+	h.endpoint.answering(func(w http.ResponseWriter, _ event.CloudEvent) {
 		line := make([]byte, 4<<10)
 		for {
 			if _, err := w.Write(line); err != nil {
@@ -215,12 +215,10 @@ func TestAnswerWithoutEnd(t *testing.T) {
 			}
 		}
 	})
-	h.emit("alice")
+	h.Emit("alice")
 	require.NoError(t, h.Advance(t.Context(), "ui", h.tell("alice")))
 	assert.Len(t, h.endpoint.received(), 1)
-	lanes, err := h.opts.Subscriptions.Pending(t.Context(), "ui")
-	require.NoError(t, err)
-	assert.Empty(t, lanes, "delivered")
+	assert.Empty(t, h.pending(), "delivered")
 }
 
 // Errors name neither the address's query nor what was answered.
@@ -228,15 +226,16 @@ func TestErrorsAreBare(t *testing.T) {
 	t.Parallel()
 	h := setupHooks(t, 1)
 	h.endpoint.Close()
-	h.emit("alice")
+	h.Emit("alice")
 	require.NoError(t, h.Advance(t.Context(), "ui", h.tell("alice")))
 	assert.Contains(t, h.logged.String(), "refused")
 	assert.NotContains(t, h.logged.String(), "s3cr3t")
 	assert.NotContains(t, h.logged.String(), "hook?")
 
-	h.sub.URL = "http://192.168.7.7/hook?token=s3cr3t-query"
+	h.endpoint.URL = "http://192.168.7.7"
+	h.sub.Carrier = h.webhook(event.Filter{})
 	require.NoError(t, h.SetSubscriptions(t.Context(), []Subscription{h.sub}))
-	h.advance(5 * time.Second)
+	h.PassTime(5 * time.Second)
 	require.NoError(t, h.Advance(t.Context(), "ui", laneOf("alice")))
 	assert.Contains(t, h.logged.String(), "network.allow")
 	assert.NotContains(t, h.logged.String(), "s3cr3t")
@@ -246,14 +245,14 @@ func TestErrorsAreBare(t *testing.T) {
 func TestLeaseLost(t *testing.T) {
 	t.Parallel()
 	h := setupHooks(t, 1)
-	h.emit("alice", "alice")
+	h.Emit("alice", "alice")
 	lane := h.tell("alice")
-	h.endpoint.answering(func(w http.ResponseWriter, e CloudEvent) {
+	h.endpoint.answering(func(w http.ResponseWriter, e event.CloudEvent) {
 		if e.Data.Version != 1 || len(h.endpoint.received()) > 1 {
 			return
 		}
 		require.NoError(t, h.Advance(t.Context(), "ui", lane), "somebody else finds it held")
-		h.advance(laneLease + time.Second)
+		h.PassTime(laneLease + time.Second)
 		require.NoError(t, h.deliverer2().Advance(t.Context(), "ui", lane), "its lease has passed")
 	})
 	require.Error(t, h.Advance(t.Context(), "ui", lane))
@@ -265,8 +264,8 @@ func TestLeaseLost(t *testing.T) {
 }
 
 // deliverer2 is another process's.
-func (h *hooks) deliverer2() *Webhooks {
-	w := h.deliverer(h.bundle.log(), nil)
+func (h *hooks) deliverer2() *Deliverer {
+	w := h.deliverer(h.newLog(), nil)
 	w.subs.Store(h.subs.Load())
 	return w
 }
@@ -275,22 +274,18 @@ func (h *hooks) deliverer2() *Webhooks {
 func TestNotifiedWhileDraining(t *testing.T) {
 	t.Parallel()
 	h := setupHooks(t, 1)
-	h.emit("alice")
+	h.Emit("alice")
 	lane := h.tell("alice")
-	hooked := &doneHook{Lanes: testLanes{h.store.Store}}
+	hooked := &doneHook{Lanes: testLanes{h.Store.Store}}
 	hooked.before = func() {
-		h.emit("alice")
-		enqueue, err := h.store.LaneNotify(t.Context(), "ui", lane)
-		require.NoError(t, err)
-		assert.False(t, enqueue, "somebody works on it")
+		h.Emit("alice")
+		assert.Empty(t, h.news(lane), "somebody works on it")
 	}
 	w := h.deliverer(h.log, hooked)
 	w.subs.Store(h.subs.Load())
 	require.NoError(t, w.Advance(t.Context(), "ui", lane))
 	assert.Len(t, h.endpoint.received(), 2)
-	lanes, err := h.opts.Subscriptions.Pending(t.Context(), "ui")
-	require.NoError(t, err)
-	assert.Empty(t, lanes)
+	assert.Empty(t, h.pending())
 }
 
 // doneHook calls before once, when a holder believes to be done.
@@ -300,26 +295,26 @@ type doneHook struct {
 	before func()
 }
 
-func (d *doneHook) Done(ctx context.Context, subscription string, lane int, holder credential.Nonce, want uint64) (bool, error) {
+func (d *doneHook) Done(ctx context.Context, subscription string, lane int, holder credential.Nonce, want uint64, last []string) (bool, error) {
 	if hook := d.before; hook != nil {
 		d.before = nil
 		hook()
 	}
-	return d.Lanes.Done(ctx, subscription, lane, holder, want)
+	return d.Lanes.Done(ctx, subscription, lane, holder, want, last)
 }
 
 // What a killed holder left is found once its lease has passed.
 func TestKilledHolderIsFound(t *testing.T) {
 	t.Parallel()
 	h := setupHooks(t, 1)
-	h.emit("alice")
+	h.Emit("alice")
 	lane := h.tell("alice")
 	_, taken, err := h.opts.Lanes.Take(t.Context(), "ui", lane, newHolder(), laneLease)
 	require.NoError(t, err)
 	require.True(t, taken)
-	h.advance(laneLease + time.Millisecond)
+	h.PassTime(laneLease + time.Millisecond)
 	h.Start()
-	assert.Equal(t, laneKey{"ui", lane}, soon(t, h.queue.tasks, "a task"))
+	assert.Equal(t, laneKey{"ui", lane}, eventtest.Soon(t, h.queue.tasks, "a task"))
 	require.NoError(t, h.Advance(t.Context(), "ui", lane))
 	assert.Len(t, h.endpoint.received(), 1)
 }
@@ -329,9 +324,9 @@ func TestAProcessThatLagsBehind(t *testing.T) {
 	t.Parallel()
 	h := setupHooks(t, 1)
 	lag := make(chan struct{})
-	h.store.set(func(s *faultyStore) { s.lag = lag })
+	h.Store.Set(func(s *eventtest.FaultyStore) { s.Lag = lag })
 	require.NoError(t, h.log.Start(t.Context()))
-	h.emit("alice")
+	h.Emit("alice")
 	require.NoError(t, h.Advance(t.Context(), "ui", h.tell("alice")))
 	assert.Len(t, h.endpoint.received(), 1)
 	close(lag)
@@ -342,13 +337,13 @@ func TestAProcessThatLagsBehind(t *testing.T) {
 func TestStopDuringADelivery(t *testing.T) {
 	t.Parallel()
 	h := setupHooks(t, 1)
-	h.emit("alice")
+	h.Emit("alice")
 	lane := h.tell("alice")
 	ctx, cancel := context.WithCancel(t.Context())
 	release := make(chan struct{})
 	let := sync.OnceFunc(func() { close(release) })
 	defer let() // the endpoint cannot close before
-	h.endpoint.answering(func(http.ResponseWriter, CloudEvent) {
+	h.endpoint.answering(func(http.ResponseWriter, event.CloudEvent) {
 		cancel()
 		<-release
 	})
@@ -361,27 +356,41 @@ func TestStopDuringADelivery(t *testing.T) {
 	assert.Zero(t, state.Attempt)
 }
 
-// Notifications go on being made when they fail, and events of the log that
-// were trimmed away are passed.
+// A task that could not be enqueued is, later.
 func TestNotifyingFails(t *testing.T) {
 	t.Parallel()
 	h := setupHooks(t, 1)
 	h.queue.mu.Lock()
 	h.queue.fail = 1
 	h.queue.mu.Unlock()
+	require.NoError(t, h.log.Start(t.Context()))
 	h.Start()
-	h.emit("alice")
-	h.Observe(credential.Event{Type: credential.EventConnected, ID: "alice"})
-	assert.Equal(t, laneKey{"ui", laneOf("alice")}, soon(t, h.queue.tasks, "a task"))
+	h.Emit("alice")
+	assert.Equal(t, laneKey{"ui", laneOf("alice")}, eventtest.Soon(t, h.queue.tasks, "a task"))
 }
 
+// Events that were committed while nobody listened are found at the start.
+func TestEventsBeforeTheStart(t *testing.T) {
+	t.Parallel()
+	h := setupHooks(t, 1)
+	h.Emit("alice")
+	require.NoError(t, h.log.Start(t.Context()))
+	d := h.deliverer(h.log, nil)
+	require.NoError(t, d.SetSubscriptions(t.Context(), []Subscription{h.sub}))
+	d.Start()
+	assert.Equal(t, laneKey{"ui", laneOf("alice")}, eventtest.Soon(t, h.queue.tasks, "a task"))
+	require.NoError(t, d.Advance(t.Context(), "ui", laneOf("alice")))
+	assert.Len(t, h.endpoint.received(), 1)
+}
+
+// Events that were trimmed away are passed, and that is said.
 func TestTrimmedBeforeDelivery(t *testing.T) {
 	t.Parallel()
 	h := setupHooks(t, 1)
-	h.emit("alice")
-	h.advance(time.Hour)
-	h.emit("alice")
-	_, err := h.store.TrimEvents(t.Context(), h.clock().Add(-time.Minute))
+	h.Emit("alice")
+	h.PassTime(time.Hour)
+	h.Emit("alice")
+	_, err := h.Store.TrimEvents(t.Context(), h.Clock().Add(-time.Minute))
 	require.NoError(t, err)
 	require.NoError(t, h.Advance(t.Context(), "ui", h.tell("alice")))
 	got := h.endpoint.received()
@@ -396,10 +405,9 @@ func TestUnreadableEntry(t *testing.T) {
 	h := setupHooks(t, 1)
 	lane := laneOf("")
 	stream := "rd:{refresh-00}:events"
-	_, err := h.mini.XAdd(stream, "*", []string{"e", "9 from the future"})
+	_, err := h.Mini.XAdd(stream, "*", []string{"e", "9 from the future"})
 	require.NoError(t, err)
-	_, err = h.store.LaneNotify(t.Context(), "ui", lane)
-	require.NoError(t, err)
+	h.news(lane)
 	require.NoError(t, h.Advance(t.Context(), "ui", lane))
 	assert.Empty(t, h.endpoint.received())
 }
