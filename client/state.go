@@ -44,10 +44,10 @@ func (s CredentialState) SignedIn() bool {
 // something is.
 //
 // It goes on like [Client.Watch], through broken connections and outages of
-// refreshd; where events are missing, the state is read again. It ends without
-// an error when ctx does, and with one, which comes last, where going on cannot
-// help. The key needs the scopes token:read, or credential:write, and
-// event:read.
+// refreshd; where events are missing, the state is read again, and told if it
+// is another. It ends without an error when ctx does, and with one, which comes
+// last, where going on cannot help. The key needs the scopes token:read, or
+// credential:write, and event:read.
 func (c *Client) State(ctx context.Context, id string) iter.Seq2[CredentialState, error] {
 	return func(yield func(CredentialState, error) bool) {
 		f := &stateFollower{client: c, id: id, yield: yield}
@@ -65,6 +65,7 @@ type stateFollower struct {
 	again  backoff
 
 	last    CredentialState // handed out last
+	told    bool            // one was
 	reached bool            // refreshd has answered before
 	missed  bool            // the state was read anew since the last event
 	left    bool            // yield has returned false
@@ -109,7 +110,7 @@ func (f *stateFollower) readAndFollow(ctx context.Context) error {
 	if !f.missed {
 		f.again.failures = 0
 	}
-	if !f.tell(now) {
+	if unchanged := f.told && now.Version == f.last.Version && now.State == f.last.State; !unchanged && !f.tell(now) {
 		return nil
 	}
 	for e, err := range f.client.Watch(ctx, Filter{Prefix: f.id}, cursor) {
@@ -131,7 +132,7 @@ func (f *stateFollower) readAndFollow(ctx context.Context) error {
 
 // tell hands out a state, and reports whether another is wanted.
 func (f *stateFollower) tell(s CredentialState) bool {
-	f.last = s
+	f.last, f.told = s, true
 	f.left = !f.yield(s, nil)
 	return !f.left
 }

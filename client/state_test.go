@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -32,6 +33,7 @@ func TestStateFirstAndThenTheChanges(t *testing.T) {
 	server.RequireReauth("ab", "invalid_grant")
 	server.RequireReauth("a", "invalid_grant")
 	died := states.next()
+	assert.Equal(t, "a", died.ID)
 	assert.Equal(t, client.StateReauthRequired, died.State)
 	assert.Equal(t, "invalid_grant", died.Reason)
 	assert.Equal(t, uint64(2), died.Version)
@@ -144,12 +146,23 @@ func TestStateIsReadAgainWhereEventsAreMissing(t *testing.T) {
 
 func TestStateSurvivesAnOutage(t *testing.T) {
 	t.Parallel()
-	server := clienttest.New(t)
-	server.Put("a", clienttest.Credential{})
-	server.Unavailable(time.Second)
-	states := follow(t, server.Client(t).State(t.Context(), "a"))
-	assert.Equal(t, client.StateActive, states.next().State)
-	assert.Positive(t, server.Calls().Refused)
+	synctest.Test(t, func(t *testing.T) {
+		away := says(http.StatusServiceUnavailable, "application/problem+json", `{"code":"unavailable"}`, "Retry-After", "5")
+		cursor := says(http.StatusOK, "application/json", `{"cursor":"c0"}`)
+		s, c := scripted(t,
+			connectionRefused, // the cursor
+			cursor, away,      // the record
+			cursor, says(http.StatusOK, "application/json", `{"id":"a","state":"degraded","version":1}`),
+			away, says(http.StatusNotFound, "text/html", "<h1>gateway</h1>"), // the events
+			cursor, says(http.StatusOK, "application/json", `{"id":"a","state":"degraded","version":1}`),
+			streams(numbered(1)+numbered(2)),
+		)
+		states := follow(t, c.State(t.Context(), "a"))
+		assert.Equal(t, client.StateDegraded, states.next().State)
+		assert.GreaterOrEqual(t, time.Since(s.begun), 6*time.Second, "it came back before it was asked to")
+		assert.Equal(t, uint64(2), states.next().Version)
+		assert.Equal(t, []string{"", "", "", "", "", "c0", "c0", "", "", "c0"}, s.last)
+	})
 }
 
 func TestStateEndsWithWhatLasts(t *testing.T) {
