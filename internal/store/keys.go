@@ -30,6 +30,8 @@ import (
 //	rd:{keys}:all                    hash    SHA-256 of an API key -> its description
 //	rd:{slots}:<name>                hash    progress of a periodic task
 //	rd:{sub:<name>}:state            hash    disabled, since, f<shard> -> where it starts
+//	rd:{sub:<name>}:poll             hash    revision, value: how far a receiver that polls has answered
+//	rd:{ssf}:keys                    hash    revision, value: the sealed keys that security event tokens are signed with
 //	rd:{sub:<name>}:lane:<n>         hash    want, done, attempt, next, holder, until, lease, c<shard> -> cursor
 const (
 	prefix     = "rd:"
@@ -38,6 +40,7 @@ const (
 	keyMembers = prefix + "members"
 	keySettled = prefix + "settled"
 	keyAPIKeys = prefix + "{keys}:all"
+	keySigning = prefix + "{ssf}:keys"
 	slotPrefix = prefix + "{slots}:"
 	anyCred    = prefix + "{refresh-*}:cred:*"
 
@@ -75,6 +78,7 @@ func allShardKeys(shards int) []shardKeys {
 func keyPermitLeases(provider string) string { return prefix + "{permit:" + provider + "}:leases" }
 func keyPermitState(provider string) string  { return prefix + "{permit:" + provider + "}:state" }
 func keySub(sub string) string               { return prefix + "{sub:" + sub + "}:state" }
+func keyPoll(sub string) string              { return prefix + "{sub:" + sub + "}:poll" }
 func keyLane(sub string, lane int) string {
 	return prefix + "{sub:" + sub + "}:lane:" + strconv.Itoa(lane)
 }

@@ -29,6 +29,7 @@ type scripts struct {
 	laneNotify, laneTake, laneAdvance, laneFail, laneEnd *redis.Script
 	lanesPending, subEnable                              *redis.Script
 	slotStart, slotSave                                  *redis.Script
+	swap                                                 *redis.Script
 }
 
 // loadScripts reads the scripts. The in-process store does not know the first
@@ -47,6 +48,7 @@ func loadScripts(memory bool) (scripts, error) {
 		laneAdvance: l.load("lane_advance", false), laneFail: l.load("lane_fail", false), laneEnd: l.load("lane_done", false),
 		lanesPending: l.load("lanes_pending", false), subEnable: l.load("sub_enable", false),
 		slotStart: l.load("slot_start", false), slotSave: l.load("slot_save", false),
+		swap: l.load("swap", false),
 	}
 	return s, l.err
 }
