@@ -24,6 +24,7 @@ type Options struct {
 	Events  Events
 	Keys    Keys
 	Service Service
+	Signals Signals
 
 	// SendOf tells how requests carry the tokens of a provider; the zero Send
 	// is a bearer token.
@@ -70,6 +71,7 @@ type API struct {
 	keys    *keyCache
 	stored  Keys
 	service Service
+	signals Signals
 
 	now     func() credential.Millis
 	version string
@@ -91,7 +93,7 @@ type API struct {
 func New(o Options) (*API, error) {
 	streams := o.Streams.withDefaults()
 	a := &API{
-		engine: o.Engine, control: o.Control, sendOf: o.SendOf, records: o.Records, events: o.Events, keys: newKeyCache(o.Keys), stored: o.Keys, service: o.Service,
+		engine: o.Engine, control: o.Control, sendOf: o.SendOf, records: o.Records, events: o.Events, keys: newKeyCache(o.Keys), stored: o.Keys, service: o.Service, signals: o.Signals,
 		now: o.Now, version: o.Version, source: o.Source, log: o.Log, metrics: newMetrics(o.Registerer),
 		streams: streams, places: make(chan struct{}, streams.Max),
 		mux: http.NewServeMux(), stop: make(chan struct{}),
@@ -102,6 +104,7 @@ func New(o Options) (*API, error) {
 	a.sessionRoutes()
 	a.pauseRoutes()
 	a.eventRoutes()
+	a.signalRoutes()
 	a.keyRoutes()
 	a.statusRoutes()
 	if err := a.plainRoutes(o); err != nil {

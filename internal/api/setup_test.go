@@ -33,6 +33,7 @@ type bundle struct {
 	keys    *fakeKeys
 	events  *fakeEvents
 	service *fakeService
+	signals *fakeSignals
 	reg     *prometheus.Registry
 	log     *buffer
 	api     *api.API
@@ -105,12 +106,13 @@ func setupWithout(t testing.TB, options ...func(*api.Options)) *bundle {
 	t.Helper()
 	b := &bundle{
 		engine: newFakeEngine(), keys: newFakeKeys(), events: newFakeEvents(), service: &fakeService{ready: api.Readiness{Ready: true, Checks: []api.Check{}}},
-		reg: prometheus.NewRegistry(), log: &buffer{},
+		signals: new(fakeSignals),
+		reg:     prometheus.NewRegistry(), log: &buffer{},
 	}
 	b.admin = b.keys.add("", api.ScopeAdmin)
 	b.store("acct-1", 3600)
 	o := api.Options{
-		Engine: b.engine, Control: b.engine, Records: b.engine, Events: b.events, Keys: b.keys, Service: b.service,
+		Engine: b.engine, Control: b.engine, Records: b.engine, Events: b.events, Keys: b.keys, Service: b.service, Signals: b.signals,
 		SendOf: func(provider string) api.Send {
 			if provider == "airline" {
 				return api.Send{As: api.SendHeader, Name: "X-Session-Token"}

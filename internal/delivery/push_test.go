@@ -27,8 +27,10 @@ func pushTo(t *testing.T, receive http.HandlerFunc) *Push {
 	t.Cleanup(client.CloseIdleConnections)
 	return NewPush(PushOptions{
 		URL: receiver.URL + "/events", Bearer: credential.NewSecret("canary-bearer"), Client: client, UserAgent: "refreshd/test",
-		Token: func(_ context.Context, entry credential.LogEntry) (string, error) { return "set-of-" + entry.Event.EventID(), nil },
-		Now:   func() time.Time { return time.Unix(1_800_000_000, 0) },
+		Token: func(_ context.Context, entry credential.LogEntry) (string, error) {
+			return "set-of-" + entry.Event.EventID(), nil
+		},
+		Now: func() time.Time { return time.Unix(1_800_000_000, 0) },
 	})
 }
 

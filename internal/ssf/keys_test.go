@@ -1,7 +1,6 @@
 package ssf
 
 import (
-	"bytes"
 	"sync"
 	"testing"
 	"time"
@@ -13,7 +12,9 @@ import (
 	"github.com/refreshd/refreshd/internal/event/eventtest"
 )
 
-func entry() credential.LogEntry { return credential.LogEntry{Event: eventtest.Sample(), At: at * 1000} }
+func entry() credential.LogEntry {
+	return credential.LogEntry{Event: eventtest.Sample(), At: at * 1000}
+}
 
 // Whatever was signed before, during and after a rotation can be verified with
 // the keys that a receiver got up to a quarter of an hour earlier, and a day
@@ -148,27 +149,4 @@ func TestKeysThatCannotBeRead(t *testing.T) {
 		require.ErrorIs(t, err, errKeys, text)
 		assert.NotContains(t, err.Error(), "canary")
 	}
-}
-
-func FuzzDecodeKeys(f *testing.F) {
-	key, err := newKey(1)
-	require.NoError(f, err)
-	text, err := encodeKeys([]Key{key})
-	require.NoError(f, err)
-	f.Add(text)
-	f.Add([]byte(`[{"private":""}]`))
-	f.Fuzz(func(t *testing.T, text []byte) {
-		keys, err := decodeKeys(text)
-		if err != nil {
-			require.ErrorIs(t, err, errKeys)
-			return
-		}
-		again, err := encodeKeys(keys)
-		require.NoError(t, err)
-		twice, err := decodeKeys(again)
-		require.NoError(t, err)
-		more, err := encodeKeys(twice)
-		require.NoError(t, err)
-		require.True(t, bytes.Equal(again, more))
-	})
 }
