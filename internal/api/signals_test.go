@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -110,8 +111,10 @@ func TestPollSignals(t *testing.T) {
 	assert.Equal(t, "no-store", got.header.Get("Cache-Control"))
 	require.Equal(t, http.StatusOK, b.call(t, http.MethodPost, pollPath, `{}`, reader...).status)
 	assert.Equal(t, []any{
-		"signals", api.SignalPoll{Max: new(0), AtOnce: true, Ack: []string{"a/1/x"}, Errors: map[string]string{"b/1/x": "invalid_key"}},
-		"signals", api.SignalPoll{Errors: map[string]string{}},
+		"signals",
+		api.SignalPoll{Max: new(0), AtOnce: true, Ack: []string{"a/1/x"}, Errors: map[string]string{"b/1/x": "invalid_key"}},
+		"signals",
+		api.SignalPoll{Errors: map[string]string{}},
 	}, b.signals.asked)
 
 	b.signals.fail(fmt.Errorf("poll: %w", api.ErrNoStream))
@@ -155,12 +158,19 @@ func TestPollSignalsEndsWithTheService(t *testing.T) {
 	t.Parallel()
 	b := setup(t, func(o *api.Options) { o.Streams.Max = 1 })
 	b.signals.waits = make(chan struct{})
-	came := make(chan answer, 1)
-	go func() { came <- b.call(t, http.MethodPost, pollPath, `{}`) }()
+	first := httptest.NewRequestWithContext(t.Context(), http.MethodPost, pollPath, strings.NewReader(`{}`))
+	first.Header.Set("Authorization", "Bearer "+b.admin)
+	first.Header.Set("Content-Type", "application/json")
+	came := make(chan int, 1)
+	go func() {
+		recorder := httptest.NewRecorder()
+		b.api.ServeHTTP(recorder, first)
+		came <- recorder.Code
+	}()
 	<-b.signals.waits
 	assert.Equal(t, "too_many_streams", b.call(t, http.MethodPost, pollPath, `{"returnImmediately":true}`).problem(t).Code, "the one place is taken")
 	b.api.StopStreams()
-	assert.Equal(t, http.StatusOK, (<-came).status)
+	assert.Equal(t, http.StatusOK, <-came)
 	assert.Equal(t, http.StatusServiceUnavailable, b.call(t, http.MethodPost, pollPath, `{}`).status)
 }
 

@@ -6,10 +6,12 @@ import (
 )
 
 // The types of security events that are sent.
+//
+//nolint:gosec // names, not credentials
 const (
 	// CAEP 1.0, sections 3.1, 3.2, 3.3 and 3.6.
 	uriSessionRevoked     = "https://schemas.openid.net/secevent/caep/event-type/session-revoked"
-	uriTokenClaimsChange  = "https://schemas.openid.net/secevent/caep/event-type/token-claims-change" //nolint:gosec // the name of a type
+	uriTokenClaimsChange  = "https://schemas.openid.net/secevent/caep/event-type/token-claims-change"
 	uriCredentialChange   = "https://schemas.openid.net/secevent/caep/event-type/credential-change"
 	uriSessionEstablished = "https://schemas.openid.net/secevent/caep/event-type/session-established"
 	// RISC 1.0, sections 2.1 and 2.7.
@@ -21,7 +23,7 @@ const (
 
 // credentialType names in credential_type what refreshd keeps. CAEP 1.0 section
 // 3.3.1 lists kinds of login secrets, and lets both sides agree on others.
-const credentialType = "oauth2-token"
+const credentialType = "oauth2-token" //nolint:gosec // a name, not a credential
 
 // uriOf returns the type of the security event that stands for an event, "" for
 // what is no security event: that a provider is away, that a token will soon

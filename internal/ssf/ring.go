@@ -106,7 +106,7 @@ func (r *Ring) look(ctx context.Context) error {
 		if err != nil {
 			if r.keys != nil && r.looked != 0 {
 				r.looked = r.now() // and are looked for again in a while
-				return nil         //nolint:nilerr // as above
+				return nil
 			}
 			return err
 		}

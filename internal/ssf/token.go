@@ -14,7 +14,7 @@ import (
 
 // tokenType is the typ of a Security Event Token's header (RFC 8417, section
 // 2.3).
-const tokenType = "secevent+jwt"
+const tokenType = "secevent+jwt" //nolint:gosec // a name, not a credential
 
 // ErrNoSecurityEvent says that an event has no counterpart among the security
 // events.

@@ -1,6 +1,7 @@
 package ssf
 
 import (
+	"maps"
 	"testing"
 	"time"
 
@@ -22,15 +23,14 @@ func TestTokens(t *testing.T) {
 	const caep, risc = "https://schemas.openid.net/secevent/caep/event-type/", "https://schemas.openid.net/secevent/risc/event-type/"
 	usual := func(more map[string]any) map[string]any {
 		p := map[string]any{"event_timestamp": float64(at), "initiating_entity": "system", "reason_admin": map[string]any{"en": "rejected"}}
-		for name, value := range more {
-			p[name] = value
-		}
+		maps.Copy(p, more)
 		return p
 	}
-	want := map[credential.EventType]struct {
+	type securityEvent struct {
 		uri     string
 		payload map[string]any
-	}{
+	}
+	want := map[credential.EventType]securityEvent{ //nolint:exhaustive // what is missing becomes nothing
 		credential.EventConnected:      {caep + "session-established", usual(nil)},
 		credential.EventReauthorized:   {caep + "session-established", usual(nil)},
 		credential.EventLoggedOut:      {caep + "session-revoked", usual(nil)},
