@@ -308,7 +308,7 @@ func TestPollProperty(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			p := setupPoll(t, 1+seed%3)
-			rng := rand.New(rand.NewPCG(uint64(seed), 1))
+			rng := rand.New(rand.NewPCG(uint64(seed), 1)) //nolint:gosec // a small number
 			versions := map[credential.ID]int{}
 			var mu sync.Mutex
 			taken := map[string][]int{} // by credential, in the order of the acknowledgements
