@@ -118,6 +118,10 @@ func (s *service) write(t testing.TB, name, listen string) string {
 			"shop": shopSettings(s.backend),
 			"air":  airlineSettings(s.backend),
 		},
+		"ssf": map[string]any{"issuer": "https://refreshd.example"},
+		"subscriptions": []any{
+			map[string]any{"name": "soc", "format": "caep", "delivery": "poll", "audience": "https://soc.example"},
+		},
 	})
 	require.NoError(t, err)
 	path := filepath.Join(s.dir, name)

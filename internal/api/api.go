@@ -25,6 +25,7 @@ type Options struct {
 	Keys    Keys
 	Tickets Tickets
 	Service Service
+	Signals Signals
 
 	// Origins lists the origins whose pages may call the API from a browser, as
 	// browsers write them; nil: none. It is asked for each request.
@@ -77,6 +78,7 @@ type API struct {
 	tickets Tickets
 	service Service
 	origins func() []string
+	signals Signals
 
 	now     func() credential.Millis
 	version string
@@ -98,7 +100,7 @@ type API struct {
 func New(o Options) (*API, error) {
 	streams := o.Streams.withDefaults()
 	a := &API{
-		engine: o.Engine, control: o.Control, sendOf: o.SendOf, records: o.Records, events: o.Events, keys: newKeyCache(o.Keys), stored: o.Keys, tickets: o.Tickets, service: o.Service, origins: o.Origins,
+		engine: o.Engine, control: o.Control, sendOf: o.SendOf, records: o.Records, events: o.Events, keys: newKeyCache(o.Keys), stored: o.Keys, tickets: o.Tickets, service: o.Service, signals: o.Signals, origins: o.Origins,
 		now: o.Now, version: o.Version, source: o.Source, log: o.Log, metrics: newMetrics(o.Registerer),
 		streams: streams, places: make(chan struct{}, streams.Max),
 		mux: http.NewServeMux(), stop: make(chan struct{}),
@@ -110,6 +112,7 @@ func New(o Options) (*API, error) {
 	a.pauseRoutes()
 	a.eventRoutes()
 	a.ticketRoutes()
+	a.signalRoutes()
 	a.keyRoutes()
 	a.statusRoutes()
 	if err := a.plainRoutes(o); err != nil {

@@ -25,6 +25,7 @@ func describe(version string) huma.Config {
 				{Name: tagSessions, Description: "Sliding sessions and who uses them"},
 				{Name: tagPauses, Description: "What is held back"},
 				{Name: tagEvents, Description: "What changed"},
+				{Name: tagSignals, Description: "Security event tokens for receivers of OpenID Shared Signals"},
 				{Name: tagKeys, Description: "API keys"},
 				{Name: tagService, Description: "How the service is"},
 			},
@@ -49,6 +50,7 @@ const (
 	tagSessions    = "sessions"
 	tagPauses      = "pauses"
 	tagEvents      = "events"
+	tagSignals     = "signals"
 	tagKeys        = "keys"
 	tagService     = "service"
 )

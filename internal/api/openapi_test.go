@@ -82,12 +82,14 @@ func TestOpenAPIDocument(t *testing.T) {
 	slices.Sort(operations)
 	assert.Equal(t, []string{
 		"DELETE /v1/credentials/{id}", "DELETE /v1/keys/{key}",
+		"GET /.well-known/jwks.json", "GET /.well-known/ssf-configuration",
 		"GET /healthz", "GET /readyz", "GET /v1/credentials", "GET /v1/credentials/{id}", "GET /v1/credentials/{id}/token",
 		"GET /v1/credentials/{id}/user-data",
-		"GET /v1/events", "GET /v1/keys", "GET /v1/providers", "GET /v1/status",
+		"GET /v1/events", "GET /v1/keys", "GET /v1/providers", "GET /v1/signals/keys", "GET /v1/status",
 		"POST /v1/credentials/{id}/logout", "POST /v1/credentials/{id}/pause", "POST /v1/credentials/{id}/refresh",
 		"POST /v1/credentials/{id}/resume", "POST /v1/credentials/{id}/touch", "POST /v1/events/tickets", "POST /v1/keys",
-		"POST /v1/pause", "POST /v1/providers/{name}/pause", "POST /v1/providers/{name}/resume", "POST /v1/resume", "POST /v1/touches",
+		"POST /v1/pause", "POST /v1/providers/{name}/pause", "POST /v1/providers/{name}/resume", "POST /v1/resume",
+		"POST /v1/signals/keys", "POST /v1/signals/verify", "POST /v1/subscriptions/{name}/poll", "POST /v1/touches",
 		"PUT /v1/credentials/{id}", "PUT /v1/credentials/{id}/presence",
 	}, operations)
 
@@ -127,7 +129,7 @@ func checkOperation(t *testing.T, path string, op operation) {
 			return p.In == "path" && p.Name == name[1] && p.Required
 		}), "%s: parameter %s", path, name[1])
 	}
-	if path == "/healthz" || path == "/readyz" {
+	if path == "/healthz" || path == "/readyz" || strings.HasPrefix(path, "/.well-known/") {
 		assert.Empty(t, op.Security, path)
 		return
 	}

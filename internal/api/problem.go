@@ -40,6 +40,9 @@ const (
 	codeSessionOver  = "session_over"     // touched, and the session had ended
 	codeKeyNotFound  = "key_not_found"    // no API key has that ID
 	codeLastAdmin    = "last_admin_key"   // revoking it would lock everybody out
+	codeNoSignals    = "no_signals"       // no security event tokens are sent
+	codeNoStream     = "no_stream"        // none are delivered so under that name
+	codeNotTaken     = "not_taken"        // a receiver did not take one
 )
 
 // Problem is an error as RFC 9457 describes it. It never holds what was sent.

@@ -34,6 +34,7 @@ type bundle struct {
 	events  *fakeEvents
 	tickets *fakeTickets
 	service *fakeService
+	signals *fakeSignals
 	reg     *prometheus.Registry
 	log     *buffer
 	api     *api.API
@@ -106,12 +107,13 @@ func setupWithout(t testing.TB, options ...func(*api.Options)) *bundle {
 	t.Helper()
 	b := &bundle{
 		engine: newFakeEngine(), keys: newFakeKeys(), events: newFakeEvents(), tickets: newFakeTickets(), service: &fakeService{ready: api.Readiness{Ready: true, Checks: []api.Check{}}},
-		reg: prometheus.NewRegistry(), log: &buffer{},
+		signals: new(fakeSignals),
+		reg:     prometheus.NewRegistry(), log: &buffer{},
 	}
 	b.admin = b.keys.add("", api.ScopeAdmin)
 	b.store("acct-1", 3600)
 	o := api.Options{
-		Engine: b.engine, Control: b.engine, Records: b.engine, Events: b.events, Keys: b.keys, Tickets: b.tickets, Service: b.service,
+		Engine: b.engine, Control: b.engine, Records: b.engine, Events: b.events, Keys: b.keys, Tickets: b.tickets, Service: b.service, Signals: b.signals,
 		SendOf: func(provider string) api.Send {
 			if provider == "airline" {
 				return api.Send{As: api.SendHeader, Name: "X-Session-Token"}

@@ -142,6 +142,10 @@ func (s *service) reload(ctx context.Context) error {
 		settle(false)
 		return fmt.Errorf("subscriptions: %w", err)
 	}
+	if err := s.openStreams(ctx, next); err != nil {
+		settle(false)
+		return fmt.Errorf("subscriptions: %w", err)
+	}
 	log := logging.Component(s.log, "app")
 	for _, key := range fixed(s.conf.Load(), next) {
 		log.Warn().Str("key", key).Msg("this key has changed; it takes effect with the next start")

@@ -30,6 +30,7 @@ import (
 	"github.com/refreshd/refreshd/internal/roster"
 	"github.com/refreshd/refreshd/internal/schedule"
 	"github.com/refreshd/refreshd/internal/seal"
+	"github.com/refreshd/refreshd/internal/ssf"
 	"github.com/refreshd/refreshd/internal/store"
 	"github.com/refreshd/refreshd/scheduler"
 	"github.com/refreshd/refreshd/tasks"
@@ -65,6 +66,11 @@ type service struct {
 	engine    *refresh.Engine
 	outlet    outlet
 	deliverer *delivery.Deliverer
+	signing   *ssf.Ring
+	poller    *ssf.Poller
+
+	transmitter *ssf.Transmitter
+
 	scheduler atomic.Pointer[scheduler.Scheduler] // nil without the role, and until it is made
 	tls       atomic.Pointer[tls.Certificate]     // nil where there is none
 	files     string                              // stamps of the files that the first configuration refers to
@@ -278,9 +284,11 @@ func (s *service) sweep(provider string, why scheduler.Why) {
 func (s *service) openEvents(ctx context.Context) error {
 	log := logging.Component(s.log, "event")
 	s.events = event.NewLog(s.store, log)
+	s.openSignals()
 	s.outlet = outlet{
 		client: delivery.NewClient(func() []netip.Prefix { return s.conf.Load().Network.Allow }),
 		source: s.source(), userAgent: "refreshd/" + s.opts.Version,
+		signals: s.transmitter,
 	}
 	s.deliverer = delivery.New(delivery.Options{
 		Log: s.events, Lanes: lanes{s.store}, Subscriptions: subscriptions{s.store}, Queue: s.queue,
@@ -292,6 +300,9 @@ func (s *service) openEvents(ctx context.Context) error {
 		return err
 	}
 	if err := s.deliverer.SetSubscriptions(ctx, list); err != nil {
+		return err
+	}
+	if err := s.openStreams(ctx, s.conf.Load()); err != nil {
 		return err
 	}
 	s.events.Listen(s.engine)

@@ -8,6 +8,7 @@ import (
 	"github.com/refreshd/refreshd/internal/config"
 	"github.com/refreshd/refreshd/internal/delivery"
 	"github.com/refreshd/refreshd/internal/event"
+	"github.com/refreshd/refreshd/internal/ssf"
 )
 
 // outlet is what deliveries of this process have in common.
@@ -15,13 +16,20 @@ type outlet struct {
 	client    *http.Client
 	source    string
 	userAgent string
+	signals   *ssf.Transmitter
 }
 
 // subscribed returns the configured subscriptions as the deliverer takes them.
 func (o outlet) subscribed(conf *config.Config) ([]delivery.Subscription, error) {
 	list := make([]delivery.Subscription, 0, len(conf.Subscriptions))
 	for _, set := range conf.Subscriptions {
-		filter := event.Filter{Types: set.Types, Providers: set.Providers}
+		filter, err := filterOf(set)
+		if err != nil {
+			return nil, fmt.Errorf("subscriptions.%s: %w", set.Name, err)
+		}
+		if polled(set) {
+			continue // its receiver comes by itself
+		}
 		if err := filter.Check(); err != nil {
 			return nil, fmt.Errorf("subscriptions.%s: %w", set.Name, err)
 		}
@@ -36,6 +44,9 @@ func (o outlet) subscribed(conf *config.Config) ([]delivery.Subscription, error)
 
 // carrier makes what takes events to one subscriber.
 func (o outlet) carrier(set config.Subscription, filter event.Filter) (delivery.Carrier, error) {
+	if set.Format == config.FormatCAEP {
+		return o.push(set), nil
+	}
 	return delivery.NewWebhook(delivery.WebhookOptions{
 		URL: set.URL, Secret: set.Secret, Filter: filter, Client: o.client,
 		Source: o.source, UserAgent: o.userAgent, Now: time.Now,

@@ -74,6 +74,7 @@ func (l *loader) check() {
 		l.checkProvider(name, c.Providers[name])
 	}
 	l.checkSubscriptions()
+	l.checkSSF()
 	l.checkRecovery()
 	if c.Events.Retention < minRetention {
 		l.refuse("events.retention", "%s is too short; keep events for 1h at least", c.Events.Retention)
@@ -237,6 +238,12 @@ func (l *loader) checkSubscriptions() {
 }
 
 func (l *loader) checkSubscription(key string, s Subscription) {
+	if s.Format == FormatCAEP {
+		l.checkStream(key, s)
+		l.checkSelection(key, s)
+		return
+	}
+	l.checkNoStream(key, s)
 	if s.URL == "" {
 		l.refuse(key+".url", "it is missing; write https://…")
 	} else if err := checkWebhook(s.URL, l.cfg.Network.Allow); err != nil {
@@ -250,6 +257,11 @@ func (l *loader) checkSubscription(key string, s Subscription) {
 	if len(s.Types) == 0 {
 		l.refuse(key+".types", `it is missing; write ["credential.*"], or ["*"] for everything`)
 	}
+	l.checkSelection(key, s)
+}
+
+// checkSelection looks at which events are asked for.
+func (l *loader) checkSelection(key string, s Subscription) {
 	for i, t := range s.Types {
 		if !matchesType(t) {
 			l.refuse(key+".types["+strconv.Itoa(i)+"]", `%q matches no event type; write one like credential.refreshed, "credential.*" or "*"`, t)

@@ -20,6 +20,7 @@ type Config struct {
 	Schedule      Schedule            `yaml:"schedule"`
 	Providers     map[string]Provider `yaml:"providers"`
 	Subscriptions []Subscription      `yaml:"subscriptions"`
+	SSF           SSF                 `yaml:"ssf"`
 	Recovery      Recovery            `yaml:"recovery"`
 	Events        Events              `yaml:"events"`
 	OfflineReads  OfflineReads        `yaml:"offline_reads"`
@@ -159,10 +160,20 @@ type HTTP struct {
 type Subscription struct {
 	Name      string            `yaml:"name"`
 	URL       string            `yaml:"url"`
-	Format    string            `supported:"webhook" yaml:"format"`
+	Format    string            `supported:"webhook caep" yaml:"format"`
 	Secret    credential.Secret `yaml:"secret"`    // whsec_…, as Standard Webhooks has it
 	Types     []string          `yaml:"types"`     // event types; "credential.*" and "*" match several
 	Providers []string          `yaml:"providers"` // empty is all
+
+	// Of format caep.
+	Delivery string            `oneof:"push poll" yaml:"delivery"`
+	Bearer   credential.Secret `yaml:"bearer"`   // that tokens are pushed with
+	Audience string            `yaml:"audience"` // of the tokens
+}
+
+// SSF says who signs Security Event Tokens.
+type SSF struct {
+	Issuer string `yaml:"issuer"` // https://host under which the API is reached; empty where none are sent
 }
 
 // Recovery says how long the steps of a refresh may take, and how lost replies

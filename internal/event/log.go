@@ -206,7 +206,7 @@ func (l *Log) Place(ctx context.Context, c Cursor) (Cursor, error) {
 			return Cursor{}, err
 		}
 		if gone.after(seen) {
-			at.Last[shard], reset = Start, ErrReset
+			at.Last[shard], reset = trimmed, ErrReset // the oldest that is left comes next
 		}
 	}
 	return at, reset

@@ -166,7 +166,10 @@ func badReceivers() []bad {
 	return []bad{
 		proven("never answers", "internal/delivery:TestReceiversThatNeverEnd/never answers"),
 		proven("answers 3xx", "internal/delivery:TestAnswers/redirect", "internal/delivery:TestNoRedirects"),
-		proven("answers 410", "internal/delivery:TestAnswers/gone"),
+		proven("answers 410", "internal/delivery:TestAnswers/gone", "internal/delivery:TestPushRefused/gone"),
+		proven("takes security event tokens for something else", "internal/delivery:TestPushRefused/a page"),
+		proven("refuses security event tokens for reasons of its own", "internal/delivery:TestPushRefused/a code of its own", "internal/ssf:TestPollErrors"),
+		proven("acknowledges what it never got", "internal/ssf:TestPoll", "internal/api:TestPollSignalsRefused"),
 		proven("answers 429 with Retry-After", "internal/delivery:TestAnswers/later", "internal/delivery:FuzzReceiverRetryAfter"),
 		proven("a body without end", "internal/delivery:TestAnswerWithoutEnd", "internal/delivery:TestReceiversThatNeverEnd/a body byte by byte"),
 		proven("down for three days", "internal/delivery:TestReceiverDownForThreeDays", "internal/delivery:TestSchedule"),

@@ -116,6 +116,11 @@ func houseRules() rules {
 				why: "deliveries read events and carry them outwards; what is stored of them comes through interfaces of their own",
 			},
 			{
+				dir: "internal/ssf",
+				may: []string{"internal/credential", "internal/event"},
+				why: "security event tokens are made of events; where keys and places are kept comes through interfaces of their own",
+			},
+			{
 				dir: "internal/journal",
 				may: []string{"internal/credential", "internal/seal"},
 				why: "the journal must work when everything else does not",

@@ -78,13 +78,17 @@ func rekey(ctx context.Context, s *store.Store) (Rekeyed, error) {
 				break
 			}
 		}
+		signing, err := s.ResealSigningKeys(ctx)
+		if err != nil {
+			return done, err
+		}
 		done.Failed = done.Failed[:0]
 		for id := range failed {
 			done.Failed = append(done.Failed, string(id))
 		}
 		slices.Sort(done.Failed)
 		done.Resealed += found
-		if found == 0 {
+		if found == 0 && !signing {
 			done.Settled = true
 			break
 		}

@@ -40,6 +40,8 @@ import (
 //	                                         disabled (reason), since, why, stuck (event); lagging; tell:<kind> -> what the event log is to be told
 //	rd:{sub:<name>}:lane:<n>         hash    want, done, owes, attempt, next, failed, holder, until, lease, c<shard> -> cursor
 //	rd:{sub:<name>}:log              list    its last deliveries, the newest first: ms and JSON
+//	rd:{sub:<name>}:poll             hash    revision, value: how far a receiver that polls has answered
+//	rd:{ssf}:keys                    hash    revision, value: the sealed keys that security event tokens are signed with
 const (
 	prefix     = "rd:"
 	keyMeta    = prefix + "meta"
@@ -48,6 +50,7 @@ const (
 	keySettled = prefix + "settled"
 	keyAPIKeys = prefix + "{keys}:all"
 	tickets    = prefix + "{tickets}:"
+	keySigning = prefix + "{ssf}:keys"
 	slotPrefix = prefix + "{slots}:"
 	anyCred    = prefix + "{refresh-*}:cred:*"
 
@@ -89,6 +92,7 @@ func keyTicket(hash [sha256.Size]byte) string { return tickets + hex.EncodeToStr
 func keyTicketsMade(key string) string        { return tickets + "made:" + key }
 func keySub(sub string) string                { return prefix + "{sub:" + sub + "}:state" }
 func keySubLog(sub string) string             { return prefix + "{sub:" + sub + "}:log" }
+func keyPoll(sub string) string               { return prefix + "{sub:" + sub + "}:poll" }
 func keyLane(sub string, lane int) string {
 	return prefix + "{sub:" + sub + "}:lane:" + strconv.Itoa(lane)
 }

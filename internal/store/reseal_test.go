@@ -130,8 +130,18 @@ func resealing(t *testing.T, inProcess bool) {
 	found, err := r.store.Reseal(ctx, append(ids, "nobody")...)
 	require.NoError(t, err)
 	assert.Zero(t, found, "nothing was rotated")
+	_, err = r.store.SaveSigningKeys(ctx, []byte("signing"), 0)
+	require.NoError(t, err)
 	r.rotate(t, seal.RotateOptions{Now: true})
 	r.reload(t)
+	for _, want := range []bool{true, false} {
+		signing, err := r.store.ResealSigningKeys(ctx)
+		require.NoError(t, err)
+		assert.Equal(t, want, signing, "what is done is done")
+	}
+	signing, _, err := r.store.SigningKeys(ctx)
+	require.NoError(t, err)
+	assert.Equal(t, "signing", string(signing))
 	before, events := r.everything(t, ids...)
 	found, err = r.store.Reseal(ctx, append(ids, "nobody")...)
 	require.NoError(t, err)

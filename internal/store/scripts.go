@@ -30,7 +30,7 @@ type scripts struct {
 	lanesNotify, lanesAudit                             *redis.Script
 	subEnable, subReplay, subLag, subTold, announce     *redis.Script
 	slotStart, slotSave                                 *redis.Script
-	ticket                                              *redis.Script
+	ticket, swap                                        *redis.Script
 }
 
 // loadScripts reads the scripts. The in-process store does not know the first
@@ -52,6 +52,7 @@ func loadScripts(memory bool) (scripts, error) {
 		subLag: l.behind("lane_head", "sub_lag"), subTold: l.load("sub_told", false), announce: l.load("announce", false),
 		slotStart: l.load("slot_start", false), slotSave: l.load("slot_save", false),
 		ticket: l.load("ticket", false),
+		swap:   l.load("swap", false),
 	}
 	return s, l.err
 }
