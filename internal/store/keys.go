@@ -29,6 +29,7 @@ import (
 //	rd:{permit:<provider>}:state     hash    used, tokens, at, l:<lease> -> permits
 //	rd:{keys}:all                    hash    SHA-256 of an API key -> its description
 //	rd:{slots}:<name>                hash    progress of a periodic task
+//	rd:{subs}:all                    hash    subscription -> version, times, sealed settings; #revision, #deleted:<name> -> since when
 //	rd:{sub:<name>}:state            hash    disabled, since, f<shard> -> where it starts
 //	rd:{sub:<name>}:lane:<n>         hash    want, done, attempt, next, holder, until, lease, c<shard> -> cursor
 const (
@@ -38,6 +39,7 @@ const (
 	keyMembers = prefix + "members"
 	keySettled = prefix + "settled"
 	keyAPIKeys = prefix + "{keys}:all"
+	keySubs    = prefix + "{subs}:all"
 	slotPrefix = prefix + "{slots}:"
 	anyCred    = prefix + "{refresh-*}:cred:*"
 

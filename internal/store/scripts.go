@@ -28,6 +28,7 @@ type scripts struct {
 	permits, unpermit, reclaim                           *redis.Script
 	laneNotify, laneTake, laneAdvance, laneFail, laneEnd *redis.Script
 	lanesPending, subEnable                              *redis.Script
+	subSave, subRemove, subStop, subForget               *redis.Script
 	slotStart, slotSave                                  *redis.Script
 }
 
@@ -46,6 +47,8 @@ func loadScripts(memory bool) (scripts, error) {
 		laneNotify: l.load("lane_notify", false), laneTake: l.load("lane_take", false),
 		laneAdvance: l.load("lane_advance", false), laneFail: l.load("lane_fail", false), laneEnd: l.load("lane_done", false),
 		lanesPending: l.load("lanes_pending", false), subEnable: l.load("sub_enable", false),
+		subSave: l.load("sub_save", false), subRemove: l.load("sub_remove", false),
+		subStop: l.load("sub_stop", false), subForget: l.load("sub_forget", false),
 		slotStart: l.load("slot_start", false), slotSave: l.load("slot_save", false),
 	}
 	return s, l.err
