@@ -23,19 +23,24 @@ type CloudEvent struct {
 	Data            *EventData `json:"data,omitempty" doc:"Absent where the event is about the stream itself"`
 }
 
-// EventData is what an event tells of its credential.
+// EventData is what an event tells of its credential, or of a subscription.
 type EventData struct {
-	Credential      string            `json:"credential" doc:"The credential's ID"`
-	Provider        string            `json:"provider"`
+	Credential      string            `json:"credential,omitempty" doc:"The credential's ID; absent where the event is about a subscription, as are provider, state and version"`
+	Provider        string            `json:"provider,omitempty"`
 	User            string            `json:"user,omitempty" doc:"The user's UID at the provider"`
 	Labels          map[string]string `json:"labels,omitempty"`
-	State           string            `json:"state" doc:"State after the change"`
+	State           string            `json:"state,omitempty" doc:"State after the change"`
 	PreviousState   string            `json:"previous_state,omitempty" doc:"State before it; absent for a credential's first version"`
 	Reason          string            `json:"reason,omitempty"`
 	InitiatedBy     string            `json:"initiated_by" enum:"schedule,demand,owner,user,provider"`
-	Version         uint64            `json:"version" doc:"Grows by one with every event of this credential"`
+	Version         uint64            `json:"version,omitempty" doc:"Grows by one with every event of this credential"`
 	PreviousVersion uint64            `json:"previous_version" doc:"Version of this credential's last event among those asked for; 0 if there was none"`
 	ExpiresAt       *time.Time        `json:"expires_at,omitempty" doc:"End of the access token's life"`
+
+	Subscription      string     `json:"subscription,omitempty" doc:"The subscription that was disabled, or lags behind"`
+	Since             *time.Time `json:"since,omitempty" doc:"When it was disabled, or was seen to lag"`
+	OldestUndelivered *time.Time `json:"oldest_undelivered,omitempty" doc:"When the oldest event was committed that it is still owed"`
+	UndeliveredEvent  string     `json:"undelivered_event,omitempty" doc:"ID of the event that could not be delivered"`
 }
 
 // EventPage is a part of the event log.

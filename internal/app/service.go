@@ -286,7 +286,8 @@ func (s *service) openEvents(ctx context.Context) error {
 		source: s.source(), userAgent: "refreshd/" + s.opts.Version,
 	}
 	s.deliverer = delivery.New(delivery.Options{
-		Log: s.events, Lanes: lanes{s.store}, Subscriptions: subscriptions{s.store, s.clock.Now}, Queue: s.queue,
+		Log: s.events, Lanes: lanes{s.store}, Subscriptions: subscriptions{s.store}, Queue: s.queue,
+		Retention: s.conf.Load().Events.Retention, Now: s.clock.Now,
 		Logger: logging.Component(s.log, "delivery"), Registerer: s.registry,
 	})
 	list, err := s.outlet.subscribed(s.conf.Load())
@@ -297,7 +298,7 @@ func (s *service) openEvents(ctx context.Context) error {
 	if err := s.subscribers.configure(ctx, s.conf.Load(), list); err != nil {
 		return err
 	}
-	s.events.Listen(s.engine, s.deliverer)
+	s.events.Listen(s.engine)
 	if err := s.events.Start(ctx); err != nil {
 		return err
 	}

@@ -120,7 +120,7 @@ func (s *subscribers) apply(ctx context.Context, list []subscription.Entry) erro
 	}
 	s.carriers.Store(&carriers)
 	for _, entry := range list {
-		if err := s.turn(ctx, entry.Name, entry.Enabled); err != nil {
+		if err := s.turn(ctx, entry); err != nil {
 			return err
 		}
 	}
@@ -141,16 +141,17 @@ func (s *subscribers) deliverable(entry subscription.Entry) (delivery.Subscripti
 }
 
 // turn has deliveries go on, or rest, as their owner wants it. One that is
-// disabled for another reason stays so.
-func (s *subscribers) turn(ctx context.Context, name string, on bool) error {
-	state, err := s.store.Subscription(ctx, name)
+// disabled for another reason stays so, but for a deleted one that has moved to
+// the configuration: it goes on from where it was.
+func (s *subscribers) turn(ctx context.Context, entry subscription.Entry) error {
+	state, err := s.store.Subscription(ctx, entry.Name)
 	switch {
 	case err != nil:
 		return err
-	case !on && !state.Disabled:
-		return s.store.TurnOff(ctx, name)
-	case on && state.Disabled && state.Reason == store.ReasonOff:
-		return s.store.Enable(ctx, name)
+	case !entry.Enabled && !state.Disabled:
+		return s.store.TurnOff(ctx, entry.Name)
+	case entry.Enabled && state.Reason == store.ReasonOff, entry.Configured && state.Reason == store.ReasonDeleted:
+		return s.store.Enable(ctx, entry.Name)
 	}
 	return nil
 }

@@ -103,16 +103,17 @@ func EventTypeOf(code string) (EventType, error) {
 }
 
 // Event is one version of one credential: what changed, as of its commit. It
-// holds no token and no piece of one.
+// holds no token and no piece of one. One that is about a subscription belongs
+// to no credential and no version.
 type Event struct {
 	Type          EventType
-	ID            ID        // the credential
-	Version       uint64    // that this event stands for
+	ID            ID        // the credential; "" where there is none
+	Version       uint64    // that this event stands for; 0 where it stands for none
 	State         State     // after the change
 	PreviousState State     // before it; "" for the first version
 	Reason        Reason    // why
 	InitiatedBy   Initiator // who set it off
-	Nonce         Nonce     // of the commit; its first 4 bytes are part of the event's ID
+	Nonce         Nonce     // of the commit; its first 4 bytes are part of the event's ID, or it is that ID
 	ExpiresAt     Millis    // of the access token after the change; 0 if there is none
 
 	Provider string
@@ -123,12 +124,19 @@ type Event struct {
 	// of that type before this one. A reader who asked for some types only
 	// finds the previous version among those without reading back.
 	Last map[EventType]uint64
+
+	// Notice is set where the event is about a subscription.
+	Notice Notice
 }
 
 // EventID returns the ID that a subscriber sees: credential, version and the
 // first 8 hex digits of the commit's nonce. A commit that is repeated keeps
-// its nonce, hence its event's ID.
+// its nonce, hence its event's ID. That of an event that belongs to no version
+// is a ULID, which is its nonce.
 func (e Event) EventID() string {
+	if e.Version == 0 {
+		return e.Nonce.ulid()
+	}
 	return fmt.Sprintf("%s/%d/%s", e.ID, e.Version, e.Nonce.Short())
 }
 

@@ -72,6 +72,8 @@ const (
 	ReasonIdleTimeout         Reason = "idle_timeout"         // nobody used the session for its idle timeout
 	ReasonAbsoluteTimeout     Reason = "absolute_timeout"     // the session has lasted as long as one may
 	ReasonPaused              Reason = "paused"               // the operator or the owner holds it back
+	ReasonGone                Reason = "gone"                 // a subscriber's endpoint wants no more
+	ReasonUndeliverable       Reason = "undeliverable"        // a subscriber's endpoint took an event at no time of the schedule
 )
 
 // Reasons lists every reason but the empty one.
@@ -82,6 +84,7 @@ func Reasons() []Reason {
 		ReasonNetwork, ReasonMalformedReply, ReasonInvalidRequest, ReasonClientMisconfigured,
 		ReasonOwnerDied, ReasonOwner, ReasonStoreUnavailable,
 		ReasonLoginRefused, ReasonAccountLocked, ReasonSessionEnded, ReasonIdleTimeout, ReasonAbsoluteTimeout, ReasonPaused,
+		ReasonGone, ReasonUndeliverable,
 	}
 }
 

@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/event"
-	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
 const (
@@ -32,26 +30,19 @@ const (
 	// auditEvery is how often lanes with undelivered events and nobody working
 	// on them are looked for.
 	auditEvery = time.Second
-	// notifyEvery is how long notifications of one lane are gathered.
+	// notifyEvery is how long notifications are gathered.
 	notifyEvery = 20 * time.Millisecond
+	// minWait is the shortest wait that a schedule may have: a receiver that
+	// refuses must not be called in a loop.
+	minWait = 10 * time.Millisecond
 )
-
-// RetrySchedule returns the waits before each delivery of one event, as
-// Standard Webhooks recommends them. After the last one the endpoint is
-// disabled; its cursor stays.
-func RetrySchedule() []time.Duration {
-	return []time.Duration{
-		0, 5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour,
-		10 * time.Hour, 14 * time.Hour, 20 * time.Hour, 24 * time.Hour,
-	}
-}
 
 // Subscription is one receiver of events.
 type Subscription struct {
 	Name     string
 	Filter   event.Filter
 	Carrier  Carrier
-	Schedule []time.Duration // waits before each delivery of one event; [RetrySchedule] unless set
+	Schedule []time.Duration // waits before each delivery of one event; [RetrySchedule] unless set, see [CheckSchedule]
 }
 
 // Carrier takes events to one subscriber. It is used by many goroutines.
@@ -81,44 +72,6 @@ const (
 	Invalid     Result = "invalid"     // it could not be sent at all
 )
 
-// Lane is the stored state of one lane of a subscription.
-type Lane struct {
-	Last    []string // by shard: the last entry that needs no more delivery here
-	Want    uint64   // counts notifications
-	Attempt int      // failed deliveries of the entry that comes next
-}
-
-// Lanes keeps the lanes' states. A lane is held by one holder at a time, for
-// as long as its lease is extended.
-type Lanes interface {
-	// Notify says that a lane has news, and reports whether a task should be
-	// enqueued: nobody holds the lane.
-	Notify(ctx context.Context, subscription string, lane int) (bool, error)
-	// Take leases a lane; false if somebody holds it, its next delivery is
-	// still to come, or the subscription is disabled.
-	Take(ctx context.Context, subscription string, lane int, holder credential.Nonce, lease time.Duration) (Lane, bool, error)
-	// Advance stores how far one shard's log was delivered, clears the
-	// attempts and extends the lease. It fails if the lease was lost.
-	Advance(ctx context.Context, subscription string, lane int, holder credential.Nonce, shard int, last string) error
-	// Fail stores a failed delivery and gives the lane up for as long as wait
-	// says.
-	Fail(ctx context.Context, subscription string, lane int, holder credential.Nonce, attempt int, wait time.Duration) error
-	// Done gives the lane up unless it was notified since want: then it
-	// reports true and the lane stays with its holder.
-	Done(ctx context.Context, subscription string, lane int, holder credential.Nonce, want uint64) (bool, error)
-}
-
-// Subscriptions keeps what concerns a whole subscription.
-type Subscriptions interface {
-	// Open makes sure that the subscription exists; a new one starts behind
-	// last, the ends of the shards' logs.
-	Open(ctx context.Context, subscription string, last []string) error
-	// Pending lists the lanes that have news and no holder, and whose next
-	// delivery is due.
-	Pending(ctx context.Context, subscription string) ([]int, error)
-	Disable(ctx context.Context, subscription, reason string) error
-}
-
 // Queue enqueues the task that advances a lane.
 type Queue interface {
 	EnqueueDelivery(ctx context.Context, subscription string, lane int) error
@@ -130,103 +83,125 @@ type Options struct {
 	Lanes         Lanes
 	Subscriptions Subscriptions
 	Queue         Queue
-	Logger        zerolog.Logger
-	Registerer    prometheus.Registerer
+	// Retention is how long an event stays in the log: what is owed for three
+	// quarters of it is announced.
+	Retention time.Duration
+	// Now is the store's clock.
+	Now        func() credential.Millis
+	Logger     zerolog.Logger
+	Registerer prometheus.Registerer
 }
 
 // Deliverer takes events to subscribers. What is to be delivered is found by
 // cursor in the event log; tasks only say which lane to advance.
 type Deliverer struct {
-	opts       Options
-	deliveries *prometheus.CounterVec
-	subs       atomic.Pointer[[]Subscription]
+	opts    Options
+	metrics metrics
+	subs    atomic.Pointer[[]*subscribed]
+	setting sync.Mutex    // one SetSubscriptions at a time
+	set     chan struct{} // has one when the subscriptions changed
 
-	mu    sync.Mutex
-	dirty map[laneKey]struct{}
-	wake  chan struct{}
-
-	ctx    context.Context //nolint:containedctx // the notifier's own life
+	ctx    context.Context //nolint:containedctx // the loops' own life
 	cancel context.CancelFunc
 	loops  sync.WaitGroup
 }
 
-type laneKey struct {
-	subscription string
-	lane         int
+// subscribed is a subscription and how far its lanes were told of news.
+type subscribed struct {
+	Subscription
+
+	told *told
+}
+
+// told belongs to the loop that tells. It outlives a change of the
+// subscription.
+type told struct {
+	upTo  event.Cursor
+	saved time.Time // when it was stored last
 }
 
 // New returns a deliverer without subscriptions.
 func New(opts Options) *Deliverer {
 	ctx, cancel := context.WithCancel(context.Background())
 	d := &Deliverer{
-		opts: opts,
-		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "refreshd_deliveries_total", Help: "Deliveries to subscribers, by what came of them.",
-		}, []string{"subscription", "outcome"}),
-		dirty: map[laneKey]struct{}{}, wake: make(chan struct{}, 1),
+		opts: opts, metrics: newMetrics(opts.Registerer), set: make(chan struct{}, 1),
 		ctx: ctx, cancel: cancel,
 	}
-	d.subs.Store(&[]Subscription{})
-	opts.Registerer.MustRegister(d.deliveries)
+	d.subs.Store(&[]*subscribed{})
 	return d
 }
 
 // SetSubscriptions replaces the subscriptions. A new one starts at the present
-// end of the log.
+// end of the log, one that is known where its lanes stand.
 func (d *Deliverer) SetSubscriptions(ctx context.Context, list []Subscription) error {
-	kept := make([]Subscription, 0, len(list))
+	d.setting.Lock()
+	defer d.setting.Unlock()
+	kept := make([]*subscribed, 0, len(list))
 	for _, s := range list {
-		if err := s.Filter.Check(); err != nil {
-			return fmt.Errorf("subscription %q: %w", s.Name, err)
-		}
-		if s.Schedule == nil {
-			s.Schedule = RetrySchedule()
-		}
-		end, err := d.opts.Log.End(ctx)
+		one, err := d.subscribe(ctx, s)
 		if err != nil {
-			return err
-		}
-		if err := d.opts.Subscriptions.Open(ctx, s.Name, end.Last); err != nil {
 			return fmt.Errorf("subscription %q: %w", s.Name, err)
 		}
-		kept = append(kept, s)
+		kept = append(kept, one)
 	}
-	d.subs.Store(&kept)
+	before := d.subs.Swap(&kept)
+	for _, s := range *before {
+		if d.find(s.Name) == nil {
+			d.metrics.forget(s.Name)
+		}
+	}
+	select {
+	case d.set <- struct{}{}:
+	default:
+	}
 	return nil
 }
 
-// Start begins to notify lanes of what [Deliverer.Observe] hears.
+func (d *Deliverer) subscribe(ctx context.Context, s Subscription) (*subscribed, error) {
+	if err := s.Filter.Check(); err != nil {
+		return nil, err
+	}
+	if s.Schedule == nil {
+		s.Schedule = RetrySchedule()
+	}
+	if err := CheckSchedule(s.Schedule); err != nil {
+		return nil, err
+	}
+	if known := d.find(s.Name); known != nil {
+		return &subscribed{Subscription: s, told: known.told}, nil
+	}
+	end, err := d.opts.Log.End(ctx)
+	if err != nil {
+		return nil, err
+	}
+	notified, err := d.opts.Subscriptions.Open(ctx, s.Name, end.Last)
+	if err != nil {
+		return nil, err
+	}
+	return &subscribed{Subscription: s, told: &told{upTo: event.Cursor{Epoch: end.Epoch, Last: notified}}}, nil
+}
+
+// find returns the subscription of that name, nil if there is none.
+func (d *Deliverer) find(name string) *subscribed {
+	for _, s := range *d.subs.Load() {
+		if s.Name == name {
+			return s
+		}
+	}
+	return nil
+}
+
+// Start begins to tell lanes of news, and to look after those that nobody works
+// on.
 func (d *Deliverer) Start() {
 	d.loops.Go(d.notifyLoop)
 	d.loops.Go(d.auditLoop)
 }
 
-// Stop ends the notifying. It can be called twice, and without Start.
+// Stop ends that. It can be called twice, and without Start.
 func (d *Deliverer) Stop() {
 	d.cancel()
 	d.loops.Wait()
-}
-
-// Observe hears of an event of the log.
-func (d *Deliverer) Observe(e credential.Event) {
-	for _, s := range *d.subs.Load() {
-		if s.Filter.Wants(e) {
-			d.mark(laneKey{s.Name, laneOf(e.ID)})
-		}
-	}
-}
-
-// Heard is part of [Listener]; the end of the log is no news to a receiver.
-func (d *Deliverer) Heard(int) {}
-
-func (d *Deliverer) mark(key laneKey) {
-	d.mu.Lock()
-	d.dirty[key] = struct{}{}
-	d.mu.Unlock()
-	select {
-	case d.wake <- struct{}{}:
-	default:
-	}
 }
 
 // laneOf spreads credentials over lanes.
@@ -234,70 +209,4 @@ func laneOf(id credential.ID) int {
 	h := fnv.New32a()
 	_, _ = io.WriteString(h, string(id)) // a hash never fails
 	return int(h.Sum32() % LaneCount)
-}
-
-func (d *Deliverer) notifyLoop() {
-	for {
-		select {
-		case <-d.ctx.Done():
-			return
-		case <-d.wake:
-		}
-		d.mu.Lock()
-		dirty := d.dirty
-		d.dirty = map[laneKey]struct{}{}
-		d.mu.Unlock()
-		wait := notifyEvery
-		for key := range dirty {
-			if !d.notify(key) {
-				wait = auditEvery
-			}
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-d.ctx.Done():
-		case <-timer.C:
-		}
-		timer.Stop()
-	}
-}
-
-// notify tells of a lane's news. If that fails it is done again, not at once.
-func (d *Deliverer) notify(key laneKey) bool {
-	enqueue, err := d.opts.Lanes.Notify(d.ctx, key.subscription, key.lane)
-	if err == nil {
-		err = failpoint.Hit(failpoint.DeliveryNotified)
-	}
-	if err == nil && enqueue {
-		err = d.opts.Queue.EnqueueDelivery(d.ctx, key.subscription, key.lane)
-	}
-	if err != nil && d.ctx.Err() == nil {
-		d.opts.Logger.Warn().Err(err).Str("subscription", key.subscription).Int("lane", key.lane).
-			Msg("a lane could not be notified, again in a second")
-		d.mark(key)
-	}
-	return err == nil
-}
-
-// auditLoop finds the lanes whose task died, or whose next delivery has become
-// due: tasks are hints, the stored lanes are the truth.
-func (d *Deliverer) auditLoop() {
-	ticker := time.NewTicker(auditEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-d.ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		for _, s := range *d.subs.Load() {
-			lanes, err := d.opts.Subscriptions.Pending(d.ctx, s.Name)
-			for _, lane := range lanes {
-				err = errors.Join(err, d.opts.Queue.EnqueueDelivery(d.ctx, s.Name, lane))
-			}
-			if err != nil && d.ctx.Err() == nil {
-				d.opts.Logger.Warn().Err(err).Str("subscription", s.Name).Msg("lanes could not be audited, again in a second")
-			}
-		}
-	}
 }

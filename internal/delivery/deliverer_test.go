@@ -22,7 +22,6 @@ import (
 func TestDeliveries(t *testing.T) {
 	t.Parallel()
 	h := setupHooks(t, 3)
-	h.log.Listen(h.Deliverer)
 	require.NoError(t, h.log.Start(t.Context()))
 	h.Start()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -72,8 +71,6 @@ func TestOnlyWhatWasAskedFor(t *testing.T) {
 	assert.Zero(t, got[0].Data.PreviousVersion, "the first of those asked for")
 	assert.EqualValues(t, 2, got[1].Data.PreviousVersion)
 
-	h.Observe(eventtest.Sample()) // not wanted
-	assert.Empty(t, h.dirty)
 	require.NoError(t, h.Advance(t.Context(), "nobody", 0), "a subscription that is gone")
 }
 
@@ -112,7 +109,9 @@ func TestSchedule(t *testing.T) {
 				require.Len(t, h.endpoint.received(), attempt+1)
 				require.Equal(t, attempt == len(schedule)-1, h.disabled().Disabled, "attempt %d", attempt+1)
 			}
-			assert.Equal(t, "the receiver answered 500", h.disabled().Reason)
+			assert.Equal(t, "the receiver answered 500", h.disabled().Why)
+			assert.Equal(t, string(credential.ReasonUndeliverable), h.disabled().Reason)
+			assert.Equal(t, h.endpoint.received()[0].ID, h.disabled().Event)
 			h.PassTime(1000 * time.Hour)
 			require.NoError(t, h.Advance(t.Context(), "ui", lane))
 			assert.Len(t, h.endpoint.received(), len(schedule), "no more")
@@ -219,9 +218,7 @@ func TestAnswerWithoutEnd(t *testing.T) {
 	h.Emit("alice")
 	require.NoError(t, h.Advance(t.Context(), "ui", h.tell("alice")))
 	assert.Len(t, h.endpoint.received(), 1)
-	lanes, err := h.opts.Subscriptions.Pending(t.Context(), "ui")
-	require.NoError(t, err)
-	assert.Empty(t, lanes, "delivered")
+	assert.Empty(t, h.pending(), "delivered")
 }
 
 // Errors name neither the address's query nor what was answered.
@@ -282,17 +279,13 @@ func TestNotifiedWhileDraining(t *testing.T) {
 	hooked := &doneHook{Lanes: testLanes{h.Store.Store}}
 	hooked.before = func() {
 		h.Emit("alice")
-		enqueue, err := h.Store.LaneNotify(t.Context(), "ui", lane)
-		require.NoError(t, err)
-		assert.False(t, enqueue, "somebody works on it")
+		assert.Empty(t, h.news(lane), "somebody works on it")
 	}
 	w := h.deliverer(h.log, hooked)
 	w.subs.Store(h.subs.Load())
 	require.NoError(t, w.Advance(t.Context(), "ui", lane))
 	assert.Len(t, h.endpoint.received(), 2)
-	lanes, err := h.opts.Subscriptions.Pending(t.Context(), "ui")
-	require.NoError(t, err)
-	assert.Empty(t, lanes)
+	assert.Empty(t, h.pending())
 }
 
 // doneHook calls before once, when a holder believes to be done.
@@ -302,12 +295,12 @@ type doneHook struct {
 	before func()
 }
 
-func (d *doneHook) Done(ctx context.Context, subscription string, lane int, holder credential.Nonce, want uint64) (bool, error) {
+func (d *doneHook) Done(ctx context.Context, subscription string, lane int, holder credential.Nonce, want uint64, last []string) (bool, error) {
 	if hook := d.before; hook != nil {
 		d.before = nil
 		hook()
 	}
-	return d.Lanes.Done(ctx, subscription, lane, holder, want)
+	return d.Lanes.Done(ctx, subscription, lane, holder, want, last)
 }
 
 // What a killed holder left is found once its lease has passed.
@@ -363,20 +356,34 @@ func TestStopDuringADelivery(t *testing.T) {
 	assert.Zero(t, state.Attempt)
 }
 
-// Notifications go on being made when they fail, and events of the log that
-// were trimmed away are passed.
+// A task that could not be enqueued is, later.
 func TestNotifyingFails(t *testing.T) {
 	t.Parallel()
 	h := setupHooks(t, 1)
 	h.queue.mu.Lock()
 	h.queue.fail = 1
 	h.queue.mu.Unlock()
+	require.NoError(t, h.log.Start(t.Context()))
 	h.Start()
 	h.Emit("alice")
-	h.Observe(credential.Event{Type: credential.EventConnected, ID: "alice"})
 	assert.Equal(t, laneKey{"ui", laneOf("alice")}, eventtest.Soon(t, h.queue.tasks, "a task"))
 }
 
+// Events that were committed while nobody listened are found at the start.
+func TestEventsBeforeTheStart(t *testing.T) {
+	t.Parallel()
+	h := setupHooks(t, 1)
+	h.Emit("alice")
+	require.NoError(t, h.log.Start(t.Context()))
+	d := h.deliverer(h.log, nil)
+	require.NoError(t, d.SetSubscriptions(t.Context(), []Subscription{h.sub}))
+	d.Start()
+	assert.Equal(t, laneKey{"ui", laneOf("alice")}, eventtest.Soon(t, h.queue.tasks, "a task"))
+	require.NoError(t, d.Advance(t.Context(), "ui", laneOf("alice")))
+	assert.Len(t, h.endpoint.received(), 1)
+}
+
+// Events that were trimmed away are passed, and that is said.
 func TestTrimmedBeforeDelivery(t *testing.T) {
 	t.Parallel()
 	h := setupHooks(t, 1)
@@ -400,8 +407,7 @@ func TestUnreadableEntry(t *testing.T) {
 	stream := "rd:{refresh-00}:events"
 	_, err := h.Mini.XAdd(stream, "*", []string{"e", "9 from the future"})
 	require.NoError(t, err)
-	_, err = h.Store.LaneNotify(t.Context(), "ui", lane)
-	require.NoError(t, err)
+	h.news(lane)
 	require.NoError(t, h.Advance(t.Context(), "ui", lane))
 	assert.Empty(t, h.endpoint.received())
 }

@@ -1,7 +1,6 @@
 package delivery
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -9,8 +8,6 @@ import (
 	"net/netip"
 	"syscall"
 	"time"
-
-	"github.com/refreshd/refreshd/internal/credential"
 )
 
 // ErrForbiddenAddress is wrapped by the error of a delivery to an address that
@@ -86,11 +83,4 @@ func checkAddress(addr netip.Addr, allow, forbidden []netip.Prefix) error {
 		return fmt.Errorf("%w: %s", ErrForbiddenAddress, addr)
 	}
 	return nil
-}
-
-// newHolder draws a name for one holding of a lane.
-func newHolder() credential.Nonce {
-	var n credential.Nonce
-	_, _ = rand.Read(n[:]) // never fails: crypto/rand ends the process instead
-	return n
 }

@@ -10,30 +10,23 @@ import (
 	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
+// maxErrorText is how much of why a delivery failed is remembered.
+const maxErrorText = 200
+
 // Advance delivers what a lane has, in order, until it is empty or a delivery
 // fails. It does nothing if somebody else holds the lane, or if the
 // subscription is gone.
 func (d *Deliverer) Advance(ctx context.Context, subscription string, lane int) error {
-	var to *Subscription
-	for _, s := range *d.subs.Load() {
-		if s.Name == subscription {
-			to = &s
-		}
-	}
+	to := d.find(subscription)
 	if to == nil {
 		return nil
 	}
-	holder := newHolder()
-	state, taken, err := d.opts.Lanes.Take(ctx, subscription, lane, holder, laneLease)
-	if err == nil && taken {
-		err = failpoint.Hit(failpoint.DeliveryTaken)
-	}
-	if err != nil || !taken {
+	run := &laneRun{d: d, to: to, lane: lane, holder: newHolder()}
+	if taken, err := run.take(ctx); err != nil || !taken {
 		return err
 	}
-	at := event.Cursor{Epoch: d.opts.Log.Epoch(), Last: state.Last}
-	run := &laneRun{
-		d: d, to: to, lane: lane, holder: holder, at: at, saved: at.Clone(), want: state.Want, attempt: state.Attempt,
+	if err := failpoint.Hit(failpoint.DeliveryTaken); err != nil {
+		return err
 	}
 	for {
 		empty, err := run.drain(ctx)
@@ -43,29 +36,52 @@ func (d *Deliverer) Advance(ctx context.Context, subscription string, lane int) 
 		if err := failpoint.Hit(failpoint.DeliveryDone); err != nil {
 			return err
 		}
-		again, err := d.opts.Lanes.Done(ctx, subscription, lane, holder, run.want)
+		again, err := d.opts.Lanes.Done(ctx, subscription, lane, run.holder, run.state.Want, run.moved())
 		if err != nil || !again {
 			return err
 		}
 		// Notified while it was drained: hold it for another look. Taking what
 		// one holds tells the new count.
-		if state, taken, err = d.opts.Lanes.Take(ctx, subscription, lane, holder, laneLease); err != nil || !taken {
+		if taken, err := run.take(ctx); err != nil || !taken {
 			return err
 		}
-		run.want = state.Want
 	}
 }
 
 // laneRun is one holder's work on one lane.
 type laneRun struct {
 	d       *Deliverer
-	to      *Subscription
+	to      *subscribed
 	lane    int
 	holder  credential.Nonce
+	state   Lane
 	at      event.Cursor
 	saved   event.Cursor // what is stored
-	want    uint64
-	attempt int
+	savedAt time.Time
+}
+
+// take takes the lane, or goes on holding it.
+func (r *laneRun) take(ctx context.Context) (taken bool, err error) {
+	if r.state, taken, err = r.d.opts.Lanes.Take(ctx, r.to.Name, r.lane, r.holder, laneLease); err != nil || !taken {
+		return false, err
+	}
+	r.at = event.Cursor{Epoch: r.d.opts.Log.Epoch(), Last: r.state.Last}
+	r.stored()
+	return true, nil
+}
+
+// stored notes that what was seen is stored.
+func (r *laneRun) stored() { r.saved, r.savedAt = r.at.Clone(), time.Now() }
+
+// moved returns the cursors that are not stored, by shard.
+func (r *laneRun) moved() []string {
+	list := make([]string, len(r.at.Last))
+	for shard, last := range r.at.Last {
+		if last != r.saved.Last[shard] {
+			list[shard] = last
+		}
+	}
+	return list
 }
 
 // drain delivers until the end of the log. It reports false if it had to stop
@@ -80,53 +96,116 @@ func (r *laneRun) drain(ctx context.Context) (bool, error) {
 	}
 	r.at = at
 	for {
-		entries, next, err := r.d.opts.Log.Read(ctx, r.at, pageSize)
-		if err == nil && len(entries) == 0 {
-			entries, next, err = r.d.opts.Log.ReadStored(ctx, r.at)
-		}
+		entries, next, err := r.read(ctx)
 		if err != nil {
 			return false, err
 		}
 		if len(entries) == 0 {
-			return true, r.save(ctx)
+			return true, nil
 		}
 		for _, entry := range entries {
 			if laneOf(entry.Event.ID) == r.lane && r.to.Filter.Wants(entry.Event) {
 				if ok, err := r.deliver(ctx, entry); err != nil || !ok {
 					return false, err
 				}
-				r.at.Last[entry.Shard] = entry.Position
-				r.attempt = 0
-				if err := failpoint.Hit(failpoint.DeliveryPosted); err != nil {
-					return false, err
-				}
-				if err := r.save(context.WithoutCancel(ctx)); err != nil { // it was delivered, whoever stops now
-					return false, err
-				}
 			}
 			r.at.Last[entry.Shard] = entry.Position
 		}
 		r.at = next
-		if err := r.save(ctx); err != nil { // a long way without a delivery keeps the lease as well
-			return false, err
+		if time.Since(r.savedAt) > laneLease/4 { // a long way without a delivery keeps the lease as well
+			if _, err := r.advance(ctx, nil); err != nil {
+				return false, err
+			}
 		}
 	}
 }
 
-// save stores what of the cursor has moved.
-func (r *laneRun) save(ctx context.Context) error {
-	for shard, last := range r.at.Last {
-		if last == r.saved.Last[shard] {
-			continue
-		}
-		err := r.d.opts.Lanes.Advance(ctx, r.to.Name, r.lane, r.holder, shard, last)
-		if err == nil {
-			err = failpoint.Hit(failpoint.DeliveryAdvanced)
-		}
-		if err != nil {
-			return err
-		}
-		r.saved.Last[shard] = last
+// read returns the entries that come next. None are left only if the place was
+// reached up to which the lane was told of news: this process's memory may lag
+// behind the one that told.
+func (r *laneRun) read(ctx context.Context) ([]event.Numbered, event.Cursor, error) {
+	entries, next, err := r.d.opts.Log.Read(ctx, r.at, pageSize)
+	if err == nil && len(entries) == 0 && !r.at.Covers(r.state.Notified) {
+		return r.d.opts.Log.ReadStored(ctx, r.at)
+	}
+	return entries, next, err
+}
+
+// deliver sends one event, and moves past it. It reports false if it failed, or
+// if no more is to be sent: the lane was given up then.
+func (r *laneRun) deliver(ctx context.Context, entry event.Numbered) (bool, error) {
+	letGo := r.hold(ctx)
+	began := time.Now()
+	outcome := r.to.Carrier.Carry(ctx, entry.LogEntry)
+	took := time.Since(began)
+	letGo()
+	if outcome.Err != nil && ctx.Err() != nil { // cut off from this side: no fault of the receiver's
+		return false, errors.Join(context.Cause(ctx), r.leave(context.WithoutCancel(ctx)))
+	}
+	r.d.metrics.deliveries.WithLabelValues(r.to.Name, string(outcome.Result)).Inc()
+	ctx = context.WithoutCancel(ctx) // whoever stops now, it was or was not delivered
+	done := Delivery{
+		Event: entry.Event.EventID(), Type: entry.Event.Type, Credential: entry.Event.ID, EventAt: entry.At,
+		Attempt: r.state.Attempt + 1, Took: took, Result: outcome.Result, Status: outcome.Status,
+	}
+	if outcome.Err != nil {
+		return false, r.fail(ctx, done, outcome)
+	}
+	r.at.Last[entry.Shard] = entry.Position
+	if err := failpoint.Hit(failpoint.DeliveryPosted); err != nil {
+		return false, err
+	}
+	switch progress, err := r.advance(ctx, &done); {
+	case err != nil:
+		return false, err
+	case progress == Hold:
+		return false, r.leave(ctx)
+	case progress == Closed:
+		r.d.opts.Logger.Info().Str("subscription", r.to.Name).Msg("the endpoint takes deliveries again")
+		r.d.audit(ctx, r.to.Name) // the others need not wait for it
+	}
+	r.state.Attempt, r.state.Probe = 0, false
+	return true, nil
+}
+
+// advance stores how far the lane came, and what was delivered if anything was.
+func (r *laneRun) advance(ctx context.Context, done *Delivery) (Progress, error) {
+	progress, err := r.d.opts.Lanes.Advance(ctx, r.to.Name, r.lane, r.holder, r.moved(), done)
+	if err == nil {
+		err = failpoint.Hit(failpoint.DeliveryAdvanced)
+	}
+	if err == nil {
+		r.stored()
+	}
+	return progress, err
+}
+
+func (r *laneRun) leave(ctx context.Context) error {
+	return r.d.opts.Lanes.Leave(ctx, r.to.Name, r.lane, r.holder, r.moved())
+}
+
+// fail stores that a delivery failed, and tells people what follows.
+func (r *laneRun) fail(ctx context.Context, done Delivery, outcome Outcome) error {
+	if err := failpoint.Hit(failpoint.DeliveryFailed); err != nil {
+		return err
+	}
+	done.Error = outcome.Err.Error()
+	done.Error = done.Error[:min(len(done.Error), maxErrorText)]
+	verdict, err := r.d.opts.Lanes.Fail(ctx, r.to.Name, r.lane, r.holder, r.moved(), Failure{
+		Delivery: done, Gone: outcome.Gone, RetryAfter: outcome.RetryAfter, Schedule: r.to.Schedule, ULID: newULID(r.d.opts.Now()),
+	})
+	if err != nil {
+		return err
+	}
+	log := r.d.opts.Logger.Warn().Err(outcome.Err).Str("subscription", r.to.Name).Str("event", done.Event).Int("attempt", verdict.Attempt)
+	switch {
+	case verdict.Disabled:
+		log.Msg("the endpoint is disabled; its cursor stays")
+		r.d.audit(ctx, r.to.Name) // so that the event log tells of it now
+	case verdict.Open:
+		log.Stringer("again_in", verdict.Wait).Msg("delivery failed, as others did; the endpoint is left alone but for a probe")
+	default:
+		log.Stringer("again_in", verdict.Wait).Msg("delivery failed")
 	}
 	return nil
 }
@@ -152,36 +231,4 @@ func (r *laneRun) hold(ctx context.Context) (letGo func()) {
 		}
 	}()
 	return func() { cancel(); <-done }
-}
-
-// deliver sends one event. It reports false if that failed and the lane was
-// given up.
-func (r *laneRun) deliver(ctx context.Context, entry event.Numbered) (bool, error) {
-	letGo := r.hold(ctx)
-	result := r.to.Carrier.Carry(ctx, entry.LogEntry)
-	letGo()
-	if result.Err != nil && ctx.Err() != nil { // cut off from this side: no fault of the receiver's
-		stopped := context.Cause(ctx)
-		ctx = context.WithoutCancel(ctx)
-		return false, errors.Join(stopped, r.save(ctx), r.d.opts.Lanes.Fail(ctx, r.to.Name, r.lane, r.holder, r.attempt, 0))
-	}
-	r.d.deliveries.WithLabelValues(r.to.Name, string(result.Result)).Inc()
-	if result.Err == nil {
-		return true, nil
-	}
-	ctx = context.WithoutCancel(ctx)
-	if err := r.save(ctx); err != nil {
-		return false, err
-	}
-	attempt := r.attempt + 1
-	log := r.d.opts.Logger.Warn().Err(result.Err).Str("subscription", r.to.Name).Str("event", entry.Event.EventID()).Int("attempt", attempt)
-	if result.Gone || attempt >= len(r.to.Schedule) {
-		log.Msg("the endpoint is disabled; its cursor stays")
-		return false, errors.Join(
-			r.d.opts.Subscriptions.Disable(ctx, r.to.Name, result.Err.Error()),
-			r.d.opts.Lanes.Fail(ctx, r.to.Name, r.lane, r.holder, attempt, 0))
-	}
-	wait := max(r.to.Schedule[attempt], result.RetryAfter)
-	log.Stringer("again_in", wait).Msg("delivery failed")
-	return false, r.d.opts.Lanes.Fail(ctx, r.to.Name, r.lane, r.holder, attempt, wait)
 }

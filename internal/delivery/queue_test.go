@@ -9,6 +9,11 @@ import (
 	"github.com/refreshd/refreshd/internal/event/eventtest"
 )
 
+type laneKey struct {
+	subscription string
+	lane         int
+}
+
 // testQueue is what tasks are put on.
 type testQueue struct {
 	tasks chan laneKey
@@ -27,7 +32,7 @@ func (q *testQueue) EnqueueDelivery(_ context.Context, subscription string, lane
 	return nil
 }
 
-// many returns n IDs that are all in one lane, or in as many as there are.
+// inLane returns n IDs that are all in one lane, or in as many as there are.
 func inLane(n int, same bool) []credential.ID {
 	var ids []credential.ID
 	for i := 0; len(ids) < n; i++ {

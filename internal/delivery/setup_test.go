@@ -1,7 +1,6 @@
 package delivery
 
 import (
-	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -23,48 +22,6 @@ import (
 )
 
 const hookSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-
-// testLanes and testSubscriptions give the stored lanes to the deliverer.
-type testLanes struct{ store *store.Store }
-
-func (l testLanes) Notify(ctx context.Context, subscription string, lane int) (bool, error) {
-	return l.store.LaneNotify(ctx, subscription, lane)
-}
-
-func (l testLanes) Take(ctx context.Context, subscription string, lane int, holder credential.Nonce, lease time.Duration) (Lane, bool, error) {
-	state, taken, err := l.store.LaneTake(ctx, subscription, lane, holder, lease)
-	return Lane{Last: state.Cursors, Want: state.Want, Attempt: state.Attempt}, taken, err
-}
-
-func (l testLanes) Advance(ctx context.Context, subscription string, lane int, holder credential.Nonce, shard int, last string) error {
-	return l.store.LaneAdvance(ctx, subscription, lane, holder, shard, last)
-}
-
-func (l testLanes) Fail(ctx context.Context, subscription string, lane int, holder credential.Nonce, attempt int, wait time.Duration) error {
-	return l.store.LaneFail(ctx, subscription, lane, holder, attempt, wait)
-}
-
-func (l testLanes) Done(ctx context.Context, subscription string, lane int, holder credential.Nonce, want uint64) (bool, error) {
-	return l.store.LaneDone(ctx, subscription, lane, holder, want)
-}
-
-type testSubscriptions struct {
-	store *store.Store
-	now   func() credential.Millis
-}
-
-func (s testSubscriptions) Open(ctx context.Context, subscription string, last []string) error {
-	_, err := s.store.StartSubscription(ctx, subscription, last)
-	return err
-}
-
-func (s testSubscriptions) Pending(ctx context.Context, subscription string) ([]int, error) {
-	return s.store.LanesPending(ctx, subscription, s.now())
-}
-
-func (s testSubscriptions) Disable(ctx context.Context, subscription, reason string) error {
-	return s.store.Disable(ctx, subscription, reason)
-}
 
 // endpoint is a receiver: it verifies what it gets, and answers as it is told.
 type endpoint struct {
@@ -187,8 +144,8 @@ func (h *hooks) deliverer(log *event.Log, lanes Lanes) *Deliverer {
 		lanes = testLanes{h.Store.Store}
 	}
 	d := New(Options{
-		Log: log, Lanes: lanes, Subscriptions: testSubscriptions{h.Store.Store, h.Clock}, Queue: h.queue,
-		Logger: zerolog.New(h.logged), Registerer: prometheus.NewRegistry(),
+		Log: log, Lanes: lanes, Subscriptions: testSubscriptions{h.Store.Store}, Queue: h.queue,
+		Retention: 96 * time.Hour, Now: h.Clock, Logger: zerolog.New(h.logged), Registerer: prometheus.NewRegistry(),
 	})
 	h.T.Cleanup(d.Stop)
 	return d
@@ -207,13 +164,34 @@ func (h *hooks) webhook(filter event.Filter) *Webhook {
 	return w
 }
 
-// tell notifies the lane of a credential, as an event that is heard does.
+// tell notifies the lane of a credential, as whoever reads of its event does.
 func (h *hooks) tell(id credential.ID) int {
 	h.T.Helper()
 	lane := laneOf(id)
-	_, err := h.Store.LaneNotify(h.T.Context(), "ui", lane)
-	require.NoError(h.T, err)
+	h.news(lane)
 	return lane
+}
+
+// news notifies lanes of all that came since the subscription began.
+func (h *hooks) news(lanes ...int) []int {
+	h.T.Helper()
+	start := make([]string, h.Store.Shards())
+	for shard := range start {
+		start[shard] = event.Start
+	}
+	end, err := h.log.End(h.T.Context())
+	require.NoError(h.T, err)
+	enqueue, err := h.Store.LanesNotify(h.T.Context(), "ui", lanes, start, end.Last)
+	require.NoError(h.T, err)
+	return enqueue
+}
+
+// pending are the lanes that an audit finds.
+func (h *hooks) pending() []int {
+	h.T.Helper()
+	found, err := h.opts.Subscriptions.Audit(h.T.Context(), "ui")
+	require.NoError(h.T, err)
+	return found.Pending
 }
 
 func (h *hooks) disabled() store.SubscriptionState {

@@ -190,6 +190,9 @@ func (l *Log) Place(ctx context.Context, c Cursor) (Cursor, error) {
 	}
 	at, reset := c.Clone(), error(nil)
 	for shard, last := range c.Last {
+		if _, ok := l.fromMemory(shard, last, 0); ok {
+			continue // all that follows is in memory, so nothing of it was trimmed
+		}
 		trimmed, err := l.store.TrimmedTo(ctx, shard)
 		if err != nil {
 			return Cursor{}, err

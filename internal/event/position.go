@@ -94,3 +94,18 @@ func startCursor(epoch string, shards int) Cursor {
 func (c Cursor) Clone() Cursor {
 	return Cursor{Epoch: c.Epoch, Last: append([]string(nil), c.Last...)}
 }
+
+// Covers reports whether everything up to the positions, by shard, was seen.
+func (c Cursor) Covers(positions []string) bool {
+	for shard, upto := range positions {
+		seen, err := parsePosition(c.Last[shard])
+		if err != nil {
+			return false
+		}
+		wanted, err := parsePosition(upto)
+		if err != nil || wanted.after(seen) {
+			return false
+		}
+	}
+	return true
+}

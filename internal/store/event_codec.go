@@ -7,8 +7,12 @@ import (
 	"github.com/refreshd/refreshd/internal/credential"
 )
 
-// eventFormat is the first byte of a stored event.
-const eventFormat = 1
+// The first byte of a stored event. An event about a subscription has that as
+// well, behind all else.
+const (
+	eventFormat  = 1
+	noticeFormat = 2
+)
 
 var errEventFormat = errors.New("its format is not known to this version of refreshd")
 
@@ -23,7 +27,11 @@ func (t eventTable) appendEvent(b []byte, e credential.Event) ([]byte, error) {
 	if by == 0 {
 		return nil, errInitiator
 	}
-	b = append(b, eventFormat, stateCode(e.State), stateCode(e.PreviousState), by)
+	format := byte(eventFormat)
+	if e.Notice != (credential.Notice{}) {
+		format = noticeFormat
+	}
+	b = append(b, format, stateCode(e.State), stateCode(e.PreviousState), by)
 	b = append(b, e.Nonce[:]...)
 	b = appendString(b, code)
 	b = appendString(b, e.ID)
@@ -33,7 +41,14 @@ func (t eventTable) appendEvent(b []byte, e credential.Event) ([]byte, error) {
 	b = appendString(b, e.Provider)
 	b = appendString(b, e.Subject)
 	b = appendLabels(b, e.Labels)
-	return t.appendLast(b, e.Last)
+	b, err := t.appendLast(b, e.Last)
+	if format == noticeFormat {
+		b = appendString(b, e.Notice.Subscription)
+		b = appendMillis(b, e.Notice.Since)
+		b = appendMillis(b, e.Notice.Oldest)
+		b = appendString(b, e.Notice.Event)
+	}
+	return b, err
 }
 
 // decodeEvent reads what appendEvent wrote. Strings of the result share s.
@@ -43,7 +58,7 @@ func (t eventTable) decodeEvent(s string) (credential.Event, error) {
 	switch {
 	case r.err != nil:
 		return credential.Event{}, r.err
-	case head[0] != eventFormat:
+	case head[0] != eventFormat && head[0] != noticeFormat:
 		return credential.Event{}, errEventFormat
 	}
 	var e credential.Event
@@ -71,6 +86,9 @@ func (t eventTable) decodeEvent(s string) (credential.Event, error) {
 	e.Subject = r.str()
 	e.Labels = r.labels()
 	e.Last = t.last(&r)
+	if head[0] == noticeFormat {
+		e.Notice = credential.Notice{Subscription: r.str(), Since: r.millis(), Oldest: r.millis(), Event: r.str()}
+	}
 	if err := r.end(); err != nil {
 		return credential.Event{}, err
 	}

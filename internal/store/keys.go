@@ -24,14 +24,19 @@ import (
 //	rd:{refresh-07}:ids              zset    id -> 0, for sorted listing
 //	rd:{refresh-07}:events           stream  one field e per event
 //	rd:{refresh-07}:trimmed          string  position of the newest trimmed event
+//	rd:{refresh-07}:told             hash    <kind>:<subscription> -> ULID of the event about it that was appended last
 //	rd:{refresh-07}:claim:<nonce>    string  the IDs that a claim got, for its repetition
 //	rd:{permit:<provider>}:leases    zset    lease -> ms at which it ends
 //	rd:{permit:<provider>}:state     hash    used, tokens, at, l:<lease> -> permits
 //	rd:{keys}:all                    hash    SHA-256 of an API key -> its description
 //	rd:{slots}:<name>                hash    progress of a periodic task
 //	rd:{subs}:all                    hash    subscription -> version, times, sealed settings; #revision, #deleted:<name> -> since when
-//	rd:{sub:<name>}:state            hash    disabled, since, f<shard> -> where it starts
-//	rd:{sub:<name>}:lane:<n>         hash    want, done, attempt, next, holder, until, lease, c<shard> -> cursor
+//	rd:{sub:<name>}:state            hash    f<shard> -> where it starts, n<shard> -> how far lanes were told of news;
+//	                                         of a row of failures: fails, row (its begin), first (lane), mixed (more than one lane);
+//	                                         of the breaker: open, probes, prober, probing (till when), hold; from, till of the last outage;
+//	                                         disabled (reason), since, why, stuck (event); lagging; tell:<kind> -> what the event log is to be told
+//	rd:{sub:<name>}:lane:<n>         hash    want, done, owes, attempt, next, failed, holder, until, lease, c<shard> -> cursor
+//	rd:{sub:<name>}:log              list    its last deliveries, the newest first: ms and JSON
 const (
 	prefix     = "rd:"
 	keyMeta    = prefix + "meta"
@@ -56,13 +61,14 @@ type shardKeys struct {
 	ids     string
 	events  string
 	trimmed string
+	told    string
 }
 
 func keysOf(shard int) shardKeys {
 	tag := fmt.Sprintf("%s{refresh-%02d}:", prefix, shard)
 	return shardKeys{
 		cred: tag + "cred:", due: tag + "due:", claim: tag + "claim:",
-		open: tag + "open", ids: tag + "ids", events: tag + "events", trimmed: tag + "trimmed",
+		open: tag + "open", ids: tag + "ids", events: tag + "events", trimmed: tag + "trimmed", told: tag + "told",
 	}
 }
 
@@ -77,6 +83,7 @@ func allShardKeys(shards int) []shardKeys {
 func keyPermitLeases(provider string) string { return prefix + "{permit:" + provider + "}:leases" }
 func keyPermitState(provider string) string  { return prefix + "{permit:" + provider + "}:state" }
 func keySub(sub string) string               { return prefix + "{sub:" + sub + "}:state" }
+func keySubLog(sub string) string            { return prefix + "{sub:" + sub + "}:log" }
 func keyLane(sub string, lane int) string {
 	return prefix + "{sub:" + sub + "}:lane:" + strconv.Itoa(lane)
 }
@@ -98,6 +105,10 @@ func wantType(key string) string {
 	case strings.HasPrefix(tag, prefix+"{permit:"):
 		if name == "leases" {
 			return "zset"
+		}
+	case strings.HasPrefix(tag, prefix+"{sub:"):
+		if name == "log" {
+			return "list"
 		}
 	case strings.HasPrefix(tag, prefix+"{refresh-"):
 		switch name {

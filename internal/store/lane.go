@@ -4,16 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/refreshd/refreshd/internal/credential"
 )
 
-// Lanes is the number of lanes of a subscription. Events of one credential go
-// through one lane, so they arrive in order; lanes do not wait for each other.
-const Lanes = 64
+const (
+	// Lanes is the number of lanes of a subscription. Events of one credential
+	// go through one lane, so they arrive in order; lanes do not wait for each
+	// other.
+	Lanes = 64
+
+	// breakAfter is how many failed deliveries in a row, over all lanes, open
+	// the breaker of an endpoint.
+	breakAfter = 5
+)
 
 var errLane = errors.New("no such lane")
 
@@ -23,62 +30,83 @@ type LaneState struct {
 	// that needs no more delivery in this lane; where there is none it is
 	// where the subscription started, or "0".
 	Cursors []string
-	Attempt int               // deliveries that failed in a row
-	NextAt  credential.Millis // no delivery before this moment; 0 is at once
-	Want    uint64            // grows with every notification
+	// Notified hold, by shard, the position up to which the log was looked
+	// through for news: all that Want counts stand before it.
+	Notified []string
+	Attempt  int               // deliveries that failed before: of the lane in a row, or as probes of the endpoint
+	Probe    bool              // the breaker of the endpoint is open, and this holder makes the probe
+	NextAt   credential.Millis // no delivery before this moment; 0 is at once
+	Want     uint64            // grows with every notification
 }
 
-// SubscriptionState tells whether a subscription is disabled.
-type SubscriptionState struct {
+// Advanced is what an advance leads to.
+type Advanced int
+
+// What an advance leads to.
+const (
+	AdvancedOn     Advanced = iota + 1 // the holder goes on
+	AdvancedClosed                     // the holder goes on; the breaker was closed by it, and all lanes may
+	AdvancedStop                       // the endpoint is held or disabled: no more for now
+)
+
+// Failure is a delivery that failed, and what the receiver asked for.
+type Failure struct {
+	Delivery   Delivery
+	EventAt    credential.Millis // when the event was committed
+	Gone       bool              // the receiver wants no more
+	RetryAfter time.Duration     // the receiver asked to be left alone for so long; 0 if it did not
+	Schedule   []time.Duration   // waits before each delivery of one event; at its end the subscription is disabled
+	Cursors    []string          // by shard, what needs no delivery before it; "" leaves one
+	ULID       credential.Nonce  // of the event that tells that the subscription was disabled, if it comes to that
+}
+
+// Verdict says what follows from a failure.
+type Verdict struct {
 	Disabled bool
-	Reason   string
-	Since    credential.Millis // when it was disabled
+	Open     bool          // the breaker of the endpoint is open
+	Wait     time.Duration // until the next delivery
+	Attempt  int           // failures that led to it, of the lane or of the endpoint
 }
 
-// StartSubscription fixes where a new subscription starts, by shard: positions
-// in the event logs. It reports false, and changes nothing, for one that is
-// known already.
-func (s *Store) StartSubscription(ctx context.Context, sub string, from []string) (created bool, err error) {
+// LanesNotify notes that lanes have something to deliver that stands behind
+// from, by shard, and that the log was looked through for such up to upto. It
+// returns those for which a task has to be enqueued: not while somebody works
+// on one, it waits for its next delivery or the subscription cannot be
+// delivered; then it is found again by its holder or by [Store.AuditLanes].
+func (s *Store) LanesNotify(ctx context.Context, sub string, lanes []int, from, upto []string) (enqueue []int, err error) {
 	if err := checkName("subscription", sub); err != nil {
-		return false, err
+		return nil, err
 	}
-	if len(from) != len(s.shards) {
-		return false, fmt.Errorf("start of a subscription: %d positions for %d shards", len(from), len(s.shards))
+	if len(from) != len(s.shards) || len(upto) != len(s.shards) {
+		return nil, fmt.Errorf("notify lanes: %d and %d positions for %d shards", len(from), len(upto), len(s.shards))
 	}
-	key := keySub(sub)
-	pipe := s.client.TxPipeline()
-	first := pipe.HSetNX(ctx, key, startField(0), from[0])
-	for shard := 1; shard < len(from); shard++ {
-		pipe.HSetNX(ctx, key, startField(shard), from[shard])
+	keys, args := []string{keySub(sub)}, []any{len(s.shards)}
+	for _, position := range slices.Concat(from, upto) {
+		args = append(args, position)
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return false, fmt.Errorf("start of a subscription: %w", s.explain(ctx, err, key))
+	for _, lane := range lanes {
+		if err := checkLane(lane); err != nil {
+			return nil, err
+		}
+		keys, args = append(keys, keyLane(sub, lane)), append(args, lane)
 	}
-	return first.Val(), nil
-}
-
-// LaneNotify notes that a lane has something to deliver, and reports whether a
-// task has to be enqueued for it: not while somebody works on it, it waits for
-// its next attempt or the subscription is disabled; then it is found again by
-// its holder or by [Store.LanesPending].
-func (s *Store) LaneNotify(ctx context.Context, sub string, lane int) (enqueue bool, err error) {
-	keys, err := laneKeys(sub, lane)
+	reply, err := s.runList(ctx, s.scripts.lanesNotify, keys, args...)
 	if err != nil {
-		return false, err
+		return nil, laneError("notify", err)
 	}
-	n, err := s.runInt(ctx, s.scripts.laneNotify, keys)
-	return n == 1, laneError("notify", err)
+	return laneNumbers(reply)
 }
 
 // LaneTake takes a lane for as long as lease says. It reports false if
-// somebody else holds it, its next attempt is still to come or the
-// subscription is disabled. Taking what one holds already extends the lease.
+// somebody else holds it, its next delivery is still to come or the
+// subscription cannot be delivered. Taking what one holds already extends the
+// lease.
 func (s *Store) LaneTake(ctx context.Context, sub string, lane int, holder credential.Nonce, lease time.Duration) (LaneState, bool, error) {
 	keys, err := laneKeys(sub, lane)
 	if err != nil {
 		return LaneState{}, false, err
 	}
-	reply, err := s.runList(ctx, s.scripts.laneTake, keys, holder.String(), lease.Milliseconds())
+	reply, err := s.runList(ctx, s.scripts.laneTake, keys[:2], holder.String(), lease.Milliseconds())
 	if err != nil {
 		return LaneState{}, false, laneError("take", err)
 	}
@@ -89,73 +117,143 @@ func (s *Store) LaneTake(ctx context.Context, sub string, lane int, holder crede
 	if err != nil {
 		return LaneState{}, false, err
 	}
-	start, err := pairs(reply[2])
+	sublist, err := pairs(reply[2])
 	if err != nil {
 		return LaneState{}, false, err
 	}
-	state, err := s.laneState(fields, start)
+	probe := text(reply[0]) == "2"
+	state, err := s.laneState(fields, sublist, probe)
 	if err != nil {
 		return LaneState{}, false, &CorruptError{Key: keys[0], Field: "attempt, next or want", Err: err}
 	}
-	return state, text(reply[0]) == "1", nil
+	return state, probe || text(reply[0]) == "1", nil
 }
 
-func (s *Store) laneState(fields, start map[string]string) (LaneState, error) {
-	state := LaneState{Cursors: make([]string, len(s.shards))}
+func (s *Store) laneState(fields, sub map[string]string, probe bool) (LaneState, error) {
+	state := LaneState{Cursors: s.starts(sub), Probe: probe}
 	for shard := range state.Cursors {
-		switch cursor, from := fields[cursorField(shard)], start[startField(shard)]; {
-		case cursor != "":
+		if cursor := fields[cursorField(shard)]; cursor != "" {
 			state.Cursors[shard] = cursor
-		case from != "":
-			state.Cursors[shard] = from
-		default:
-			state.Cursors[shard] = startOfLog
 		}
 	}
+	state.Notified = s.notified(sub)
 	n := numbers{from: fields}
 	state.Attempt = int(n.get("attempt"))
 	state.NextAt = credential.Millis(n.get("next"))
 	state.Want = uint64(max(n.get("want"), 0))
+	if probe {
+		of := numbers{from: sub, err: n.err}
+		state.Attempt = int(of.get("probes"))
+		n.err = of.err
+	}
 	return state, n.err
 }
 
-// LaneAdvance moves a lane's cursor of one shard past what was delivered, and
-// extends the lease. Failures before count no more. The error is
-// [ErrLeaseLost] if the lane is not the holder's any longer.
-func (s *Store) LaneAdvance(ctx context.Context, sub string, lane int, holder credential.Nonce, shard int, cursor string) error {
+// LaneAdvance moves a lane's cursors, by shard, past what needs no more
+// delivery, and extends the lease; "" leaves a cursor. done is what was
+// delivered, of an event that was committed at eventAt, nil if it was nothing:
+// failures before it count no more, neither the lane's nor the endpoint's. The
+// error is [ErrLeaseLost] if the lane is not the holder's any longer.
+func (s *Store) LaneAdvance(
+	ctx context.Context, sub string, lane int, holder credential.Nonce, cursors []string, done *Delivery, eventAt credential.Millis,
+) (Advanced, error) {
 	keys, err := laneKeys(sub, lane)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	if _, err := s.ofShard(shard); err != nil {
-		return err
+	remembered := ""
+	if done != nil {
+		if remembered, err = encodeDelivery(*done); err != nil {
+			return 0, err
+		}
 	}
-	n, err := s.runInt(ctx, s.scripts.laneAdvance, keys[:1], holder.String(), cursorField(shard), cursor)
-	return heldOr(n, laneError("advance", err))
+	args, err := s.withCursors([]any{holder.String(), remembered, int64(eventAt)}, cursors)
+	if err != nil {
+		return 0, err
+	}
+	n, err := s.runInt(ctx, s.scripts.laneAdvance, keys, args...)
+	return Advanced(n), heldOr(n, laneError("advance", err))
 }
 
-// LaneFail gives a lane back after attempt failures in a row, and leaves it
-// alone for as long as wait says, by Redis's clock: a process whose own is off
-// must not put a delivery off by that much. The error is [ErrLeaseLost] as
-// above.
-func (s *Store) LaneFail(ctx context.Context, sub string, lane int, holder credential.Nonce, attempt int, wait time.Duration) error {
+// LaneFail notes a delivery that failed and gives the lane back. What follows
+// is decided by Redis's clock: a process whose own is off must not put a
+// delivery off by that much. Of an endpoint at which deliveries of several
+// lanes fail in a row the breaker opens: then it is the endpoint that waits,
+// and one lane makes one probe after each wait of the schedule. The error is
+// [ErrLeaseLost] as above.
+func (s *Store) LaneFail(ctx context.Context, sub string, lane int, holder credential.Nonce, f Failure) (Verdict, error) {
+	keys, err := laneKeys(sub, lane)
+	if err != nil {
+		return Verdict{}, err
+	}
+	if len(f.Schedule) == 0 {
+		return Verdict{}, errors.New("a delivery failed that has no schedule")
+	}
+	remembered, err := encodeDelivery(f.Delivery)
+	if err != nil {
+		return Verdict{}, err
+	}
+	gone := "0"
+	if f.Gone {
+		gone = "1"
+	}
+	args := []any{
+		holder.String(), remembered, lane, int64(f.EventAt), f.Delivery.Event, gone, f.RetryAfter.Milliseconds(),
+		f.Delivery.Error, f.ULID.String(), breakAfter, len(f.Schedule),
+	}
+	for _, wait := range f.Schedule {
+		args = append(args, wait.Milliseconds())
+	}
+	if args, err = s.withCursors(args, f.Cursors); err != nil {
+		return Verdict{}, err
+	}
+	reply, err := s.runList(ctx, s.scripts.laneFail, keys, args...)
+	if err != nil {
+		return Verdict{}, laneError("fail", err)
+	}
+	var n [3]int64
+	if len(reply) != len(n) {
+		return Verdict{}, errReply
+	}
+	for i := range n {
+		var ok bool
+		if n[i], ok = reply[i].(int64); !ok {
+			return Verdict{}, errReply
+		}
+	}
+	return Verdict{
+		Disabled: n[0] == 3, Open: n[0] == 2, Wait: time.Duration(n[1]) * time.Millisecond, Attempt: int(n[2]),
+	}, heldOr(n[0], nil)
+}
+
+// LaneLeave gives a lane back in the middle of its work: nothing failed, and
+// whoever comes next need not wait. The error is [ErrLeaseLost] as above.
+func (s *Store) LaneLeave(ctx context.Context, sub string, lane int, holder credential.Nonce, cursors []string) error {
 	keys, err := laneKeys(sub, lane)
 	if err != nil {
 		return err
 	}
-	n, err := s.runInt(ctx, s.scripts.laneFail, keys[:1], holder.String(), attempt, wait.Milliseconds())
-	return heldOr(n, laneError("fail", err))
+	args, err := s.withCursors([]any{holder.String()}, cursors)
+	if err != nil {
+		return err
+	}
+	n, err := s.runInt(ctx, s.scripts.laneLeave, keys[:2], args...)
+	return heldOr(n, laneError("leave", err))
 }
 
 // LaneDone gives back a lane whose end was reached, unless it was notified
 // since it had the wants that the holder saw before: then again is true, and
 // the lane stays with its holder. The error is [ErrLeaseLost] as above.
-func (s *Store) LaneDone(ctx context.Context, sub string, lane int, holder credential.Nonce, seen uint64) (again bool, err error) {
+func (s *Store) LaneDone(ctx context.Context, sub string, lane int, holder credential.Nonce, seen uint64, cursors []string) (again bool, err error) {
 	keys, err := laneKeys(sub, lane)
 	if err != nil {
 		return false, err
 	}
-	n, err := s.runInt(ctx, s.scripts.laneEnd, keys[:1], holder.String(), seen)
+	args, err := s.withCursors([]any{holder.String(), seen}, cursors)
+	if err != nil {
+		return false, err
+	}
+	n, err := s.runInt(ctx, s.scripts.laneEnd, keys[:2], args...)
 	switch {
 	case err != nil:
 		return false, laneError("finish", err)
@@ -166,17 +264,39 @@ func (s *Store) LaneDone(ctx context.Context, sub string, lane int, holder crede
 	}
 }
 
-// LanesPending returns the lanes that have something to deliver, are held by
-// nobody and may be delivered at now: those whose holder died, whose next
-// attempt has come, or whose task was lost.
-func (s *Store) LanesPending(ctx context.Context, sub string, now credential.Millis) ([]int, error) {
+// withCursors appends the cursors that are set, as field and position.
+func (s *Store) withCursors(args []any, cursors []string) ([]any, error) {
+	if len(cursors) > len(s.shards) {
+		return nil, fmt.Errorf("cursors over %d shards, there are %d", len(cursors), len(s.shards))
+	}
+	for shard, cursor := range cursors {
+		if cursor != "" {
+			args = append(args, cursorField(shard), cursor)
+		}
+	}
+	return args, nil
+}
+
+func checkLane(lane int) error {
+	if lane < 0 || lane >= Lanes {
+		return fmt.Errorf("%w: %d of %d", errLane, lane, Lanes)
+	}
+	return nil
+}
+
+// laneKeys are a lane's key, its subscription's, and that of the last
+// deliveries.
+func laneKeys(sub string, lane int) ([]string, error) {
 	if err := checkName("subscription", sub); err != nil {
 		return nil, err
 	}
-	reply, err := s.runList(ctx, s.scripts.lanesPending, subKeys(sub), int64(now))
-	if err != nil {
-		return nil, laneError("look for pending lanes", err)
+	if err := checkLane(lane); err != nil {
+		return nil, err
 	}
+	return []string{keyLane(sub, lane), keySub(sub), keySubLog(sub)}, nil
+}
+
+func laneNumbers(reply []any) ([]int, error) {
 	lanes := make([]int, len(reply))
 	for i, v := range reply {
 		lane, ok := v.(int64)
@@ -188,71 +308,9 @@ func (s *Store) LanesPending(ctx context.Context, sub string, now credential.Mil
 	return lanes, nil
 }
 
-// Disable stops the delivery of a subscription. Its cursors stay.
-func (s *Store) Disable(ctx context.Context, sub, reason string) error {
-	if err := checkName("subscription", sub); err != nil {
-		return err
-	}
-	now, err := s.Now(ctx)
-	if err != nil {
-		return err
-	}
-	key := keySub(sub)
-	if err := s.client.HSet(ctx, key, "disabled", reason, "since", int64(now)).Err(); err != nil {
-		return laneError("disable", s.explain(ctx, err, key))
-	}
-	return nil
-}
-
-// Enable goes on with a disabled subscription from where it stopped, at once.
-func (s *Store) Enable(ctx context.Context, sub string) error {
-	if err := checkName("subscription", sub); err != nil {
-		return err
-	}
-	_, err := s.runInt(ctx, s.scripts.subEnable, subKeys(sub))
-	return laneError("enable", err)
-}
-
-// Subscription tells whether a subscription is disabled, and why.
-func (s *Store) Subscription(ctx context.Context, sub string) (SubscriptionState, error) {
-	if err := checkName("subscription", sub); err != nil {
-		return SubscriptionState{}, err
-	}
-	key := keySub(sub)
-	fields, err := s.client.HGetAll(ctx, key).Result()
-	if err != nil {
-		return SubscriptionState{}, laneError("read", s.explain(ctx, err, key))
-	}
-	reason, disabled := fields["disabled"]
-	n := numbers{from: fields}
-	state := SubscriptionState{Disabled: disabled, Reason: reason, Since: credential.Millis(n.get("since"))}
-	if n.err != nil {
-		return SubscriptionState{}, &CorruptError{Key: key, Field: "since", Err: n.err}
-	}
-	return state, nil
-}
-
-func laneKeys(sub string, lane int) ([]string, error) {
-	if err := checkName("subscription", sub); err != nil {
-		return nil, err
-	}
-	if lane < 0 || lane >= Lanes {
-		return nil, fmt.Errorf("%w: %d of %d", errLane, lane, Lanes)
-	}
-	return []string{keyLane(sub, lane), keySub(sub)}, nil
-}
-
-// subKeys are a subscription's own key and those of all its lanes.
-func subKeys(sub string) []string {
-	keys := append(make([]string, 0, 1+Lanes), keySub(sub))
-	for lane := range Lanes {
-		keys = append(keys, keyLane(sub, lane))
-	}
-	return keys
-}
-
-func cursorField(shard int) string { return "c" + strconv.Itoa(shard) }
-func startField(shard int) string  { return "f" + strconv.Itoa(shard) }
+func cursorField(shard int) string   { return "c" + strconv.Itoa(shard) }
+func startField(shard int) string    { return "f" + strconv.Itoa(shard) }
+func notifiedField(shard int) string { return "n" + strconv.Itoa(shard) }
 
 // laneError says during what err happened; nil stays nil.
 func laneError(doing string, err error) error {
@@ -268,22 +326,4 @@ func heldOr(n int64, err error) error {
 		return ErrLeaseLost
 	}
 	return err
-}
-
-// numbers reads whole numbers out of a hash; what is missing or empty is 0.
-type numbers struct {
-	from map[string]string
-	err  error
-}
-
-func (n *numbers) get(name string) int64 {
-	value := strings.TrimSpace(n.from[name])
-	if value == "" {
-		return 0
-	}
-	number, err := strconv.ParseInt(value, 10, 64)
-	if err != nil {
-		n.err = errNumber
-	}
-	return number
 }

@@ -160,7 +160,7 @@ func TestLostReplies(t *testing.T) {
 	assert.Equal(t, 1, free, "returned once")
 
 	holder := f.nonce()
-	_, err = f.store.LaneNotify(ctx, "ui", 1)
+	_, err = f.store.LanesNotify(ctx, "ui", []int{1}, []string{"0"}, []string{"0"})
 	require.NoError(t, err)
 	losing(func() {
 		state, taken, err := f.store.LaneTake(ctx, "ui", 1, holder, time.Hour)
@@ -169,7 +169,7 @@ func TestLostReplies(t *testing.T) {
 		require.Equal(t, uint64(1), state.Want)
 	})
 	losing(func() {
-		again, err := f.store.LaneDone(ctx, "ui", 1, holder, 1)
+		again, err := f.store.LaneDone(ctx, "ui", 1, holder, 1, nil)
 		require.NoError(t, err)
 		require.False(t, again)
 	})

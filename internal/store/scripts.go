@@ -21,15 +21,16 @@ var (
 // scripts are the compiled Lua scripts. Each file says what its keys,
 // arguments and replies are.
 type scripts struct {
-	meta, canary, reseal                                 *redis.Script
-	begin, unbegin, apply                                *redis.Script
-	overdue, expiries, claim, release, heal, touch       *redis.Script
-	trim                                                 *redis.Script
-	permits, unpermit, reclaim                           *redis.Script
-	laneNotify, laneTake, laneAdvance, laneFail, laneEnd *redis.Script
-	lanesPending, subEnable                              *redis.Script
-	subSave, subRemove, subStop, subForget               *redis.Script
-	slotStart, slotSave                                  *redis.Script
+	meta, canary, reseal                                *redis.Script
+	begin, unbegin, apply                               *redis.Script
+	overdue, expiries, claim, release, heal, touch      *redis.Script
+	trim                                                *redis.Script
+	permits, unpermit, reclaim                          *redis.Script
+	laneTake, laneAdvance, laneFail, laneLeave, laneEnd *redis.Script
+	lanesNotify, lanesAudit                             *redis.Script
+	subEnable, subReplay, subLag, subTold, announce     *redis.Script
+	subSave, subRemove, subStop, subForget              *redis.Script
+	slotStart, slotSave                                 *redis.Script
 }
 
 // loadScripts reads the scripts. The in-process store does not know the first
@@ -44,9 +45,11 @@ func loadScripts(memory bool) (scripts, error) {
 		touch:   l.load("touch", true),
 		trim:    l.load("trim", false),
 		permits: l.load("permits", false), unpermit: l.load("unpermit", false), reclaim: l.load("reclaim", false),
-		laneNotify: l.load("lane_notify", false), laneTake: l.load("lane_take", false),
-		laneAdvance: l.load("lane_advance", false), laneFail: l.load("lane_fail", false), laneEnd: l.load("lane_done", false),
-		lanesPending: l.load("lanes_pending", false), subEnable: l.load("sub_enable", false),
+		laneTake: l.behind("lane_head", "lane_take"), laneAdvance: l.behind("lane_head", "lane_advance"),
+		laneFail: l.behind("lane_head", "lane_fail"), laneLeave: l.behind("lane_head", "lane_leave"), laneEnd: l.behind("lane_head", "lane_done"),
+		lanesNotify: l.behind("lane_head", "lanes_notify"), lanesAudit: l.behind("lane_head", "lanes_audit"),
+		subEnable: l.load("sub_enable", false), subReplay: l.behind("lane_head", "sub_replay"),
+		subLag: l.behind("lane_head", "sub_lag"), subTold: l.load("sub_told", false), announce: l.load("announce", false),
 		subSave: l.load("sub_save", false), subRemove: l.load("sub_remove", false),
 		subStop: l.load("sub_stop", false), subForget: l.load("sub_forget", false),
 		slotStart: l.load("slot_start", false), slotSave: l.load("slot_save", false),
@@ -59,16 +62,25 @@ type loader struct {
 	err    error
 }
 
-// load reads one script, with the prelude behind its first line if it asks for
-// that.
+// load reads one script, with the prelude of records behind its first line if
+// it asks for that.
 func (l *loader) load(name string, prelude bool) *redis.Script {
+	if prelude {
+		return l.behind("head", name)
+	}
+	return l.behind("", name)
+}
+
+// behind reads one script, with a prelude behind its first line unless that is
+// "".
+func (l *loader) behind(prelude, name string) *redis.Script {
 	flags, body, ok := strings.Cut(l.read(name), "\n")
 	if !ok || !strings.HasPrefix(flags, "#!lua") {
 		l.err = errors.Join(l.err, fmt.Errorf("script %s does not begin with #!lua", name))
 	}
 	text := body
-	if prelude {
-		text = l.read("head") + body
+	if prelude != "" {
+		text = l.read(prelude) + body
 	}
 	if !l.memory {
 		text = flags + "\n" + text

@@ -183,7 +183,7 @@ func (s *Store) ForgetSubscription(ctx context.Context, name string) error {
 	if err := checkSubscriptionName(name); err != nil {
 		return err
 	}
-	if _, err := s.runInt(ctx, s.scripts.subForget, subKeys(name), ReasonDeleted); err != nil {
+	if _, err := s.runInt(ctx, s.scripts.subForget, append(subKeys(name), keySubLog(name)), ReasonDeleted); err != nil {
 		return laneError("forget", err)
 	}
 	pipe := s.client.TxPipeline()

@@ -8,5 +8,5 @@ if redis.call('HEXISTS', KEYS[1], 'disabled') == 0 then return 0 end
 for i = 2, #KEYS do
   if redis.call('EXISTS', KEYS[i]) == 1 then redis.call('HSET', KEYS[i], 'attempt', 0, 'next', 0) end
 end
-redis.call('HDEL', KEYS[1], 'disabled', 'since')
+redis.call('HDEL', KEYS[1], 'disabled', 'since', 'why', 'stuck')
 return 1

@@ -79,7 +79,7 @@ func foreignTypes(b *bundle) {
 			_, _, _, err := b.store.Permits(b.ctx, provider, store.Limits{Concurrency: 1}, 1, time.Hour)
 			return err
 		}},
-		{"rd:{sub:ui}:lane:7", func() error { _, err := b.store.LaneNotify(b.ctx, sub, lane); return err }},
+		{"rd:{sub:ui}:lane:7", func() error { _, _, err := b.store.LaneTake(b.ctx, sub, lane, newNonce(), time.Second); return err }},
 		{"rd:{sub:ui}:state", func() error { _, err := b.store.Subscription(b.ctx, sub); return err }},
 		{"rd:{slots}:fetch:acme", func() error { _, _, err := b.store.StartSlot(b.ctx, task, 1, owner, time.Hour); return err }},
 	} {
@@ -123,7 +123,7 @@ func foreignNames(b *bundle) {
 		_, _, err := b.store.Overdue(b.ctx, 0, name, 1, 1)
 		require.ErrorAs(b, err, &named, name)
 		require.ErrorAs(b, b.store.Release(b.ctx, name, []credential.ID{"x"}, 1), &named, name)
-		_, err = b.store.LaneNotify(b.ctx, name, 0)
+		_, _, err = b.store.LaneTake(b.ctx, name, 0, newNonce(), time.Second)
 		require.ErrorAs(b, err, &named, name)
 		_, _, _, err = b.store.Permits(b.ctx, name, store.Limits{Concurrency: 1}, 1, time.Second)
 		require.ErrorAs(b, err, &named, name)
