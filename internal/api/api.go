@@ -25,6 +25,9 @@ type Options struct {
 	Keys    Keys
 	Service Service
 
+	Subscriptions Subscriptions
+	Endpoints     Endpoints
+
 	// SendOf tells how requests carry the tokens of a provider; the zero Send
 	// is a bearer token.
 	SendOf func(provider string) Send
@@ -71,6 +74,9 @@ type API struct {
 	stored  Keys
 	service Service
 
+	subscriptions Subscriptions
+	endpoints     Endpoints
+
 	now     func() credential.Millis
 	version string
 	source  string
@@ -92,6 +98,7 @@ func New(o Options) (*API, error) {
 	streams := o.Streams.withDefaults()
 	a := &API{
 		engine: o.Engine, control: o.Control, sendOf: o.SendOf, records: o.Records, events: o.Events, keys: newKeyCache(o.Keys), stored: o.Keys, service: o.Service,
+		subscriptions: o.Subscriptions, endpoints: o.Endpoints,
 		now: o.Now, version: o.Version, source: o.Source, log: o.Log, metrics: newMetrics(o.Registerer),
 		streams: streams, places: make(chan struct{}, streams.Max),
 		mux: http.NewServeMux(), stop: make(chan struct{}),
@@ -102,6 +109,8 @@ func New(o Options) (*API, error) {
 	a.sessionRoutes()
 	a.pauseRoutes()
 	a.eventRoutes()
+	a.subscriptionRoutes()
+	a.endpointRoutes()
 	a.keyRoutes()
 	a.statusRoutes()
 	if err := a.plainRoutes(o); err != nil {

@@ -25,6 +25,7 @@ func describe(version string) huma.Config {
 				{Name: tagSessions, Description: "Sliding sessions and who uses them"},
 				{Name: tagPauses, Description: "What is held back"},
 				{Name: tagEvents, Description: "What changed"},
+				{Name: tagSubscriptions, Description: "Who is told of events"},
 				{Name: tagKeys, Description: "API keys"},
 				{Name: tagService, Description: "How the service is"},
 			},
@@ -43,13 +44,14 @@ func describe(version string) huma.Config {
 
 // The tags of operations.
 const (
-	tagCredentials = "credentials"
-	tagTokens      = "tokens"
-	tagSessions    = "sessions"
-	tagPauses      = "pauses"
-	tagEvents      = "events"
-	tagKeys        = "keys"
-	tagService     = "service"
+	tagCredentials   = "credentials"
+	tagTokens        = "tokens"
+	tagSessions      = "sessions"
+	tagPauses        = "pauses"
+	tagEvents        = "events"
+	tagKeys          = "keys"
+	tagSubscriptions = "subscriptions"
+	tagService       = "service"
 )
 
 // dropUnused takes huma's own error types out of the document: the API answers

@@ -37,7 +37,7 @@ func (s *service) startAPI(ctx context.Context) error {
 	log := logging.Component(s.log, "api")
 	handler, err := api.New(api.Options{
 		Engine: apiEngine{s.engine, s.canLogin, s.providerOf}, Control: apiControl{s.engine}, SendOf: s.sendOf, Records: apiRecords{s.store}, Events: apiEvents{s.events, s.source()},
-		Keys: apiKeys{s.store}, Service: apiService{s},
+		Keys: apiKeys{s.store}, Service: apiService{s}, Subscriptions: apiSubscriptions{s}, Endpoints: apiSubscriptions{s},
 		Now: s.clock.Now, Version: s.opts.Version, Source: s.source(), Log: log, Registerer: s.registry,
 		Metrics: metrics, Monitoring: dashboard(s.redis.QueueClient()),
 	})
