@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/oklog/ulid/v2"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -51,6 +52,20 @@ func TestEventID(t *testing.T) {
 	t.Parallel()
 	e := credential.Event{ID: "acct-1", Version: 17, Nonce: nonceOf(3)}
 	assert.Equal(t, "acct-1/17/"+nonceOf(3).String()[:8], e.EventID())
+}
+
+// The ID of an event that belongs to no version is a ULID, written as the
+// public library writes it.
+func TestEventIDWithoutAVersion(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		var n credential.Nonce
+		copy(n[:], rapid.SliceOfN(rapid.Byte(), len(n), len(n)).Draw(t, "nonce"))
+		e := credential.Event{Type: credential.EventSubscriptionDisabled, Nonce: n}
+		if got, want := e.EventID(), ulid.ULID(n).String(); got != want {
+			t.Fatalf("%s, want %s", got, want)
+		}
+	})
 }
 
 func TestPrevious(t *testing.T) {

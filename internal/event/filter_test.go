@@ -79,3 +79,21 @@ func TestPreviousVersionUnderAFilter(t *testing.T) {
 	gone.ExpiresAt = 0
 	assert.Nil(t, Expand(credential.LogEntry{Event: gone}, "urn:x", Filter{}).Data.ExpiresAt)
 }
+
+// An event about a subscription has its own fields, and none of a credential's.
+func TestEventAboutASubscription(t *testing.T) {
+	t.Parallel()
+	notice := credential.Event{
+		Type: credential.EventSubscriptionDisabled, InitiatedBy: credential.BySchedule, Reason: credential.ReasonGone, Nonce: credential.Nonce{1},
+		Notice: credential.Notice{Subscription: "ui", Since: 1_800_000_001_000, Oldest: 1_800_000_000_000, Event: "github:alice/7/9f86d081"},
+	}
+	assert.True(t, Filter{Types: []string{"subscription.*"}}.Wants(notice))
+	assert.False(t, Filter{Prefix: "s"}.Wants(notice), "who may see some credentials only does not see it")
+	data, err := Expand(credential.LogEntry{Position: "1-1", Event: notice, At: 1_800_000_001_000}, "urn:refreshd:e", Filter{}).Encode()
+	require.NoError(t, err)
+	assert.JSONEq(t, `{
+		"specversion": "1.0", "id": "01000000000000000000000000", "source": "urn:refreshd:e", "type": "subscription.disabled",
+		"time": "2027-01-15T08:00:01Z", "datacontenttype": "application/json",
+		"data": {"subscription": "ui", "reason": "gone", "since": "2027-01-15T08:00:01Z", "oldest_undelivered": "2027-01-15T08:00:00Z",
+			"undelivered_event": "github:alice/7/9f86d081", "initiated_by": "schedule", "previous_version": 0}}`, string(data))
+}

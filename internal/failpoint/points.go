@@ -154,9 +154,6 @@ const (
 	DeliveryDone Point = "delivery.done"
 	// DeliveryFailed: the receiver did not take it, the store does not know.
 	DeliveryFailed Point = "delivery.failed"
-	// DeliveryAnnounced: the event log tells that a subscription was disabled or
-	// lags, which is still noted as to be told.
-	DeliveryAnnounced Point = "delivery.announced"
 
 	// ClockBoot: the boot-time clock, for [Offset].
 	ClockBoot Point = "clock.boot"
@@ -186,7 +183,7 @@ func All() []Point {
 		DispatchEnqueue, DispatchEnqueued, DispatchSlot,
 		TaskReceived, TaskDone, TaskSlot, TaskPage, TaskFinish,
 		EventRead, EventTrim,
-		DeliveryNotified, DeliveryTaken, DeliveryPost, DeliveryPosted, DeliveryAdvanced, DeliveryDone, DeliveryFailed, DeliveryAnnounced,
+		DeliveryNotified, DeliveryTaken, DeliveryPost, DeliveryPosted, DeliveryAdvanced, DeliveryDone, DeliveryFailed,
 		ClockBoot, ClockWall,
 	}
 }

@@ -164,6 +164,12 @@ func TestEventComesBackAsItWas(t *testing.T) {
 			Provider: rapid.String().Draw(t, "provider"), Subject: rapid.String().Draw(t, "subject"),
 			Labels: genLabels().Draw(t, "labels"), Last: genLast().Draw(t, "last"),
 		}
+		if rapid.Bool().Draw(t, "about a subscription") {
+			want.Notice = credential.Notice{
+				Subscription: rapid.String().Draw(t, "subscription"), Since: genMillis().Draw(t, "since"),
+				Oldest: genMillis().Draw(t, "oldest"), Event: rapid.String().Draw(t, "undelivered"),
+			}
+		}
 		line, err := table.appendEvent(nil, want)
 		require.NoError(t, err)
 		got, err := table.decodeEvent(string(line))

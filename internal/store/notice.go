@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/refreshd/refreshd/internal/credential"
-	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
 // tellPrefix starts the fields of a subscription that hold what the event log
@@ -63,9 +62,6 @@ func (s *Store) announce(ctx context.Context, sub string, fields map[string]stri
 		names := s.shards[s.ShardOf(credential.ID(sub))]
 		args := []any{strings.TrimPrefix(field, tellPrefix) + ":" + sub, event.Nonce.String(), stored}
 		if _, err := s.runInt(ctx, s.scripts.announce, []string{names.events, names.told}, args...); err != nil {
-			return fmt.Errorf("announce: %w", err)
-		}
-		if err := failpoint.Hit(failpoint.DeliveryAnnounced); err != nil {
 			return fmt.Errorf("announce: %w", err)
 		}
 		if _, err := s.runInt(ctx, s.scripts.subTold, []string{keySub(sub)}, field, value); err != nil {

@@ -281,7 +281,7 @@ func onTheWay(p failpoint.Point) bool {
 	switch group {
 	case "begin", "intent", "send", "keep", "commit", "permit", "store", "wire", "release", "dispatch", "delivery", "event", "task", "owner":
 		return !slices.Contains([]failpoint.Point{
-			failpoint.DispatchSlot, failpoint.TaskSlot, failpoint.TaskPage, failpoint.TaskFinish, failpoint.EventTrim,
+			failpoint.DispatchSlot, failpoint.TaskSlot, failpoint.TaskPage, failpoint.TaskFinish, failpoint.EventTrim, failpoint.DeliveryFailed,
 		}, p)
 	default:
 		return slices.Contains([]failpoint.Point{

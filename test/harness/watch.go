@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
@@ -156,7 +157,11 @@ type Receiver struct {
 	Secret string
 
 	verify *standardwebhooks.Webhook
+	refuse atomic.Int32
 }
+
+// Refuse has the receiver answer the next n deliveries with 503.
+func (r *Receiver) Refuse(n int32) { r.refuse.Store(n) }
 
 // NewReceiver runs a webhook's endpoint until the end of the test. The secret
 // is "whsec_" and base64.
@@ -184,6 +189,10 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if err := json.Unmarshal(body, &e); err != nil || e.ID != req.Header.Get(standardwebhooks.HeaderWebhookID) {
 		r.fault("an event that cannot be read, or that is not the one of its header")
 		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	if r.refuse.Add(-1) >= 0 {
+		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	}
 	r.add(e.seen())

@@ -58,10 +58,10 @@ func wayTo(point failpoint.Point) (way, bool) {
 		return way{trigger: unheard}, true
 	case "dispatch", "task":
 		return way{ready: swept}, true
-	case "delivery":
-		return way{trigger: refresh, hook: true}, true
 	}
 	switch point {
+	case failpoint.DeliveryFailed:
+		return way{trigger: refused, hook: true}, true
 	case failpoint.ReplayChange:
 		return way{before: diesAt("owner.noted", change)}, true
 	case failpoint.ReplayKept, failpoint.ReplayRemove:
@@ -83,7 +83,7 @@ func wayTo(point failpoint.Point) (way, bool) {
 	case failpoint.WireDialled:
 		return way{trigger: refresh, early: true}, true // a connection that stands is used again
 	default:
-		return way{trigger: refresh}, true
+		return way{trigger: refresh, hook: group == "delivery"}, true
 	}
 }
 
@@ -102,6 +102,12 @@ func ofSlot(point failpoint.Point) bool {
 // refresh asks A for a newer token.
 func refresh(c *cell, a *harness.Instance) {
 	c.beside(func() { _ = a.Refresh(c.ctx, main) }) // A may die over it
+}
+
+// refused is a refresh whose event the receiver does not take at once.
+func refused(c *cell, a *harness.Instance) {
+	c.hook.Refuse(1)
+	refresh(c, a)
 }
 
 // change is one of the owner's changes: a logout, a login of a new user, a
