@@ -72,10 +72,8 @@ const (
 	ReasonIdleTimeout         Reason = "idle_timeout"         // nobody used the session for its idle timeout
 	ReasonAbsoluteTimeout     Reason = "absolute_timeout"     // the session has lasted as long as one may
 	ReasonPaused              Reason = "paused"               // the operator or the owner holds it back
-
-	// Those of a subscription that was disabled.
-	ReasonGone                Reason = "gone"                 // a subscriber's endpoint wants no more
-	ReasonUndeliverable       Reason = "undeliverable"        // a subscriber's endpoint took an event at no time of the schedule
+	ReasonGone                Reason = "gone"                 // of a subscription: its receiver wants no more
+	ReasonUndeliverable       Reason = "undeliverable"        // of a subscription: its receiver took an event at no time of the schedule
 )
 
 // Reasons lists every reason that a credential can have, but the empty one.

@@ -109,7 +109,9 @@ func TestEveryVersionArrivesInOrder(t *testing.T) {
 				versions[id]++
 			},
 			"work": func(*rapid.T) { work() },
-			"time": func(r *rapid.T) { b.PassTime(time.Duration(rapid.IntRange(1, 600_000).Draw(r, "ms")) * time.Millisecond) },
+			"time": func(r *rapid.T) {
+				b.PassTime(time.Duration(rapid.IntRange(1, 600_000).Draw(r, "ms")) * time.Millisecond)
+			},
 			"replay": func(r *rapid.T) {
 				if !percent(20, "replays")() {
 					r.Skip("seldom")
