@@ -163,7 +163,7 @@ func (p *program) printRekeyed(done app.Rekeyed) error {
 	}
 	switch {
 	case len(done.Failed) > 0:
-		return errors.New("credentials that cannot be opened, with no key of this keyset: " + strings.Join(done.Failed, ", ") + "; log in to them again, or put back the keys that are missing")
+		return errors.New("credentials or subscriptions that cannot be opened, with no key of this keyset: " + strings.Join(done.Failed, ", ") + "; log in to them again, delete such a subscription, or put back the keys that are missing")
 	case !done.Settled:
 		return errors.New("some process still seals with an older key: see that each has loaded the keyset, and run this again")
 	}

@@ -112,7 +112,7 @@ func (p *program) root() *cobra.Command {
 		p.refreshCommand(), p.touchCommand(), p.presenceCommand(), p.userDataCommand(),
 		p.pauseCommand("pause", "Hold a credential, a provider or everything back", pauseHelp),
 		p.pauseCommand("resume", "Let a credential, a provider or everything go on", resumeHelp),
-		p.logoutCommand(), p.deleteCommand(), p.eventsCommand(), p.providerCommand(),
+		p.logoutCommand(), p.deleteCommand(), p.eventsCommand(), p.subscriptionCommand(), p.providerCommand(),
 		p.signalsCommand(),
 		p.statusCommand(), p.doctorCommand(), p.healthcheckCommand(), p.configCommand(), p.keyCommand(), p.keysetCommand(), p.versionCommand(),
 	)

@@ -37,11 +37,14 @@ func (p *program) statusCommand() *cobra.Command {
 	}
 }
 
-// sayPaused tells a person what is held back: it is easily forgotten.
+// sayPaused tells a person what is held back, by hand or for its failures: it is
+// easily forgotten.
 func (p *program) sayPaused(raw json.RawMessage) error {
 	var status struct {
 		Paused    bool           `json:"paused"`
 		Providers []providerInfo `json:"providers"`
+
+		Subscriptions []subscriptionInfo `json:"subscriptions"`
 	}
 	if err := json.Unmarshal(raw, &status); err != nil {
 		return err
@@ -52,6 +55,11 @@ func (p *program) sayPaused(raw json.RawMessage) error {
 	for _, one := range status.Providers {
 		if one.Paused {
 			p.say("provider %s is paused; refreshd resume --provider %s lets it go on", one.Name, one.Name)
+		}
+	}
+	for _, one := range status.Subscriptions {
+		if one.State == "disabled" {
+			p.say("subscription %s is disabled (%s), and its events wait; refreshd subscription enable %s lets it go on", one.Name, one.Reason, one.Name)
 		}
 	}
 	return nil

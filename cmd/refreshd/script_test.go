@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,6 +36,8 @@ import (
 //	BACKEND     the URL of a backend that signs in, which the service knows as
 //	            shop, and as air where its token is a session
 //	PASSWORD    that it takes, of any user but those of the test's own words
+//	HOOK        the URL of a receiver of events, whose paths /ok, /gone and /fails
+//	            say how it answers; the service's own subscription is cli-fixed
 //	FREE        an address that nobody listens on
 //	OTHER       one where something speaks that is not HTTP
 //	SILENT      one where nobody ever says a word
@@ -53,6 +56,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("CONFIG", s.config)
 			env.Setenv("PROVIDER", s.provider.url)
 			env.Setenv("BACKEND", s.backend)
+			env.Setenv("HOOK", s.hook)
 			env.Setenv("PASSWORD", backendPassword)
 			env.Setenv("PROVIDERADDR", strings.TrimPrefix(s.provider.url, "http://"))
 			env.Setenv("FREE", free)
@@ -62,6 +66,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exits":     exits,
+			"becomes":   becomes,
 			"mint":      s.mint,
 			"withdraw":  s.withdraw,
 			"secret":    secret,
@@ -120,6 +125,33 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if got != want {
 		ts.Fatalf("exit code %d, not %d", got, want)
+	}
+}
+
+// becomesWithin bounds how long becomes asks.
+const becomesWithin = 30 * time.Second
+
+// becomes EXPR COMMAND… runs a command until what it prints matches.
+func becomes(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: becomes EXPR COMMAND…")
+	}
+	expr, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	ctx, cancel := context.WithTimeout(context.Background(), becomesWithin)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		ts.Check(ts.Exec(args[1], args[2:]...))
+		if expr.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			ts.Fatalf("it never printed %s", args[0])
+		}
 	}
 }
 

@@ -3,7 +3,10 @@ package main
 import (
 	"cmp"
 	"encoding/json"
+	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,6 +48,18 @@ func startProvider(t testing.TB) *provider {
 	return p
 }
 
+// startHook starts a receiver that answers as the path says: ok, gone or fails.
+func startHook(t testing.TB) string {
+	t.Helper()
+	statuses := map[string]int{"/ok": http.StatusNoContent, "/gone": http.StatusGone, "/fails": http.StatusInternalServerError}
+	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.WriteHeader(statuses[r.URL.Path])
+	}))
+	t.Cleanup(hook.Close)
+	return hook.URL
+}
+
 // clientSecret is that of the service at the provider.
 const clientSecret = "cs-canary-of-the-client+/%"
 
@@ -55,6 +70,7 @@ type service struct {
 
 	provider *provider
 	backend  string // URL of a backend that signs in
+	hook     string // URL of a receiver of events
 	dir      string
 	path     string // its PATH; "" is one without a redis-server
 	config   string // leads the command line to it
@@ -71,9 +87,10 @@ func startService(t testing.TB) *service {
 // redis-server.
 func startServiceWith(t testing.TB, path string) *service {
 	t.Helper()
-	s := &service{provider: startProvider(t), backend: startBackend(t), dir: t.TempDir(), path: path}
+	s := &service{provider: startProvider(t), backend: startBackend(t), hook: startHook(t), dir: t.TempDir(), path: path}
 	require.NoError(t, os.WriteFile(filepath.Join(s.dir, "client.secret"), []byte(clientSecret+"\n"), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(s.dir, "wrong.secret"), []byte("another-secret-canary\n"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(s.dir, "hook.secret"), []byte("whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"), 0o600))
 	s.Process = s.serve(t, "127.0.0.1:0")
 	address := s.ReadyMatch()[1]
 	s.url = "http://" + address
@@ -101,7 +118,14 @@ func (s *service) serve(t testing.TB, listen string) *testproc.Process {
 func (s *service) write(t testing.TB, name, listen string) string {
 	t.Helper()
 	data, err := json.Marshal(map[string]any{
-		"listen": listen,
+		"listen":  listen,
+		"network": map[string]any{"allow": []string{"127.0.0.1"}},
+		"subscriptions": []any{
+			map[string]any{
+				"name": "cli-fixed", "url": s.hook + "/ok", "types": []string{"credential.*"}, "secret": map[string]any{"file": "./hook.secret"},
+			},
+			map[string]any{"name": "soc", "format": "caep", "delivery": "poll", "audience": "https://soc.example"},
+		},
 		"providers": map[string]any{
 			"acme": map[string]any{
 				"kind": "oauth2", "token_url": s.provider.url + "/token", "revoke_url": s.provider.url + "/revoke",
@@ -119,9 +143,6 @@ func (s *service) write(t testing.TB, name, listen string) string {
 			"air":  airlineSettings(s.backend),
 		},
 		"ssf": map[string]any{"issuer": "https://refreshd.example"},
-		"subscriptions": []any{
-			map[string]any{"name": "soc", "format": "caep", "delivery": "poll", "audience": "https://soc.example"},
-		},
 	})
 	require.NoError(t, err)
 	path := filepath.Join(s.dir, name)

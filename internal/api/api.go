@@ -31,6 +31,9 @@ type Options struct {
 	// browsers write them; nil: none. It is asked for each request.
 	Origins func() []string
 
+	Subscriptions Subscriptions
+	Endpoints     Endpoints
+
 	// SendOf tells how requests carry the tokens of a provider; the zero Send
 	// is a bearer token.
 	SendOf func(provider string) Send
@@ -80,6 +83,9 @@ type API struct {
 	origins func() []string
 	signals Signals
 
+	subscriptions Subscriptions
+	endpoints     Endpoints
+
 	now     func() credential.Millis
 	version string
 	source  string
@@ -101,6 +107,7 @@ func New(o Options) (*API, error) {
 	streams := o.Streams.withDefaults()
 	a := &API{
 		engine: o.Engine, control: o.Control, sendOf: o.SendOf, records: o.Records, events: o.Events, keys: newKeyCache(o.Keys), stored: o.Keys, tickets: o.Tickets, service: o.Service, signals: o.Signals, origins: o.Origins,
+		subscriptions: o.Subscriptions, endpoints: o.Endpoints,
 		now: o.Now, version: o.Version, source: o.Source, log: o.Log, metrics: newMetrics(o.Registerer),
 		streams: streams, places: make(chan struct{}, streams.Max),
 		mux: http.NewServeMux(), stop: make(chan struct{}),
@@ -113,6 +120,8 @@ func New(o Options) (*API, error) {
 	a.eventRoutes()
 	a.ticketRoutes()
 	a.signalRoutes()
+	a.subscriptionRoutes()
+	a.endpointRoutes()
 	a.keyRoutes()
 	a.statusRoutes()
 	if err := a.plainRoutes(o); err != nil {

@@ -29,6 +29,13 @@ const (
 	FaultBadCursor       FaultKind = "bad_cursor"        // the cursor was not handed out by this service
 	FaultForbidden       FaultKind = "forbidden"         // it is another subject's than the caller's
 	FaultBadFilter       FaultKind = "bad_filter"        // the event types asked for do not exist
+
+	FaultNoSubscription     FaultKind = "subscription_not_found"  // no subscription has that name
+	FaultSubscriptionExists FaultKind = "subscription_exists"     // one of that name exists, or was just deleted
+	FaultManagedByConfig    FaultKind = "managed_by_config"       // what stands in config.yaml is changed there
+	FaultInvalid            FaultKind = codeInvalid               // a field of the request is wrong; Field says which
+	FaultTurnedOff          FaultKind = "subscription_turned_off" // config.yaml has it off
+	FaultNotDelivered       FaultKind = "subscription_not_pushed" // its receiver comes for its events
 )
 
 // FaultError says why the service did not do as it was asked, in words that
@@ -38,6 +45,7 @@ type FaultError struct {
 	Detail string // for the caller: no secret, no address, no part of a reply
 	Err    error  // for the log; may be nil
 
+	Field      string            // with FaultInvalid, such as body.url
 	State      credential.State  // with FaultState
 	Reason     credential.Reason // with FaultState, FaultLoginRefused and FaultUnavailable
 	Since      credential.Millis // with FaultState

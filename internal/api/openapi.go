@@ -26,6 +26,7 @@ func describe(version string) huma.Config {
 				{Name: tagPauses, Description: "What is held back"},
 				{Name: tagEvents, Description: "What changed"},
 				{Name: tagSignals, Description: "Security event tokens for receivers of OpenID Shared Signals"},
+				{Name: tagSubscriptions, Description: "Who is told of events"},
 				{Name: tagKeys, Description: "API keys"},
 				{Name: tagService, Description: "How the service is"},
 			},
@@ -45,14 +46,15 @@ func describe(version string) huma.Config {
 
 // The tags of operations.
 const (
-	tagCredentials = "credentials"
-	tagTokens      = "tokens"
-	tagSessions    = "sessions"
-	tagPauses      = "pauses"
-	tagEvents      = "events"
-	tagSignals     = "signals"
-	tagKeys        = "keys"
-	tagService     = "service"
+	tagCredentials   = "credentials"
+	tagTokens        = "tokens"
+	tagSessions      = "sessions"
+	tagPauses        = "pauses"
+	tagEvents        = "events"
+	tagSignals       = "signals"
+	tagKeys          = "keys"
+	tagSubscriptions = "subscriptions"
+	tagService       = "service"
 )
 
 // dropUnused takes huma's own error types out of the document: the API answers

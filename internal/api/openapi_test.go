@@ -81,16 +81,19 @@ func TestOpenAPIDocument(t *testing.T) {
 	}
 	slices.Sort(operations)
 	assert.Equal(t, []string{
-		"DELETE /v1/credentials/{id}", "DELETE /v1/keys/{key}",
+		"DELETE /v1/credentials/{id}", "DELETE /v1/keys/{key}", "DELETE /v1/subscriptions/{name}",
 		"GET /.well-known/jwks.json", "GET /.well-known/ssf-configuration",
 		"GET /healthz", "GET /readyz", "GET /v1/credentials", "GET /v1/credentials/{id}", "GET /v1/credentials/{id}/token",
 		"GET /v1/credentials/{id}/user-data",
 		"GET /v1/events", "GET /v1/keys", "GET /v1/providers", "GET /v1/signals/keys", "GET /v1/status",
+		"GET /v1/subscriptions", "GET /v1/subscriptions/{name}", "GET /v1/subscriptions/{name}/deliveries",
 		"POST /v1/credentials/{id}/logout", "POST /v1/credentials/{id}/pause", "POST /v1/credentials/{id}/refresh",
 		"POST /v1/credentials/{id}/resume", "POST /v1/credentials/{id}/touch", "POST /v1/events/tickets", "POST /v1/keys",
 		"POST /v1/pause", "POST /v1/providers/{name}/pause", "POST /v1/providers/{name}/resume", "POST /v1/resume",
-		"POST /v1/signals/keys", "POST /v1/signals/verify", "POST /v1/subscriptions/{name}/poll", "POST /v1/touches",
-		"PUT /v1/credentials/{id}", "PUT /v1/credentials/{id}/presence",
+		"POST /v1/signals/keys", "POST /v1/signals/verify",
+		"POST /v1/subscriptions", "POST /v1/subscriptions/{name}/enable", "POST /v1/subscriptions/{name}/poll", "POST /v1/subscriptions/{name}/replay",
+		"POST /v1/subscriptions/{name}/secret", "POST /v1/subscriptions/{name}/test", "POST /v1/touches",
+		"PUT /v1/credentials/{id}", "PUT /v1/credentials/{id}/presence", "PUT /v1/subscriptions/{name}",
 	}, operations)
 
 	for _, ref := range regexp.MustCompile(`"\$ref":"([^"]+)"`).FindAllStringSubmatch(text, -1) {

@@ -176,6 +176,38 @@ type Ticket struct {
 	Filter EventFilter
 }
 
+// Subscriptions keeps who is told of events. One that does not exist is a
+// [FaultError] of kind [FaultNoSubscription], a change of one that stands in
+// config.yaml of kind [FaultManagedByConfig], settings that cannot be of kind
+// [FaultInvalid].
+type Subscriptions interface {
+	List(ctx context.Context) ([]Subscription, error)
+	Find(ctx context.Context, name string) (Subscription, error)
+	// Create adds one that is signed with a secret; without one, it draws it
+	// and returns it.
+	Create(ctx context.Context, set SubscriptionSettings, secret credential.Secret) (Subscription, credential.Secret, error)
+	// Replace changes everything but the secrets.
+	Replace(ctx context.Context, set SubscriptionSettings) (Subscription, error)
+	Delete(ctx context.Context, name string) error
+}
+
+// Endpoints acts on where the events of subscriptions go. What holds for
+// [Subscriptions] holds here; only Rotate is a change.
+type Endpoints interface {
+	// Verify delivers a stream.verification event now, past all others.
+	Verify(ctx context.Context, name string) (VerificationResult, error)
+	// Replay delivers again from a place in the log: a cursor, "0", or a time
+	// in RFC 3339. It reports whether events behind that place are gone.
+	Replay(ctx context.Context, name, from string) (reset bool, err error)
+	// Enable goes on with one that is disabled or turned off.
+	Enable(ctx context.Context, name string) (Subscription, error)
+	// Rotate has deliveries signed with a secret, drawn and returned if none
+	// is given; the old one signs beside it for as long as overlap says.
+	Rotate(ctx context.Context, name string, secret credential.Secret, overlap time.Duration) (Subscription, credential.Secret, error)
+	// Deliveries returns the last ones, the newest first.
+	Deliveries(ctx context.Context, name string, limit int) ([]Delivery, error)
+}
+
 // Service tells how the service is.
 type Service interface {
 	// Ready is answered without a key: it must not tell secrets.

@@ -125,11 +125,12 @@ func (p *Problem) write(w http.ResponseWriter) {
 // faultStatus is the HTTP status of each kind of fault.
 func faultStatus(kind FaultKind) int {
 	switch kind {
-	case FaultNotFound:
+	case FaultNotFound, FaultNoSubscription:
 		return http.StatusNotFound
-	case FaultUnknownProvider, FaultLoginRefused, FaultNoLogin, FaultDeadOnArrival, FaultMinTTL, FaultBadCursor, FaultBadFilter:
+	case FaultInvalid, FaultUnknownProvider, FaultLoginRefused, FaultNoLogin, FaultDeadOnArrival, FaultMinTTL, FaultBadCursor, FaultBadFilter:
 		return http.StatusUnprocessableEntity
-	case FaultStaleToken, FaultConflict, FaultNotRefreshable, FaultFreshRejected, FaultState:
+	case FaultStaleToken, FaultConflict, FaultNotRefreshable, FaultFreshRejected, FaultState,
+		FaultSubscriptionExists, FaultManagedByConfig, FaultTurnedOff, FaultNotDelivered:
 		return http.StatusConflict
 	case FaultForbidden:
 		return http.StatusForbidden
@@ -161,6 +162,12 @@ func problemOf(err error) *Problem {
 		p.Since = moment(fault.Since)
 	case FaultUnavailable:
 		return p.again(fault.RetryAfter)
+	case FaultSubscriptionExists:
+		if fault.RetryAfter > 0 {
+			return p.again(fault.RetryAfter)
+		}
+	case FaultInvalid:
+		return invalid(fault.Field, fault.Detail)
 	case FaultLoginRefused:
 		if fault.Reason == credential.ReasonAccountLocked {
 			p.Code = string(fault.Reason)

@@ -35,11 +35,14 @@ type bundle struct {
 	tickets *fakeTickets
 	service *fakeService
 	signals *fakeSignals
-	reg     *prometheus.Registry
-	log     *buffer
-	api     *api.API
-	server  *httptest.Server
-	admin   string // a key that may do anything
+
+	subscriptions *fakeSubscriptions
+
+	reg    *prometheus.Registry
+	log    *buffer
+	api    *api.API
+	server *httptest.Server
+	admin  string // a key that may do anything
 }
 
 // buffer is a log that may be read while it is written.
@@ -107,13 +110,14 @@ func setupWithout(t testing.TB, options ...func(*api.Options)) *bundle {
 	t.Helper()
 	b := &bundle{
 		engine: newFakeEngine(), keys: newFakeKeys(), events: newFakeEvents(), tickets: newFakeTickets(), service: &fakeService{ready: api.Readiness{Ready: true, Checks: []api.Check{}}},
-		signals: new(fakeSignals),
-		reg:     prometheus.NewRegistry(), log: &buffer{},
+		signals: new(fakeSignals), subscriptions: &fakeSubscriptions{},
+		reg: prometheus.NewRegistry(), log: &buffer{},
 	}
 	b.admin = b.keys.add("", api.ScopeAdmin)
 	b.store("acct-1", 3600)
 	o := api.Options{
 		Engine: b.engine, Control: b.engine, Records: b.engine, Events: b.events, Keys: b.keys, Tickets: b.tickets, Service: b.service, Signals: b.signals,
+		Subscriptions: b.subscriptions, Endpoints: b.subscriptions,
 		SendOf: func(provider string) api.Send {
 			if provider == "airline" {
 				return api.Send{As: api.SendHeader, Name: "X-Session-Token"}

@@ -102,14 +102,14 @@ func (a *API) signalRoutes() {
 		summary: "Fetch security event tokens",
 		description: "As RFC 8936 has it. A token comes again until it is acknowledged, or reported in setErrs: then it does not come again. " +
 			"Of each credential one token is offered at a time, so that they are taken in order. Waits half a minute for the first, unless returnImmediately. " +
-			"A key that is bound to a prefix may not.",
+			"A key that is limited to a prefix or a subject may not.",
 		bodyLimit: 1 << 20, problems: []int{http.StatusNotFound},
 	}, a.pollSignals)
 	define(a, route{
 		method: http.MethodPost, path: signalsPath + "/verify", id: "verify-signals", tag: tagSignals, needs: []Scope{ScopeEventRead},
 		summary: "Ask for a verification event",
 		description: "As OpenID Shared Signals Framework 1.0, section 8.1.4, has it: by the receiver of a stream, which is named like its subscription. " +
-			"It is pushed at once, or offered with the next poll. A key that is bound to a prefix may not.",
+			"It is pushed at once, or offered with the next poll. A key that is limited to a prefix or a subject may not.",
 		success: http.StatusNoContent, problems: []int{http.StatusNotFound, http.StatusBadGateway},
 	}, a.verifySignals)
 	define(a, route{
@@ -270,11 +270,10 @@ func signingKeyInfo(key SigningKey) SigningKeyInfo {
 	return SigningKeyInfo{ID: key.ID, From: moment(key.From), Until: moment(key.Until)}
 }
 
-// unbound refuses a key that is bound to a prefix: a stream is about every
-// credential.
+// unbound refuses a key that is limited: a stream is about every credential.
 func unbound(ctx context.Context) *Problem {
-	if key := holder(ctx); key == nil || key.Prefix != "" {
-		return forbidden("a stream of security event tokens is about every credential, and this key is bound to a prefix")
+	if key := holder(ctx); key == nil || key.limited() {
+		return forbidden("a stream of security event tokens is about every credential, and this key is limited to some")
 	}
 	return nil
 }

@@ -34,17 +34,18 @@ type Check struct {
 
 // Status is how this process and what it works with are.
 type Status struct {
-	Service   string           `json:"service" example:"refreshd"`
-	Version   string           `json:"version"`
-	Owner     string           `json:"owner" doc:"This process: a new one at every start"`
-	Roles     []string         `json:"roles" nullable:"false" doc:"What it does: api, scheduler, worker"`
-	StartedAt time.Time        `json:"started_at"`
-	Paused    bool             `json:"paused" doc:"The whole service is held back: no provider is sent anything, tokens are served while they live"`
-	Redis     RedisStatus      `json:"redis"`
-	AsOf      *time.Time       `json:"as_of,omitempty" doc:"Only while Redis is away: when it told of recovery and providers as they are shown, but for the gate and what is configured"`
-	Recovery  *RecoveryStatus  `json:"recovery,omitempty" doc:"Absent where Redis has not told of it yet"`
-	Providers []ProviderStatus `json:"providers" nullable:"false"`
-	Queues    []QueueStatus    `json:"queues" nullable:"false" doc:"None while Redis, which has them, is away"`
+	Service       string               `json:"service" example:"refreshd"`
+	Version       string               `json:"version"`
+	Owner         string               `json:"owner" doc:"This process: a new one at every start"`
+	Roles         []string             `json:"roles" nullable:"false" doc:"What it does: api, scheduler, worker"`
+	StartedAt     time.Time            `json:"started_at"`
+	Paused        bool                 `json:"paused" doc:"The whole service is held back: no provider is sent anything, tokens are served while they live"`
+	Redis         RedisStatus          `json:"redis"`
+	AsOf          *time.Time           `json:"as_of,omitempty" doc:"Only while Redis is away: when it told of recovery and providers as they are shown, but for the gate and what is configured"`
+	Recovery      *RecoveryStatus      `json:"recovery,omitempty" doc:"Absent where Redis has not told of it yet"`
+	Providers     []ProviderStatus     `json:"providers" nullable:"false"`
+	Subscriptions []SubscriptionStatus `json:"subscriptions" nullable:"false" doc:"Who is told of events, and how that does"`
+	Queues        []QueueStatus        `json:"queues" nullable:"false" doc:"None while Redis, which has them, is away"`
 }
 
 // RedisStatus tells what keeps the data.
@@ -123,6 +124,17 @@ type FetchStatus struct {
 	FinishedAt *time.Time       `json:"finished_at,omitempty"`
 	NextAt     *time.Time       `json:"next_at,omitempty"`
 	Counts     map[string]int64 `json:"counts,omitempty" doc:"What it came across"`
+}
+
+// SubscriptionStatus is how one subscription does.
+type SubscriptionStatus struct {
+	Name      string     `json:"name" example:"ui"`
+	ManagedBy ManagedBy  `json:"managed_by" enum:"api,config"`
+	State     string     `json:"state" enum:"active,waiting,disabled,off,deleted"`
+	Reason    string     `json:"reason,omitempty" doc:"Why it is disabled"`
+	Detail    string     `json:"detail,omitempty" doc:"What the last delivery came to"`
+	Since     *time.Time `json:"since,omitempty"`
+	Lag       float64    `json:"lag_seconds" doc:"Age of the oldest event that is not delivered"`
 }
 
 // QueueStatus is one queue of tasks.

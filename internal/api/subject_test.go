@@ -53,8 +53,28 @@ func TestSubjectsSeeTheirOwn(t *testing.T) {
 		t.Helper()
 		assert.Equal(t, http.StatusOK, b.call(t, method, path, "", "Authorization", "").status)
 	}
+	forEverybody := func(t *testing.T, b *bundle, method, path, key string) {
+		t.Helper()
+		assert.Equal(t, http.StatusOK, b.call(t, method, path, "", "Authorization", key).status)
+	}
+	noStreamOfIts := func(t *testing.T, b *bundle, method, path, key string) {
+		t.Helper()
+		got := b.call(t, method, path, `{}`, "Authorization", key)
+		if strings.HasSuffix(path, "/verify") {
+			got = b.call(t, method, path, `{"stream_id":"soc"}`, "Authorization", key)
+		}
+		assert.Equal(t, http.StatusForbidden, got.status, got.body)
+		assert.Empty(t, b.signals.asked)
+	}
 	withoutID := map[string]func(t *testing.T, b *bundle, method, path, key string){
 		"GET /healthz": public, "GET /readyz": public,
+		"GET /.well-known/jwks.json": forEverybody, "GET /.well-known/ssf-configuration": forEverybody,
+		"GET /v1/signals/keys": noneOfIts, "POST /v1/signals/keys": noneOfIts,
+		"POST /v1/signals/verify": noStreamOfIts, "POST /v1/subscriptions/{name}/poll": noStreamOfIts,
+		"GET /v1/subscriptions": noneOfIts, "POST /v1/subscriptions": noneOfIts,
+		"GET /v1/subscriptions/{name}": noneOfIts, "PUT /v1/subscriptions/{name}": noneOfIts, "DELETE /v1/subscriptions/{name}": noneOfIts,
+		"GET /v1/subscriptions/{name}/deliveries": noneOfIts, "POST /v1/subscriptions/{name}/enable": noneOfIts,
+		"POST /v1/subscriptions/{name}/replay": noneOfIts, "POST /v1/subscriptions/{name}/secret": noneOfIts, "POST /v1/subscriptions/{name}/test": noneOfIts,
 		"GET /v1/keys": noneOfIts, "POST /v1/keys": noneOfIts, "DELETE /v1/keys/{key}": noneOfIts,
 		"GET /v1/status": noneOfIts, "GET /v1/providers": noneOfIts,
 		"POST /v1/providers/{name}/pause": noneOfIts, "POST /v1/providers/{name}/resume": noneOfIts,

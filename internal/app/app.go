@@ -126,7 +126,7 @@ func (s *service) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	subscriptions, err := s.outlet.subscribed(next)
+	made, err := s.outlet.subscribed(next)
 	if err != nil {
 		return err
 	}
@@ -138,7 +138,7 @@ func (s *service) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.deliverer.SetSubscriptions(ctx, subscriptions); err != nil {
+	if err := s.subscribers.configure(ctx, next, made); err != nil {
 		settle(false)
 		return fmt.Errorf("subscriptions: %w", err)
 	}

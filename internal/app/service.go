@@ -32,6 +32,7 @@ import (
 	"github.com/refreshd/refreshd/internal/seal"
 	"github.com/refreshd/refreshd/internal/ssf"
 	"github.com/refreshd/refreshd/internal/store"
+	"github.com/refreshd/refreshd/internal/subscription"
 	"github.com/refreshd/refreshd/scheduler"
 	"github.com/refreshd/refreshd/tasks"
 	"github.com/refreshd/refreshd/worker"
@@ -70,6 +71,8 @@ type service struct {
 	poller    *ssf.Poller
 
 	transmitter *ssf.Transmitter
+
+	subscribers *subscribers
 
 	scheduler atomic.Pointer[scheduler.Scheduler] // nil without the role, and until it is made
 	tls       atomic.Pointer[tls.Certificate]     // nil where there is none
@@ -299,7 +302,8 @@ func (s *service) openEvents(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.deliverer.SetSubscriptions(ctx, list); err != nil {
+	s.openSubscribers()
+	if err := s.subscribers.configure(ctx, s.conf.Load(), list); err != nil {
 		return err
 	}
 	if err := s.openStreams(ctx, s.conf.Load()); err != nil {
@@ -312,7 +316,23 @@ func (s *service) openEvents(ctx context.Context) error {
 	s.life.add("event log", func(context.Context) error { s.events.Stop(); return nil })
 	s.deliverer.Start()
 	s.life.add("deliveries", func(context.Context) error { s.deliverer.Stop(); return nil })
+	s.subscribers.book.Start()
+	s.life.add("subscriptions", func(context.Context) error { s.subscribers.book.Stop(); return nil })
 	return nil
+}
+
+// openSubscribers makes the book of who is told of events.
+func (s *service) openSubscribers() {
+	log := logging.Component(s.log, "subscription")
+	s.subscribers = &subscribers{outlet: s.outlet, deliverer: s.deliverer, store: s.store, log: log}
+	s.subscribers.book = subscription.NewBook(subscription.Options{
+		Store: storedSubscriptions{s.store}, Apply: s.subscribers.apply, Now: s.clock.Now, Log: log,
+		Rules: func() subscription.Rules {
+			conf := s.conf.Load()
+			known := func(name string) bool { _, ok := conf.Providers[name]; return ok }
+			return subscription.Rules{Allow: conf.Network.Allow, Provider: known}
+		},
+	})
 }
 
 // source names this event log to subscribers, who drop duplicates by source

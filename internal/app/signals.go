@@ -58,7 +58,7 @@ func polled(set config.Subscription) bool {
 // filterOf returns what a subscription gets. Of format caep, that is what
 // becomes a security event.
 func filterOf(set config.Subscription) (event.Filter, error) {
-	filter := event.Filter{Types: set.Types, Providers: set.Providers}
+	filter := event.Filter{Types: set.Types, Providers: set.Providers, Prefix: set.Prefix, Labels: set.Labels}
 	if set.Format != config.FormatCAEP {
 		return filter, nil
 	}

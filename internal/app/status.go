@@ -73,7 +73,7 @@ func (s apiService) Status(ctx context.Context) (api.Status, error) {
 	promise := s.promises.Load()
 	status := api.Status{
 		Service: "refreshd", Version: s.opts.Version, Owner: s.owner, Roles: s.opts.Roles.names(), StartedAt: s.started.UTC(),
-		Redis: s.redisStatus(promise), Queues: []api.QueueStatus{},
+		Redis: s.redisStatus(promise), Queues: []api.QueueStatus{}, Subscriptions: []api.SubscriptionStatus{},
 	}
 	if s.reachable(ctx, statusWithin) {
 		err := s.describe(ctx, &status)
@@ -107,7 +107,10 @@ type known struct {
 	recovery api.RecoveryStatus
 	paused   bool // the whole service
 	clients  map[string]api.Provider
-	slots    map[string]store.SlotState
+
+	subscriptions []api.SubscriptionStatus
+
+	slots map[string]store.SlotState
 }
 
 // remember asks Redis for what is known of the service from now on.
@@ -118,6 +121,9 @@ func (s apiService) remember(ctx context.Context) error {
 		return err
 	}
 	k.recovery = recoveryStatus(picture)
+	if k.subscriptions, err = s.subscriptions(ctx); err != nil {
+		return err
+	}
 	list, paused, err := s.Providers(ctx)
 	if err != nil {
 		return err
@@ -145,6 +151,7 @@ func (s apiService) recall(status *api.Status) {
 		status.Recovery = &recovery
 	}
 	status.Paused = k.paused
+	status.Subscriptions = append(status.Subscriptions, k.subscriptions...)
 	conf := s.conf.Load()
 	schedules := schedulesOf(conf)
 	status.Providers = make([]api.ProviderStatus, 0, len(conf.Providers))
@@ -195,6 +202,21 @@ func (s apiService) Providers(ctx context.Context) (list []api.Provider, paused 
 		}
 	}
 	return list, paused, nil
+}
+
+func (s apiService) subscriptions(ctx context.Context) ([]api.SubscriptionStatus, error) {
+	all, err := apiSubscriptions(s).List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]api.SubscriptionStatus, len(all))
+	for i, one := range all {
+		list[i] = api.SubscriptionStatus{
+			Name: one.Name, ManagedBy: one.ManagedBy, State: one.Progress.State, Reason: one.Progress.Reason,
+			Detail: one.Progress.Detail, Since: timeOf(one.Progress.Since), Lag: one.Progress.Lag.Seconds(),
+		}
+	}
+	return list, nil
 }
 
 func (s apiService) queues() ([]api.QueueStatus, error) {

@@ -1,14 +1,21 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"net/http"
+	"slices"
+	"sync/atomic"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"github.com/refreshd/refreshd/internal/config"
 	"github.com/refreshd/refreshd/internal/delivery"
 	"github.com/refreshd/refreshd/internal/event"
 	"github.com/refreshd/refreshd/internal/ssf"
+	"github.com/refreshd/refreshd/internal/store"
+	"github.com/refreshd/refreshd/internal/subscription"
 )
 
 // outlet is what deliveries of this process have in common.
@@ -23,32 +30,190 @@ type outlet struct {
 func (o outlet) subscribed(conf *config.Config) ([]delivery.Subscription, error) {
 	list := make([]delivery.Subscription, 0, len(conf.Subscriptions))
 	for _, set := range conf.Subscriptions {
-		filter, err := filterOf(set)
-		if err != nil {
-			return nil, fmt.Errorf("subscriptions.%s: %w", set.Name, err)
-		}
 		if polled(set) {
 			continue // its receiver comes by itself
 		}
-		if err := filter.Check(); err != nil {
-			return nil, fmt.Errorf("subscriptions.%s: %w", set.Name, err)
-		}
-		carrier, err := o.carrier(set, filter)
+		settings := set.Settings()
+		selected, err := filterOf(set)
 		if err != nil {
 			return nil, fmt.Errorf("subscriptions.%s: %w", set.Name, err)
 		}
-		list = append(list, delivery.Subscription{Name: set.Name, Filter: filter, Carrier: carrier})
+		settings.Types = selected.Types
+		one, err := o.delivered(settings, func(filter event.Filter) (delivery.Carrier, error) { return o.carrier(set, filter) })
+		if err != nil {
+			return nil, fmt.Errorf("subscriptions.%s: %w", set.Name, err)
+		}
+		list = append(list, one)
 	}
 	return list, nil
 }
 
-// carrier makes what takes events to one subscriber.
+// carrier makes what takes events to one configured subscriber.
 func (o outlet) carrier(set config.Subscription, filter event.Filter) (delivery.Carrier, error) {
 	if set.Format == config.FormatCAEP {
 		return o.push(set), nil
 	}
+	return o.webhook(set.Settings(), filter)
+}
+
+// delivered makes a subscription as the deliverer takes it.
+func (o outlet) delivered(set subscription.Settings, carrier func(event.Filter) (delivery.Carrier, error)) (delivery.Subscription, error) {
+	filter := event.Filter{Types: set.Types, Providers: set.Providers, Prefix: set.Prefix, Labels: set.Labels}
+	if err := filter.Check(); err != nil {
+		return delivery.Subscription{}, err
+	}
+	by, err := carrier(filter)
+	if err != nil {
+		return delivery.Subscription{}, err
+	}
+	one := delivery.Subscription{Name: set.Name, Filter: filter, Carrier: by}
+	if len(set.Retry) > 0 {
+		one.Schedule = append([]time.Duration{0}, set.Retry...) // the first delivery waits for nothing
+	}
+	return one, nil
+}
+
+// webhook makes what posts events to a subscriber.
+func (o outlet) webhook(set subscription.Settings, filter event.Filter) (delivery.Carrier, error) {
+	secrets := make([]delivery.SigningSecret, len(set.Secrets))
+	for i, one := range set.Secrets {
+		secrets[i] = delivery.SigningSecret(one)
+	}
 	return delivery.NewWebhook(delivery.WebhookOptions{
-		URL: set.URL, Secret: set.Secret, Filter: filter, Client: o.client,
+		URL: set.URL, Secrets: secrets, Filter: filter, Client: o.client,
 		Source: o.source, UserAgent: o.userAgent, Now: time.Now,
 	})
+}
+
+// subscribers gives the deliverer the subscriptions that there are, those of
+// the configuration and those that are stored.
+type subscribers struct {
+	outlet    outlet
+	deliverer *delivery.Deliverer
+	store     *store.Store
+	log       zerolog.Logger
+
+	book       *subscription.Book
+	configured []delivery.Subscription // those of the configuration; used within calls of the book alone
+	carriers   atomic.Pointer[map[string]delivery.Carrier]
+}
+
+// configure takes over the subscriptions of a configuration, as the outlet has
+// made them, or none of them.
+func (s *subscribers) configure(ctx context.Context, conf *config.Config, made []delivery.Subscription) error {
+	settings := make([]subscription.Settings, len(conf.Subscriptions))
+	for i, set := range conf.Subscriptions {
+		settings[i] = set.Settings()
+	}
+	return s.book.SetConfigured(ctx, settings, func() (undo func()) {
+		before := s.configured
+		s.configured = made
+		return func() { s.configured = before }
+	})
+}
+
+// apply is the book's way to the deliverer. A stored subscription that cannot
+// be delivered keeps no other from being so.
+func (s *subscribers) apply(ctx context.Context, list []subscription.Entry) error {
+	var subs []delivery.Subscription
+	carriers := map[string]delivery.Carrier{}
+	for _, entry := range list {
+		one, err := s.deliverable(entry)
+		if err != nil {
+			s.log.Error().Err(err).Str("subscription", entry.Name).Msg("a stored subscription cannot be delivered; the others are")
+			continue
+		}
+		if one.Carrier == nil {
+			continue // its receiver comes for its events
+		}
+		subs = append(subs, one)
+		carriers[one.Name] = one.Carrier
+	}
+	if err := s.deliverer.SetSubscriptions(ctx, subs); err != nil {
+		return err
+	}
+	s.carriers.Store(&carriers)
+	for _, entry := range list {
+		if err := s.turn(ctx, entry); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *subscribers) deliverable(entry subscription.Entry) (delivery.Subscription, error) {
+	if entry.Configured {
+		i := slices.IndexFunc(s.configured, func(one delivery.Subscription) bool { return one.Name == entry.Name })
+		if i < 0 {
+			return delivery.Subscription{}, nil
+		}
+		return s.configured[i], nil
+	}
+	return s.outlet.delivered(entry.Settings, func(filter event.Filter) (delivery.Carrier, error) {
+		return s.outlet.webhook(entry.Settings, filter)
+	})
+}
+
+// turn has deliveries go on, or rest, as their owner wants it. One that is
+// disabled for another reason stays so, but for a deleted one that has moved to
+// the configuration: it goes on from where it was.
+func (s *subscribers) turn(ctx context.Context, entry subscription.Entry) error {
+	state, err := s.store.Subscription(ctx, entry.Name)
+	switch {
+	case err != nil:
+		return err
+	case !entry.Enabled && !state.Disabled:
+		return s.store.TurnOff(ctx, entry.Name)
+	case entry.Enabled && state.Reason == store.ReasonOff, entry.Configured && state.Reason == store.ReasonDeleted:
+		return s.store.Enable(ctx, entry.Name)
+	}
+	return nil
+}
+
+// carrier returns what takes events to a subscriber, nil if nothing does.
+func (s *subscribers) carrier(name string) delivery.Carrier {
+	carriers := s.carriers.Load()
+	if carriers == nil {
+		return nil
+	}
+	return (*carriers)[name]
+}
+
+// storedSubscriptions gives the stored subscriptions to the book.
+type storedSubscriptions struct{ store *store.Store }
+
+func (s storedSubscriptions) Revision(ctx context.Context) (uint64, error) {
+	return s.store.SubscriptionsRevision(ctx)
+}
+
+func (s storedSubscriptions) Read(ctx context.Context) (subscription.Stored, error) {
+	found, err := s.store.SubscriptionRecords(ctx)
+	if err != nil && found.Deleted != nil {
+		err = &subscription.UnreadableError{Err: err}
+	}
+	stored := subscription.Stored{Deleted: found.Deleted, Revision: found.Revision}
+	for _, record := range found.Records {
+		stored.Records = append(stored.Records, subscription.Record(record))
+	}
+	return stored, err
+}
+
+func (s storedSubscriptions) Save(ctx context.Context, r subscription.Record) (subscription.Record, error) {
+	saved, ok, err := s.store.SaveSubscription(ctx, store.SubscriptionRecord(r))
+	if err == nil && !ok {
+		err = subscription.ErrChanged
+	}
+	return subscription.Record(saved), err
+}
+
+func (s storedSubscriptions) Remove(ctx context.Context, name string, version uint64) error {
+	ok, err := s.store.RemoveSubscription(ctx, name, version)
+	if err == nil && !ok {
+		err = subscription.ErrChanged
+	}
+	return err
+}
+
+func (s storedSubscriptions) Forget(ctx context.Context, name string) error {
+	return s.store.ForgetSubscription(ctx, name)
 }

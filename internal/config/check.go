@@ -7,7 +7,6 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"os"
 	"regexp"
@@ -16,11 +15,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/subscription"
+	"github.com/refreshd/refreshd/internal/webaddr"
 )
 
-// nameShape is what names of providers and subscriptions look like: they
-// become parts of Redis keys and of environment variables.
+// nameShape is what names of providers look like: they become parts of Redis
+// keys and of environment variables.
 var nameShape = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
 
 const (
@@ -100,7 +100,7 @@ func (l *loader) checkAddresses() {
 			l.refuse(key, "%s is not a port; write one from 1 to 65535, or 0 for any that is free", port)
 		case err != nil || portErr != nil:
 			l.refuse(key, "%q is not host:port; write one like 127.0.0.1:7420", addr)
-		case key == "listen" && !isLoopback(host) && l.cfg.TLS == (TLS{}):
+		case key == "listen" && !webaddr.IsLoopback(host) && l.cfg.TLS == (TLS{}):
 			l.warn(key, "%s can be reached from outside without TLS, and tokens travel in the clear; set tls, or see to it that something in front does", addr)
 		case key == "metrics_listen" && number != 0 && addr == l.cfg.Listen:
 			l.refuse(key, "%s is the address of listen too; choose another, or leave metrics_listen out", addr)
@@ -229,8 +229,8 @@ func (l *loader) checkSubscriptions() {
 		key := "subscriptions[" + strconv.Itoa(i) + "]"
 		if before, twice := first[s.Name]; twice {
 			l.refuse(key+".name", "%q is the name of %s too; names are unique", s.Name, before)
-		} else if !nameShape.MatchString(s.Name) {
-			l.refuse(key+".name", "%q is not a name; use 1 to 32 characters of a-z, 0-9 and -", s.Name)
+		} else if err := subscription.CheckName(s.Name); err != nil {
+			l.refuse(key+".name", "%v", err)
 		}
 		first[s.Name] = key
 		l.checkSubscription(key, s)
@@ -238,56 +238,21 @@ func (l *loader) checkSubscriptions() {
 }
 
 func (l *loader) checkSubscription(key string, s Subscription) {
+	known := func(name string) bool { _, ok := l.cfg.Providers[name]; return ok }
+	rules := subscription.Rules{Allow: l.cfg.Network.Allow, Provider: known}
+	problems := s.Settings().Check(rules)
 	if s.Format == FormatCAEP {
 		l.checkStream(key, s)
-		l.checkSelection(key, s)
-		return
+		problems = s.Settings().CheckChoice(rules)
+		if len(s.Types) == 0 { // all that becomes a security event
+			problems = slices.DeleteFunc(problems, func(p subscription.Problem) bool { return p.Field == "types" })
+		}
+	} else {
+		l.checkNoStream(key, s)
 	}
-	l.checkNoStream(key, s)
-	if s.URL == "" {
-		l.refuse(key+".url", "it is missing; write https://…")
-	} else if err := checkWebhook(s.URL, l.cfg.Network.Allow); err != nil {
-		l.refuse(key+".url", "%v", err)
-	}
-	if l.readable(key+".secret", key+".secret.env", key+".secret.file") {
-		if err := checkWebhookSecret(s.Secret); err != nil {
-			l.refuse(key+".secret", "%v", err)
+	for _, p := range problems {
+		if at := join(key, p.Field); l.readable(at, at+".env", at+".file") {
+			l.refuse(at, "%s", p.Text)
 		}
 	}
-	if len(s.Types) == 0 {
-		l.refuse(key+".types", `it is missing; write ["credential.*"], or ["*"] for everything`)
-	}
-	l.checkSelection(key, s)
-}
-
-// checkSelection looks at which events are asked for.
-func (l *loader) checkSelection(key string, s Subscription) {
-	for i, t := range s.Types {
-		if !matchesType(t) {
-			l.refuse(key+".types["+strconv.Itoa(i)+"]", `%q matches no event type; write one like credential.refreshed, "credential.*" or "*"`, t)
-		}
-	}
-	for i, name := range s.Providers {
-		if _, ok := l.cfg.Providers[name]; !ok {
-			l.refuse(key+".providers["+strconv.Itoa(i)+"]", "there is no provider %q; name one of providers, or leave the list out for all", name)
-		}
-	}
-}
-
-func matchesType(pattern string) bool {
-	if pattern == "*" {
-		return true
-	}
-	family, whole := strings.CutSuffix(pattern, ".*")
-	return slices.ContainsFunc(credential.EventTypes(), func(t credential.EventType) bool {
-		if whole {
-			return strings.HasPrefix(string(t), family+".")
-		}
-		return string(t) == pattern
-	})
-}
-
-// covers reports whether one of the prefixes contains the address.
-func covers(allow []netip.Prefix, addr netip.Addr) bool {
-	return slices.ContainsFunc(allow, func(p netip.Prefix) bool { return p.Contains(addr) })
 }

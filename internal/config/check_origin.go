@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/refreshd/refreshd/internal/webaddr"
 )
 
 const exampleOrigin = "write one like https://app.example, or http://localhost:3000"
@@ -59,7 +61,7 @@ func checkOriginParts(text string, u *url.URL) error {
 	addr, addrErr := netip.ParseAddr(host)
 	number, portErr := strconv.ParseUint(port, 10, 16)
 	switch {
-	case u.Scheme == "http" && !isLoopback(host):
+	case u.Scheme == "http" && !webaddr.IsLoopback(host):
 		return fmt.Errorf("%s is not encrypted, so whoever is on the way can put his own script into that page; write https:// (http:// is for loopback only)", lower)
 	case !strings.EqualFold(text, lower):
 		return fmt.Errorf("an origin has no path and nothing behind it; write %s", lower)
@@ -67,7 +69,7 @@ func checkOriginParts(text string, u *url.URL) error {
 		return fmt.Errorf("%q is not a port as browsers write it; write one from 1 to 65535, or none", port)
 	case u.Scheme == "https" && port == "443", u.Scheme == "http" && port == "80":
 		return fmt.Errorf("browsers leave out the port %s, which goes without saying; write %s", port, strings.TrimSuffix(lower, ":"+port))
-	case numeric(host) && addrErr != nil, addrErr == nil && (addr.String() != host || addr.Zone() != "" || addr.Is4In6()):
+	case webaddr.Numeric(host) && addrErr != nil, addrErr == nil && (addr.String() != host || addr.Zone() != "" || addr.Is4In6()):
 		return fmt.Errorf("%s is not an address as browsers write it; write it as 192.0.2.1 or [2001:db8::1]", host)
 	case text != lower:
 		return fmt.Errorf("browsers write origins in small letters; write %s", lower)

@@ -1,10 +1,14 @@
 package config
 
 import (
+	"errors"
+	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/webaddr"
 )
 
 func (l *loader) checkProvider(name string, p Provider) {
@@ -60,7 +64,7 @@ func (l *loader) checkOAuth2(key string, p Provider) {
 		if !l.set(join(key, sub)) {
 			continue
 		}
-		if err := checkEndpoint(raw, sub == "issuer"); err != nil {
+		if err := webaddr.CheckEndpoint(raw, sub == "issuer"); err != nil {
 			l.refuse(join(key, sub), "%v", err)
 		}
 	}
@@ -113,4 +117,16 @@ func (l *loader) checkRule(key string, r ErrorRule) {
 	if r.Class == "" && l.readable(key+".class") {
 		l.refuse(key+".class", "it is missing; say what such a reply means, for example transient or permanent")
 	}
+}
+
+// checkProxy looks at a proxy's URL, which may hold a password.
+func checkProxy(secret credential.Secret) error {
+	if secret.IsZero() {
+		return nil
+	}
+	u, err := url.Parse(secret.Reveal())
+	if err != nil || u.Hostname() == "" || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) {
+		return errors.New("it is not the URL of a proxy; write http://host:3128 or socks5://host:1080")
+	}
+	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/reqtemplate"
+	"github.com/refreshd/refreshd/internal/webaddr"
 )
 
 // tokenShape is what names of headers and cookies look like (RFC 9110 section
@@ -168,7 +169,7 @@ func (u *use) address(key, text string) {
 		return
 	}
 	tmpl, _ := reqtemplate.Parse(text)
-	if err := checkEndpoint(tmpl.Render(func(reqtemplate.Field) string { return "x" }), false); err != nil {
+	if err := webaddr.CheckEndpoint(tmpl.Render(func(reqtemplate.Field) string { return "x" }), false); err != nil {
 		u.refuse(key, "%v", err)
 	}
 }

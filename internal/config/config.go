@@ -8,6 +8,7 @@ import (
 
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/schedule"
+	"github.com/refreshd/refreshd/internal/subscription"
 )
 
 // Config is a whole, checked configuration. Relative paths in it are resolved
@@ -158,12 +159,17 @@ type HTTP struct {
 
 // Subscription is one receiver of events.
 type Subscription struct {
-	Name      string            `yaml:"name"`
-	URL       string            `yaml:"url"`
-	Format    string            `supported:"webhook caep" yaml:"format"`
-	Secret    credential.Secret `yaml:"secret"`    // whsec_…, as Standard Webhooks has it
-	Types     []string          `yaml:"types"`     // event types; "credential.*" and "*" match several
-	Providers []string          `yaml:"providers"` // empty is all
+	Name      string              `yaml:"name"`
+	URL       string              `yaml:"url"`
+	Format    string              `supported:"webhook caep" yaml:"format"`
+	Secret    credential.Secret   `yaml:"secret"`    // whsec_…, as Standard Webhooks has it
+	Secrets   []credential.Secret `yaml:"secrets"`   // previous ones, which sign beside it while receivers change over
+	Types     []string            `yaml:"types"`     // event types; "credential.*" and "*" match several
+	Providers []string            `yaml:"providers"` // empty is all
+	Prefix    string              `yaml:"prefix"`    // of the credential's ID
+	Labels    map[string]string   `yaml:"labels"`    // all must be there with that value
+	Retry     []time.Duration     `yaml:"retry"`     // waits between deliveries of one event; empty is what Standard Webhooks recommends
+	Enabled   bool                `yaml:"enabled"`
 
 	// Of format caep.
 	Delivery string            `oneof:"push poll" yaml:"delivery"`
@@ -174,6 +180,18 @@ type Subscription struct {
 // SSF says who signs Security Event Tokens.
 type SSF struct {
 	Issuer string `yaml:"issuer"` // https://host under which the API is reached; empty where none are sent
+}
+
+// Settings returns it as whoever delivers takes it.
+func (s *Subscription) Settings() subscription.Settings {
+	secrets := []subscription.SigningSecret{{Secret: s.Secret}}
+	for _, previous := range s.Secrets {
+		secrets = append(secrets, subscription.SigningSecret{Secret: previous})
+	}
+	return subscription.Settings{
+		Name: s.Name, URL: s.URL, Format: s.Format, Secrets: secrets, Types: s.Types, Providers: s.Providers,
+		Prefix: s.Prefix, Labels: s.Labels, Retry: s.Retry, Enabled: s.Enabled,
+	}
 }
 
 // Recovery says how long the steps of a refresh may take, and how lost replies
@@ -257,7 +275,7 @@ func (p *Provider) setDefaults() {
 	p.Session.OnActive, p.Session.OnDeath = credential.ActiveExtend, credential.DeathReauth
 }
 
-func (s *Subscription) setDefaults() { s.Format = "webhook" }
+func (s *Subscription) setDefaults() { s.Format, s.Enabled = subscription.FormatWebhook, true }
 
 // Files lists the files that hold secrets and certificates which the
 // configuration refers to, sorted: when one of them changes, it is time to

@@ -24,6 +24,8 @@ import (
 const (
 	shipped    = "../../config.yaml"
 	hookSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+	// previousSecret is one that signs beside it.
+	previousSecret = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 )
 
 // write puts files into a folder of the test and returns the path of the
@@ -98,7 +100,7 @@ func TestExamplesOfTheShippedFileWork(t *testing.T) {
 	path := write(t, fullExample(t), "acme-ca.pem", cert, "tls.crt", cert, "tls.key", key)
 	dir := filepath.Dir(path)
 	got, err := Load(path, []string{
-		"ACME_SECRET=s3cr3t", "ACME_PROXY=http://u:p@proxy:3128", "HOOK_SECRET=" + hookSecret, "MAIL_SECRET=a", "OFFICE_SECRET=b", "SHOP_KEY=k",
+		"ACME_SECRET=s3cr3t", "ACME_PROXY=http://u:p@proxy:3128", "HOOK_SECRET=" + hookSecret, "HOOK_SECRET_BEFORE=" + previousSecret, "MAIL_SECRET=a", "OFFICE_SECRET=b", "SHOP_KEY=k",
 	})
 	require.NoError(t, err)
 	assert.Empty(t, got.Warnings)
@@ -126,7 +128,8 @@ func TestExamplesOfTheShippedFileWork(t *testing.T) {
 	assert.Len(t, got.Providers, 5)
 	assert.Equal(t, []Subscription{{
 		Name: "ui", URL: "https://app.example/hooks/auth", Format: "webhook", Secret: credential.NewSecret(hookSecret),
-		Types: []string{"credential.*"}, Providers: []string{"acme"},
+		Secrets: []credential.Secret{credential.NewSecret(previousSecret)}, Types: []string{"credential.*"}, Providers: []string{"acme"},
+		Prefix: "acme:", Labels: map[string]string{"team": "blue"}, Retry: []time.Duration{time.Second, time.Minute, time.Hour}, Enabled: true,
 	}}, got.Subscriptions)
 	assert.Equal(t, TLS{Cert: filepath.Join(dir, "tls.crt"), Key: filepath.Join(dir, "tls.key")}, got.TLS)
 	assert.Equal(t, filepath.Join(dir, "data"), got.DataDir)

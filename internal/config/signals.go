@@ -3,6 +3,8 @@ package config
 import (
 	"fmt"
 	"strings"
+
+	"github.com/refreshd/refreshd/internal/webaddr"
 )
 
 // FormatCAEP is the format of a subscription that gets Security Event Tokens.
@@ -28,11 +30,11 @@ func (l *loader) checkSSF() {
 }
 
 func checkIssuer(raw string) error {
-	u, err := parseHTTP(raw)
+	u, err := webaddr.ParseHTTP(raw)
 	switch {
 	case err != nil:
 		return err
-	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+	case u.Scheme == "http" && !webaddr.IsLoopback(u.Hostname()):
 		return fmt.Errorf("%s is not encrypted, so anyone on the way could give receivers other keys; use https:// (http:// is for loopback only)", u.Redacted())
 	case u.Path != "" || u.RawQuery != "" || strings.HasSuffix(raw, "?"):
 		return fmt.Errorf("%s has more than a host; write https://host, as the API is reached from outside", u.Redacted())
@@ -55,7 +57,7 @@ func (l *loader) checkStream(key string, s Subscription) {
 	case DeliveryPush:
 		if s.URL == "" {
 			l.refuse(key+".url", "it is missing; write https://…")
-		} else if err := checkWebhook(s.URL, l.cfg.Network.Allow); err != nil {
+		} else if err := webaddr.CheckReceiver(s.URL, l.cfg.Network.Allow); err != nil {
 			l.refuse(key+".url", "%v", err)
 		}
 	case DeliveryPoll:

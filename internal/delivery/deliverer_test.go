@@ -77,7 +77,7 @@ func TestOnlyWhatWasAskedFor(t *testing.T) {
 func TestBadSubscriptions(t *testing.T) {
 	t.Parallel()
 	h := setupHooks(t, 1)
-	_, err := NewWebhook(WebhookOptions{Secret: credential.NewSecret("whsec_!!s3cr3t")})
+	_, err := NewWebhook(WebhookOptions{Secrets: []SigningSecret{{Secret: credential.NewSecret("whsec_!!s3cr3t")}}})
 	require.Error(t, err)
 	assert.NotContains(t, err.Error(), "s3cr3t")
 	bad := h.sub

@@ -79,7 +79,7 @@ func TestReceiversThatNeverEnd(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				client, gone := slowReceiver(row.serve)
 				w, err := NewWebhook(WebhookOptions{
-					URL: "http://receiver.example/hook", Secret: credential.NewSecret(hookSecret),
+					URL: "http://receiver.example/hook", Secrets: []SigningSecret{{Secret: credential.NewSecret(hookSecret)}},
 					Client: client, Now: time.Now, Source: "urn:test", UserAgent: "refreshd/test",
 				})
 				require.NoError(t, err)

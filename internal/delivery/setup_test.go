@@ -157,7 +157,7 @@ func (h *hooks) webhook(filter event.Filter) *Webhook {
 	client := NewClient(func() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} })
 	h.T.Cleanup(client.CloseIdleConnections)
 	w, err := NewWebhook(WebhookOptions{
-		URL: h.endpoint.URL + "/hook?token=s3cr3t-query", Secret: credential.NewSecret(hookSecret), Filter: filter,
+		URL: h.endpoint.URL + "/hook?token=s3cr3t-query", Secrets: []SigningSecret{{Secret: credential.NewSecret(hookSecret)}}, Filter: filter,
 		Client: client, Now: func() time.Time { return h.Clock().Time() }, Source: "urn:refreshd:test", UserAgent: "refreshd/test",
 	})
 	require.NoError(h.T, err)

@@ -32,42 +32,68 @@ const (
 // WebhookOptions are what a [Webhook] is made of.
 type WebhookOptions struct {
 	URL       string
-	Secret    credential.Secret // "whsec_" and base64 of 24 to 64 bytes
-	Filter    event.Filter      // of the subscription: an event names its last one among those asked for
-	Client    *http.Client      // dials only where deliveries may go, and follows no redirect; see [NewClient]
-	Source    string            // of the events
+	Secrets   []SigningSecret // that deliveries are signed with, the current one first
+	Filter    event.Filter    // of the subscription: an event names its last one among those asked for
+	Client    *http.Client    // dials only where deliveries may go, and follows no redirect; see [NewClient]
+	Source    string          // of the events
 	UserAgent string
 	// Now is the wall clock, against which a receiver holds the signature's
 	// time: what processes share may be the clock of a host that is off.
 	Now func() time.Time
 }
 
+// SigningSecret is a secret that deliveries are signed with until a moment, by
+// the wall clock; the zero moment is for good.
+type SigningSecret struct {
+	Secret credential.Secret // "whsec_" and base64 of 24 to 64 bytes
+	Until  time.Time
+}
+
 // Webhook is a [Carrier] that posts events to an endpoint, with the signatures
 // of Standard Webhooks.
 type Webhook struct {
-	opts   WebhookOptions
-	signer *standardwebhooks.Webhook
+	opts    WebhookOptions
+	signers []signer // the current secret's first
+}
+
+// signer signs with one secret.
+type signer struct {
+	*standardwebhooks.Webhook
+
+	until time.Time
 }
 
 // NewWebhook returns the carrier for an endpoint.
 func NewWebhook(opts WebhookOptions) (*Webhook, error) {
-	signer, err := standardwebhooks.NewWebhook(opts.Secret.Reveal())
-	if err != nil {
-		return nil, errors.New("the secret must be \"whsec_\" and base64 of 24 to 64 bytes")
+	w := &Webhook{opts: opts}
+	for _, secret := range opts.Secrets {
+		one, err := standardwebhooks.NewWebhook(secret.Secret.Reveal())
+		if err != nil {
+			return nil, errors.New("the secret must be \"whsec_\" and base64 of 24 to 64 bytes")
+		}
+		w.signers = append(w.signers, signer{one, secret.Until})
 	}
-	return &Webhook{opts: opts, signer: signer}, nil
+	if len(w.signers) == 0 {
+		return nil, errors.New("a webhook needs a secret to be signed with")
+	}
+	return w, nil
 }
 
 // Carry posts one event. The outcome's error holds neither the address's query
 // nor the answer's body.
 func (w *Webhook) Carry(ctx context.Context, entry credential.LogEntry) Outcome {
-	expanded := event.Expand(entry, w.opts.Source, w.opts.Filter)
-	body, err := expanded.Encode()
+	return w.Send(ctx, event.Expand(entry, w.opts.Source, w.opts.Filter))
+}
+
+// Send posts an event that stands in no log, such as one that verifies the
+// endpoint. What holds for the outcome of Carry holds for this one.
+func (w *Webhook) Send(ctx context.Context, e event.CloudEvent) Outcome {
+	body, err := e.Encode()
 	if err != nil {
 		return Outcome{Result: Invalid, Err: err}
 	}
 	now := w.opts.Now()
-	signature, err := w.signer.Sign(expanded.ID, now, body)
+	signatures, err := w.sign(e.ID, now, body)
 	if err != nil {
 		return Outcome{Result: Invalid, Err: err}
 	}
@@ -79,9 +105,9 @@ func (w *Webhook) Carry(ctx context.Context, entry credential.LogEntry) Outcome 
 	}
 	req.Header.Set("Content-Type", "application/cloudevents+json")
 	req.Header.Set("User-Agent", w.opts.UserAgent)
-	req.Header.Set(standardwebhooks.HeaderWebhookID, expanded.ID)
+	req.Header.Set(standardwebhooks.HeaderWebhookID, e.ID)
 	req.Header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(now.Unix(), 10))
-	req.Header.Set(standardwebhooks.HeaderWebhookSignature, signature)
+	req.Header.Set(standardwebhooks.HeaderWebhookSignature, signatures)
 	if err := failpoint.Hit(failpoint.DeliveryPost); err != nil {
 		return Outcome{Result: Unreachable, Err: bare(ctx, err)}
 	}
@@ -99,6 +125,23 @@ func (w *Webhook) Carry(ctx context.Context, entry credential.LogEntry) Outcome 
 		Gone:       resp.StatusCode == http.StatusGone,
 		RetryAfter: retryAfter(resp.Header.Get("Retry-After"), now),
 	}
+}
+
+// sign signs with every secret that has not ended, separated by spaces, as
+// Standard Webhooks has it for the time of a rotation.
+func (w *Webhook) sign(id string, now time.Time, body []byte) (string, error) {
+	var signatures []string
+	for i, one := range w.signers {
+		if i > 0 && !one.until.IsZero() && !now.Before(one.until) {
+			continue
+		}
+		signature, err := one.Sign(id, now, body)
+		if err != nil {
+			return "", err
+		}
+		signatures = append(signatures, signature)
+	}
+	return strings.Join(signatures, " "), nil
 }
 
 // bare strips an HTTP client's error of the address.

@@ -80,20 +80,20 @@ func badRequests() []bad {
 
 func badSubscriptions() []bad {
 	return []bad{
-		proven("127.1", "internal/config:TestWebhookAddresses/https://127.1"),
-		proven("2130706433", "internal/config:TestWebhookAddresses/https://2130706433"),
-		proven("0x7f000001", "internal/config:TestWebhookAddresses/https://0x7f000001"),
-		proven("[::ffff:127.0.0.1]", "internal/config:TestWebhookAddresses/https://[::ffff:127.0.0.1]", "internal/delivery:TestNothingOfThisMachineIsReached"),
-		proven("a user before the @", "internal/config:TestWebhookAddresses/https://u:p@hooks.example"),
-		proven("an internationalized name", "internal/config:TestWebhookAddresses/https://hööks.example"),
+		proven("127.1", "internal/webaddr:TestReceivers/https://127.1"),
+		proven("2130706433", "internal/webaddr:TestReceivers/https://2130706433"),
+		proven("0x7f000001", "internal/webaddr:TestReceivers/https://0x7f000001"),
+		proven("[::ffff:127.0.0.1]", "internal/webaddr:TestReceivers/https://[::ffff:127.0.0.1]", "internal/delivery:TestNothingOfThisMachineIsReached"),
+		proven("a user before the @", "internal/webaddr:TestReceivers/https://u:p@hooks.example"),
+		proven("an internationalized name", "internal/webaddr:TestReceivers/https://hööks.example"),
 		proven("a name that changes between check and dial", "internal/delivery:TestNameThatChangesBetweenCheckAndDial", "internal/provider/wire:TestCheckDialled"),
 		proven("a redirect to a metadata address", "internal/delivery:TestNoRedirects", "internal/provider/oauth2:TestRedirectIsNotFollowed"),
-		proven("port 6379", "internal/config:TestWebhookAddresses/https://hooks.example:6379"),
-		proven("link-local IPv6", "internal/delivery:TestForbiddenAddresses/fe80::1", "internal/config:TestWebhookAddresses/https://[fe80::1]"),
-		proven("NAT64", "internal/delivery:TestForbiddenAddresses/64:ff9b::7f00:1", "internal/config:TestWebhookAddresses/https://[64:ff9b::7f00:1]"),
-		proven("6to4", "internal/delivery:TestForbiddenAddresses/2002:7f00:1::", "internal/config:TestWebhookAddresses/https://[2002:7f00:1::]"),
-		proven("Teredo", "internal/delivery:TestForbiddenAddresses/2001::1", "internal/config:TestWebhookAddresses/https://[2001::1]"),
-		proven("carrier-grade NAT", "internal/delivery:TestForbiddenAddresses/100.64.0.1", "internal/config:TestWebhookAddresses/https://100.64.0.1"),
+		proven("port 6379", "internal/webaddr:TestReceivers/https://hooks.example:6379"),
+		proven("link-local IPv6", "internal/delivery:TestForbiddenAddresses/fe80::1", "internal/webaddr:TestReceivers/https://[fe80::1]"),
+		proven("NAT64", "internal/delivery:TestForbiddenAddresses/64:ff9b::7f00:1", "internal/webaddr:TestReceivers/https://[64:ff9b::7f00:1]"),
+		proven("6to4", "internal/delivery:TestForbiddenAddresses/2002:7f00:1::", "internal/webaddr:TestReceivers/https://[2002:7f00:1::]"),
+		proven("Teredo", "internal/delivery:TestForbiddenAddresses/2001::1", "internal/webaddr:TestReceivers/https://[2001::1]"),
+		proven("carrier-grade NAT", "internal/delivery:TestForbiddenAddresses/100.64.0.1", "internal/webaddr:TestReceivers/https://100.64.0.1"),
 	}
 }
 
@@ -229,7 +229,7 @@ func fuzzed() []bad {
 		proven("the journal", "internal/journal:FuzzReplay", "internal/journal:FuzzPayload"),
 		proven("a schedule", "internal/schedule:FuzzParse"),
 		proven("a cursor of events", "internal/event:FuzzParseCursor"),
-		proven("a subscription's URL", "internal/config:FuzzWebhookURL"),
+		proven("a subscription's URL", "internal/webaddr:FuzzReceiver"),
 		proven("an address that is dialled", "internal/delivery:FuzzCheckAddress", "internal/provider/wire:FuzzForbidden"),
 		proven("a stored record", "internal/store:FuzzDecode"),
 		proven("a task's payload", "tasks:FuzzDecode"),

@@ -142,7 +142,7 @@ func houseRules() rules {
 			},
 			{
 				dir: "internal/config",
-				may: []string{"internal/credential", "internal/preset", "internal/reqtemplate", "internal/schedule"},
+				may: []string{"internal/credential", "internal/preset", "internal/reqtemplate", "internal/schedule", "internal/subscription", "internal/webaddr"},
 				why: "config reads and checks settings; it starts nothing",
 			},
 			{
@@ -154,6 +154,16 @@ func houseRules() rules {
 				dir:        "internal/reqtemplate",
 				stdlibOnly: true,
 				why:        "config checks templates and the providers render them: the syntax serves both and knows neither",
+			},
+			{
+				dir:        "internal/webaddr",
+				stdlibOnly: true,
+				why:        "addresses are judged alike wherever they were written down: who writes them knows the judge, the judge knows nobody",
+			},
+			{
+				dir: "internal/subscription",
+				may: []string{"internal/credential", "internal/webaddr"},
+				why: "subscriptions are settings: what stores them and what delivers come through interfaces of its own",
 			},
 			{
 				dir: "internal/doctor",

@@ -14,9 +14,9 @@ import (
 // Rekeyed is what [Rekey] did and found.
 type Rekeyed struct {
 	Records  int      `json:"records"`  // that were looked at
-	Resealed int      `json:"resealed"` // that older keys had sealed
+	Resealed int      `json:"resealed"` // that older keys had sealed, subscriptions among them
 	Settled  bool     `json:"settled"`  // the last look found nothing that an older key has sealed
-	Failed   []string `json:"failed"`   // IDs that cannot be opened
+	Failed   []string `json:"failed"`   // IDs of credentials, and subscriptions, that cannot be opened
 	Journals int      `json:"journals"` // in data_dir; what is in there may be sealed with older keys
 	Keys     []Info   `json:"keys"`
 }
@@ -82,7 +82,15 @@ func rekey(ctx context.Context, s *store.Store) (Rekeyed, error) {
 		if err != nil {
 			return done, err
 		}
+		n, closed, err := s.ResealSubscriptions(ctx)
+		if err != nil {
+			return done, err
+		}
+		found += n
 		done.Failed = done.Failed[:0]
+		for _, name := range closed {
+			done.Failed = append(done.Failed, "subscription "+name)
+		}
 		for id := range failed {
 			done.Failed = append(done.Failed, string(id))
 		}

@@ -34,6 +34,7 @@ import (
 //	rd:{tickets}:<SHA-256>           string  what a ticket lets see, by the hash of its text; gone with the ticket
 //	rd:{tickets}:made:<SHA-256>      string  how many an API key has made of late, by the key's hash
 //	rd:{slots}:<name>                hash    progress of a periodic task
+//	rd:{subs}:all                    hash    subscription -> version, times, sealed settings; #revision, #deleted:<name> -> since when
 //	rd:{sub:<name>}:state            hash    f<shard> -> where it starts, n<shard> -> how far lanes were told of news;
 //	                                         of a row of failures: fails, row (its begin), first (lane), mixed (more than one lane);
 //	                                         of the breaker: open, probes, prober, probing (till when), hold; from, till of the last outage;
@@ -51,6 +52,7 @@ const (
 	keyAPIKeys = prefix + "{keys}:all"
 	tickets    = prefix + "{tickets}:"
 	keySigning = prefix + "{ssf}:keys"
+	keySubs    = prefix + "{subs}:all"
 	slotPrefix = prefix + "{slots}:"
 	anyCred    = prefix + "{refresh-*}:cred:*"
 

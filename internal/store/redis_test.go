@@ -173,6 +173,33 @@ func TestLostReplies(t *testing.T) {
 		require.NoError(t, err)
 		require.False(t, again)
 	})
+	failed := store.Failure{
+		Delivery: store.Delivery{Event: "alice/1/00000000", Error: "gone"}, Gone: true, Schedule: []time.Duration{0, time.Hour}, ULID: f.nonce(),
+	}
+	_, taken, err := f.store.LaneTake(ctx, "ui", 1, holder, time.Hour)
+	require.NoError(t, err)
+	require.True(t, taken)
+	losing(func() {
+		verdict, err := f.store.LaneFail(ctx, "ui", 1, holder, failed)
+		require.NoError(t, err)
+		require.True(t, verdict.Disabled)
+	})
+	list, err := f.store.Deliveries(ctx, "ui", 10)
+	require.NoError(t, err)
+	assert.Len(t, list, 1, "remembered once")
+	losing(func() {
+		_, err := f.store.AuditLanes(ctx, "ui")
+		require.NoError(t, err)
+	})
+	entries, err = f.store.Events(ctx, 0, entries[len(entries)-1].Position, 10, 0)
+	require.NoError(t, err)
+	told := 0
+	for _, entry := range entries {
+		if entry.Event.Type == credential.EventSubscriptionDisabled {
+			told++
+		}
+	}
+	assert.Equal(t, 1, told, "told once")
 	losing(func() {
 		state, ok, err := f.store.StartSlot(ctx, "fetch", 1, "self", time.Hour)
 		require.NoError(t, err)

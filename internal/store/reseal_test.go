@@ -318,3 +318,29 @@ func TestResealOfWhatOutlivesGenerations(t *testing.T) {
 	require.NoError(t, err)
 	assert.Zero(t, found)
 }
+
+// TestResealSubscriptions: what an old key has sealed is sealed again, and is
+// the same otherwise.
+func TestResealSubscriptions(t *testing.T) {
+	t.Parallel()
+	r, ctx := newRotating(t, memory(t), true), t.Context()
+	before, ok, err := r.store.SaveSubscription(ctx, store.SubscriptionRecord{Name: "ui", Content: credential.NewSecret("canary")})
+	require.NoError(t, err)
+	require.True(t, ok)
+	found, failed, err := r.store.ResealSubscriptions(ctx)
+	require.NoError(t, err)
+	assert.Zero(t, found)
+	assert.Empty(t, failed)
+	r.rotate(t, seal.RotateOptions{Now: true})
+	rotated, err := store.New(ctx, r.options(r.client, r.load(t), true))
+	require.NoError(t, err)
+	for _, want := range []int{1, 0} {
+		found, failed, err = rotated.ResealSubscriptions(ctx)
+		require.NoError(t, err)
+		assert.Equal(t, want, found)
+		assert.Empty(t, failed)
+	}
+	stored, err := rotated.SubscriptionRecords(ctx)
+	require.NoError(t, err)
+	assert.Equal(t, []store.SubscriptionRecord{before}, stored.Records)
+}

@@ -1,7 +1,9 @@
-package config
+// Package webaddr judges the URLs and addresses that settings name, before
+// anything is sent there: by their text alone. Names are looked at once more
+// where they are resolved, on the address that is dialled.
+package webaddr
 
 import (
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -9,23 +11,22 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/refreshd/refreshd/internal/credential"
 )
 
-// checkEndpoint looks at the URL of an authorization server. It comes from
-// the operator, so private addresses are fine; addresses of link-local and
-// metadata services are not, for what they answer is never a token of a user.
-func checkEndpoint(raw string, issuer bool) error {
-	u, err := parseHTTP(raw)
+// CheckEndpoint looks at the URL of an authorization server, or, if issuer is
+// set, at its issuer. It comes from the operator, so private addresses are
+// fine; addresses of link-local and metadata services are not, for what they
+// answer is never a token of a user.
+func CheckEndpoint(raw string, issuer bool) error {
+	u, err := ParseHTTP(raw)
 	if err != nil {
 		return err
 	}
 	host := u.Hostname()
 	switch {
-	case isMetadata(host):
+	case IsMetadata(host):
 		return fmt.Errorf("%s is a link-local or metadata address, where no authorization server lives; check the address", host)
-	case u.Scheme == "http" && !isLoopback(host):
+	case u.Scheme == "http" && !IsLoopback(host):
 		return fmt.Errorf("%s is not encrypted, so anyone on the way could read the tokens; use https:// (http:// is for loopback only)", u.Redacted())
 	case issuer && u.RawQuery != "":
 		return errors.New("an issuer has no query (RFC 8414, section 2); remove what follows the ?")
@@ -33,22 +34,22 @@ func checkEndpoint(raw string, issuer bool) error {
 	return nil
 }
 
-// checkWebhook looks at the URL of a receiver as far as its text tells: names
-// are checked again when they are resolved, on the address that is dialled.
-func checkWebhook(raw string, allow []netip.Prefix) error {
-	u, err := parseHTTP(raw)
+// CheckReceiver looks at the URL of a receiver of events: it has to be public
+// and encrypted, but for the networks in allow.
+func CheckReceiver(raw string, allow []netip.Prefix) error {
+	u, err := ParseHTTP(raw)
 	if err != nil {
 		return err
 	}
 	host := u.Hostname()
 	addr, isAddr := address(host)
-	loopback := isLoopback(host)
+	loopback := IsLoopback(host)
 	allowed := isAddr && covers(allow, addr)
 	if loopback && !isAddr { // localhost
 		allowed = covers(allow, netip.MustParseAddr("127.0.0.1")) || covers(allow, netip.IPv6Loopback())
 	}
 	switch {
-	case !allowed && (loopback || isMetadata(host) || isAddr && !public(addr)):
+	case !allowed && (loopback || IsMetadata(host) || isAddr && !public(addr)):
 		return fmt.Errorf("%s is not a public address; if it is meant, add it to network.allow", host)
 	case u.Scheme == "http" && !loopback:
 		return fmt.Errorf("%s is not encrypted; use https://", u.Redacted())
@@ -97,9 +98,9 @@ func otherService(port string) string {
 	return ""
 }
 
-// parseHTTP reads an absolute http or https URL. Its errors never repeat what
+// ParseHTTP reads an absolute http or https URL. Its errors never repeat what
 // could not be read.
-func parseHTTP(raw string) (*url.URL, error) {
+func ParseHTTP(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	switch {
 	case raw == "":
@@ -121,7 +122,7 @@ func parseHTTP(raw string) (*url.URL, error) {
 	host := u.Hostname()
 	if _, ok := address(host); !ok {
 		switch {
-		case numeric(host):
+		case Numeric(host):
 			// The system's resolver would take 2130706433 for 127.0.0.1.
 			return nil, fmt.Errorf("%s is an address in an unusual notation; write it as 192.0.2.1", host)
 		case strings.ContainsFunc(host, func(r rune) bool { return r > '~' || r <= ' ' }):
@@ -131,9 +132,9 @@ func parseHTTP(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-// numeric reports whether the last label of a host is a number, which no
+// Numeric reports whether the last label of a host is a number, which no
 // top-level domain is (WHATWG URL, "ends in a number").
-func numeric(host string) bool {
+func Numeric(host string) bool {
 	host = strings.TrimSuffix(host, ".")
 	last := strings.ToLower(host[strings.LastIndexByte(host, '.')+1:])
 	if hex, ok := strings.CutPrefix(last, "0x"); ok {
@@ -163,7 +164,8 @@ func address(host string) (netip.Addr, bool) {
 	return addr, true
 }
 
-func isLoopback(host string) bool {
+// IsLoopback reports whether a host, by name or address, is this machine.
+func IsLoopback(host string) bool {
 	if addr, ok := address(host); ok {
 		return addr.IsLoopback()
 	}
@@ -171,8 +173,8 @@ func isLoopback(host string) bool {
 	return host == "localhost" || strings.HasSuffix(host, ".localhost")
 }
 
-// isMetadata recognises where clouds serve a machine's own credentials.
-func isMetadata(host string) bool {
+// IsMetadata recognises where clouds serve a machine's own credentials.
+func IsMetadata(host string) bool {
 	addr, ok := address(host)
 	if !ok {
 		name := strings.ToLower(strings.TrimSuffix(host, "."))
@@ -200,28 +202,7 @@ func public(addr netip.Addr) bool {
 	}, addr)
 }
 
-// checkProxy looks at a proxy's URL, which may hold a password.
-func checkProxy(secret credential.Secret) error {
-	if secret.IsZero() {
-		return nil
-	}
-	u, err := url.Parse(secret.Reveal())
-	if err != nil || u.Hostname() == "" || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) {
-		return errors.New("it is not the URL of a proxy; write http://host:3128 or socks5://host:1080")
-	}
-	return nil
-}
-
-// checkWebhookSecret wants what Standard Webhooks signs with: whsec_ and the
-// base64 form of 24 to 64 bytes.
-func checkWebhookSecret(secret credential.Secret) error {
-	const how = `make one with: echo "whsec_$(openssl rand -base64 32)"`
-	if secret.IsZero() {
-		return errors.New("it is missing, and deliveries are signed with it; " + how)
-	}
-	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret.Reveal(), "whsec_"))
-	if err != nil || len(key) < 24 || len(key) > 64 {
-		return errors.New("it is not whsec_ and the base64 form of 24 to 64 bytes; " + how)
-	}
-	return nil
+// covers reports whether one of the prefixes contains the address.
+func covers(allow []netip.Prefix, addr netip.Addr) bool {
+	return slices.ContainsFunc(allow, func(p netip.Prefix) bool { return p.Contains(addr) })
 }

@@ -1,4 +1,4 @@
-package config
+package webaddr
 
 import (
 	"net/netip"
@@ -9,17 +9,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// FuzzWebhookURL: a URL that is accepted without a network being allowed names
+// FuzzReceiver: a URL that is accepted without a network being allowed names
 // a host of the public internet over TLS, in a notation that nobody can take
 // for another address.
-func FuzzWebhookURL(f *testing.F) {
+func FuzzReceiver(f *testing.F) {
 	for _, seed := range []string{
 		"https://hooks.example/x", "https://127.1/", "https://[::ffff:127.0.0.1]:8443/", "https://u:p@hooks.example", "http://localhost:6379/", "https://xn--hks-snaa.example/",
 	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, raw string) {
-		if checkWebhook(raw, nil) != nil {
+		if CheckReceiver(raw, nil) != nil {
 			return
 		}
 		u, err := url.Parse(raw)
@@ -50,6 +50,6 @@ func FuzzWebhookURL(f *testing.F) {
 		if addr.Unmap().Is6() {
 			plain = "https://[" + addr.String() + "]/"
 		}
-		require.NoError(t, checkWebhook(plain, nil))
+		require.NoError(t, CheckReceiver(plain, nil))
 	})
 }

@@ -1,10 +1,9 @@
-package config
+package webaddr
 
 import (
 	"net/netip"
 	"testing"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -14,7 +13,7 @@ func TestEndpoints(t *testing.T) {
 		"https://id.example", "https://id.example:8443/token?tenant=a", "http://127.0.0.1:1/t", "http://localhost/t", "http://LOCALHOST./t",
 		"http://[::1]:1/t", "http://a.localhost/t", "https://10.1.2.3/token", "https://[fd12::1]/token", "http://[::ffff:127.0.0.1]/t", "https://1.example", "https://x-1.0a/",
 	} {
-		require.NoError(t, checkEndpoint(url, false), url)
+		require.NoError(t, CheckEndpoint(url, false), url)
 	}
 	for url, want := range map[string]string{
 		"":                                    "empty",
@@ -53,20 +52,20 @@ func TestEndpoints(t *testing.T) {
 		"https://0.0.0.0":                     "metadata",
 		"http://metadata.google.internal/tok": "metadata",
 	} {
-		require.ErrorContains(t, checkEndpoint(url, false), want, url)
+		require.ErrorContains(t, CheckEndpoint(url, false), want, url)
 	}
 }
 
-func TestWebhookAddresses(t *testing.T) {
+func TestReceivers(t *testing.T) {
 	t.Parallel()
 	none := []netip.Prefix(nil)
 	own := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.1.0.0/16")}
 	for _, url := range []string{"https://hooks.example/x", "https://hooks.example:8443", "https://192.0.3.1", "https://[2606:4700::1]"} {
-		require.NoError(t, checkWebhook(url, none), url)
+		require.NoError(t, CheckReceiver(url, none), url)
 	}
 	for _, url := range []string{"http://127.0.0.1:8080/x", "http://localhost:8080/x", "https://localhost", "https://10.1.2.3"} {
-		require.NoError(t, checkWebhook(url, own), url)
-		require.ErrorContains(t, checkWebhook(url, none), "add it to network.allow", url)
+		require.NoError(t, CheckReceiver(url, own), url)
+		require.ErrorContains(t, CheckReceiver(url, none), "add it to network.allow", url)
 	}
 	for url, want := range map[string]string{
 		"http://hooks.example":             "not encrypted",
@@ -101,33 +100,9 @@ func TestWebhookAddresses(t *testing.T) {
 		"https://u:p@hooks.example":        "before the @",
 		"https://hööks.example":            "xn--",
 	} {
-		require.ErrorContains(t, checkWebhook(url, own), want, url)
+		require.ErrorContains(t, CheckReceiver(url, own), want, url)
 	}
 	for _, url := range []string{"https://[::ffff:127.0.0.1]", "https://[::ffff:7f00:1]", "https://[64:ff9b::7f00:1]", "https://[2002:7f00:1::]"} {
-		require.ErrorContains(t, checkWebhook(url, none), "network.allow", url)
-	}
-}
-
-func TestWarnings(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]string{
-		"listen: 0.0.0.0:7420":                                        "config.yaml:1: listen: 0.0.0.0:7420 can be reached from outside without TLS",
-		"listen: :7420":                                               "config.yaml:1: listen: :7420 can be reached from outside",
-		"network: {allow: [0.0.0.0/0]}":                               "network.allow[0]: 0.0.0.0/0 allows every address",
-		"redis: {url: 'redis://u:pa55@h:1'}":                          "redis.url: a secret is written into the file; use {env: NAME} or {file: path}",
-		"redis: {url: 'redis+sentinel://h/m?sentinel_password=pa55'}": "redis.url: a secret is written into the file",
-		under("rotation: {grace: 25s}"):                               "providers.acme.rotation.grace: 25s is not longer than timeout 20s + 5s",
-	} {
-		got, err := Load(write(t, text), nil)
-		require.NoError(t, err, text)
-		if assert.Len(t, got.Warnings, 1, text) {
-			assert.Contains(t, got.Warnings[0], want)
-			assert.NotContains(t, got.Warnings[0], "pa55")
-		}
-	}
-	for _, text := range []string{"listen: localhost:1", "redis: {url: redis://h:1}", "redis: {url: redis://u@h:1}", under("rotation: {grace: 26s}")} {
-		got, err := Load(write(t, text), nil)
-		require.NoError(t, err, text)
-		assert.Empty(t, got.Warnings, text)
+		require.ErrorContains(t, CheckReceiver(url, none), "network.allow", url)
 	}
 }
