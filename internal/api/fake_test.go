@@ -475,6 +475,10 @@ func (s *fakeService) Status(context.Context) (api.Status, error) {
 		Redis:     api.RedisStatus{Kind: "external", Durability: "appendfsync always", Shards: 1, Reachable: true},
 		Providers: []api.ProviderStatus{{Provider: api.Provider{Name: "acme", Kind: "oauth2"}}},
 		Queues:    []api.QueueStatus{{Name: "refresh-00", Pending: 3}},
+		Subscriptions: []api.SubscriptionStatus{{
+			Name: "ui", ManagedBy: api.ManagedByConfig, State: "disabled", Reason: "gone", Detail: "the receiver answered 410",
+			Since: new(noon.Time()), Lag: 90,
+		}},
 	}, s.err
 }
 

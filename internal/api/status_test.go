@@ -38,6 +38,7 @@ func TestStatus(t *testing.T) {
 		"service": "refreshd", "version": "1.2.3", "owner": "owner-1", "roles": ["api"], "started_at": "2027-01-15T08:00:00Z", "paused": false,
 		"redis": {"kind": "external", "durability": "appendfsync always", "shards": 1, "reachable": true, "loss_window_seconds": 0},
 		"providers": [{"name": "acme", "kind": "oauth2", "paused": false, "breaker": {"open": false}}],
+		"subscriptions": [{"name": "ui", "managed_by": "config", "state": "disabled", "reason": "gone", "detail": "the receiver answered 410", "since": "2027-01-15T08:00:00Z", "lag_seconds": 90}],
 		"queues": [{"name": "refresh-00", "paused": false, "pending": 3, "active": 0, "scheduled": 0, "archived": 0, "latency_seconds": 0}]
 	}`, got.body)
 

@@ -314,7 +314,7 @@ func (s *service) openEvents(ctx context.Context) error {
 func (s *service) openSubscribers() {
 	log := logging.Component(s.log, "subscription")
 	s.subscribers = &subscribers{outlet: s.outlet, deliverer: s.deliverer, store: s.store, log: log}
-	s.subscribers.book = subscription.NewBook(subscription.Options{ //nolint:contextcheck // it lives until it is stopped
+	s.subscribers.book = subscription.NewBook(subscription.Options{
 		Store: storedSubscriptions{s.store}, Apply: s.subscribers.apply, Now: s.clock.Now, Log: log,
 		Rules: func() subscription.Rules {
 			conf := s.conf.Load()

@@ -172,7 +172,7 @@ type Subscription struct {
 }
 
 // Settings returns it as whoever delivers takes it.
-func (s Subscription) Settings() subscription.Settings {
+func (s *Subscription) Settings() subscription.Settings {
 	secrets := []subscription.SigningSecret{{Secret: s.Secret}}
 	for _, previous := range s.Secrets {
 		secrets = append(secrets, subscription.SigningSecret{Secret: previous})

@@ -66,7 +66,7 @@ func BenchmarkDeliveries(b *testing.B) {
 			Now: func() credential.Millis { return credential.At(time.Now()) }, Logger: zerolog.Nop(), Registerer: prometheus.NewRegistry(),
 		})
 		carrier, err := NewWebhook(WebhookOptions{
-			URL: hook.URL, Secret: credential.NewSecret(hookSecret), Now: time.Now, Source: "urn:bench", UserAgent: "refreshd/bench",
+			URL: hook.URL, Secrets: []SigningSecret{{Secret: credential.NewSecret(hookSecret)}}, Now: time.Now, Source: "urn:bench", UserAgent: "refreshd/bench",
 			Client: NewClient(func() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }),
 		})
 		require.NoError(b, err)

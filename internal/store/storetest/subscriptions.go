@@ -14,10 +14,10 @@ import (
 
 const subsKey = "rd:{subs}:all"
 
-// subscribe saves one, of the version given, and returns it.
-func (b *bundle) subscribe(name string, version uint64, content string) store.SubscriptionRecord {
+// subscribe saves a new one and returns it.
+func (b *bundle) subscribe(name, content string) store.SubscriptionRecord {
 	b.Helper()
-	saved, ok, err := b.store.SaveSubscription(b.ctx, store.SubscriptionRecord{Name: name, Version: version, Content: credential.NewSecret(content)})
+	saved, ok, err := b.store.SaveSubscription(b.ctx, store.SubscriptionRecord{Name: name, Content: credential.NewSecret(content)})
 	require.NoError(b, err)
 	require.True(b, ok)
 	return saved
@@ -37,10 +37,10 @@ func (b *bundle) subscribed() store.SubscriptionRecords {
 // past the store.
 func subsStored(b *bundle) {
 	assert.Empty(b, b.subscribed().Records)
-	first := b.subscribe("ui", 0, "whsec-canary one")
+	first := b.subscribe("ui", "whsec-canary one")
 	assert.Equal(b, uint64(1), first.Version)
 	assert.InDelta(b, float64(b.clock()), float64(first.CreatedAt), float64(time.Minute.Milliseconds()))
-	b.subscribe("audit", 0, "another")
+	b.subscribe("audit", "another")
 	before := b.subscribed().Revision
 
 	_, ok, err := b.store.SaveSubscription(b.ctx, store.SubscriptionRecord{Name: "ui", Content: credential.NewSecret("a second")})
@@ -82,7 +82,7 @@ func subsStored(b *bundle) {
 }
 
 func subsRace(b *bundle) {
-	b.subscribe("ui", 0, "first")
+	b.subscribe("ui", "first")
 	var won atomic.Int32
 	b.atOnce(10, func(int) error {
 		_, ok, err := b.store.SaveSubscription(b.ctx, store.SubscriptionRecord{Name: "ui", Version: 1, Content: credential.NewSecret("next")})
@@ -97,8 +97,8 @@ func subsRace(b *bundle) {
 
 // A record that cannot be read hides no other one.
 func subsUnreadable(b *bundle) {
-	b.subscribe("ui", 0, "readable")
-	b.subscribe("other", 0, "moved")
+	b.subscribe("ui", "readable")
+	b.subscribe("other", "moved")
 	moved, err := b.Client.HGet(b.ctx, subsKey, "other").Result()
 	require.NoError(b, err)
 	for _, bad := range []string{"", "1 2 3", "x 2 3 sealed", "1 2 3 sealed", "2" + moved[1:], moved} { // the last is another one's
@@ -148,7 +148,7 @@ func subsStopped(b *bundle) {
 	_, taken = b.take(newNonce(), time.Minute)
 	require.True(b, taken, "nobody holds it")
 
-	b.subscribe(sub, 0, "it")
+	b.subscribe(sub, "it")
 	ok, err := b.store.RemoveSubscription(b.ctx, sub, 1)
 	require.NoError(b, err)
 	require.True(b, ok)
