@@ -15,7 +15,7 @@ type lanes struct{ store *store.Store }
 func (l lanes) Take(ctx context.Context, subscription string, lane int, holder credential.Nonce, lease time.Duration) (delivery.Lane, bool, error) {
 	state, taken, err := l.store.LaneTake(ctx, subscription, lane, holder, lease)
 	return delivery.Lane{
-		Last: state.Cursors, Notified: state.Notified, Want: state.Want, Attempt: state.Attempt, Probe: state.Probe,
+		Last: state.Cursors, Notified: state.Notified, Want: state.Want, Attempt: state.Attempt,
 	}, taken, err
 }
 

@@ -103,7 +103,7 @@ func BenchmarkDeliveries(b *testing.B) {
 }
 
 // emit has credentials logged in again and again, in turn.
-func emit(b *testing.B, s *store.Store, events, credentials int) {
+func emit(b testing.TB, s *store.Store, events, credentials int) {
 	b.Helper()
 	ids := make([]credential.ID, credentials)
 	for i := range ids {

@@ -164,7 +164,7 @@ func (r *laneRun) deliver(ctx context.Context, entry event.Numbered) (bool, erro
 		r.d.opts.Logger.Info().Str("subscription", r.to.Name).Msg("the endpoint takes deliveries again")
 		r.d.audit(ctx, r.to.Name) // the others need not wait for it
 	}
-	r.state.Attempt, r.state.Probe = 0, false
+	r.state.Attempt = 0
 	return true, nil
 }
 

@@ -143,7 +143,7 @@ func arrived(t require.TestingT, got []credential.Event, versions map[credential
 	for _, e := range got {
 		require.LessOrEqual(t, e.Version, newest[e.ID]+1, "%s: a version is missing", e.ID)
 		newest[e.ID] = max(newest[e.ID], e.Version)
-		key := fmt.Sprint(e.ID, e.Version)
+		key := fmt.Sprintf("%s/%d", e.ID, e.Version)
 		if known := ids[key]; known != "" {
 			require.Equal(t, known, e.EventID(), "a duplicate has another ID")
 		}

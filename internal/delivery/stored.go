@@ -13,7 +13,6 @@ type Lane struct {
 	Notified []string // by shard: what Want counts stands before it
 	Want     uint64   // counts notifications
 	Attempt  int      // failed deliveries of the entry that comes next, or probes of the endpoint that failed
-	Probe    bool     // the breaker of the endpoint is open, and this is the lane that makes the probe
 }
 
 // Delivery is what is remembered of one delivery.

@@ -14,7 +14,7 @@ type testLanes struct{ store *store.Store }
 func (l testLanes) Take(ctx context.Context, subscription string, lane int, holder credential.Nonce, lease time.Duration) (Lane, bool, error) {
 	state, taken, err := l.store.LaneTake(ctx, subscription, lane, holder, lease)
 	return Lane{
-		Last: state.Cursors, Notified: state.Notified, Want: state.Want, Attempt: state.Attempt, Probe: state.Probe,
+		Last: state.Cursors, Notified: state.Notified, Want: state.Want, Attempt: state.Attempt,
 	}, taken, err
 }
 

@@ -34,7 +34,6 @@ type LaneState struct {
 	// through for news: all that Want counts stand before it.
 	Notified []string
 	Attempt  int               // deliveries that failed before: of the lane in a row, or as probes of the endpoint
-	Probe    bool              // the breaker of the endpoint is open, and this holder makes the probe
 	NextAt   credential.Millis // no delivery before this moment; 0 is at once
 	Want     uint64            // grows with every notification
 }
@@ -130,7 +129,7 @@ func (s *Store) LaneTake(ctx context.Context, sub string, lane int, holder crede
 }
 
 func (s *Store) laneState(fields, sub map[string]string, probe bool) (LaneState, error) {
-	state := LaneState{Cursors: s.starts(sub), Probe: probe}
+	state := LaneState{Cursors: s.starts(sub)}
 	for shard := range state.Cursors {
 		if cursor := fields[cursorField(shard)]; cursor != "" {
 			state.Cursors[shard] = cursor

@@ -90,7 +90,8 @@ func (s *Store) AuditLanes(ctx context.Context, sub string) (Audit, error) {
 	return found, s.announce(ctx, sub, fields)
 }
 
-// Enable goes on with a disabled subscription from where it stopped, at once.
+// Enable has a subscription delivered at once, from where it stopped: one that
+// is disabled is enabled, and one that waits for its receiver need not.
 func (s *Store) Enable(ctx context.Context, sub string) error {
 	if err := checkName("subscription", sub); err != nil {
 		return err

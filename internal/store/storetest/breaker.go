@@ -35,7 +35,6 @@ func breakerLife(b *bundle) {
 	prober := newNonce()
 	state, taken := b.takeLane(fresh, prober, time.Hour)
 	require.True(b, taken)
-	assert.True(b, state.Probe)
 	assert.Equal(b, 1, state.Attempt, "of the endpoint")
 	assert.Empty(b, b.pending())
 	_, taken = b.takeLane(0, newNonce(), time.Hour)
@@ -51,6 +50,10 @@ func breakerLife(b *bundle) {
 	assert.False(b, taken)
 	assert.Zero(b, state.Attempt, "the probe was no failure of the lane's")
 	assert.Positive(b, b.subscription().HeldTo)
+
+	require.NoError(b, b.store.Enable(b.ctx, sub))
+	assert.Equal(b, []int{0, 1, 2, 3, 4, fresh, 10}, b.pending(), "whoever put the receiver right need not wait")
+	assert.Equal(b, store.SubscriptionState{}, b.subscription())
 }
 
 // A delivery that succeeds closes the breaker, also one that was under way when

@@ -96,7 +96,6 @@ func lanesLife(b *bundle) {
 	holder := newNonce()
 	state, taken := b.take(holder, time.Hour)
 	require.True(b, taken)
-	assert.False(b, state.Probe)
 	assert.Equal(b, uint64(1), state.Want)
 	assert.Zero(b, state.Attempt)
 	assert.Equal(b, b.positions("0"), state.Cursors)
