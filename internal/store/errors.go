@@ -15,10 +15,10 @@ var (
 	ErrKeyNotFound = errors.New("no such API key")
 	// ErrEmptied says that Redis holds no installation any more: it came back
 	// without its data.
-	ErrEmptied = errors.New("Redis has come back empty")
+	ErrEmptied = errors.New("this Redis has come back empty")
 	// ErrReplaced says that Redis holds another installation than the one that
 	// this process started on.
-	ErrReplaced = errors.New("Redis holds another installation than the one that this process started on")
+	ErrReplaced = errors.New("this Redis holds another installation than the one that this process started on")
 	// ErrTicketNotFound says that there is no such ticket (any more).
 	ErrTicketNotFound = errors.New("no such ticket")
 	// ErrBadCursor says that a cursor was not made by this store.
