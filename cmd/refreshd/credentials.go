@@ -32,6 +32,7 @@ type record struct {
 	Presence   string            `json:"presence"`
 	Session    *struct{}         `json:"session"`
 	Failure    *failure          `json:"last_failure"`
+	Learned    int64             `json:"learned_lifetime"` // seconds
 }
 
 // failure is how the last refresh, or login, failed.
