@@ -114,13 +114,13 @@ func serveBackends(ctx context.Context, o backendsOptions, stdout, stderr io.Wri
 	}
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWait)
 	defer cancel()
-	if err := server.Shutdown(stop); err != nil {
+	if err = server.Shutdown(stop); err != nil {
 		err = errors.Join(err, server.Close())
-		<-served
-		return err
 	}
-	<-served // that it was shut down
-	return nil
+	if ended := <-served; !errors.Is(ended, http.ErrServerClosed) {
+		err = errors.Join(err, ended)
+	}
+	return err
 }
 
 // announceBackends tells where they answer and how refreshd gets there. The
@@ -144,7 +144,7 @@ func announceBackends(o backendsOptions, base string, stdout, stderr io.Writer) 
 
 // writeConfig writes a file, unless one is there that is somebody's own.
 func writeConfig(path, text string) error {
-	switch before, err := os.ReadFile(path); {
+	switch before, err := os.ReadFile(path); { //nolint:gosec // whoever runs the program names the file
 	case err == nil && !strings.HasPrefix(string(before), backends.ShapesMark):
 		return fmt.Errorf("%s is there and was not written by practice; give --config another name", path)
 	case err != nil && !errors.Is(err, os.ErrNotExist):

@@ -14,7 +14,7 @@ const (
 )
 
 //go:embed shapes.yaml
-var shapesConfig string //nolint:gochecknoglobals // an embedded file
+var shapesConfig string
 
 // Shapes serves a backend of each shape, under a path of its own: /password,
 // /bearer, /header, /cookie and /graphql. Tokens live for life; sessions end when
