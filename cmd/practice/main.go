@@ -23,7 +23,8 @@ const usage = `practice: an OAuth 2.0 provider to practise against
 
 Usage:
   practice [flags]
-  practice demo [flags]    watch refreshd at work, see practice demo --help
+  practice demo [flags]        watch refreshd at work, see practice demo --help
+  practice backends [flags]    backends with a login of their own, see practice backends --help
 
 It prints one line to stdout as soon as it answers:
   practice: listening on http://127.0.0.1:PORT
@@ -57,6 +58,9 @@ func main() {
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) > 0 && args[0] == "demo" {
 		return runDemo(ctx, args[1:], stdout, stderr)
+	}
+	if len(args) > 0 && args[0] == "backends" {
+		return runBackends(ctx, args[1:], stdout, stderr)
 	}
 	listen, opts, err := parse(args, stdout)
 	switch {

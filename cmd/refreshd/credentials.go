@@ -32,6 +32,7 @@ type record struct {
 	Presence   string            `json:"presence"`
 	Session    *struct{}         `json:"session"`
 	Failure    *failure          `json:"last_failure"`
+	Learned    int64             `json:"learned_lifetime"` // seconds
 }
 
 // failure is how the last refresh, or login, failed.
@@ -180,7 +181,7 @@ means that only the user can mend it, by a new login.
     curl -H "Authorization: Bearer $(refreshd token github:alice)" https://api.example/me`
 
 func (p *program) tokenCommand() *cobra.Command {
-	var minTTL time.Duration
+	var minTTL span
 	cmd := &cobra.Command{
 		Use: "token ID", Short: "Print a valid access token", Long: printTokenHelp, Args: args("ID"),
 		RunE: func(cmd *cobra.Command, given []string) error {
@@ -192,7 +193,7 @@ func (p *program) tokenCommand() *cobra.Command {
 			return p.printToken(cmd, r, http.MethodGet, path, nil)
 		},
 	}
-	cmd.Flags().DurationVar(&minTTL, "min-ttl", 0, "how long it has to stay valid at least")
+	cmd.Flags().Var(&minTTL, "min-ttl", "how long it has to stay valid at least")
 	return cmd
 }
 

@@ -73,6 +73,9 @@ func (r record) notes() []string {
 	if r.HasLogin {
 		list = append(list, "login kept")
 	}
+	if r.Learned > 0 {
+		list = append(list, "learned to live "+(time.Duration(r.Learned)*time.Second).String())
+	}
 	return list
 }
 

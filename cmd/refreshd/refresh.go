@@ -27,7 +27,7 @@ refresh from then on ends it, and --cancel takes it back.
 // refreshFlags are what refresh was called with.
 type refreshFlags struct {
 	rejected uint64
-	in       time.Duration
+	in       span
 	at       string
 	cancel   bool
 }
@@ -68,7 +68,7 @@ func (p *program) refreshCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().Uint64Var(&f.rejected, "rejected-generation", 0, "the generation that was refused")
-	cmd.Flags().DurationVar(&f.in, "in", 0, "refresh once after that time, such as 10m; 0s is as soon as possible")
+	cmd.Flags().Var(&f.in, "in", "refresh once after that time, such as 10m or 4d; 0s is as soon as possible")
 	cmd.Flags().StringVar(&f.at, "at", "", "refresh once at that moment, such as 2026-11-30T03:00:00Z")
 	cmd.Flags().BoolVar(&f.cancel, "cancel", false, "take back what was asked for with --in or --at")
 	return cmd

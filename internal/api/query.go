@@ -58,7 +58,7 @@ func parseSpan(location, text string, most time.Duration) (time.Duration, *Probl
 	}
 	span, err := time.ParseDuration(text)
 	if err != nil {
-		return 0, invalid(location, "must be a duration such as 60s or 5m, or a number of seconds")
+		return 0, invalid(location, "must be a duration such as 60s, 5m or 96h (days are written as hours), or a number of seconds")
 	}
 	if span < 0 || span > most {
 		return 0, invalid(location, fmt.Sprintf("must be from 0s to %s", most))

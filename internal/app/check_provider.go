@@ -74,6 +74,7 @@ func checkOf(set config.Provider, opened backend, signIn credential.SignIn) prov
 			RefreshToken: !places.RefreshToken.IsZero(), Subject: !places.Subject.IsZero(), UserData: !places.UserData.IsZero(),
 			Expiry: !places.ExpiresIn.Place().IsZero() || !places.ExpiresAt.Place().IsZero(),
 		},
+		Rotates: set.Rotation.Rotates == credential.RotatesYes,
 		Session: set.Session.IdleTimeout > 0, Lifetime: set.DefaultLifetime, SignIn: signIn,
 		Proxy: set.HTTP.Proxy, CAFile: set.HTTP.CAFile, Timeout: set.Timeout, Forbidden: wire.Forbidden, Now: time.Now,
 	}

@@ -286,6 +286,10 @@ func (c *Config) Files() []string { return slices.Clone(c.files) }
 // until a version acts on it.
 type unsupported struct{}
 
+// ParseDuration reads a duration as the file has it, such as 90s, 12h or 4d. The
+// error shows the text and how to write it.
+func ParseDuration(text string) (time.Duration, error) { return schedule.ParseDuration(text) }
+
 // OfflineReads is how long tokens are served from memory while Redis is away.
 type OfflineReads time.Duration
 

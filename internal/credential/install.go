@@ -11,23 +11,51 @@ import (
 // well: the old access token is served to its end, and the next refresh is
 // due soon. A reply that was cut off after its access token may have held a
 // new refresh token: the access token is served, and the old refresh token
-// stays in doubt.
+// stays in doubt. So it does where the provider rotates with every refresh and
+// the reply had no new one.
 func Install(h Held, a Attempt, got Received, p Policy, by Initiator, now Millis) Write {
 	c := beginChange(h, a.Nonce, by, now)
 	c.write.Attempt = a.Nonce
 	seen := c.write.Record.Rotations
 	c.install(h, got, p)
-	if got.Partial && got.Token.Refresh.IsZero() && p.MayRotate(seen) && got.method(h, p) == MethodRefresh && !c.write.Erase {
+	if got.Token.Refresh.IsZero() && p.MayRotate(seen) && got.method(h, p) == MethodRefresh && !c.write.Erase {
 		r := &c.write.Record
+		kept := r.Rotations
 		r.Rotations = seen // nothing was learned: the part that is missing may have held one
 		a.Generation = r.Generation
-		return c.doubt(a, MethodRefresh, p)
+		switch {
+		case got.Partial:
+			return c.doubt(a, MethodRefresh, p)
+		case p.Rotates == RotatesYes:
+			return c.unrotated(a, got, p)
+		}
+		r.Rotations = kept
 	}
 	if got.method(h, p) == MethodExtend {
 		return c.leave(a, p)
 	}
 	c.write.Close = true
 	return c.done(nil)
+}
+
+// unrotated leaves the refresh token that was presented in doubt: the provider
+// issues a new one with every refresh, and the reply had none where it should.
+// It is read wrongly, then, and the old one is spent. It is presented once more
+// inside a usable grace, if that has not been done, and else as the last resort.
+func (c *change) unrotated(a Attempt, got Received, p Policy) Write {
+	r := &c.write.Record
+	r.LastAttempt.FailedAt, r.LastAttempt.Failure, r.LastAttempt.Detail = c.now, ReasonMalformedReply, got.Detail
+	if a.FirstSent == 0 {
+		a.FirstSent = a.BegunAt
+	}
+	if a.Recovery {
+		a.RecoverAt = max(c.now, r.RefreshAt, lastMoment(*r))
+	} else {
+		a.RecoverAt = c.insideGrace(max(RecoverAt(*r, a, p, c.now), r.RefreshAt), a, p)
+	}
+	a.Doubt = true
+	c.write.Open = &a
+	return c.done(&a)
 }
 
 // method returns how the token was got.

@@ -62,6 +62,7 @@ func TestInstallKept(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
+			b.policy.Rotates = credential.RotatesAuto
 			b.held.Record.Rotations = credential.Rotated{Kept: 1}
 			got := credential.Received{Token: token("at-5", refresh), SentAt: sent, ExpiresIn: time.Hour}
 			w := credential.Install(b.held, b.attempt, got, b.policy, credential.ByDemand, noon)
@@ -279,6 +280,43 @@ func TestInstallCutOff(t *testing.T) {
 	w = credential.Install(b.held, b.attempt, got, b.policy, credential.BySchedule, noon)
 	assert.True(t, w.Close, "both tokens were read: nothing that matters is missing")
 	assert.Nil(t, w.Open)
+}
+
+// Where every refresh brings a new refresh token, a whole reply without one was
+// read wrongly: the access token is served, and the old refresh token may be
+// spent.
+func TestInstallWithoutTheRotation(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.held.Record.Rotations = credential.Rotated{Kept: 1}
+	got := credential.Received{Token: token("at-5", ""), SentAt: sent, ExpiresIn: time.Hour, Detail: "HTTP 200, refresh_token was not found"}
+	w := credential.Install(b.held, b.attempt, got, b.policy, credential.BySchedule, noon)
+	checkWrite(t, b.held, w, changed(b.held, w, noon, func(r *credential.Record) {
+		installed(r, b.policy, time.Hour, false)
+		r.Rotations = credential.Rotated{Kept: 1} // nothing was learned
+		r.LastAttempt.FailedAt, r.LastAttempt.Failure, r.LastAttempt.Detail = noon, credential.ReasonMalformedReply, got.Detail
+	}), event{credential.EventRefreshed, credential.StateActive, credential.StateActive, credential.ReasonNone})
+	assert.False(t, w.Close)
+	want := b.attempt
+	want.Generation++
+	want.Doubt, want.FirstSent, want.RecoverAt = true, b.attempt.BegunAt, sent+hour-minute
+	assert.Empty(t, cmp.Diff(&want, w.Open))
+	assert.Equal(t, w.Open.RecoverAt, w.Due)
+
+	b.policy.Grace = 2 * time.Hour
+	w = credential.Install(b.held, b.attempt, got, b.policy, credential.BySchedule, noon)
+	assert.Equal(t, w.Record.RefreshAt, w.Open.RecoverAt, "inside the grace the old one still works")
+	b.recovery(b.attempt.BegunAt)
+	w = credential.Install(b.held, b.attempt, got, b.policy, credential.BySchedule, noon)
+	assert.Equal(t, sent+hour-minute, w.Open.RecoverAt, "once, and not over and over")
+
+	for _, rotates := range []credential.Rotates{credential.RotatesAuto, credential.RotatesNo} {
+		b.policy.Rotates = rotates
+		w = credential.Install(b.held, b.attempt, got, b.policy, credential.BySchedule, noon)
+		assert.True(t, w.Close, "the old one stays (RFC 6749 section 6): %s", rotates)
+		assert.Equal(t, 2, w.Record.Rotations.Kept)
+		assert.Empty(t, w.Record.LastAttempt.Detail)
+	}
 }
 
 // A caller whose token was refused is told so only once per new token.

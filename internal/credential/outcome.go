@@ -41,6 +41,23 @@ type Outcome struct {
 	RefreshExpiresIn time.Duration // of the refresh token as told; 0 if the reply told nothing usable
 	Subject          string        // the user's UID, where the reply tells it
 	UserData         UserData      // where the reply tells it
+	Missing          []Absence     // what should have been there by the settings, and was not
+}
+
+// Absence is a value that a reply did not have where the settings say.
+type Absence struct {
+	Name   string   // of the value, such as refresh_token
+	Place  string   // as the settings name it, such as json data.token; "" where they name none
+	Why    string   // such as: was not found
+	Beside []string // names, never values, that stood where it was looked for; for whoever mends the settings
+}
+
+// String says what is missing, without what stood beside it.
+func (a Absence) String() string {
+	if a.Place == "" {
+		return a.Name + " " + a.Why
+	}
+	return a.Name + " (" + a.Place + ") " + a.Why
 }
 
 // Received is a token on its way into a record.
@@ -52,6 +69,7 @@ type Received struct {
 	ExpiresAt Millis        // as in Outcome
 	Partial   bool          // the reply was cut off or broken: there may have been more
 	Rejected  bool          // the exchange was made because the resource had refused the current token
+	Detail    string        // as in Outcome
 
 	RefreshExpiresIn time.Duration // as in Outcome
 	Subject          string        // as in Outcome

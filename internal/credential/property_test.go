@@ -237,11 +237,17 @@ func (w *world) issue(t *rapid.T, f flight) credential.Received {
 	return got
 }
 
+// overlooked reports whether the reply may have had a refresh token that was not
+// read.
+func (w *world) overlooked(got credential.Received) bool {
+	return got.Token.Refresh.IsZero() && (got.Partial || w.policy.Rotates == credential.RotatesYes)
+}
+
 func (w *world) reply(t *rapid.T) {
 	f := w.take(t, &w.flying)
 	w.present(f)
 	got := w.issue(t, f)
-	if got.Partial && got.Token.Refresh.IsZero() {
+	if w.overlooked(got) {
 		w.maybeRotated(f)
 	}
 	w.keep(f, got)
@@ -253,7 +259,7 @@ func (w *world) replyOnOldView(t *rapid.T) {
 	f := w.take(t, &w.flying)
 	w.present(f)
 	got := w.issue(t, f)
-	if got.Partial && got.Token.Refresh.IsZero() {
+	if w.overlooked(got) {
 		w.maybeRotated(f)
 	}
 	now := w.live()
@@ -275,7 +281,7 @@ func (w *world) replyOnOldView(t *rapid.T) {
 // proved notes that the provider, in a whole reply, left the token that f
 // presented in force.
 func (w *world) proved(f flight, got credential.Received) {
-	if !got.Partial && got.Token.Refresh.IsZero() {
+	if got.Token.Refresh.IsZero() && !w.overlooked(got) {
 		delete(w.spent, f.held.Token.Refresh.Reveal())
 	}
 }

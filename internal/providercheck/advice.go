@@ -22,6 +22,16 @@ func answered(o credential.Outcome) string {
 	return " (" + said + ")"
 }
 
+// beside tells which names stood where something was looked for in vain.
+func beside(missing []credential.Absence) string {
+	for _, a := range missing {
+		if a.Beside != nil {
+			return "; there are " + strings.Join(a.Beside, ", ")
+		}
+	}
+	return ""
+}
+
 func redirected(o credential.Outcome) bool { return strings.HasPrefix(o.Detail, "HTTP 3") }
 
 func discoveryAdvice(o credential.Outcome) (what, remedy string) {
@@ -89,7 +99,7 @@ func troubleAdvice(o credential.Outcome) (what, remedy string) {
 	case o.Reason == credential.ReasonTimeout:
 		return "no answer in time" + answered(o), "raise timeout, or see why the provider is slow"
 	case o.Reason == credential.ReasonMalformedReply:
-		return "the answer is not what the settings expect" + answered(o),
+		return "the answer is not what the settings expect" + answered(o) + beside(o.Missing),
 			"compare the places under response, and failed_when, with what the provider answers; a page of HTML comes from a wrong path, or from something in between"
 	case o.Class == credential.ClassNotSent:
 		return "nothing could be sent" + answered(o), "see that the address can be reached from here, and what http.proxy and http.ca_file say"

@@ -41,6 +41,7 @@ type Options struct {
 	Client    bool // the provider knows this service as a client (RFC 6749), which refresh tokens are issued to
 	Calls     Calls
 	Places    Places
+	Rotates   bool          // every refresh brings a new refresh token
 	Session   bool          // the token is a sliding session
 	Lifetime  time.Duration // assumed where a reply tells none; 0: an hour
 

@@ -280,6 +280,67 @@ func TestCallsAfterTheLogin(t *testing.T) {
 	}
 }
 
+// absence is a place that was empty, in a reply with these names.
+func absence(name, place string) credential.Absence {
+	return credential.Absence{Name: name, Place: place, Why: "was not found", Beside: []string{"refreshToken", "token"}}
+}
+
+func TestMissingPlaces(t *testing.T) {
+	t.Parallel()
+	lacking := func(access, refresh string, missing ...credential.Absence) credential.Outcome {
+		o := credential.Outcome{Class: credential.ClassOK, Token: token(access, refresh), Detail: "HTTP 200, and so on", Missing: missing}
+		o.ExpiresIn = time.Hour
+		return o
+	}
+	p := &fakeProvider{
+		replies: replies{
+			login:   lacking("a-canary", "r-canary", absence("expires_in", "json ttl"), absence("scope", "json scopes")),
+			refresh: lacking("b-canary", "", absence("refresh_token", "json refreshTkn"), absence("subject", "json uid")),
+			extend:  lacking("", "", absence("user_data", "json me")),
+		},
+		userData: credential.UserData(`{}`), told: lacking("", "", absence("subject", "json uid")), verified: lacking("", ""),
+	}
+	o := signIn(t, p)
+	o.Places, o.Rotates = Places{RefreshToken: true, Expiry: true}, true
+	list := Run(t.Context(), o)
+	assert.Equal(t, []string{"ok the test login is taken —"}, find(list, CheckLogin))
+	assert.Equal(t, []string{
+		"ok the refresh token is in its place —",
+		"fail the expiry is not where login.response says: expires_in (json ttl) was not found; there are refreshToken, token — compare login.response.expires_in or expires_at with what the provider answers, or leave it out",
+		"warn scope (json scopes) was not found; there are refreshToken, token — compare login.response.scope with what the provider answers, or leave it out",
+	}, find(list, CheckReply))
+	refreshed := find(list, CheckRefresh)
+	require.Len(t, refreshed, 2)
+	assert.Contains(t, refreshed[0], "fail the refresh brings no new refresh token: refresh_token (json refreshTkn) was not found; there are refreshToken, token — compare refresh.response.refresh_token")
+	assert.Equal(t, "warn subject (json uid) was not found; there are refreshToken, token — compare refresh.response.subject with what the provider answers, or leave it out", refreshed[1])
+	assert.Equal(t, []string{
+		"ok the session is extended —",
+		"warn user_data (json me) was not found; there are refreshToken, token — compare session.extend.response.user_data with what the provider answers, or leave it out",
+	}, find(list, CheckExtend))
+	assert.Len(t, find(list, CheckUserData), 2)
+
+	o.Rotates = false
+	refreshed = find(Run(t.Context(), o), CheckRefresh)
+	require.Len(t, refreshed, 3)
+	assert.Equal(t, "ok the refresh token brings a new token —", refreshed[0])
+	assert.Contains(t, refreshed[1], "warn refresh_token (json refreshTkn) was not found")
+
+	o.Rotates = true
+	p.replies.refresh = lacking("b-canary", "")
+	assert.Contains(t, one(t, Run(t.Context(), o), CheckRefresh), "fail the reply to the refresh has no new refresh token — set refresh.response.refresh_token")
+}
+
+// A login without its token names the place, as a refresh does.
+func TestMissingAccessToken(t *testing.T) {
+	t.Parallel()
+	p := &fakeProvider{replies: replies{login: credential.Outcome{
+		Class: credential.ClassRefused, Reason: credential.ReasonMalformedReply, Detail: "HTTP 200, access_token (json tkn) was not found",
+		Missing: []credential.Absence{absence("access_token", "json tkn")},
+	}}}
+	assert.Contains(t, one(t, Run(t.Context(), signIn(t, p)), CheckLogin),
+		"fail the answer is not what the settings expect (HTTP 200, access_token (json tkn) was not found); there are refreshToken, token — compare the places")
+}
+
 func TestWithoutALogin(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {

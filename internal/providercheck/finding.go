@@ -35,6 +35,6 @@ const (
 type Finding struct {
 	Check    Check    `json:"check"`
 	Severity Severity `json:"severity"`
-	What     string   `json:"what"` // is the case; no secret, and no part of a reply's body
+	What     string   `json:"what"` // is the case; no secret, and of a reply's body names of keys at most
 	Remedy   string   `json:"remedy,omitempty"`
 }

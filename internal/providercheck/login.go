@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/refreshd/refreshd/internal/credential"
@@ -25,7 +26,7 @@ func (r *run) signIn(ctx context.Context) {
 		r.logOut(ctx, o.Token) // it was let in all the same
 		return
 	}
-	r.add(CheckLogin, OK, "the test login is taken"+answered(o), "")
+	r.add(CheckLogin, OK, "the test login is taken"+fully(o), "")
 	r.places(o)
 	token, subject := o.Token, o.Subject
 	if r.Calls.Verify {
@@ -67,23 +68,32 @@ func (r *run) untried() {
 // places says whether all is where the settings expect it.
 func (r *run) places(o credential.Outcome) {
 	told := o.ExpiresIn > 0 || o.ExpiresAt > 0
+	rest := slices.Clone(o.Missing)
 	for _, row := range []struct {
 		what, key       string
 		declared, found bool
+		names           []string
 	}{
-		{"refresh token", "refresh_token", r.Places.RefreshToken, !o.Token.Refresh.IsZero()},
-		{"expiry", "expires_in or expires_at", r.Places.Expiry, told},
-		{"subject", "subject", r.Places.Subject, o.Subject != ""},
-		{"user data", "user_data", r.Places.UserData, o.UserData != nil},
+		{"refresh token", "refresh_token", r.Places.RefreshToken, !o.Token.Refresh.IsZero(), []string{"refresh_token"}},
+		{"expiry", "expires_in or expires_at", r.Places.Expiry, told, []string{"expires_in", "expires_at"}},
+		{"subject", "subject", r.Places.Subject, o.Subject != "", []string{"subject"}},
+		{"user data", "user_data", r.Places.UserData, o.UserData != nil, []string{"user_data"}},
 	} {
+		at := slices.IndexFunc(rest, func(a credential.Absence) bool { return slices.Contains(row.names, a.Name) })
 		switch {
-		case row.declared && row.found:
+		case row.declared && row.found && at < 0:
 			r.add(CheckReply, OK, "the "+row.what+" is in its place", "")
 		case row.declared:
-			r.add(CheckReply, Fail, "the "+row.what+" is not where login.response says",
+			found := ""
+			if at >= 0 {
+				found = ": " + rest[at].String() + beside(rest[at:at+1])
+				rest = slices.Delete(rest, at, at+1)
+			}
+			r.add(CheckReply, Fail, "the "+row.what+" is not where login.response says"+found,
 				"compare login.response."+row.key+" with what the provider answers, or leave it out")
 		}
 	}
+	r.missing(CheckReply, "login.response", rest)
 	if !told && !r.Session && !r.Places.Expiry {
 		r.add(CheckReply, Warn, fmt.Sprintf("nothing tells when the token expires, so it counts as valid for %s", cmp.Or(r.Lifetime, credential.FallbackLifetime).Round(time.Second)),
 			"set default_lifetime, or declare login.response.expires_in")
@@ -94,7 +104,14 @@ func (r *run) places(o credential.Outcome) {
 func (r *run) result(check Check, o credential.Outcome, worked string) {
 	switch o.Class {
 	case credential.ClassOK:
-		r.add(check, OK, worked+answered(o), "")
+		lost := check == CheckRefresh && r.Rotates && o.Token.Refresh.IsZero()
+		if !lost {
+			r.add(check, OK, worked+fully(o), "")
+		}
+		r.missing(check, sectionOf(check)+".response", o.Missing)
+		if lost && !slices.ContainsFunc(o.Missing, func(a credential.Absence) bool { return a.Name == "refresh_token" }) {
+			r.add(check, Fail, "the reply to the refresh has no new refresh token", "set refresh.response.refresh_token to where it stands, or rotation.rotates: no")
+		}
 	case credential.ClassPermanent:
 		r.add(check, Fail, "the reply reads as if a token were dead that was just issued"+answered(o),
 			"see that the request carries the token as the provider wants it (send, headers), and that no pattern of logged_out_when or failed_when fits a reply that is well")
@@ -102,6 +119,37 @@ func (r *run) result(check Check, o credential.Outcome, worked string) {
 		what, remedy := troubleAdvice(o)
 		r.add(check, Fail, what, remedy)
 	}
+}
+
+// missing tells which declared places of a success were empty. Without the new
+// refresh token of a provider that rotates, the login would be lost.
+func (r *run) missing(check Check, section string, list []credential.Absence) {
+	for _, a := range list {
+		what := a.String() + beside([]credential.Absence{a})
+		remedy := "compare " + section + "." + a.Name + " with what the provider answers, or leave it out"
+		if check == CheckRefresh && a.Name == "refresh_token" && r.Rotates {
+			r.add(check, Fail, "the refresh brings no new refresh token: "+what,
+				"compare "+section+"."+a.Name+" with what the provider answers: the old one is spent, so the login would be lost; or set rotation.rotates: no if the provider issues none")
+			continue
+		}
+		r.add(check, Warn, what, remedy)
+	}
+}
+
+// sectionOf is what the settings call a call.
+func sectionOf(check Check) string {
+	if check == CheckExtend {
+		return "session.extend"
+	}
+	return string(check)
+}
+
+// fully is what was answered, unless something is missing, which is told apart.
+func fully(o credential.Outcome) string {
+	if o.Missing != nil {
+		return ""
+	}
+	return answered(o)
 }
 
 func (r *run) userData(data credential.UserData, o credential.Outcome) {

@@ -93,6 +93,7 @@ type Engine struct {
 	pace     *pace
 	barrier  *barrier
 	watch    *watch
+	missing  *missing
 	mute     atomic.Int64   // boot time until which the store is not asked for what can be served from memory
 	heard    []atomic.Int64 // boot time at which each shard's event log was last read
 
@@ -117,7 +118,7 @@ func New(opts Options) *Engine {
 		store: opts.Store, registry: opts.Registry, permits: opts.Permits, journal: opts.Journal,
 		clock: opts.Clock, owner: opts.Owner, log: opts.Log, metrics: opts.Metrics, opts: opts,
 		heard: make([]atomic.Int64, opts.Shards), flights: newFlights(), tokens: newTokenCache(), ledger: newLedger(), crew: newCrew(), pace: newPace(),
-		watch: newWatch(opts.Silence), ctx: ctx, cancel: cancel,
+		watch: newWatch(opts.Silence), missing: newMissing(opts.Log, opts.Metrics), ctx: ctx, cancel: cancel,
 	}
 	e.barrier = newBarrier(e)
 	e.commits = newCommitter(e.apply, opts.Log, e.barrier.met)

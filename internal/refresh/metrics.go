@@ -22,6 +22,7 @@ type Metrics struct {
 	runs      prometheus.Counter
 	restores  *prometheus.CounterVec
 	unsure    prometheus.Counter
+	missing   *prometheus.CounterVec
 }
 
 // NewMetrics registers the engine's metrics with reg.
@@ -63,7 +64,10 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		Name: "refreshd_begins_unconfirmed_total",
 		Help: "Refreshes that were begun although Redis may lose their beginning; the barrier after a restart stands in for it.",
 	})
-	reg.MustRegister(m.exchanges, m.asks, m.timeouts, m.duration, m.events, m.doubts, m.lost, m.adoptions, m.runs, m.restores, m.unsure)
+	m.missing = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "refreshd_reply_missing_total", Help: "Values that successful replies did not have where the settings say.",
+	}, []string{"provider", "value"})
+	reg.MustRegister(m.missing, m.exchanges, m.asks, m.timeouts, m.duration, m.events, m.doubts, m.lost, m.adoptions, m.runs, m.restores, m.unsure)
 	return m
 }
 
@@ -105,5 +109,7 @@ func (m *Metrics) restored(writes, attempts int) {
 	m.restores.WithLabelValues("write").Add(float64(writes))
 	m.restores.WithLabelValues("attempt").Add(float64(attempts))
 }
+
+func (m *Metrics) lacked(provider, value string) { m.missing.WithLabelValues(provider, value).Inc() }
 
 func (m *Metrics) unconfirmed() { m.unsure.Inc() }

@@ -291,6 +291,7 @@ func (e *Engine) keepEnded(tn *turn, o credential.Outcome, sentAt credential.Mil
 
 // conclude stores what came of an exchange.
 func (e *Engine) conclude(ctx context.Context, tn *turn, o credential.Outcome, sentAt credential.Millis) settled {
+	o = e.missing.note(tn, o, e.clock.Boot())
 	e.logOutcome(tn, o)
 	got := receivedBy(tn, o, sentAt)
 	switch {
@@ -332,7 +333,7 @@ func brings(tn *turn, o credential.Outcome) bool {
 func receivedBy(tn *turn, o credential.Outcome, sentAt credential.Millis) credential.Received {
 	return credential.Received{
 		Method: tn.method, Token: o.Token, SentAt: sentAt, ExpiresIn: o.ExpiresIn, ExpiresAt: o.ExpiresAt,
-		Partial: o.Class != credential.ClassOK, Rejected: tn.rejected,
+		Partial: o.Class != credential.ClassOK, Rejected: tn.rejected, Detail: o.Detail,
 		RefreshExpiresIn: o.RefreshExpiresIn, Subject: o.Subject, UserData: o.UserData,
 	}
 }

@@ -225,20 +225,19 @@ func (c *call) judge(r *reply, keep func(credential.Found) error) credential.Out
 	if !v.decided() || !found.Token.Refresh.IsZero() {
 		out.RefreshExpiresIn = r.refreshLasts(c.places, found.Token.Refresh)
 	}
-	var missing []string
 	if !v.decided() {
 		out.Class = credential.ClassOK
-		missing = c.tell(r, &out)
+		c.tell(r, &out)
 	} else {
 		out.RetryAfter = provider.RetryAfter(r.header, r.now)
 		if v.class == credential.ClassAmbiguous && r.cut != nil {
 			out.Reason = r.cut.Outcome.Reason
 		}
-		if v.class == credential.ClassAmbiguous && c.mustIssue && found.Token.Access.IsZero() {
-			missing = []string{"access_token (" + c.places.AccessToken.String() + ") was not found"}
+		if v.reason == credential.ReasonMalformedReply && c.mustIssue && found.Token.Access.IsZero() {
+			out.Missing = []credential.Absence{r.absent(named{"access_token", c.places.AccessToken}, notFound)}
 		}
 	}
-	out.Detail = detail(r, v, missing)
+	out.Detail = detail(r, v, out.Missing)
 	return out
 }
 
@@ -278,37 +277,36 @@ func (c *call) incomplete(r *reply, found credential.Found) verdict {
 	return verdict{}
 }
 
-// tell takes out of a success what it tells beside the tokens, and returns which
+// tell takes out of a success what it tells beside the tokens, and notes which
 // declared places were empty.
-func (c *call) tell(r *reply, out *credential.Outcome) (missing []string) {
+func (c *call) tell(r *reply, out *credential.Outcome) {
 	out.Subject = r.subject(c.places.Subject)
 	if !c.places.UserData.IsZero() {
 		data, why := r.userData(c.places.UserData)
 		out.UserData = data
 		if why != "" {
-			missing = append(missing, "user_data ("+c.places.UserData.String()+") "+why)
+			out.Missing = append(out.Missing, r.absent(named{"user_data", c.places.UserData}, why))
 			if c.kind == kindUserData {
 				out.Class, out.Reason = credential.ClassAmbiguous, credential.ReasonMalformedReply
 			}
 		}
 	}
 	for _, n := range c.places.list() {
-		if n.place.IsZero() || n.name == "user_data" || n.name == "access_token" || n.name == "refresh_token" {
+		if n.place.IsZero() || n.name == "user_data" || n.name == "access_token" {
 			continue
 		}
 		if _, ok := r.text(n.place); !ok {
-			missing = append(missing, n.name+" ("+n.place.String()+") was not found")
+			out.Missing = append(out.Missing, r.absent(n, notFound))
 		} else if n.expires() && r.expiry(n.place) == 0 {
-			missing = append(missing, n.name+" ("+n.place.String()+") tells no time to come")
+			out.Missing = append(out.Missing, r.absent(n, "tells no time to come"))
 		}
 	}
-	return missing
 }
 
 // detail describes a reply for people: its status, what came of it in fixed
 // words, and which places of the settings were empty. It holds nothing that was
 // received.
-func detail(r *reply, v verdict, missing []string) string {
+func detail(r *reply, v verdict, missing []credential.Absence) string {
 	parts := []string{"HTTP " + strconv.Itoa(r.status)}
 	if v.why != "" {
 		parts = append(parts, v.why)
@@ -316,5 +314,8 @@ func detail(r *reply, v verdict, missing []string) string {
 	if r.cut != nil {
 		parts = append(parts, "cut off: "+r.cut.Outcome.Detail)
 	}
-	return strings.Join(append(parts, missing...), ", ")
+	for _, a := range missing {
+		parts = append(parts, a.String())
+	}
+	return strings.Join(parts, ", ")
 }

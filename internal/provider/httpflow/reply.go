@@ -223,7 +223,7 @@ func (r *reply) userData(p Place) (data credential.UserData, reason string) {
 	}
 	switch {
 	case data == nil:
-		return nil, "was not found"
+		return nil, notFound
 	case len(data) > credential.MaxUserData:
 		return nil, "is longer than is kept"
 	}

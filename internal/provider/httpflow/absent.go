@@ -1,0 +1,92 @@
+package httpflow
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+// notFound is said of a place where nothing stands.
+const notFound = "was not found"
+
+const (
+	// maxBeside is how many names are told that stand beside a place.
+	maxBeside = 12
+	// maxName and maxDigits bound what counts as a name: a key that is a token
+	// or somebody's number is not shown.
+	maxName   = 32
+	maxDigits = 4
+)
+
+// absent notes that a place is empty, and what stood where it was looked for.
+func (r *reply) absent(n named, why string) credential.Absence {
+	return credential.Absence{Name: n.name, Place: n.place.String(), Why: why, Beside: r.beside(n.place)}
+}
+
+// beside returns the names that stand where a place was looked for: keys of the
+// object that should have held it, or of the outermost one, headers or cookies.
+func (r *reply) beside(p Place) []string {
+	var names []string
+	switch {
+	case p.JSON != "":
+		names = r.json.keysAround(p.JSON)
+	case p.Cookie != "":
+		for _, line := range r.header.Values("Set-Cookie") {
+			if c, err := http.ParseSetCookie(line); err == nil {
+				names = append(names, c.Name)
+			}
+		}
+	default:
+		for name := range r.header {
+			if name != "Date" && !strings.HasPrefix(name, "Content-") {
+				names = append(names, name)
+			}
+		}
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { return !isName(name) })
+	slices.Sort(names)
+	names = slices.Compact(names)
+	return names[:min(len(names), maxBeside)]
+}
+
+// keysAround returns the keys of the object that a path leads into, as far as
+// it does.
+func (o object) keysAround(path string) []string {
+	if !o.valid {
+		return nil
+	}
+	around := gjson.ParseBytes(o.text)
+	if end := strings.LastIndexByte(path, '.'); end > 0 && !strings.ContainsAny(path, `(\|`) {
+		if inner := around.Get(path[:end]); inner.IsObject() {
+			around = inner
+		}
+	}
+	if !around.IsObject() {
+		return nil
+	}
+	var names []string
+	around.ForEach(func(key, _ gjson.Result) bool {
+		names = append(names, key.String())
+		return true
+	})
+	return names
+}
+
+// isName reports whether a key reads like the name of a value.
+func isName(key string) bool {
+	digits := 0
+	for _, c := range []byte(key) {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c == '_', c == '-':
+		case c >= '0' && c <= '9':
+			digits++
+		default:
+			return false
+		}
+	}
+	return key != "" && len(key) <= maxName && digits <= maxDigits
+}

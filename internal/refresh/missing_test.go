@@ -1,0 +1,83 @@
+package refresh
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/stretchr/testify/assert"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+// withoutRefresh rotates, and has the new refresh token overlooked.
+func withoutRefresh(found ...credential.Absence) func(string, func() credential.Token) reply {
+	return func(_ string, rotate func() credential.Token) reply {
+		token := rotate()
+		token.Refresh = credential.Secret{}
+		r := whole(token)
+		r.outcome.Detail, r.outcome.Missing = "HTTP 200", found
+		return r
+	}
+}
+
+// A refresh token that stands where nobody looks for it is lost: the access
+// token is served, the old one is presented once more, late, and all of it is
+// said.
+func TestMissingRefreshToken(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	old := b.put(n, "acct").Token.Refresh.Reveal()
+	b.provider.set(func(p *fakeProvider) { p.answer = withoutRefresh() })
+	b.due()
+	b.batch(n, "acct")
+	held := b.held(n, "acct")
+	assert.Equal(t, credential.StateActive, held.Record.State)
+	assert.True(t, held.Attempt != nil && held.Attempt.Doubt, "it is in doubt")
+	assert.Equal(t, "HTTP 200, refresh_token was not found", held.Record.LastAttempt.Detail)
+	assert.Contains(t, b.log.String(), `"missing":"refresh_token was not found","message":"the provider's settings say that every refresh`)
+	assert.InEpsilon(t, 1.0, testutil.ToFloat64(n.metrics.missing.WithLabelValues(acme, "refresh_token")), 1e-9)
+
+	b.provider.set(func(p *fakeProvider) { p.answer = nil })
+	b.due()
+	b.batch(n, "acct")
+	assert.Equal(t, 1, b.provider.presented[old], "not while the access token lives")
+
+	b.clock.advance(life/4 - 30*time.Second)
+	b.batch(n, "acct")
+	assert.Equal(t, 2, b.provider.presented[old], "as the last resort, once")
+	held = b.held(n, "acct")
+	assert.Equal(t, credential.StateReauthRequired, held.Record.State)
+	assert.Equal(t, credential.ReasonLostRotation, held.Record.Reason)
+}
+
+// A settings' place that never has an expiry is told of once an hour, and
+// counted each time.
+func TestMissingExpiry(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	ids := []credential.ID{"a", "b"}
+	for _, id := range ids {
+		b.put(n, id)
+	}
+	absent := credential.Absence{Name: "expires_in", Place: "json ttl", Why: "was not found", Beside: []string{"expires"}}
+	b.provider.set(func(p *fakeProvider) {
+		p.answer = func(_ string, rotate func() credential.Token) reply {
+			r := whole(rotate())
+			r.outcome.Missing = []credential.Absence{absent}
+			return r
+		}
+	})
+	said := func() int { return strings.Count(b.log.String(), `"missing":["expires_in (json ttl) was not found"]`) }
+	b.due()
+	b.batch(n, ids...)
+	assert.Equal(t, 1, said())
+	assert.InEpsilon(t, 2.0, testutil.ToFloat64(n.metrics.missing.WithLabelValues(acme, "expires_in")), 1e-9)
+	b.clock.advance(time.Hour)
+	b.batch(n, ids...)
+	assert.Equal(t, 2, said())
+	assert.NotContains(t, b.log.String(), "old one may be spent")
+}
