@@ -173,6 +173,14 @@ func TestUserDataIsToldWhenItChanges(t *testing.T) {
 			assert.Equal(t, step.event, countOf(eventLog(t, at.api), "credential.user_data_changed", id), "%s, step %d", id, n)
 		}
 	}
+	// What is first heard of a user of whom nothing was known is told as well.
+	for _, name := range []string{"shop", "header", "graphql"} {
+		id := e.bring(name, "bob", 0)
+		require.NoError(t, at.refresh(t.Context(), id), id)
+		_, data := at.userData(t, id)
+		assert.JSONEq(t, `{"plan":"silver"}`, string(data), id)
+		assert.Equal(t, 1, countOf(eventLog(t, at.api), "credential.user_data_changed", id), id)
+	}
 	oneEventPerVersion(t, at.api, e.heardAll(), e.stream)
 }
 
