@@ -43,6 +43,19 @@ func (e *LoginRefusedError) Error() string {
 	return fmt.Sprintf("the backend refuses this login (%s)", e.Reason)
 }
 
+// LoginPutOffError says that a login which an owner brought cannot be made now.
+// The credential has a token that still works, so nothing was stored and nothing
+// has changed; the login has to be sent again.
+type LoginPutOffError struct {
+	Reason     credential.Reason
+	RetryAfter time.Duration
+	Detail     string // what the backend answered, as far as it may be shown
+}
+
+func (e *LoginPutOffError) Error() string {
+	return fmt.Sprintf("this login cannot be made now (%s), send it again in %s; what is stored is kept", e.Reason, e.RetryAfter.Round(time.Second))
+}
+
 // StateError says that only a person can mend the credential.
 type StateError struct {
 	State  credential.State
