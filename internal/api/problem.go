@@ -35,7 +35,6 @@ const (
 	codePrecondition = "precondition"     // If-Match or If-None-Match does not hold
 	codeTooMany      = "too_many_streams" // every place for an event stream is taken
 	codeInternal     = "internal"         // a fault of the service itself
-	codeNoSession    = "no_session"       // touched, and its token is no sliding session
 	codeSessionOver  = "session_over"     // touched, and the session had ended
 	codeKeyNotFound  = "key_not_found"    // no API key has that ID
 	codeLastAdmin    = "last_admin_key"   // revoking it would lock everybody out
@@ -125,7 +124,7 @@ func faultStatus(kind FaultKind) int {
 		return http.StatusNotFound
 	case FaultUnknownProvider, FaultLoginRefused, FaultNoLogin, FaultDeadOnArrival, FaultMinTTL, FaultBadCursor, FaultBadFilter:
 		return http.StatusUnprocessableEntity
-	case FaultStaleToken, FaultConflict, FaultNotRefreshable, FaultFreshRejected, FaultState:
+	case FaultStaleToken, FaultConflict, FaultNotRefreshable, FaultFreshRejected, FaultNoSession, FaultState:
 		return http.StatusConflict
 	case FaultUnavailable:
 		return http.StatusServiceUnavailable

@@ -145,6 +145,7 @@ func fault(err error) error {
 		{refresh.ErrConflict, api.FaultConflict},
 		{refresh.ErrNotRefreshable, api.FaultNotRefreshable},
 		{refresh.ErrFreshRejected, api.FaultFreshRejected},
+		{refresh.ErrNoSession, api.FaultNoSession},
 		{store.ErrBadCursor, api.FaultBadCursor},
 		{event.ErrBadCursor, api.FaultBadCursor},
 	} {

@@ -30,6 +30,9 @@ var (
 	ErrNoLogin = errors.New("this provider takes no name and password: its settings have no login call")
 	// ErrDeadOnArrival: the login that was brought can never be used.
 	ErrDeadOnArrival = errors.New("the access token has expired and there is no refresh token")
+	// ErrNoSession: the credential's token is no sliding session, and none of
+	// its provider's are.
+	ErrNoSession = errors.New("its token is no sliding session: it has an expiry of its own, whoever uses it")
 )
 
 // LoginRefusedError says that the backend does not take the name and password

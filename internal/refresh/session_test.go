@@ -215,6 +215,39 @@ func TestTheCountdownOfAnActiveUser(t *testing.T) {
 	assert.Equal(t, 1, extended, "nobody reacted, and the settings say so")
 }
 
+// Who keeps no session has no clock that presence could move. A session that is
+// still to be opened has its presence already.
+func TestPresenceWithoutASession(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	b.put(n, "alice")
+	before := b.held(n, "alice")
+	_, err := n.SetPresence(t.Context(), "alice", credential.PresenceActive)
+	require.ErrorIs(t, err, ErrNoSession)
+	assert.Equal(t, before, b.held(n, "alice"))
+	_, err = n.Logout(t.Context(), "alice", Expect{})
+	require.NoError(t, err)
+	_, err = n.SetPresence(t.Context(), "alice", credential.PresenceActive)
+	var ended *StateError
+	require.ErrorAs(t, err, &ended, "its end says more")
+	_, err = n.SetPresence(t.Context(), "nobody", credential.PresenceActive)
+	require.ErrorIs(t, err, ErrNotFound)
+
+	b = setup(t)
+	b.sliding()
+	b.backend()
+	away := credential.Outcome{Class: credential.ClassTransient, Reason: credential.ReasonUnavailable}
+	b.provider.set(func(p *fakeProvider) { p.login = func(credential.SignIn) *credential.Outcome { return &away } })
+	n = b.node("one")
+	_, err = n.Put(t.Context(), signIn(password), Expect{})
+	require.NoError(t, err)
+	held, err := n.SetPresence(t.Context(), "alice", credential.PresenceActive)
+	require.NoError(t, err)
+	assert.Equal(t, credential.StatePending, held.Record.State)
+	assert.Equal(t, credential.PresenceActive, held.Record.Presence)
+}
+
 func TestPause(t *testing.T) {
 	t.Parallel()
 	hold := map[string]func(n *node, paused bool) error{
