@@ -215,6 +215,39 @@ func TestTheCountdownOfAnActiveUser(t *testing.T) {
 	assert.Equal(t, 1, extended, "nobody reacted, and the settings say so")
 }
 
+// What rests while its provider is paused has its place again before anybody is
+// told of the resumption, also where it rests until its token dies.
+func TestAResumptionWakesWhatRests(t *testing.T) {
+	t.Parallel()
+	for name, what := range map[string]string{"provider": acme, "service": credential.AllClients} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			resumed := make(chan string, 1)
+			n := b.node("one", func(o *Options) { o.OnClientRecovered = func(provider string) { resumed <- provider } })
+			b.put(n, "alice")
+			due := b.held(n, "alice").Record.RefreshAt
+			_, err := n.PauseProvider(t.Context(), what, true)
+			require.NoError(t, err)
+			for _, left := range []time.Duration{life / 4, 3 * time.Second} {
+				b.clock.advance(b.held(n, "alice").Record.ExpiresAt.Sub(b.clock.Now()) - left)
+				b.batch(n, "alice")
+				rests, _, err := n.store.NextDue(t.Context(), 0, acme)
+				require.NoError(t, err)
+				require.Equal(t, b.clock.Now().Add(min(idlePause, left)), rests)
+				_, err = n.PauseProvider(t.Context(), what, false)
+				require.NoError(t, err)
+				assert.Equal(t, acme, soon(t, resumed, "the resumption"))
+				awake, _, err := n.store.NextDue(t.Context(), 0, acme)
+				require.NoError(t, err)
+				assert.Equal(t, due, awake)
+				_, err = n.PauseProvider(t.Context(), what, true)
+				require.NoError(t, err)
+			}
+		})
+	}
+}
+
 // Who keeps no session has no clock that presence could move. A session that is
 // still to be opened has its presence already.
 func TestPresenceWithoutASession(t *testing.T) {
