@@ -151,9 +151,11 @@ type dueList struct {
 	read  time.Time       // when that was
 }
 
+// lookNow has every list looked at, and read again: what is overdue may be other
+// than it was.
 func (l *shardLoop) lookNow() {
 	for _, list := range l.lists {
-		list.lookAt = time.Time{}
+		list.lookAt, list.ahead = time.Time{}, nil
 	}
 }
 

@@ -13,7 +13,8 @@ import (
 
 const pauseHelp = `Hold a credential, a provider or the whole service back: nothing is sent until it
 is resumed, also over restarts and in every replica. Tokens are served while
-they live, and expiries are told. The latter two need the scope admin.
+they live, and expiries are told. The latter two need the scope admin. A
+credential's own pause outlives a put.
 
     refreshd pause github:alice
     refreshd pause --provider github

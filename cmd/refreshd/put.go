@@ -37,9 +37,10 @@ password on the standard input, in a file or in a variable of the environment:
 
 The service signs in before it answers. Exit code 4 means that the backend does
 not take name and password, and nothing was stored. While the backend is away
-the credential is pending, and the service signs in as soon as it can. With
---token-file beside it, that token is used now, and name and password are kept
-for later.
+or held back, a credential whose token still works is left as it is, and the
+login has to be sent again; any other is pending, and the service signs in as
+soon as it can. With --token-file beside it, that token is used now, and name
+and password are kept for later.
 
 --user-data-file stores what is to be known of the user, as JSON.`
 

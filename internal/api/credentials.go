@@ -42,7 +42,8 @@ func (a *API) credentialRoutes() {
 		summary: "Store a credential, or log it in again",
 		description: "Stores a token for this ID. One that brings back the current refresh token changes nothing; one that brings back an earlier refresh token is refused as stale_token. 201 where nothing was stored before. " +
 			"A login without an access token signs in before it is answered: 422 login_refused or account_locked, and nothing is stored, where the backend does not take it; " +
-			"202 where the backend cannot be asked now, the credential is pending then and signs in as soon as it can.",
+			"where the backend cannot be asked now, 503 and nothing is stored or changed if the credential has a token that still works: send the login again; " +
+			"else 202, the credential is pending then and signs in as soon as it can. A credential that is paused stays so.",
 		bodyLimit: bodyLimitPut, problems: []int{http.StatusConflict, http.StatusPreconditionFailed, http.StatusInsufficientStorage},
 		responses: map[string]*huma.Response{
 			"201": a.answer("Created", Record{}, "ETag"),

@@ -248,8 +248,11 @@ func (e *fakeEngine) SetPresence(_ context.Context, id credential.ID, presence c
 	if err != nil {
 		return credential.Held{}, err
 	}
+	if h := e.stored[id]; h != nil && !h.Record.Session.Sliding() && (subject == "" || h.Record.Subject == subject) {
+		return credential.Held{}, &api.FaultError{Kind: api.FaultNoSession, Detail: "no session"}
+	}
 	return e.amend(id, subject, func(h credential.Held) (credential.Write, bool) {
-		return credential.SetPresence(h, presence, credential.Policy{}, credential.Nonce{3}, noon)
+		return credential.SetPresence(h, presence, credential.Policy{Sessions: credential.SessionPolicy{Idle: h.Record.Session.Idle}}, credential.Nonce{3}, noon)
 	})
 }
 

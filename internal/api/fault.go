@@ -22,6 +22,7 @@ const (
 	FaultConflict        FaultKind = "conflict"          // the credential is not as the caller expects it
 	FaultNotRefreshable  FaultKind = "not_refreshable"   // not good enough, and there is no refresh token
 	FaultFreshRejected   FaultKind = "fresh_rejected"    // a token that was just refreshed is refused as well
+	FaultNoSession       FaultKind = "no_session"        // its token is no sliding session, and none will be
 	FaultState           FaultKind = "state"             // only a person can mend it; the code is the state's name
 	FaultMinTTL          FaultKind = "min_ttl"           // the provider grants no life that long
 	FaultUnavailable     FaultKind = "unavailable"       // not now

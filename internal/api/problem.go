@@ -36,7 +36,6 @@ const (
 	codeTooMany      = "too_many_streams" // every place for an event stream is taken
 	codeManyTickets  = "too_many_tickets" // this key makes more tickets than anybody needs
 	codeInternal     = "internal"         // a fault of the service itself
-	codeNoSession    = "no_session"       // touched, and its token is no sliding session
 	codeSessionOver  = "session_over"     // touched, and the session had ended
 	codeKeyNotFound  = "key_not_found"    // no API key has that ID
 	codeLastAdmin    = "last_admin_key"   // revoking it would lock everybody out
@@ -129,7 +128,7 @@ func faultStatus(kind FaultKind) int {
 		return http.StatusNotFound
 	case FaultInvalid, FaultUnknownProvider, FaultLoginRefused, FaultNoLogin, FaultDeadOnArrival, FaultMinTTL, FaultBadCursor, FaultBadFilter:
 		return http.StatusUnprocessableEntity
-	case FaultStaleToken, FaultConflict, FaultNotRefreshable, FaultFreshRejected, FaultState,
+	case FaultStaleToken, FaultConflict, FaultNotRefreshable, FaultFreshRejected, FaultNoSession, FaultState,
 		FaultSubscriptionExists, FaultManagedByConfig, FaultTurnedOff, FaultNotDelivered:
 		return http.StatusConflict
 	case FaultForbidden:

@@ -27,7 +27,7 @@ func (a *API) sessionRoutes() {
 		summary: "Tell who uses a session",
 		description: "active: somebody looks at it, and is told before its end (session.expiring). passive: it is kept alive silently, as without this call. " +
 			"background: nobody needs it now, its clock runs and nothing is sent; on the return from there it is extended at once if it may still live. " +
-			"Tokens that are no session keep to their expiry.",
+			"409 no_session: its token has an expiry of its own, and its provider has no sessions.",
 		problems: []int{http.StatusNotFound, http.StatusConflict},
 	}, a.setPresence)
 }
@@ -56,7 +56,7 @@ func (a *API) touchCredential(ctx context.Context, in *struct{ IDParam }) (*touc
 	case credential.TouchUnknown:
 		return nil, unknownCredential(in.ID)
 	case credential.TouchNoSession:
-		return nil, problem(http.StatusConflict, codeNoSession, "its token is no sliding session: it has an expiry of its own, which use does not move")
+		return nil, problem(http.StatusConflict, string(FaultNoSession), "its token is no sliding session: it has an expiry of its own, which use does not move")
 	case credential.TouchOver:
 		return nil, problem(http.StatusConflict, codeSessionOver, "the session had ended before; see the credential's state and reason")
 	default:

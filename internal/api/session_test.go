@@ -139,6 +139,9 @@ func TestPresence(t *testing.T) {
 		assert.Equal(t, uint64(7), record.Version, "no event tells of it")
 	}
 	assert.Equal(t, http.StatusNotFound, b.call(t, http.MethodPut, "/v1/credentials/nobody/presence", `{"presence":"active"}`).status)
+	got := b.call(t, http.MethodPut, "/v1/credentials/acct-1/presence", `{"presence":"active"}`)
+	require.Equal(t, http.StatusConflict, got.status, got.body)
+	assert.Equal(t, "no_session", got.problem(t).Code)
 }
 
 func TestUserData(t *testing.T) {

@@ -126,6 +126,9 @@ func fault(err error) error {
 		}
 		return &api.FaultError{Kind: api.FaultLoginRefused, Detail: detail, Reason: refused.Reason}
 	}
+	if off, ok := errors.AsType[*refresh.LoginPutOffError](err); ok {
+		return &api.FaultError{Kind: api.FaultUnavailable, Detail: putOff(off), Reason: off.Reason, RetryAfter: off.RetryAfter}
+	}
 	if away, ok := errors.AsType[*refresh.UnavailableError](err); ok {
 		detail := fmt.Sprintf("it cannot be done now (%s): %s", away.Reason, outage(away.Reason, ""))
 		return &api.FaultError{Kind: api.FaultUnavailable, Detail: detail, Err: away.Err, Reason: away.Reason, RetryAfter: away.RetryAfter}
@@ -143,6 +146,7 @@ func fault(err error) error {
 		{refresh.ErrOtherSubject, api.FaultForbidden},
 		{refresh.ErrNotRefreshable, api.FaultNotRefreshable},
 		{refresh.ErrFreshRejected, api.FaultFreshRejected},
+		{refresh.ErrNoSession, api.FaultNoSession},
 		{store.ErrBadCursor, api.FaultBadCursor},
 		{event.ErrBadCursor, api.FaultBadCursor},
 	} {

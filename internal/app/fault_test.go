@@ -49,6 +49,19 @@ func TestErrorsOfTheEngineInTheAPIsWords(t *testing.T) {
 			&refresh.UnavailableError{Reason: credential.ReasonPaused, RetryAfter: time.Minute},
 			api.FaultError{Kind: api.FaultUnavailable, Reason: credential.ReasonPaused, RetryAfter: time.Minute},
 		},
+		"login put off": {
+			&refresh.LoginPutOffError{Reason: credential.ReasonUnavailable, RetryAfter: 2 * time.Second, Detail: "HTTP 503"},
+			api.FaultError{
+				Kind: api.FaultUnavailable, Reason: credential.ReasonUnavailable, RetryAfter: 2 * time.Second,
+				Detail: "this login cannot be made now (provider_unavailable: HTTP 503), and nothing was changed: " +
+					"the login and the token that are stored are kept, and that token still works. The login has to be sent again",
+			},
+		},
+		"login put off by a pause": {
+			&refresh.LoginPutOffError{Reason: credential.ReasonPaused, RetryAfter: time.Minute},
+			api.FaultError{Kind: api.FaultUnavailable, Reason: credential.ReasonPaused, RetryAfter: time.Minute},
+		},
+		"no session":       {refresh.ErrNoSession, api.FaultError{Kind: api.FaultNoSession}},
 		"dead on arrival":  {refresh.ErrDeadOnArrival, api.FaultError{Kind: api.FaultDeadOnArrival}},
 		"conflict":         {refresh.ErrConflict, api.FaultError{Kind: api.FaultConflict}},
 		"not refreshable":  {refresh.ErrNotRefreshable, api.FaultError{Kind: api.FaultNotRefreshable}},

@@ -44,6 +44,22 @@ func (s *service) providerOf(ctx context.Context, id credential.ID) string {
 	return list[0].Record.Provider
 }
 
+// putOff says of a login that could not be made what became of it.
+func putOff(off *refresh.LoginPutOffError) string {
+	cause := string(off.Reason)
+	if off.Detail != "" {
+		cause += ": " + off.Detail
+	}
+	text := "this login cannot be made now (" + cause + "), and nothing was changed: the login and the token that are stored are kept, and that token still works. " +
+		"The login has to be sent again"
+	switch off.Reason {
+	case credential.ReasonPaused, credential.ReasonClientMisconfigured:
+		text += "; " + outage(off.Reason, "")
+	default:
+	}
+	return text
+}
+
 // outage says what a reason for which something cannot be done now means, and
 // what is to be done about it. provider may be "".
 func outage(reason credential.Reason, provider string) string {

@@ -200,7 +200,7 @@ func (s *service) openEngine(ctx context.Context) error {
 		return err
 	}
 	opts := refresh.Options{
-		Store: s.store, Registry: s.store, Runs: s.store, Folder: s.folder, Permits: permits{s.store}, Sessions: sessions{s.store, s.clock, logging.Component(s.log, "refresh")}, Journal: log, Clock: s.clock,
+		Store: s.store, Registry: s.store, Runs: s.store, Folder: s.folder, Permits: permits{s.store}, Resting: s.store, Sessions: sessions{s.store, s.clock, logging.Component(s.log, "refresh")}, Journal: log, Clock: s.clock,
 		Owner: s.owner, Shards: s.store.Shards(), Log: logging.Component(s.log, "refresh"), Metrics: refresh.NewMetrics(s.registry),
 		Loss: s.lossWindow, Kept: s.redis.Kind() != redisconn.KindExternal,
 		Silence: s.conf.Load().Recovery.Silence, Quarantine: s.conf.Load().Recovery.Quarantine,
@@ -266,7 +266,14 @@ func (s *service) delegate(ctx context.Context, id credential.ID, rejected uint6
 	return err
 }
 
-func (s *service) clientRecovered(provider string) { s.sweep(provider, scheduler.WhyClientRecovered) }
+// clientRecovered has what a provider's client was kept from looked at: what is
+// due now, and by a sweep whatever the due index lacks.
+func (s *service) clientRecovered(provider string) {
+	if plan := s.scheduler.Load(); plan != nil {
+		plan.Nudge()
+	}
+	s.sweep(provider, scheduler.WhyClientRecovered)
+}
 
 func (s *service) clientRetuned(provider string) { s.sweep(provider, scheduler.WhyClientRetuned) }
 

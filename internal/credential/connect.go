@@ -27,7 +27,7 @@ type Login struct {
 // Connect stores a login. before is what is stored under that ID, nil if
 // nothing is; a tombstone's numbers are continued. Whatever attempt is open is
 // closed: its reply belongs to an earlier grant and will not come back to
-// life.
+// life. A pause stays: whoever logs in is not the one who holds it back.
 func Connect(before *Held, in Login, p Policy, nonce Nonce, now Millis) Write {
 	h := Held{Record: Record{ID: in.ID, CreatedAt: now}}
 	if before != nil {
@@ -47,7 +47,6 @@ func Connect(before *Held, in Login, p Policy, nonce Nonce, now Millis) Write {
 	r.Rotations = Rotated{}
 	r.LastAttempt = Attempts{}
 	r.Rejected = 0
-	r.Paused = false
 	r.Learned = Learned{}
 	if r.Presence == PresenceBackground {
 		r.Presence = "" // somebody has just logged in
@@ -85,7 +84,7 @@ func Connect(before *Held, in Login, p Policy, nonce Nonce, now Millis) Write {
 			r.RefreshAt = now
 		}
 	}
-	if known {
+	if known && state != StatePending { // nobody has authorised that one yet
 		kind = EventReauthorized
 	}
 	c.event(kind, state, in.Failed.Reason)

@@ -201,6 +201,46 @@ func TestConnectRefreshTokenAlone(t *testing.T) {
 	checkUnshared(t, credential.Held{}, w)
 }
 
+// Who has no token yet was not authorised, whatever was there before.
+func TestConnectPendingIsNotReauthorized(t *testing.T) {
+	t.Parallel()
+	for _, state := range credential.States() {
+		b, in := setup(t), login()
+		b.in(state, false)
+		b.policy.CanLogin = true
+		in.Token, in.SignIn = credential.Token{}, signIn("pw")
+		in.Failed = credential.Outcome{Method: credential.MethodLogin, Class: credential.ClassTransient, Reason: credential.ReasonUnavailable}
+		w := credential.Connect(&b.held, in, b.policy, b.nonce, noon)
+		assert.Equal(t, []credential.EventType{credential.EventConnected}, types(w), state)
+		assert.Equal(t, credential.StatePending, w.Record.State, state)
+		assert.Equal(t, state, w.Events[0].PreviousState)
+		assert.Equal(t, credential.ReasonUnavailable, w.Events[0].Reason, state)
+		assert.Equal(t, b.held.Record.Version+1, w.Record.Version, state)
+	}
+}
+
+// A pause is its owner's word about calls, which a new login does not take back.
+// With the credential itself it ends.
+func TestConnectKeepsThePause(t *testing.T) {
+	t.Parallel()
+	b, in := setup(t), login()
+	b.held.Record.Paused = true
+	w := credential.Connect(&b.held, in, b.policy, b.nonce, noon)
+	assert.True(t, w.Record.Paused)
+	assert.Equal(t, w.Record.ExpiresAt, w.Due, "its expiry is told, and nothing is presented")
+
+	in.Token, in.SignIn, b.policy.CanLogin = credential.Token{}, signIn("pw"), true
+	w = credential.Connect(&b.held, in, b.policy, b.nonce, noon)
+	assert.Equal(t, credential.StatePending, w.Record.State)
+	assert.Zero(t, w.Due)
+	on, ok := credential.SetPaused(w.Result(b.held), false, nonceOf(41), noon+minute)
+	assert.True(t, ok)
+	assert.True(t, credential.Due(on.Record, nil, noon+minute).Refresh, "it signs in once it may")
+
+	gone := credential.Delete(b.held, nonceOf(40), noon).Result(b.held)
+	assert.False(t, credential.Connect(&gone, login(), b.policy, b.nonce, noon).Record.Paused)
+}
+
 func TestConnectAbsoluteLimit(t *testing.T) {
 	t.Parallel()
 	const day = 24 * hour

@@ -153,7 +153,7 @@ func (c *change) install(h Held, got Received, p Policy) {
 		token.Access = h.Token.Access
 		c.write.Token = &token
 		r.Refreshable = p.Method(*r) != MethodNone
-		c.tellChanges(h)
+		c.tellChanges()
 		c.fail(Outcome{Class: ClassAmbiguous, Reason: ReasonMalformedReply}, p)
 		return
 	}
@@ -171,7 +171,7 @@ func (c *change) install(h Held, got Received, p Policy) {
 		r.useRefresh(got.SentAt, got.RefreshExpiresIn)
 	}
 	if r.ExpiresAt <= c.now {
-		c.tellChanges(h)
+		c.tellChanges()
 		c.fail(Outcome{Class: ClassAmbiguous, Reason: ReasonTimeout}, p)
 		return
 	}
@@ -186,7 +186,7 @@ func (c *change) install(h Held, got Received, p Policy) {
 	if scopeChanged(h.Token.Scope, token.Scope) {
 		c.event(EventClaimsChanged, StateActive, ReasonNone)
 	}
-	c.tellChanges(h)
+	c.tellChanges()
 }
 
 // tell takes what a reply told of the user beside the token.
@@ -200,9 +200,10 @@ func (c *change) tell(h Held, got Received) {
 	}
 }
 
-// tellChanges publishes that the user data is not what it was.
-func (c *change) tellChanges(h Held) {
-	if c.write.UserData != nil && h.UserData != nil {
+// tellChanges publishes that the user data is not what it was, the first that is
+// told included.
+func (c *change) tellChanges() {
+	if c.write.UserData != nil {
 		r := &c.write.Record
 		c.event(EventUserDataChanged, r.State, r.Reason)
 	}

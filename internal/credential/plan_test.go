@@ -187,7 +187,7 @@ func TestInstallTellsOfTheUser(t *testing.T) {
 	}{
 		"nothing told": {`{"a":1}`, "", false, []event{refreshed}},
 		"the same":     {`{"a":1}`, `{ "a": 1 }`, false, []event{refreshed}},
-		"the first":    {"", `{"a":1}`, true, []event{refreshed}},
+		"the first":    {"", `{"a":1}`, true, []event{refreshed, told}},
 		"another":      {`{"a":1}`, `{"a":2}`, true, []event{refreshed, told}},
 		"null":         {`{"a":1}`, `null`, true, []event{refreshed, told}},
 	} {

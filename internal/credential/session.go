@@ -215,7 +215,7 @@ func Extend(h Held, a Attempt, got Received, p Policy, by Initiator, now Millis)
 	}
 	c.tell(h, got)
 	if r.ExpiresAt <= now {
-		c.tellChanges(h)
+		c.tellChanges()
 		c.sessionOver(r.endOf(), p)
 		return c.leave(a, p)
 	}
@@ -223,7 +223,7 @@ func Extend(h Held, a Attempt, got Received, p Policy, by Initiator, now Millis)
 		c.event(EventRecovered, StateActive, ReasonNone)
 	}
 	c.event(EventSessionExtended, StateActive, ReasonNone)
-	c.tellChanges(h)
+	c.tellChanges()
 	return c.leave(a, p)
 }
 

@@ -180,6 +180,30 @@ func TestExtend(t *testing.T) {
 	}
 }
 
+// What an extension tells of the user is told on, the first of it included.
+func TestExtendTellsOfTheUser(t *testing.T) {
+	t.Parallel()
+	extended, told := credential.EventSessionExtended, credential.EventUserDataChanged
+	for name, c := range map[string]struct {
+		before, got credential.UserData
+		want        []credential.EventType
+	}{
+		"nothing":  {nil, nil, []credential.EventType{extended}},
+		"first":    {nil, credential.UserData(`{"id":1}`), []credential.EventType{extended, told}},
+		"the same": {credential.UserData(`{"id":1}`), credential.UserData(`{ "id": 1 }`), []credential.EventType{extended}},
+		"another":  {credential.UserData(`{"id":1}`), credential.UserData(`{"id":2}`), []credential.EventType{extended, told}},
+	} {
+		b := setup(t)
+		b.session(credential.PresencePassive)
+		b.held.UserData = c.before
+		before := b.held.Record.Version
+		got := credential.Received{Method: credential.MethodExtend, SentAt: sent, UserData: c.got}
+		w := credential.Extend(b.held, b.attempt, got, b.policy, credential.BySchedule, noon)
+		assert.Equal(t, c.want, types(w), name)
+		assert.Equal(t, before+uint64(len(c.want)), w.Record.Version, name)
+	}
+}
+
 // A reply that came when the session's limit was reached extends nothing.
 func TestExtendBeyondTheLimit(t *testing.T) {
 	t.Parallel()

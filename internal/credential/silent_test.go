@@ -153,7 +153,9 @@ func TestLoginInstalled(t *testing.T) {
 				if refresh != "" {
 					r.LimitAt, r.WarnAt = sent+24*hour, sent+23*hour
 				}
-			}), event{credential.EventRecovered, credential.StateActive, credential.StateExpired, credential.ReasonNone})
+			}),
+				event{credential.EventRecovered, credential.StateActive, credential.StateExpired, credential.ReasonNone},
+				event{credential.EventUserDataChanged, credential.StateActive, credential.StateActive, credential.ReasonNone})
 			assert.True(t, w.Close, "nothing is in doubt")
 			assert.Nil(t, w.Open)
 			assert.True(t, w.Spent.IsZero())

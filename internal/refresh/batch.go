@@ -17,6 +17,9 @@ const (
 	// idlePause is how long a credential rests at most that is due while its
 	// client is held back.
 	idlePause = 15 * time.Second
+	// wakeSlack is by how much this process's idea of the store's clock may differ
+	// from it.
+	wakeSlack = time.Second
 	// stillDue gives back what is due at the moment that its record says: where
 	// more is overdue than is read at a time, it would otherwise come last that was
 	// first.
@@ -53,13 +56,11 @@ func (e *Engine) RefreshBatch(ctx context.Context, provider string, ids []creden
 		case free:
 		}
 		permits, err := e.takePermits(ctx, t, want)
-		if unavailable, ok := errors.AsType[*UnavailableError](err); ok {
-			at := stillDue
-			if wait := unavailable.RetryAfter; wait > permitWait { // which is the least that is told
-				at = e.clock.Now().Add(wait)
-			}
+		if _, busy := errors.AsType[*UnavailableError](err); busy {
+			// Whoever rested for as long as a permit takes would find it taken by
+			// those that die later. What is claimed, and when, is the capacity's to say.
 			report.Returned += len(rest)
-			return report, e.store.Release(ctx, t.Name, rest, at)
+			return report, e.store.Release(ctx, t.Name, rest, stillDue)
 		}
 		if err != nil {
 			return report, err

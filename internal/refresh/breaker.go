@@ -161,8 +161,8 @@ func (b *breakers) accepted(ctx context.Context, provider string) {
 		return credential.Reset(*h, nonce, now), true
 	}, true)
 	b.complain(err, provider)
-	if closed && b.engine.opts.OnClientRecovered != nil {
-		b.engine.opts.OnClientRecovered(provider)
+	if closed {
+		b.engine.letGo(ctx, provider)
 	}
 }
 

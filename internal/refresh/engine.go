@@ -35,6 +35,7 @@ type Options struct {
 	Runs     Runs
 	Folder   Folder
 	Permits  Permits
+	Resting  Resting
 	Sessions Sessions
 	Journal  Journal
 	Clock    Clock
@@ -62,7 +63,8 @@ type Options struct {
 	// Delegate, if set, is called instead of refreshing here: this process has
 	// no journal, and asks one that has.
 	Delegate func(ctx context.Context, id credential.ID, rejected uint64) error
-	// OnClientRecovered is called when a provider accepts this client again,
+	// OnClientRecovered is called when a provider accepts this client again, or
+	// is resumed, and what rested meanwhile has its place in the due index again;
 	// OnClientRetuned before, when a client that is refused got other settings
 	// and is to be probed. Either way what was held back is to be looked at at
 	// once.

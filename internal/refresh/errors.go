@@ -33,6 +33,9 @@ var (
 	ErrNoLogin = errors.New("this provider takes no name and password: its settings have no login call")
 	// ErrDeadOnArrival: the login that was brought can never be used.
 	ErrDeadOnArrival = errors.New("the access token has expired and there is no refresh token")
+	// ErrNoSession: the credential's token is no sliding session, and none of
+	// its provider's are.
+	ErrNoSession = errors.New("its token is no sliding session: it has an expiry of its own, whoever uses it")
 )
 
 // LoginRefusedError says that the backend does not take the name and password
@@ -44,6 +47,19 @@ type LoginRefusedError struct {
 
 func (e *LoginRefusedError) Error() string {
 	return fmt.Sprintf("the backend refuses this login (%s)", e.Reason)
+}
+
+// LoginPutOffError says that a login which an owner brought cannot be made now.
+// The credential has a token that still works, so nothing was stored and nothing
+// has changed; the login has to be sent again.
+type LoginPutOffError struct {
+	Reason     credential.Reason
+	RetryAfter time.Duration
+	Detail     string // what the backend answered, as far as it may be shown
+}
+
+func (e *LoginPutOffError) Error() string {
+	return fmt.Sprintf("this login cannot be made now (%s), send it again in %s; what is stored is kept", e.Reason, e.RetryAfter.Round(time.Second))
 }
 
 // StateError says that only a person can mend the credential.

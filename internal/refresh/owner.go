@@ -27,7 +27,9 @@ type Put struct {
 // is journaled before it returns. A login that brings back the current refresh
 // token changes nothing; one that brings back an earlier one is refused with
 // [ErrStaleToken]. One for an ID under which another subject's credential is
-// stored than the caller's is refused with [ErrOtherSubject].
+// stored than the caller's is refused with [ErrOtherSubject]. A login that
+// cannot be made now is stored as pending, unless a token is stored that still
+// works: that is kept, with a [LoginPutOffError].
 func (e *Engine) Put(ctx context.Context, login credential.Login, expect Expect) (Put, error) {
 	leave, err := e.enter()
 	if err != nil {
@@ -41,11 +43,18 @@ func (e *Engine) Put(ctx context.Context, login credential.Login, expect Expect)
 	if err := e.barrier.awaitSoon(ctx, passWrites); err != nil {
 		return Put{}, e.unavailable(&outageError{err})
 	}
+	var later *LoginPutOffError
 	if !login.SignIn.IsZero() && login.Token.Access.IsZero() {
-		if _, err := e.before(ctx, login.ID, expect); err != nil {
+		before, err := e.before(ctx, login.ID, expect)
+		if err == nil && before != nil {
+			_, err = e.repeated(*before, login)
+		}
+		if err != nil {
 			return Put{}, err // no login is made for what would not be stored
 		}
-		if login, err = e.signIn(ctx, t, login); err != nil {
+		if before != nil && before.Record.Paused {
+			later = putOffBy(paused())
+		} else if login, later, err = e.signIn(ctx, t, login); err != nil {
 			return Put{}, err
 		}
 	}
@@ -63,6 +72,9 @@ func (e *Engine) Put(ctx context.Context, login credential.Login, expect Expect)
 			same, err := e.repeated(*before, login)
 			if err != nil || same {
 				return Put{Held: *before}, err
+			}
+			if later != nil && before.Record.ValidAt(now, 0) {
+				return Put{}, later // a mistyped password must not end what works
 			}
 		}
 		write := credential.Connect(before, login, t.Policy, nonce, now)

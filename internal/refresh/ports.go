@@ -77,6 +77,13 @@ type Permits interface {
 	Free(ctx context.Context, provider string, limits Limits, horizon time.Duration) (int, error)
 }
 
+// Resting is what became due while its client was held back, and was given another
+// moment to be looked at.
+type Resting interface {
+	// Wake has all that is due within a while due at its own moment again.
+	Wake(ctx context.Context, provider string, within time.Duration) error
+}
+
 // Limits are those of one provider's client. Zero means no limit.
 type Limits struct {
 	Concurrency int

@@ -9,16 +9,25 @@ import (
 
 // SetPresence stores who uses a credential's session. On the return from the
 // background a session that may still live is extended, and one that is over is
-// replaced, as soon as there is a permit. With a subject, a credential of
-// another one does not exist.
+// replaced, as soon as there is a permit. Where there is no session and will be
+// none it is [ErrNoSession]. With a subject, a credential of another one does
+// not exist.
 func (e *Engine) SetPresence(ctx context.Context, id credential.ID, presence credential.Presence, subject string) (credential.Held, error) {
-	return e.owners(ctx, id, subject, func(h credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
+	none := false
+	held, err := e.owners(ctx, id, subject, func(h credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
 		t, err := e.target(h.Record.Provider)
 		if err != nil {
 			return credential.Write{}, false // its settings are gone: nothing can be planned
 		}
+		if none = !h.Record.Session.Sliding() && t.Policy.Sessions.Idle == 0; none {
+			return credential.Write{}, false
+		}
 		return credential.SetPresence(h, presence, t.Policy, nonce, now)
 	})
+	if err == nil && none {
+		return held, ErrNoSession
+	}
+	return held, err
 }
 
 // SetPaused holds a credential back or lets it go on. With a subject, one of

@@ -215,6 +215,72 @@ func TestTheCountdownOfAnActiveUser(t *testing.T) {
 	assert.Equal(t, 1, extended, "nobody reacted, and the settings say so")
 }
 
+// What rests while its provider is paused has its place again before anybody is
+// told of the resumption, also where it rests until its token dies.
+func TestAResumptionWakesWhatRests(t *testing.T) {
+	t.Parallel()
+	for name, what := range map[string]string{"provider": acme, "service": credential.AllClients} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			resumed := make(chan string, 1)
+			n := b.node("one", func(o *Options) { o.OnClientRecovered = func(provider string) { resumed <- provider } })
+			b.put(n, "alice")
+			due := b.held(n, "alice").Record.RefreshAt
+			_, err := n.PauseProvider(t.Context(), what, true)
+			require.NoError(t, err)
+			for _, left := range []time.Duration{life / 4, 3 * time.Second} {
+				b.clock.advance(b.held(n, "alice").Record.ExpiresAt.Sub(b.clock.Now()) - left)
+				b.batch(n, "alice")
+				rests, _, err := n.store.NextDue(t.Context(), 0, acme)
+				require.NoError(t, err)
+				require.Equal(t, b.clock.Now().Add(min(idlePause, left)), rests)
+				_, err = n.PauseProvider(t.Context(), what, false)
+				require.NoError(t, err)
+				assert.Equal(t, acme, soon(t, resumed, "the resumption"))
+				awake, _, err := n.store.NextDue(t.Context(), 0, acme)
+				require.NoError(t, err)
+				assert.Equal(t, due, awake)
+				_, err = n.PauseProvider(t.Context(), what, true)
+				require.NoError(t, err)
+			}
+		})
+	}
+}
+
+// Who keeps no session has no clock that presence could move. A session that is
+// still to be opened has its presence already.
+func TestPresenceWithoutASession(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	b.put(n, "alice")
+	before := b.held(n, "alice")
+	_, err := n.SetPresence(t.Context(), "alice", credential.PresenceActive, "")
+	require.ErrorIs(t, err, ErrNoSession)
+	assert.Equal(t, before, b.held(n, "alice"))
+	_, err = n.Logout(t.Context(), "alice", Expect{})
+	require.NoError(t, err)
+	_, err = n.SetPresence(t.Context(), "alice", credential.PresenceActive, "")
+	var ended *StateError
+	require.ErrorAs(t, err, &ended, "its end says more")
+	_, err = n.SetPresence(t.Context(), "nobody", credential.PresenceActive, "")
+	require.ErrorIs(t, err, ErrNotFound)
+
+	b = setup(t)
+	b.sliding()
+	b.backend()
+	away := credential.Outcome{Class: credential.ClassTransient, Reason: credential.ReasonUnavailable}
+	b.provider.set(func(p *fakeProvider) { p.login = func(credential.SignIn) *credential.Outcome { return &away } })
+	n = b.node("one")
+	_, err = n.Put(t.Context(), signIn(password), Expect{})
+	require.NoError(t, err)
+	held, err := n.SetPresence(t.Context(), "alice", credential.PresenceActive, "")
+	require.NoError(t, err)
+	assert.Equal(t, credential.StatePending, held.Record.State)
+	assert.Equal(t, credential.PresenceActive, held.Record.Presence)
+}
+
 func TestPause(t *testing.T) {
 	t.Parallel()
 	hold := map[string]func(n *node, paused bool) error{

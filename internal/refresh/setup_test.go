@@ -175,7 +175,7 @@ func (b *bundle) unstarted(owner string, with ...func(*Options)) *node {
 		store: &faultyStore{Store: under, refused: make(chan struct{}, 10_000), began: make(chan struct{}, 10_000)}, journal: &testJournal{file: file, dir: b.dir, owner: owner, written: &b.written},
 	}
 	opts := Options{
-		Store: n.store, Registry: n.store, Runs: n.store, Folder: journals{b.dir, b.dir}, Permits: n.store, Sessions: n.store, Journal: n.journal, Clock: b.clock, Owner: owner, Shards: 1,
+		Store: n.store, Registry: n.store, Runs: n.store, Folder: journals{b.dir, b.dir}, Permits: n.store, Resting: n.store, Sessions: n.store, Journal: n.journal, Clock: b.clock, Owner: owner, Shards: 1,
 		Log: zerolog.New(b.log), Metrics: NewMetrics(prometheus.NewRegistry()),
 		Loss: func() time.Duration { return 0 }, Silence: 5 * time.Second, Quarantine: 10 * time.Minute, OfflineReads: -1,
 	}

@@ -1,7 +1,10 @@
 package refresh
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -9,29 +12,42 @@ import (
 )
 
 // signIn logs in at the backend with what an owner brought, before anything is
-// stored, and returns the login with the token that this brought. While the
-// backend cannot be asked, it returns the login as it is: it is stored as
-// pending then, and made as soon as that can be done.
+// stored, and returns the login with the token that this brought. Where it brought
+// none for now, later says why: the login can be stored as pending then, and made
+// as soon as that can be done.
 //
 // Errors: [ErrNoLogin]; a [LoginRefusedError].
-func (e *Engine) signIn(ctx context.Context, t *Target, login credential.Login) (credential.Login, error) {
+func (e *Engine) signIn(ctx context.Context, t *Target, login credential.Login) (_ credential.Login, later *LoginPutOffError, err error) {
 	if !t.Policy.CanLogin {
-		return login, ErrNoLogin
+		return login, nil, ErrNoLogin
 	}
 	allowed, err := e.breakers.allow(ctx, t.Name)
 	if err != nil {
-		return login, e.unavailable(err)
+		return login, nil, e.unavailable(err)
 	}
-	if allowed == blocked || allowed == onHold {
-		return login, nil
+	switch allowed {
+	case blocked:
+		return login, putOffBy(clientRefused()), nil
+	case onHold:
+		return login, putOffBy(paused()), nil
+	case oneProbe, free:
 	}
 	permits, err := e.takePermits(ctx, t, 1)
 	if err != nil {
-		return login, nil // it is made later
+		return login, putOffBy(err), nil // it is made later
 	}
 	defer permits.giveBack(ctx)
+	putOff := func(o credential.Outcome) (credential.Login, *LoginPutOffError, error) {
+		login.Failed = credential.Outcome{
+			Method: credential.MethodLogin, Class: o.Class, Reason: o.Reason, Detail: o.Detail, RetryAfter: o.RetryAfter,
+		}
+		return login, &LoginPutOffError{
+			Reason: cmp.Or(o.Reason, credential.ReasonUnavailable), Detail: o.Detail,
+			RetryAfter: max(o.RetryAfter, t.Policy.Backoff(login.ID, 1, 0)),
+		}, nil
+	}
 	if failed := t.Exchanger.Prepare(ctx); failed != nil {
-		return putOff(login, *failed), nil
+		return putOff(*failed)
 	}
 	sentAt := e.clock.Now()
 	started := e.clock.Boot()
@@ -51,15 +67,15 @@ func (e *Engine) signIn(ctx context.Context, t *Target, login credential.Login) 
 	switch o.Class {
 	case credential.ClassPermanent:
 		e.breakers.accepted(ctx, t.Name)
-		return login, &LoginRefusedError{Reason: o.Reason, Detail: o.Detail}
+		return login, nil, &LoginRefusedError{Reason: o.Reason, Detail: o.Detail}
 	case credential.ClassOperator:
 		e.breakers.refused(ctx, t.Name, o)
-		return putOff(login, o), nil
+		return putOff(o)
 	case credential.ClassOK, credential.ClassNotSent, credential.ClassRateLimited, credential.ClassNotProcessed,
 		credential.ClassTransient, credential.ClassAmbiguous, credential.ClassRefused:
 	}
 	if o.Token.Access.IsZero() {
-		return putOff(login, o), nil
+		return putOff(o)
 	}
 	e.breakers.accepted(ctx, t.Name)
 	login.Token, login.ExpiresIn, login.RefreshExpiresIn = o.Token, 0, o.RefreshExpiresIn
@@ -73,13 +89,13 @@ func (e *Engine) signIn(ctx context.Context, t *Target, login credential.Login) 
 	if login.UserData == nil {
 		login.UserData = o.UserData
 	}
-	return login, nil
+	return login, nil, nil
 }
 
-// putOff notes why a login brought no token yet.
-func putOff(login credential.Login, o credential.Outcome) credential.Login {
-	login.Failed = credential.Outcome{
-		Method: credential.MethodLogin, Class: o.Class, Reason: o.Reason, Detail: o.Detail, RetryAfter: o.RetryAfter,
+// putOffBy tells of a login that was not even begun, and why.
+func putOffBy(err error) *LoginPutOffError {
+	if away, ok := errors.AsType[*UnavailableError](err); ok {
+		return &LoginPutOffError{Reason: away.Reason, RetryAfter: away.RetryAfter}
 	}
-	return login
+	return &LoginPutOffError{Reason: credential.ReasonStoreUnavailable, RetryAfter: time.Second}
 }

@@ -102,6 +102,139 @@ func TestPutWhileTheBackendIsAwayIsPending(t *testing.T) {
 	assert.Equal(t, credential.StateActive, b.held(n, "alice").Record.State)
 }
 
+// While a login cannot be made, a token that still works is not given up for it;
+// nothing is stored, and nothing is told that did not happen.
+func TestPutOfALoginKeepsWhatWorks(t *testing.T) {
+	t.Parallel()
+	answering := func(o credential.Outcome) func(*testing.T, *bundle, *node) {
+		return func(_ *testing.T, b *bundle, _ *node) {
+			b.provider.set(func(p *fakeProvider) { p.login = func(credential.SignIn) *credential.Outcome { return &o } })
+		}
+	}
+	pausing := func(what string) func(*testing.T, *bundle, *node) {
+		return func(t *testing.T, _ *bundle, n *node) {
+			t.Helper()
+			_, err := n.PauseProvider(t.Context(), what, true)
+			require.NoError(t, err)
+		}
+	}
+	for name, c := range map[string]struct {
+		hinder func(t *testing.T, b *bundle, n *node)
+		reason credential.Reason
+		wait   time.Duration // at least
+		called bool
+	}{
+		"503":                     {answering(credential.Outcome{Class: credential.ClassTransient, Reason: credential.ReasonUnavailable}), credential.ReasonUnavailable, time.Second, true},
+		"429":                     {answering(credential.Outcome{Class: credential.ClassRateLimited, Reason: credential.ReasonRateLimited, RetryAfter: time.Minute}), credential.ReasonRateLimited, time.Minute, true},
+		"no answer":               {answering(credential.Outcome{Class: credential.ClassAmbiguous, Reason: credential.ReasonTimeout}), credential.ReasonTimeout, time.Second, true},
+		"settings refused":        {answering(credential.Outcome{Class: credential.ClassOperator, Reason: credential.ReasonClientMisconfigured}), credential.ReasonClientMisconfigured, time.Second, true},
+		"a reply without a token": {answering(credential.Outcome{Class: credential.ClassOK}), credential.ReasonUnavailable, time.Second, true},
+		"not reached": {func(_ *testing.T, b *bundle, _ *node) {
+			b.provider.set(func(p *fakeProvider) {
+				p.prepare = func() *credential.Outcome {
+					return &credential.Outcome{Class: credential.ClassNotSent, Reason: credential.ReasonNetwork}
+				}
+			})
+		}, credential.ReasonNetwork, time.Second, false},
+		"no permit": {func(_ *testing.T, b *bundle, n *node) {
+			target := b.target()
+			target.Limits = Limits{PerSecond: 0.1}
+			n.SetTargets(b.t.Context(), []Target{target})
+			n.store.set(func(s *faultyStore) { s.scripted = func(int) (int, time.Duration) { return 0, 10 * time.Second } })
+		}, credential.ReasonRateLimited, 10 * time.Second, false},
+		"the service paused":  {pausing(credential.AllClients), credential.ReasonPaused, time.Minute, false},
+		"the provider paused": {pausing(acme), credential.ReasonPaused, time.Minute, false},
+		"the credential paused": {func(t *testing.T, _ *bundle, n *node) {
+			t.Helper()
+			_, err := n.SetPaused(t.Context(), "alice", true, "")
+			require.NoError(t, err)
+		}, credential.ReasonPaused, time.Minute, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.backend()
+			n := b.node("one")
+			_, err := n.Put(t.Context(), signIn(password), Expect{})
+			require.NoError(t, err)
+			c.hinder(t, b, n)
+			before := b.held(n, "alice")
+			logins, _ := b.provider.counted()
+			_, err = n.Put(t.Context(), signIn(mark+"mistyped"), Expect{})
+			var off *LoginPutOffError
+			require.ErrorAs(t, err, &off)
+			assert.Equal(t, c.reason, off.Reason)
+			assert.GreaterOrEqual(t, off.RetryAfter, c.wait)
+			assert.Equal(t, before, b.held(n, "alice"))
+			got, err := n.Token(t.Context(), "alice", 0)
+			require.NoError(t, err)
+			assert.True(t, got.Token.Access.Equal(before.Token.Access))
+			again, _ := b.provider.counted()
+			assert.Equal(t, c.called, again > logins)
+
+			// Without a token that works there is nothing to lose.
+			b.clock.advance(2 * life)
+			put, err := n.Put(t.Context(), signIn(password), Expect{})
+			require.NoError(t, err)
+			assert.Equal(t, credential.StatePending, put.Held.Record.State)
+			assert.NotContains(t, b.events(n, "alice"), credential.EventReauthorized, "nobody has been authorised")
+		})
+	}
+}
+
+// A pause survives a new login; it is made once the credential may go on.
+func TestPutOfAPausedCredential(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.backend()
+	n := b.node("one")
+	_, err := n.Put(t.Context(), signIn(password), Expect{})
+	require.NoError(t, err)
+	_, err = n.SetPaused(t.Context(), "alice", true, "")
+	require.NoError(t, err)
+	put, err := n.Put(t.Context(), b.login("alice"), Expect{})
+	require.NoError(t, err)
+	assert.True(t, put.Held.Record.Paused, "a token was brought")
+	assert.Equal(t, credential.StateActive, put.Held.Record.State)
+
+	b.clock.advance(2 * life)
+	put, err = n.Put(t.Context(), signIn(password), Expect{})
+	require.NoError(t, err)
+	assert.True(t, put.Held.Record.Paused)
+	assert.Equal(t, credential.StatePending, put.Held.Record.State)
+	b.clock.advance(time.Minute)
+	b.batch(n, "alice")
+	logins, _ := b.provider.counted()
+	assert.Equal(t, 1, logins, "the first one's")
+	assert.Zero(t, b.provider.calls())
+
+	_, err = n.SetPaused(t.Context(), "alice", false, "")
+	require.NoError(t, err)
+	b.batch(n, "alice")
+	h := b.held(n, "alice")
+	assert.Equal(t, credential.StateActive, h.Record.State)
+	logins, _ = b.provider.counted()
+	assert.Equal(t, 2, logins)
+}
+
+// A login for what belongs to somebody else is not made.
+func TestPutOfALoginOfAnotherProvider(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.backend()
+	n := b.node("one")
+	other := b.target()
+	other.Name = "globex"
+	n.SetTargets(t.Context(), []Target{b.target(), other})
+	b.put(n, "alice")
+	in := signIn(password)
+	in.Provider = "globex"
+	_, err := n.Put(t.Context(), in, Expect{})
+	require.ErrorIs(t, err, ErrConflict)
+	logins, _ := b.provider.counted()
+	assert.Zero(t, logins)
+}
+
 func TestPutOfALoginWhereNoneIsTaken(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

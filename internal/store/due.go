@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/failpoint"
@@ -144,6 +147,64 @@ func (s *Store) Release(ctx context.Context, provider string, ids []credential.I
 		return fmt.Errorf("release: %w", err)
 	}
 	return nil
+}
+
+// Wake has every credential of a provider whose score comes within a while due at
+// the moment that its record says, which may have passed: those that only rested
+// have their places again. A claim is undone with it, which at worst lets a
+// credential be looked at twice.
+func (s *Store) Wake(ctx context.Context, provider string, within time.Duration) error {
+	if err := checkName("provider", provider); err != nil {
+		return err
+	}
+	now, err := s.Now(ctx)
+	if err != nil {
+		return fmt.Errorf("wake: %w", err)
+	}
+	for shard := range s.shards {
+		if err := s.wakeShard(ctx, shard, provider, now, now.Add(within)); err != nil {
+			return fmt.Errorf("wake: %w", err)
+		}
+	}
+	return nil
+}
+
+// wakeShard goes through the scores after one moment and up to another. What it
+// releases leaves that range, or has its right score in it.
+func (s *Store) wakeShard(ctx context.Context, shard int, provider string, after, to credential.Millis) error {
+	key := s.shards[shard].due + provider
+	from, till := "("+strconv.FormatInt(int64(after), 10), strconv.FormatInt(int64(to), 10)
+	for {
+		page, err := s.client.ZRangeArgsWithScores(ctx, redis.ZRangeArgs{Key: key, Start: from, Stop: till, ByScore: true, Count: perScript}).Result()
+		if err != nil {
+			return s.explain(ctx, err, key)
+		}
+		if len(page) == 0 {
+			return nil
+		}
+		last := page[len(page)-1].Score
+		score := strconv.FormatFloat(last, 'f', -1, 64)
+		ids := make([]credential.ID, 0, len(page))
+		for _, z := range page {
+			if id, ok := z.Member.(string); ok && z.Score < last {
+				ids = append(ids, credential.ID(id))
+			}
+		}
+		// Any number may have the last score, of which the page may have only some.
+		same, err := s.client.ZRangeArgs(ctx, redis.ZRangeArgs{Key: key, Start: score, Stop: score, ByScore: true}).Result()
+		if err != nil {
+			return s.explain(ctx, err, key)
+		}
+		for _, id := range same {
+			ids = append(ids, credential.ID(id))
+		}
+		for part := range slices.Chunk(ids, perScript) {
+			if err := s.Release(ctx, provider, part, 0); err != nil {
+				return err
+			}
+		}
+		from = "(" + score
+	}
 }
 
 // Suspects tells, for records of one provider, which of them [Store.Heal] would

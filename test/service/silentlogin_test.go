@@ -136,6 +136,73 @@ func TestALoginWaitsForTheBackend(t *testing.T) {
 	assert.NotContains(t, at.list(t), "password:eve")
 }
 
+// A login that cannot be made now does not end a session that lives, least of all a
+// mistyped one; nothing is stored, no event tells of it, and its owner is told to
+// send it again. A pause survives every login.
+func TestALoginThatMustWaitEndsNothing(t *testing.T) {
+	t.Parallel()
+	e := newEstate(t)
+	b := e.backend("header", backends.Options{Kind: backends.KindHeader, Idle: time.Hour}, nil)
+	at := e.open()
+	id := e.signUp("header", "ann")
+	before, session := at.get(t, id), func() string {
+		t.Helper()
+		got, err := at.token(t.Context(), id, 0)
+		require.NoError(t, err)
+		return got.AccessToken
+	}
+	living := session()
+	putOff := func(reason string) {
+		t.Helper()
+		refused := refusedWith(t, at.call(t.Context(), http.MethodPut, credentialPath(id), signIn("header", "ann", "mistyped"), nil))
+		assert.Equal(t, http.StatusServiceUnavailable, refused.Status)
+		assert.Equal(t, reason, refused.Reason)
+		assert.Contains(t, refused.Detail, "has to be sent again")
+		assert.Equal(t, living, session())
+		assert.True(t, b.Alive(living))
+	}
+	back := b.Add(backends.Fault{Call: backends.CallLogin, Reply: &backends.Reply{Status: http.StatusServiceUnavailable}})
+	putOff("provider_unavailable")
+	assert.Equal(t, before, at.get(t, id))
+	back()
+
+	at.post(t, id, "pause", nil, nil)
+	logins := len(b.Calls(backends.CallLogin, ""))
+	putOff("paused")
+	assert.True(t, at.get(t, id).Paused)
+	at.post(t, id, "resume", nil, nil)
+	require.NoError(t, at.call(t.Context(), http.MethodPost, "/v1/providers/header/pause", nil, nil))
+	putOff("paused")
+	assert.Len(t, b.Calls(backends.CallLogin, ""), logins, "nothing is sent")
+	require.NoError(t, at.call(t.Context(), http.MethodPost, "/v1/providers/header/resume", nil, nil))
+	assert.Equal(t, []string{"credential.connected"}, e.stream.told(id))
+
+	require.NoError(t, at.call(t.Context(), http.MethodPut, credentialPath(id), signIn("header", "ann", password), nil))
+	e.stream.awaitEvents(t, "credential.reauthorized", id, 1)
+	assert.NotEqual(t, living, session())
+
+	// One that has no session any more waits as pending, paused or not.
+	b.End("ann")
+	b.SetUser("ann", "another password", `{}`)
+	_ = at.refresh(t.Context(), id) // what it answers is not the point here
+	at.awaitRecord(t, id, func(r record) bool { return r.State == "reauth_required" })
+	back = b.Add(backends.Fault{Call: backends.CallLogin, Reply: &backends.Reply{Status: http.StatusServiceUnavailable}})
+	var r record
+	require.NoError(t, at.call(t.Context(), http.MethodPut, credentialPath(id), signIn("header", "ann", "another password"), &r))
+	assert.Equal(t, "pending", r.State)
+	at.post(t, id, "pause", nil, nil)
+	require.NoError(t, at.call(t.Context(), http.MethodPut, credentialPath(id), signIn("header", "ann", "another password"), &r))
+	assert.Equal(t, "pending", r.State)
+	assert.True(t, r.Paused)
+	back()
+	at.post(t, id, "resume", nil, nil)
+	at.awaitRecord(t, id, func(r record) bool { return r.State == "active" })
+	e.stream.awaitEvents(t, "credential.connected", id, 3)
+	e.stream.awaitEvents(t, "credential.recovered", id, 1)
+	assert.Len(t, e.stream.find("credential.reauthorized", id), 1, "that of the login that was made")
+	oneEventPerVersion(t, at.api, e.heardAll(), e.stream)
+}
+
 // User data is stored whole, and an event tells of it when it has changed, and
 // only then, from wherever it comes.
 func TestUserDataIsToldWhenItChanges(t *testing.T) {
@@ -172,6 +239,14 @@ func TestUserDataIsToldWhenItChanges(t *testing.T) {
 			assert.JSONEq(t, step.data, string(data), "%s, step %d", id, n)
 			assert.Equal(t, step.event, countOf(eventLog(t, at.api), "credential.user_data_changed", id), "%s, step %d", id, n)
 		}
+	}
+	// What is first heard of a user of whom nothing was known is told as well.
+	for _, name := range []string{"shop", "header", "graphql"} {
+		id := e.bring(name, "bob", 0)
+		require.NoError(t, at.refresh(t.Context(), id), id)
+		_, data := at.userData(t, id)
+		assert.JSONEq(t, `{"plan":"silver"}`, string(data), id)
+		assert.Equal(t, 1, countOf(eventLog(t, at.api), "credential.user_data_changed", id), id)
 	}
 	oneEventPerVersion(t, at.api, e.heardAll(), e.stream)
 }

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -165,6 +166,51 @@ func dueRelease(b *bundle) {
 	b.requireScore(rested.Record.RefreshAt, fresh)
 	_, ok := b.score(out)
 	assert.False(b, ok)
+}
+
+// What rests has its place again, however many rest until the same moment.
+func dueWake(b *bundle) {
+	list := b.inShard(1100) // more than are put back at once
+	resting, others := list[:1096], list[1096:]
+	writes := make([]credential.Write, len(resting))
+	scores := make([]redis.Z, len(resting))
+	for i, id := range resting {
+		writes[i] = b.login(id, 50*time.Minute)
+		rest := b.now.Add(10 * time.Second)
+		if i%3 == 0 {
+			rest = b.now.Add(6*time.Second + time.Duration(i)*time.Millisecond)
+		}
+		scores[i] = member(id, rest)
+	}
+	b.apply(writes...)
+	open, fresh, gone, beyond := others[0], others[1], others[2], others[3]
+	b.due(open)
+	attempt := b.begun(open).Attempt
+	rested := b.fresh(fresh)
+	b.due(beyond)
+	for _, id := range others[:3] {
+		scores = append(scores, member(id, b.now.Add(6*time.Second)))
+	}
+	scores = append(scores, member(beyond, b.now.Add(time.Minute)))
+	index := b.key(open, "due:"+provider)
+	require.NoError(b, b.Client.ZAdd(b.ctx, index, scores...).Err())
+
+	require.NoError(b, b.store.Wake(b.ctx, provider, 15*time.Second))
+	found, err := b.Client.ZRangeWithScores(b.ctx, index, 0, -1).Result()
+	require.NoError(b, err)
+	got := map[string]credential.Millis{}
+	for _, z := range found {
+		got[fmt.Sprint(z.Member)] = credential.Millis(z.Score)
+	}
+	want := map[string]credential.Millis{
+		string(open): attempt.Deadline, string(fresh): rested.Record.RefreshAt, string(beyond): b.now.Add(time.Minute),
+	}
+	for i, id := range resting {
+		want[string(id)] = writes[i].Due
+		require.LessOrEqual(b, writes[i].Due, b.now)
+	}
+	assert.Equal(b, want, got, "and %s is taken out", gone)
+	require.NoError(b, b.store.Wake(b.ctx, "nobody", 15*time.Second))
 }
 
 func dueHeal(b *bundle) {

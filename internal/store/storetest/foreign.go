@@ -52,6 +52,7 @@ func foreignTypes(b *bundle) {
 		{dueKey, func() error { _, _, err := b.store.Overdue(b.ctx, shard, provider, 5, 5); return err }},
 		{dueKey, func() error { _, _, err := b.store.NextDue(b.ctx, shard, provider); return err }},
 		{dueKey, func() error { return b.store.Release(b.ctx, provider, []credential.ID{"alice"}, b.now) }},
+		{dueKey, func() error { return b.store.Wake(b.ctx, provider, time.Minute) }},
 		{dueKey, func() error { _, err := b.store.Heal(b.ctx, h, 5); return err }},
 		{dueKey, func() error {
 			_, err := b.store.Claim(b.ctx, shard, provider, []credential.ID{"alice"}, newNonce(), time.Hour)
@@ -123,6 +124,7 @@ func foreignNames(b *bundle) {
 		_, _, err := b.store.Overdue(b.ctx, 0, name, 1, 1)
 		require.ErrorAs(b, err, &named, name)
 		require.ErrorAs(b, b.store.Release(b.ctx, name, []credential.ID{"x"}, 1), &named, name)
+		require.ErrorAs(b, b.store.Wake(b.ctx, name, time.Second), &named, name)
 		_, _, err = b.store.LaneTake(b.ctx, name, 0, newNonce(), time.Second)
 		require.ErrorAs(b, err, &named, name)
 		_, _, _, err = b.store.Permits(b.ctx, name, store.Limits{Concurrency: 1}, 1, time.Second)

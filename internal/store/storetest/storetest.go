@@ -86,6 +86,7 @@ func Run(t *testing.T, fresh func(t *testing.T) *Harness) {
 		"due/claims never overlap":                  dueClaimRace,
 		"due/claims end by themselves":              dueClaimEnds,
 		"due/release":                               dueRelease,
+		"due/wake":                                  dueWake,
 		"due/heal":                                  dueHeal,
 		"due/heal leaves what moved on":             dueHealMoved,
 		"due/next":                                  dueNext,
