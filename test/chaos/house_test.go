@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -160,6 +161,8 @@ func (h *house) newReplica(n int) *replica {
 		"subscriptions": []any{map[string]any{
 			"name": "ui", "url": "http://" + h.hook.address() + "/hook", "format": "webhook", "types": []string{"*"},
 			"secret": map[string]any{"file": filepath.Join(h.dir, "hook.secret")},
+			// Waits that fit a run: after two failures, five minutes would be the third.
+			"retry": slices.Repeat([]string{"1s"}, 30),
 		}},
 	}))
 	require.NoError(h.t, r.dropRules(""))
