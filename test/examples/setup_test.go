@@ -60,15 +60,24 @@ func newEstate(t *testing.T, name string, o backends.Options, session map[string
 	return e
 }
 
-// open starts the service, until the end of the test.
+// open starts the service with the configuration as it is, until the end of the
+// test.
 func (e *estate) open() {
 	e.t.Helper()
 	e.Instance = e.Start()
 	process := e.Process
-	e.t.Cleanup(func() { // an embedded redis-server ends with an orderly stop
+	e.t.Cleanup(func() { // before it is killed: an embedded redis-server ends with it
 		_, err := process.Stop()
 		assert.NoError(e.t, err)
 	})
+}
+
+// close ends the service in good order.
+func (e *estate) close() {
+	e.t.Helper()
+	state, err := e.Stop()
+	require.NoError(e.t, err)
+	require.Zero(e.t, state.ExitCode())
 }
 
 // signIn stores the user's login.
