@@ -49,6 +49,7 @@ test: ## Run all tests with the race detector, against a real redis-server
 	@.ci/ensure-redis.sh
 	@.ci/ensure-gcc.sh
 	@.ci/ensure-chromium.sh
+	@.ci/ensure-node.sh
 	@.ci/go-test.sh . $$(go list ./... | grep -v '/test/')
 	@.ci/go-test.sh . -tags=failpoints $(FAILPOINTS)
 	@for package in $(WHOLE); do .ci/go-test.sh . -count=1 -timeout=20m "$$package" || exit 1; done
