@@ -2,7 +2,7 @@
 // fresh, and picks its first page by what is known of that user.
 //
 //	export REFRESHD_KEY=$(refreshd key create shop-app --scope token:read --scope credential:write --prefix shop:)
-//	go run ./examples/rest --credential shop:alice --api https://shop.example
+//	go run ./examples/rest --credential shop:alice --api https://shop.example/me
 package main
 
 import (
@@ -24,7 +24,7 @@ import (
 func main() {
 	url := flag.String("refreshd", "http://127.0.0.1:7420", "`URL` of refreshd")
 	id := flag.String("credential", "shop:alice", "`ID` of the credential, PROVIDER:USER here")
-	api := flag.String("api", "", "`URL` of the REST API")
+	api := flag.String("api", "", "`URL` of a call to the REST API")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	err := run(ctx, *url, *id, *api)
@@ -51,7 +51,7 @@ func run(ctx context.Context, url, id, api string) error {
 	user := &http.Client{Transport: c.Transport(id, shown{}, client.WithReauth(func(ctx context.Context, reason string) error {
 		return signIn(ctx, c, id, reason)
 	}))}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, api+"/me", http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, api, http.NoBody)
 	if err != nil {
 		return err
 	}

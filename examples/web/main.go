@@ -6,7 +6,7 @@
 //
 //	cors: {origins: ["http://127.0.0.1:8080"]}
 //
-//	export REFRESHD_KEY=$(refreshd key create web --scope token:read --scope credential:write --scope event:read)
+//	export REFRESHD_KEY=$(refreshd key create web --scope token:read --scope event:read)
 //	go run ./examples/web --user alice --api https://air.example/me
 //
 // A real program knows its user from a login of its own; this one is told.
@@ -29,7 +29,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
@@ -217,7 +216,7 @@ func answer(do func(context.Context) (*status, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		now, err := do(r.Context())
 		if err != nil {
-			log.Printf("%s: %s", r.URL.Path, strings.ToValidUTF8(err.Error(), "?"))
+			log.Print(err)
 			http.Error(w, "not now", http.StatusServiceUnavailable)
 			return
 		}

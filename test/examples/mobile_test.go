@@ -31,7 +31,7 @@ func compile(t *testing.T) (node, app string) {
 	require.NoError(t, err, "%s", out)
 	text, err := os.ReadFile(filepath.Join(source, "package.json"))
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "package.json"), text, 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "package.json"), text, 0o600)) //nolint:gosec // a folder of this test
 	return node, filepath.Join(dir, "app.js")
 }
 
@@ -80,6 +80,7 @@ func TestMobile(t *testing.T) {
 	says(t, alice, `(?m)^v6: signed out$`)
 	<-alice.Done() // by itself: there is nothing to wait for
 
+	t.Logf("the app has printed:\n%s", alice)
 	_, err := other.Stop()
 	require.NoError(t, err)
 	assert.NotContains(t, other.String(), "signed in,")

@@ -18,7 +18,7 @@ func TestREST(t *testing.T) {
 	key := e.key("shop-app", "--scope", "token:read", "--scope", "credential:write", "--prefix", "shop:")
 	program := build(t, "examples/rest")
 	run := func(stdin string) (string, error) {
-		return e.run(program, key, stdin, "--refreshd", e.Base, "--credential", e.id, "--api", e.url)
+		return e.run(program, key, stdin, "--refreshd", e.Base, "--credential", e.id, "--api", e.url+"/me")
 	}
 
 	out, err := run("")
@@ -44,10 +44,12 @@ func TestREST(t *testing.T) {
 	before := len(e.backend.Calls(backends.CallRefresh, user))
 	out, err = run("")
 	require.NoError(t, err, out)
-	assert.Equal(t, "home page of Alice, user uid-1\n"+
-		"GET /me: 401 Unauthorized\n"+
-		"GET /me: 200 OK\n"+
-		`{"id":"uid-1","profile":{"name":"Alice"}}`+"\n", out)
+	readme := "home page of Alice, user uid-1\n" +
+		"GET /me: 401 Unauthorized\n" +
+		"GET /me: 200 OK\n" +
+		`{"id":"uid-1","profile":{"name":"Alice"}}` + "\n"
+	assert.Equal(t, readme, out)
+	assert.Contains(t, read(t, "README.md"), readme, "what it prints stands there")
 	assert.Len(t, e.backend.Calls(backends.CallRefresh, user), before+1)
 
 	require.NoError(t, e.Call(t.Context(), http.MethodPost, harness.CredentialPath(e.id)+"/logout", nil, nil))
