@@ -16,5 +16,5 @@ if [[ $(id -u) -eq 0 ]] && command -v apt-get >/dev/null; then
 fi
 cat >&2 <<'TEXT'
 node or tsc is not on PATH and was not installed: the test of the TypeScript example is skipped.
-Install Node 20 or later and TypeScript as root (Debian: apt-get install nodejs node-typescript).
+Install Node 18 or later and TypeScript as root (Debian: apt-get install nodejs node-typescript).
 TEXT
