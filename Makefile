@@ -25,6 +25,7 @@ WHOLE := ./test/oracle ./test/harness ./test/service ./test/chaos
 FAILPOINTS := ./internal/failpoint ./internal/journal ./internal/provider/wire ./internal/clock ./scheduler
 
 # Modules of their own: the libraries that they test against stay out of go.mod.
+# One of them tests built programs, hence never from the cache either.
 MODULES := $(patsubst %/go.mod,%,$(wildcard test/*/go.mod bench/go.mod bench/*/go.mod))
 
 .PHONY: help
@@ -48,11 +49,13 @@ build: ## Build bin/refreshd and bin/practice, static and stripped
 test: ## Run all tests with the race detector, against a real redis-server
 	@.ci/ensure-redis.sh
 	@.ci/ensure-gcc.sh
+	@.ci/ensure-chromium.sh
+	@.ci/ensure-node.sh
 	@.ci/go-test.sh . $$(go list ./... | grep -v '/test/')
 	@.ci/go-test.sh . -tags=failpoints $(FAILPOINTS)
 	@for package in $(WHOLE); do .ci/go-test.sh . -count=1 -timeout=20m "$$package" || exit 1; done
 	@REFRESHD_NO_RACE=1 .ci/go-test.sh . -count=1 -timeout=20m ./test/matrix
-	@for module in $(MODULES); do .ci/go-test.sh "$$module" ./... || exit 1; done
+	@for module in $(MODULES); do .ci/go-test.sh "$$module" -count=1 ./... || exit 1; done
 
 .PHONY: lint
 lint: ## Check shell scripts, go.mod, go vet, golangci-lint and the format of the code

@@ -86,6 +86,12 @@ func houseRules() rules {
 				why:   "the SDK speaks the HTTP API; whoever imports it must get neither the service nor a logger with it",
 			},
 			{
+				dir:   "examples",
+				may:   []string{"client"},
+				alone: true,
+				why:   "an example has what its readers have: the SDK",
+			},
+			{
 				dir:        "internal/credential",
 				stdlibOnly: true,
 				why:        "the domain is pure: standard library only",
