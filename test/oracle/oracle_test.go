@@ -383,3 +383,21 @@ func killLast(after time.Duration) func(*Evidence) {
 		e.Kills = []Kill{{At: time.Unix(0, max(last.RotatedAt, last.RepliedAt)).Add(after)}}
 	}
 }
+
+// A login whose answer was lost has no version: it explains no call for a person
+// that came before it.
+func TestALoginWithoutAVersion(t *testing.T) {
+	t.Parallel()
+	e := sound()
+	lose(&e)
+	callsAPerson(&e)
+	last := &e.Log[len(e.Log)-1]
+	require.Equal(t, "credential.reauth_required", last.Type)
+	e.Final[0].State, e.Final[0].Grant = "active", "g9"
+	e.Grants = append(e.Grants, practice.GrantState{Grant: "g9", Generation: 1, Alive: true})
+	again := Change{Credential: alice, Kind: KindLogin, Grant: "g9", At: last.At.Add(time.Second)}
+	e.Acked = append(e.Acked, again)
+	assert.Equal(t, "g1", newTrial(e).grantAt(*last))
+	e.Acked[len(e.Acked)-1].At = last.At.Add(-time.Second)
+	assert.Equal(t, "g9", newTrial(e).grantAt(*last))
+}

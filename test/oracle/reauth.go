@@ -25,11 +25,19 @@ func (c *trial) reauthRequired() {
 	}
 }
 
-// grantAt is the grant that a credential had at a version.
+// grantAt is the grant that a credential had at a version. A login whose version
+// nobody was told, for its answer was lost, counts from its moment.
 func (c *trial) grantAt(e Event) string {
 	grant := ""
 	for _, a := range c.Acked {
-		if a.Credential == e.Credential && a.Kind == KindLogin && (a.Version == 0 || a.Version < e.Version || grant == "") {
+		if a.Credential != e.Credential || a.Kind != KindLogin {
+			continue
+		}
+		before := a.Version < e.Version
+		if a.Version == 0 {
+			before = a.At.Before(e.At)
+		}
+		if before || grant == "" {
 			grant = a.Grant
 		}
 	}
