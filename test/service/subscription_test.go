@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/refreshd/refreshd/internal/practice"
 	"github.com/refreshd/refreshd/internal/testproc"
 )
 
@@ -111,7 +112,9 @@ func TestSubscriptionByAPIOverTwoProcesses(t *testing.T) {
 	testproc.SkipWithoutRedis(t)
 	const path, id = "/v1/subscriptions/made-here", "acme:user-0"
 	receiver, ctx := newHook(t), t.Context()
-	h := newHouse(t, newProvider(t, providerOptions{}), testproc.StartRedis(t, testproc.RedisOptions{AppendFsync: "always"}).URL())
+	// Nothing is due on its own while versions are counted.
+	p := newProvider(t, providerOptions{Options: practice.Options{AccessTTL: time.Hour}})
+	h := newHouse(t, p, testproc.StartRedis(t, testproc.RedisOptions{AppendFsync: "always"}).URL())
 	first, second := h.start(), h.start()
 	shown := func() (s shownSubscription) {
 		t.Helper()
