@@ -42,7 +42,7 @@ func TestFilter(t *testing.T) {
 	}
 	require.Error(t, Filter{Types: []string{"credential.refresh"}}.Check(), "misspelled")
 
-	operators := sample()
+	operators := eventtest.Sample()
 	operators.ID, operators.Type, operators.Subject = credential.ClientID("github"), credential.EventClientMisconfigured, ""
 	assert.True(t, Filter{}.Wants(operators))
 	assert.False(t, Filter{Subject: "u-7"}.Wants(operators), "it is no subject's")

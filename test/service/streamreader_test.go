@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"fmt"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -31,6 +32,9 @@ func TestReaderOfTheLogInRedis(t *testing.T) {
 	const count = 12
 	r := testproc.StartRedis(t, testproc.RedisOptions{AppendFsync: "always", Port: true})
 	admin := redisAt(t, r.URL())
+	manual, err := os.ReadFile("../../docs/events.md")
+	require.NoError(t, err)
+	require.Contains(t, string(manual), "ACL SETUSER app on >PASSWORD "+readerRules)
 	user := append([]any{"acl", "setuser", "app", "on", ">hush"}, words(readerRules)...)
 	require.NoError(t, admin.Do(t.Context(), user...).Err())
 	url := strings.Replace(r.URL(), "redis://", "redis://app:hush@", 1)
