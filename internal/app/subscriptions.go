@@ -36,6 +36,9 @@ func (o outlet) subscribed(conf *config.Config) ([]delivery.Subscription, error)
 
 // carrier makes what takes events to one subscriber.
 func (o outlet) carrier(set config.Subscription, filter event.Filter) (delivery.Carrier, error) {
+	if set.IsSink() {
+		return o.sink(set, filter)
+	}
 	return delivery.NewWebhook(delivery.WebhookOptions{
 		URL: set.URL, Secret: set.Secret, Filter: filter, Client: o.client,
 		Source: o.source, UserAgent: o.userAgent, Now: time.Now,

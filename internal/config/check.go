@@ -237,6 +237,11 @@ func (l *loader) checkSubscriptions() {
 }
 
 func (l *loader) checkSubscription(key string, s Subscription) {
+	l.checkSink(key, s)
+	if s.IsSink() {
+		l.checkTypes(key, s)
+		return
+	}
 	if s.URL == "" {
 		l.refuse(key+".url", "it is missing; write https://…")
 	} else if err := checkWebhook(s.URL, l.cfg.Network.Allow); err != nil {
@@ -247,6 +252,11 @@ func (l *loader) checkSubscription(key string, s Subscription) {
 			l.refuse(key+".secret", "%v", err)
 		}
 	}
+	l.checkTypes(key, s)
+}
+
+// checkTypes looks at which events are asked for.
+func (l *loader) checkTypes(key string, s Subscription) {
 	if len(s.Types) == 0 {
 		l.refuse(key+".types", `it is missing; write ["credential.*"], or ["*"] for everything`)
 	}

@@ -159,10 +159,18 @@ type HTTP struct {
 type Subscription struct {
 	Name      string            `yaml:"name"`
 	URL       string            `yaml:"url"`
-	Format    string            `supported:"webhook" yaml:"format"`
+	Format    string            `supported:"webhook jetstream kafka" yaml:"format"`
 	Secret    credential.Secret `yaml:"secret"`    // whsec_…, as Standard Webhooks has it
 	Types     []string          `yaml:"types"`     // event types; "credential.*" and "*" match several
 	Providers []string          `yaml:"providers"` // empty is all
+
+	// Of formats jetstream and kafka.
+	Subject     string   `yaml:"subject"`                // of jetstream; {provider}, {type} and {credential} are filled in
+	Credentials string   `path:"yes" yaml:"credentials"` // of jetstream: a file with a user's JWT and seed
+	Brokers     []string `yaml:"brokers"`                // of kafka: host:port of some of them
+	Topic       string   `yaml:"topic"`                  // of kafka
+	TLS         SinkTLS  `yaml:"tls"`
+	SASL        SASL     `yaml:"sasl"` // of kafka
 }
 
 // Recovery says how long the steps of a refresh may take, and how lost replies

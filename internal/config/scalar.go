@@ -63,6 +63,12 @@ func (l *loader) setText(v reflect.Value, f field, text string) error {
 			return fmt.Errorf("%q is not a number", text)
 		}
 		v.SetFloat(x)
+	case reflect.Bool:
+		b, err := strconv.ParseBool(text)
+		if err != nil {
+			return fmt.Errorf("%q is neither true nor false", text)
+		}
+		v.SetBool(b)
 	default:
 		return fmt.Errorf("the type %s cannot be read", v.Type()) // a test walks all types
 	}
@@ -91,6 +97,9 @@ func textOf(n ast.Node, t reflect.Type, f field) (string, error) {
 	numeric := t.Kind() == reflect.Int || t.Kind() == reflect.Float64
 	switch n := n.(type) {
 	case *ast.StringNode:
+		if t.Kind() == reflect.Bool {
+			return "", fmt.Errorf("%q is a text; write true or false, without quotes", n.Value)
+		}
 		if numeric {
 			return "", fmt.Errorf("%q is a text; write a number, without quotes", n.Value)
 		}
@@ -107,6 +116,9 @@ func textOf(n ast.Node, t reflect.Type, f field) (string, error) {
 		}
 		return text, nil
 	case *ast.BoolNode:
+		if t.Kind() == reflect.Bool {
+			return n.GetToken().Value, nil
+		}
 		switch t {
 		case reflect.TypeFor[credential.Rotates]():
 			if n.Value {

@@ -238,6 +238,16 @@ func houseRules() rules {
 				by:  []string{"examples/stream", "internal/app", "internal/redisconn", "internal/store"},
 				why: "Redis is spoken in internal/store; everyone else declares an interface",
 			},
+			{
+				pkg: "github.com/nats-io/nats.go",
+				by:  []string{"internal/delivery/jetstream"},
+				why: "NATS is spoken by its own carrier alone",
+			},
+			{
+				pkg: "github.com/twmb/franz-go",
+				by:  []string{"internal/delivery/kafka"},
+				why: "Kafka is spoken by its own carrier alone",
+			},
 			{pkg: "testing", why: testLibraries},
 			{pkg: "github.com/google/go-cmp", why: testLibraries},
 			{pkg: "github.com/stretchr/testify", why: testLibraries},
