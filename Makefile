@@ -52,6 +52,7 @@ test: ## Run all tests with the race detector, against a real redis-server
 	@.ci/ensure-chromium.sh
 	@.ci/ensure-node.sh
 	@.ci/go-test.sh . $$(go list ./... | grep -v '/test/')
+	@.ci/go-test.sh . -tags=kafka -run=Kafka ./internal/app
 	@.ci/go-test.sh . -tags=failpoints $(FAILPOINTS)
 	@for package in $(WHOLE); do .ci/go-test.sh . -count=1 -timeout=20m "$$package" || exit 1; done
 	@REFRESHD_NO_RACE=1 .ci/go-test.sh . -count=1 -timeout=20m ./test/matrix
@@ -66,7 +67,8 @@ lint: ## Check shell scripts, go.mod, go vet, golangci-lint and the format of th
 			$(GOLANGCI) run --config $(CURDIR)/.golangci.yaml ./... && \
 			$(GOLANGCI) fmt --config $(CURDIR)/.golangci.yaml --diff) || exit 1; \
 	done
-	@echo "lint: with failpoints"
+	@echo "lint: with kafka, with failpoints"
+	@go vet -tags=kafka ./internal/app && $(GOLANGCI) run --build-tags=kafka ./internal/app
 	@go vet -tags=failpoints $(FAILPOINTS) && $(GOLANGCI) run --build-tags=failpoints $(FAILPOINTS)
 
 .PHONY: fmt

@@ -53,6 +53,9 @@ func (o outlet) carrier(set config.Subscription, filter event.Filter) (delivery.
 	if set.Format == config.FormatCAEP {
 		return o.push(set), nil
 	}
+	if set.IsSink() {
+		return o.sink(set, filter)
+	}
 	return o.webhook(set.Settings(), filter)
 }
 

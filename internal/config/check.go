@@ -240,15 +240,18 @@ func (l *loader) checkSubscriptions() {
 func (l *loader) checkSubscription(key string, s Subscription) {
 	known := func(name string) bool { _, ok := l.cfg.Providers[name]; return ok }
 	rules := subscription.Rules{Allow: l.cfg.Network.Allow, Provider: known}
-	problems := s.Settings().Check(rules)
+	problems := s.Settings().CheckChoice(rules)
+	l.checkSink(key, s)
 	if s.Format == FormatCAEP {
 		l.checkStream(key, s)
-		problems = s.Settings().CheckChoice(rules)
 		if len(s.Types) == 0 { // all that becomes a security event
 			problems = slices.DeleteFunc(problems, func(p subscription.Problem) bool { return p.Field == "types" })
 		}
 	} else {
 		l.checkNoStream(key, s)
+	}
+	if s.Format == subscription.FormatWebhook {
+		problems = append(s.Settings().CheckWebhook(rules), problems...)
 	}
 	for _, p := range problems {
 		if at := join(key, p.Field); l.readable(at, at+".env", at+".file") {

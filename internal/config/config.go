@@ -161,7 +161,7 @@ type HTTP struct {
 type Subscription struct {
 	Name      string              `yaml:"name"`
 	URL       string              `yaml:"url"`
-	Format    string              `supported:"webhook caep" yaml:"format"`
+	Format    string              `supported:"webhook caep jetstream kafka" yaml:"format"`
 	Secret    credential.Secret   `yaml:"secret"`    // whsec_…, as Standard Webhooks has it
 	Secrets   []credential.Secret `yaml:"secrets"`   // previous ones, which sign beside it while receivers change over
 	Types     []string            `yaml:"types"`     // event types; "credential.*" and "*" match several
@@ -175,6 +175,14 @@ type Subscription struct {
 	Delivery string            `oneof:"push poll" yaml:"delivery"`
 	Bearer   credential.Secret `yaml:"bearer"`   // that tokens are pushed with
 	Audience string            `yaml:"audience"` // of the tokens
+
+	// Of formats jetstream and kafka.
+	Subject     string   `yaml:"subject"`                // of jetstream; {provider}, {type} and {credential} are filled in
+	Credentials string   `path:"yes" yaml:"credentials"` // of jetstream: a file with a user's JWT and seed
+	Brokers     []string `yaml:"brokers"`                // of kafka: host:port of some of them
+	Topic       string   `yaml:"topic"`                  // of kafka
+	TLS         SinkTLS  `yaml:"tls"`
+	SASL        SASL     `yaml:"sasl"` // of kafka
 }
 
 // SSF says who signs Security Event Tokens.

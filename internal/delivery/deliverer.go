@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -48,7 +49,9 @@ type Subscription struct {
 // Carrier takes events to one subscriber. It is used by many goroutines.
 type Carrier interface {
 	// Carry delivers one event. It is called again with the same one until it
-	// succeeds, and then with the next of that credential.
+	// succeeds, and then with the next of that credential. A carrier that is
+	// an io.Closer is closed once its subscription has another one, or none;
+	// from then on Carry returns [ErrReplaced].
 	Carry(ctx context.Context, entry credential.LogEntry) Outcome
 }
 
@@ -60,6 +63,10 @@ type Outcome struct {
 	Gone       bool          // the receiver wants no more
 	RetryAfter time.Duration // that the receiver asked for
 }
+
+// ErrReplaced is wrapped by the outcome's error of a carrier that was closed,
+// for the subscription has another one now. It is no fault of the receiver's.
+var ErrReplaced = errors.New("the subscription was changed meanwhile")
 
 // Result sorts outcomes, for metrics and people.
 type Result string
@@ -146,8 +153,12 @@ func (d *Deliverer) SetSubscriptions(ctx context.Context, list []Subscription) e
 	}
 	before := d.subs.Swap(&kept)
 	for _, s := range *before {
-		if d.find(s.Name) == nil {
+		now := d.find(s.Name)
+		if now == nil {
 			d.metrics.forget(s.Name)
+		}
+		if open, ok := s.Carrier.(io.Closer); ok && (now == nil || now.Carrier != s.Carrier) {
+			d.closeCarrier(s.Name, open)
 		}
 	}
 	select {
@@ -198,10 +209,23 @@ func (d *Deliverer) Start() {
 	d.loops.Go(d.auditLoop)
 }
 
-// Stop ends that. It can be called twice, and without Start.
+// Stop ends that, and closes the carriers. It can be called twice, and without
+// Start.
 func (d *Deliverer) Stop() {
 	d.cancel()
 	d.loops.Wait()
+	for _, s := range *d.subs.Load() {
+		if open, ok := s.Carrier.(io.Closer); ok {
+			d.closeCarrier(s.Name, open)
+		}
+	}
+}
+
+// closeCarrier ends what a carrier holds open, after the deliveries under way.
+func (d *Deliverer) closeCarrier(subscription string, open io.Closer) {
+	if err := open.Close(); err != nil {
+		d.opts.Logger.Warn().Err(err).Str("subscription", subscription).Msg("what carried its events did not end well")
+	}
 }
 
 // laneOf spreads credentials over lanes.

@@ -142,6 +142,9 @@ func (r *laneRun) deliver(ctx context.Context, entry event.Numbered) (bool, erro
 	if outcome.Err != nil && ctx.Err() != nil { // cut off from this side: no fault of the receiver's
 		return false, errors.Join(context.Cause(ctx), r.leave(context.WithoutCancel(ctx)))
 	}
+	if errors.Is(outcome.Err, ErrReplaced) { // the audit gives the lane to somebody who knows the new one
+		return false, r.leave(context.WithoutCancel(ctx))
+	}
 	r.d.metrics.deliveries.WithLabelValues(r.to.Name, string(outcome.Result)).Inc()
 	ctx = context.WithoutCancel(ctx) // whoever stops now, it was or was not delivered
 	done := Delivery{

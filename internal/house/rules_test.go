@@ -250,8 +250,18 @@ func houseRules() rules {
 			},
 			{
 				pkg: "github.com/redis/go-redis",
-				by:  []string{"internal/app", "internal/redisconn", "internal/store"},
+				by:  []string{"examples/stream", "internal/app", "internal/redisconn", "internal/store"},
 				why: "Redis is spoken in internal/store; everyone else declares an interface",
+			},
+			{
+				pkg: "github.com/nats-io/nats.go",
+				by:  []string{"internal/delivery/jetstream"},
+				why: "NATS is spoken by its own carrier alone",
+			},
+			{
+				pkg: "github.com/twmb/franz-go",
+				by:  []string{"internal/delivery/kafka"},
+				why: "Kafka is spoken by its own carrier alone",
 			},
 			{pkg: "testing", why: testLibraries},
 			{pkg: "github.com/google/go-cmp", why: testLibraries},

@@ -1,0 +1,17 @@
+//go:build !kafka
+
+package app
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestKafkaIsNotInThisBuild(t *testing.T) {
+	t.Parallel()
+	conf := sinkFolder(t, map[string]any{"format": "kafka", "brokers": []any{"127.0.0.1:9092"}, "topic": "auth"})
+	_, err := outlet{}.subscribed(conf)
+	require.ErrorIs(t, err, errNoKafka)
+	require.ErrorContains(t, err, "subscriptions.bus: ")
+}
