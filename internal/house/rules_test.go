@@ -86,6 +86,12 @@ func houseRules() rules {
 				why:   "the SDK speaks the HTTP API; whoever imports it must get neither the service nor a logger with it",
 			},
 			{
+				dir:   "examples",
+				may:   []string{"client"},
+				alone: true,
+				why:   "an example shows what somebody else's program does: it has the SDK, and nothing of the service",
+			},
+			{
 				dir:        "internal/credential",
 				stdlibOnly: true,
 				why:        "the domain is pure: standard library only",
@@ -244,7 +250,7 @@ func houseRules() rules {
 			},
 			{
 				pkg: "github.com/redis/go-redis",
-				by:  []string{"internal/app", "internal/redisconn", "internal/store"},
+				by:  []string{"examples/stream", "internal/app", "internal/redisconn", "internal/store"},
 				why: "Redis is spoken in internal/store; everyone else declares an interface",
 			},
 			{pkg: "testing", why: testLibraries},
