@@ -29,6 +29,7 @@ type cloudEvent struct {
 		Reason          string `json:"reason"`
 		Version         uint64 `json:"version"`
 		PreviousVersion uint64 `json:"previous_version"`
+		Subscription    string `json:"subscription"`
 
 		ExpiresAt time.Time `json:"expires_at"`
 	} `json:"data"`
