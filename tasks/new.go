@@ -29,9 +29,10 @@ const (
 	// replicas that see the same reason enqueue one.
 	extraEvery = 10 * time.Second
 	// deliveryEvery is how long all news of a lane is one task, unless that has
-	// ended. It is also how long a dead worker's task blocks its ID, which is
-	// no longer than that worker's hold on the lane.
-	deliveryEvery = 30 * time.Second
+	// ended. It is also how long a dead worker's task blocks its ID, so it is
+	// no longer than that worker's hold on the lane: while an endpoint is left
+	// alone but for a probe, a lane that cannot be enqueued holds up all.
+	deliveryEvery = 5 * time.Second
 )
 
 // NewBatch returns the task for a batch of the credentials of shard.

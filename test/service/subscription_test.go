@@ -99,9 +99,10 @@ func (p posted) signedWith(t *testing.T, secret string) bool {
 
 // shownSubscription is what the test looks at of one.
 type shownSubscription struct {
-	State  string `json:"state"`
-	Reason string `json:"reason"`
-	Secret string `json:"secret"`
+	State   string    `json:"state"`
+	Reason  string    `json:"reason"`
+	Secret  string    `json:"secret"`
+	RetryAt time.Time `json:"retry_at"`
 }
 
 // A subscription that is made at one process is delivered by either, also when

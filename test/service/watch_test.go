@@ -29,6 +29,7 @@ type cloudEvent struct {
 		Reason          string `json:"reason"`
 		Version         uint64 `json:"version"`
 		PreviousVersion uint64 `json:"previous_version"`
+		Subscription    string `json:"subscription"`
 
 		ExpiresAt time.Time `json:"expires_at"`
 	} `json:"data"`
@@ -36,12 +37,14 @@ type cloudEvent struct {
 
 // history checks, event by event, that a subscriber of all types misses none:
 // each version of a credential follows the one before it. One that was seen
-// already is a repetition, which at-least-once delivery allows.
+// already is a repetition, which at-least-once delivery allows, under the same
+// ID.
 type history struct {
 	name string
 
 	mu       sync.Mutex
 	last     map[string]uint64
+	ids      map[string]string // of events, by credential and version
 	types    map[string]int
 	seen     []cloudEvent
 	repeated int
@@ -50,7 +53,7 @@ type history struct {
 }
 
 func newHistory(name string) *history {
-	return &history{name: name, last: map[string]uint64{}, types: map[string]int{}, changed: make(chan struct{})}
+	return &history{name: name, last: map[string]uint64{}, ids: map[string]string{}, types: map[string]int{}, changed: make(chan struct{})}
 }
 
 func (h *history) add(e cloudEvent) {
@@ -67,6 +70,9 @@ func (h *history) add(e cloudEvent) {
 		return
 	case version <= last:
 		h.repeated++
+		if known := h.ids[versionOf(id, version)]; known != e.ID {
+			h.faults = append(h.faults, fmt.Sprintf("%s: version %d came as %s, and again as %s", id, version, known, e.ID))
+		}
 		return
 	case version != last+1:
 		h.faults = append(h.faults, fmt.Sprintf("%s: version %d (%s) follows %d", id, version, e.Type, last))
@@ -74,9 +80,12 @@ func (h *history) add(e cloudEvent) {
 		h.faults = append(h.faults, fmt.Sprintf("%s: version %d says that it follows %d, not %d", id, version, e.Data.PreviousVersion, last))
 	}
 	h.last[id] = version
+	h.ids[versionOf(id, version)] = e.ID
 	h.types[e.Type]++
 	h.seen = append(h.seen, e)
 }
+
+func versionOf(id string, version uint64) string { return fmt.Sprintf("%s/%d", id, version) }
 
 func (h *history) fault(format string, args ...any) {
 	h.mu.Lock()
@@ -236,7 +245,7 @@ type receiver struct {
 	verify      *standardwebhooks.Webhook
 	refuseEvery int
 	mu          sync.Mutex
-	ids         map[string]bool
+	known       map[string]bool // IDs
 	refused     int
 }
 
@@ -244,7 +253,7 @@ func newReceiver(t testing.TB, secret string, refuseEvery int) *receiver {
 	t.Helper()
 	verify, err := standardwebhooks.NewWebhook(secret)
 	require.NoError(t, err)
-	r := &receiver{history: newHistory("webhook"), secret: secret, verify: verify, refuseEvery: refuseEvery, ids: map[string]bool{}}
+	r := &receiver{history: newHistory("webhook"), secret: secret, verify: verify, refuseEvery: refuseEvery, known: map[string]bool{}}
 	r.url = serve(t, nil, func(ctx context.Context, ln net.Listener) error { return serveHTTP(ctx, ln, r) })
 	return r
 }
@@ -277,11 +286,11 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 func (r *receiver) refuses(id string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.ids[id] {
+	if r.known[id] {
 		return false
 	}
-	r.ids[id] = true
-	refuse := r.refuseEvery > 0 && len(r.ids)%r.refuseEvery == 0
+	r.known[id] = true
+	refuse := r.refuseEvery > 0 && len(r.known)%r.refuseEvery == 0
 	if refuse {
 		r.refused++
 	}
