@@ -109,8 +109,8 @@ func tokenBodyOf(t *PutToken) *putTokenBody {
 	}
 	return &putTokenBody{
 		AccessToken: t.AccessToken, RefreshToken: t.RefreshToken, TokenType: t.TokenType, Scope: t.Scope,
-		ExpiresIn: int64(t.ExpiresIn / time.Second), ExpiresAt: t.ExpiresAt,
-		RefreshExpiresIn: int64(t.RefreshExpiresIn / time.Second),
+		ExpiresIn: wholeSeconds(t.ExpiresIn), ExpiresAt: t.ExpiresAt,
+		RefreshExpiresIn: wholeSeconds(t.RefreshExpiresIn),
 	}
 }
 
@@ -125,4 +125,17 @@ func loginBodyOf(l *Login) *loginBody {
 		return nil
 	}
 	return &loginBody{Username: l.Username, Password: l.Password}
+}
+
+// wholeSeconds rounds away from zero: a part of a second is no life without an
+// end, which 0 stands for.
+func wholeSeconds(d time.Duration) int64 {
+	seconds := int64(d / time.Second)
+	switch rest := d % time.Second; {
+	case rest > 0:
+		seconds++
+	case rest < 0:
+		seconds--
+	}
+	return seconds
 }

@@ -155,12 +155,14 @@ func (p *program) printEvent(raw []byte) error {
 			Previous string `json:"previous_state"`
 			Reason   string `json:"reason"`
 			Version  uint64 `json:"version"`
+
+			Subscription string `json:"subscription"`
 		} `json:"data"`
 	}
 	if err := json.Unmarshal(raw, &e); err != nil {
 		return fmt.Errorf("an event cannot be read: %w", err)
 	}
 	_, err := fmt.Fprintf(p.out, "%s  %-28s %-24s v%-5d %s -> %s %s\n",
-		e.Time.Local().Format("15:04:05.000"), e.Type, e.Subject, e.Data.Version, dash(e.Data.Previous), dash(e.Data.State), e.Data.Reason)
+		e.Time.Local().Format("15:04:05.000"), e.Type, cmp.Or(e.Subject, e.Data.Subscription), e.Data.Version, dash(e.Data.Previous), dash(e.Data.State), e.Data.Reason)
 	return err
 }

@@ -142,7 +142,17 @@ func (p *program) keyCommand() *cobra.Command {
 				return err
 			}
 			var raw json.RawMessage
-			body := map[string]any{"name": given[0], "scopes": scopes, "prefix": prefix, "subject": subject}
+			body := map[string]any{"name": given[0], "scopes": scopes}
+			// One that is given and empty is a variable that was not set: without
+			// its limit the key would be good for everything.
+			for name, limit := range map[string]string{"prefix": prefix, "subject": subject} {
+				switch asked := cmd.Flags().Changed(name); {
+				case asked && limit == "":
+					return usage(fmt.Errorf("--%s is empty; leave it out for a key without that limit", name))
+				case asked:
+					body[name] = limit
+				}
+			}
 			if err := r.call(cmd.Context(), http.MethodPost, "/v1/keys", body, &raw); err != nil {
 				return err
 			}

@@ -60,9 +60,9 @@ type createKeyIn struct {
 	Body struct {
 		Name   string   `json:"name" minLength:"1" maxLength:"128" doc:"For people: whose it is"`
 		Scopes []string `json:"scopes" minItems:"1" maxItems:"4" nullable:"false" enum:"token:read,credential:write,event:read,admin"`
-		Prefix string   `json:"prefix,omitempty" maxLength:"128" doc:"Bind it to credentials whose IDs start so; not with admin"`
+		Prefix string   `json:"prefix,omitempty" minLength:"1" maxLength:"128" doc:"Bind it to credentials whose IDs start so; not with admin"`
 
-		Subject string `json:"subject,omitempty" maxLength:"256" doc:"Bind it to the credentials of this user, by his UID: what is another's does not exist for it, and what it stores is his; not with admin"`
+		Subject string `json:"subject,omitempty" minLength:"1" maxLength:"256" doc:"Bind it to the credentials of this user, by his UID: what is another's does not exist for it, and what it stores is his; not with admin"`
 	} `nameHint:"NewKey"`
 }
 

@@ -205,6 +205,7 @@ func (r apiRecords) List(ctx context.Context, want api.RecordFilter, cursor stri
 type apiEvents struct {
 	log    *event.Log
 	source string
+	now    func() credential.Millis
 }
 
 func (e apiEvents) Changed() <-chan struct{} { return e.log.Changed() }
@@ -226,12 +227,19 @@ func (e apiEvents) Open(ctx context.Context, cursor string, want api.EventFilter
 	if reader.at, err = e.log.Parse(cursor); err != nil {
 		return nil, fault(err)
 	}
+	if reader.at.Ahead(e.now().Add(cursorSlack)) {
+		return nil, &api.FaultError{Kind: api.FaultBadCursor, Detail: "the cursor names a place that this log has not reached; start at 0, or without one"}
+	}
 	reader.at, err = e.log.Place(ctx, reader.at)
 	if errors.Is(err, event.ErrReset) {
 		reader.reset, err = true, nil
 	}
 	return reader, err
 }
+
+// cursorSlack is how far the clock of a Redis that was promoted may be behind
+// that of the one before.
+const cursorSlack = time.Minute
 
 // eventReader is one subscriber's place in the event log.
 type eventReader struct {

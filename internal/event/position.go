@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/refreshd/refreshd/internal/credential"
 )
 
 // Start is the position before the first entry of a log, and the text of the
@@ -108,4 +110,15 @@ func (c Cursor) Covers(positions []string) bool {
 		}
 	}
 	return true
+}
+
+// Ahead reports whether a part of the cursor names a moment after at. A reader
+// there would hear of nothing until then.
+func (c Cursor) Ahead(at credential.Millis) bool {
+	for _, last := range c.Last {
+		if p, err := parsePosition(last); err == nil && p.ms > uint64(max(at, 0)) {
+			return true
+		}
+	}
+	return false
 }

@@ -118,7 +118,7 @@ func houseRules() rules {
 			},
 			{
 				dir: "internal/delivery",
-				may: []string{"internal/credential", "internal/event"},
+				may: []string{"internal/credential", "internal/event", "internal/webaddr"},
 				why: "deliveries read events and carry them outwards; what is stored of them comes through interfaces of their own",
 			},
 			{

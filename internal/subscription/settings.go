@@ -41,7 +41,7 @@ func (s Settings) clone() Settings {
 
 // Rotated returns the settings with a new current secret. The old ones go on
 // signing beside it until they end, the newest of them for as long as overlap
-// says.
+// says; an overlap of zero ends all of them.
 func (s Settings) Rotated(secret credential.Secret, now time.Time, overlap time.Duration) Settings {
 	s = s.clone()
 	kept := []SigningSecret{{Secret: secret}}
@@ -49,7 +49,7 @@ func (s Settings) Rotated(secret credential.Secret, now time.Time, overlap time.
 		if old.Until.IsZero() {
 			old.Until = now.Add(overlap)
 		}
-		if old.Until.After(now) && !old.Secret.Equal(secret) && len(kept) < maxSecrets {
+		if overlap > 0 && old.Until.After(now) && !old.Secret.Equal(secret) && len(kept) < maxSecrets {
 			kept = append(kept, old)
 		}
 	}

@@ -49,7 +49,7 @@ func CheckReceiver(raw string, allow []netip.Prefix) error {
 		allowed = covers(allow, netip.MustParseAddr("127.0.0.1")) || covers(allow, netip.IPv6Loopback())
 	}
 	switch {
-	case !allowed && (loopback || IsMetadata(host) || isAddr && !public(addr)):
+	case !allowed && (loopback || IsMetadata(host) || isAddr && !Public(addr)):
 		return fmt.Errorf("%s is not a public address; if it is meant, add it to network.allow", host)
 	case u.Scheme == "http" && !loopback:
 		return fmt.Errorf("%s is not encrypted; use https://", u.Redacted())
@@ -189,16 +189,31 @@ func IsMetadata(host string) bool {
 		}, addr)
 }
 
-// public reports whether anyone on the internet could own the address.
-func public(addr netip.Addr) bool {
+// Public reports whether anyone on the internet could own the address: it is
+// global unicast and in none of the networks that look so and are special (IANA
+// special-purpose address registries, RFC 6890).
+func Public(addr netip.Addr) bool {
 	return addr.IsGlobalUnicast() && !addr.IsPrivate() && !covers([]netip.Prefix{
-		netip.MustParsePrefix("0.0.0.0/8"),
-		netip.MustParsePrefix("100.64.0.0/10"), // RFC 6598, carrier-grade NAT
-		netip.MustParsePrefix("192.0.0.0/24"),
-		netip.MustParsePrefix("198.18.0.0/15"), // RFC 2544, benchmarks
-		netip.MustParsePrefix("240.0.0.0/4"),
-		netip.MustParsePrefix("2001::/32"), // Teredo
-		netip.MustParsePrefix("fec0::/10"),
+		netip.MustParsePrefix("0.0.0.0/8"),       // this network
+		netip.MustParsePrefix("100.64.0.0/10"),   // carrier-grade NAT, RFC 6598
+		netip.MustParsePrefix("192.0.0.0/24"),    // IETF protocol assignments
+		netip.MustParsePrefix("192.0.2.0/24"),    // documentation
+		netip.MustParsePrefix("192.88.99.0/24"),  // 6to4 relays
+		netip.MustParsePrefix("198.18.0.0/15"),   // benchmarking
+		netip.MustParsePrefix("198.51.100.0/24"), // documentation
+		netip.MustParsePrefix("203.0.113.0/24"),  // documentation
+		netip.MustParsePrefix("240.0.0.0/4"),     // reserved
+		netip.MustParsePrefix("::/96"),           // IPv4-compatible, RFC 4291 section 2.5.5.1
+		netip.MustParsePrefix("::ffff:0:0:0/96"), // IPv4-translated, RFC 2765
+		netip.MustParsePrefix("64:ff9b::/96"),    // NAT64
+		netip.MustParsePrefix("64:ff9b:1::/48"),  // local NAT64
+		netip.MustParsePrefix("100::/64"),        // discard
+		netip.MustParsePrefix("2001::/23"),       // IETF protocol assignments, Teredo
+		netip.MustParsePrefix("2001:db8::/32"),   // documentation
+		netip.MustParsePrefix("2002::/16"),       // 6to4
+		netip.MustParsePrefix("3fff::/20"),       // documentation, RFC 9637
+		netip.MustParsePrefix("5f00::/16"),       // segment routing, RFC 9602
+		netip.MustParsePrefix("fec0::/10"),       // former site-local
 	}, addr)
 }
 
