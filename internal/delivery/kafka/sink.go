@@ -161,9 +161,12 @@ func keyOf(e credential.Event) []byte {
 
 func headersOf(e event.CloudEvent) []kgo.RecordHeader {
 	list := []kgo.RecordHeader{
-		{Key: "ce_specversion", Value: []byte(e.SpecVersion)}, {Key: "ce_id", Value: []byte(e.ID)},
-		{Key: "ce_source", Value: []byte(e.Source)}, {Key: "ce_type", Value: []byte(e.Type)},
-		{Key: "ce_time", Value: []byte(e.Time.Format(time.RFC3339Nano))}, {Key: "content-type", Value: []byte(e.DataContentType)},
+		{Key: "ce_specversion", Value: []byte(e.SpecVersion)},
+		{Key: "ce_id", Value: []byte(e.ID)},
+		{Key: "ce_source", Value: []byte(e.Source)},
+		{Key: "ce_type", Value: []byte(e.Type)},
+		{Key: "ce_time", Value: []byte(e.Time.Format(time.RFC3339Nano))},
+		{Key: "content-type", Value: []byte(e.DataContentType)},
 	}
 	if e.Subject != "" {
 		list = append(list, kgo.RecordHeader{Key: "ce_subject", Value: []byte(e.Subject)})
