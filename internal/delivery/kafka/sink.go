@@ -56,8 +56,9 @@ type Options struct {
 // credential's ID, so that its events are in one partition, in order. It
 // connects with the first event.
 type Sink struct {
-	opts []kgo.Opt
-	of   Options
+	opts    []kgo.Opt
+	of      Options
+	trouble *trouble
 
 	mu     sync.Mutex
 	client *kgo.Client
@@ -71,8 +72,9 @@ func New(opts Options) (*Sink, error) {
 	if err != nil {
 		return nil, err
 	}
+	seen := new(trouble)
 	list := []kgo.Opt{
-		kgo.SeedBrokers(opts.Brokers...), kgo.ClientID(opts.Name), kgo.Dialer(opts.dial()),
+		kgo.WithHooks(seen), kgo.SeedBrokers(opts.Brokers...), kgo.ClientID(opts.Name), kgo.Dialer(opts.dial()),
 		kgo.RequiredAcks(kgo.AllISRAcks()), // with the default, an idempotent producer
 		kgo.ProducerLinger(0), kgo.RecordDeliveryTimeout(ackTimeout),
 		// What was told to have failed must not be written behind what follows
@@ -85,7 +87,7 @@ func New(opts Options) (*Sink, error) {
 	if err := kgo.ValidateOpts(list...); err != nil {
 		return nil, err
 	}
-	return &Sink{opts: list, of: opts}, nil
+	return &Sink{opts: list, of: opts, trouble: seen}, nil
 }
 
 // dial adds TLS where it is asked for.
@@ -145,7 +147,7 @@ func (s *Sink) Carry(ctx context.Context, entry credential.LogEntry) delivery.Ou
 	record := &kgo.Record{Topic: s.of.Topic, Key: keyOf(entry.Event), Value: data, Timestamp: expanded.Time, Headers: headersOf(expanded)}
 	err = client.ProduceSync(ctx, record).FirstErr()
 	if err != nil && ctx.Err() != nil {
-		err = context.Cause(ctx)
+		err = s.trouble.behind(context.Cause(ctx))
 	}
 	return outcomeOf(err)
 }
