@@ -22,9 +22,14 @@ import (
 	"github.com/refreshd/refreshd/internal/event"
 )
 
-// ackTimeout bounds one delivery: finding the partition's leader, and the word
-// of all replicas in sync that they have the event.
-const ackTimeout = 15 * time.Second
+const (
+	// writeTimeout bounds one delivery: finding the partition's leader, and the
+	// word of all replicas in sync that they have the event. The client's error
+	// then tells what went wrong last.
+	writeTimeout = 15 * time.Second
+	// ackTimeout is the bound where the client does not keep to that.
+	ackTimeout = writeTimeout + 5*time.Second
+)
 
 var errNoAck = errors.New("no acknowledgement within " + ackTimeout.String())
 
@@ -56,9 +61,8 @@ type Options struct {
 // credential's ID, so that its events are in one partition, in order. It
 // connects with the first event.
 type Sink struct {
-	opts    []kgo.Opt
-	of      Options
-	trouble *trouble
+	opts []kgo.Opt
+	of   Options
 
 	mu     sync.Mutex
 	client *kgo.Client
@@ -72,11 +76,10 @@ func New(opts Options) (*Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	seen := new(trouble)
 	list := []kgo.Opt{
-		kgo.WithHooks(seen), kgo.SeedBrokers(opts.Brokers...), kgo.ClientID(opts.Name), kgo.Dialer(opts.dial()),
+		kgo.SeedBrokers(opts.Brokers...), kgo.ClientID(opts.Name), kgo.Dialer(opts.dial()),
 		kgo.RequiredAcks(kgo.AllISRAcks()), // with the default, an idempotent producer
-		kgo.ProducerLinger(0), kgo.RecordDeliveryTimeout(ackTimeout),
+		kgo.ProducerLinger(0), kgo.RecordDeliveryTimeout(writeTimeout),
 		// What was told to have failed must not be written behind what follows
 		// it: it is taken back, at the price of a duplicate.
 		kgo.AllowIdempotentProduceCancellation(),
@@ -87,7 +90,7 @@ func New(opts Options) (*Sink, error) {
 	if err := kgo.ValidateOpts(list...); err != nil {
 		return nil, err
 	}
-	return &Sink{opts: list, of: opts, trouble: seen}, nil
+	return &Sink{opts: list, of: opts}, nil
 }
 
 // dial adds TLS where it is asked for.
@@ -147,7 +150,7 @@ func (s *Sink) Carry(ctx context.Context, entry credential.LogEntry) delivery.Ou
 	record := &kgo.Record{Topic: s.of.Topic, Key: keyOf(entry.Event), Value: data, Timestamp: expanded.Time, Headers: headersOf(expanded)}
 	err = client.ProduceSync(ctx, record).FirstErr()
 	if err != nil && ctx.Err() != nil {
-		err = s.trouble.behind(context.Cause(ctx))
+		err = context.Cause(ctx)
 	}
 	return outcomeOf(err)
 }
