@@ -45,7 +45,7 @@ func (r *reader) uvarint() uint64 {
 // moment reads milliseconds since 1970; 0 is none.
 func (r *reader) moment() *time.Time {
 	u := r.uvarint()
-	ms := int64(u >> 1) //nolint:gosec // 63 bits are left
+	ms := int64(u >> 1)
 	if u&1 != 0 {
 		ms = ^ms
 	}

@@ -49,7 +49,7 @@ func read(ctx context.Context, url, group, consumer string) error {
 		return errors.New("REDIS_URL is not set to redis://user:password@host:port/0")
 	}
 	client := redis.NewClient(options)
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 
 	meta, err := client.HMGet(ctx, eventlog.Meta, "shards", "epoch").Result()
 	if err != nil {
@@ -113,10 +113,9 @@ func (l *logOf) follow(ctx context.Context) error {
 		if err == nil {
 			err = l.handAll(ctx, ">")
 		}
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case strings.HasPrefix(err.Error(), "NOGROUP"):
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // told to stop
+		} else if strings.HasPrefix(err.Error(), "NOGROUP") {
 			return fmt.Errorf("%s: the log began anew without this group; look at the present state, and start again: %w", l.stream, err)
 		}
 		log.Printf("%s: %v", l.stream, err)

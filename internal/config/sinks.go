@@ -72,7 +72,8 @@ func (l *loader) checkSink(key string, s Subscription) {
 	if (s.TLS.Cert == "") != (s.TLS.Key == "") {
 		l.refuse(key+".tls", "cert and key belong together; set both or neither")
 	}
-	if s.TLS != (SinkTLS{}) && !s.TLS.Enabled && !(jetStream && strings.Contains(s.URL, "tls://")) {
+	byURL := jetStream && strings.Contains(s.URL, "tls://")
+	if s.TLS != (SinkTLS{}) && !s.TLS.Enabled && !byURL {
 		l.refuse(key+".tls.enabled", "it is not true, so that the other keys mean nothing; set it, or remove tls")
 	}
 }
@@ -102,9 +103,8 @@ func (l *loader) checkKafka(key string, s Subscription) {
 
 // isTopic holds a name against what Kafka takes for a topic.
 func isTopic(s string) bool {
-	return s != "" && len(s) <= 249 && s != "." && s != ".." && !strings.ContainsFunc(s, func(c rune) bool {
-		return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("._-", c))
-	})
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+	return s != "" && len(s) <= 249 && s != "." && s != ".." && strings.Trim(s, letters) == ""
 }
 
 // checkNATS looks at the URLs of a NATS cluster's servers.

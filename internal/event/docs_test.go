@@ -117,7 +117,7 @@ type story struct {
 // type.
 func tell(t *testing.T) map[credential.EventType]CloudEvent {
 	t.Helper()
-	told := map[credential.EventType]CloudEvent{}
+	told := make(map[credential.EventType]CloudEvent)
 	grant := &story{t: t, now: 1_800_000_000_000, told: told, policy: credential.Policy{
 		RefreshAt: 2.0 / 3, Rotates: credential.RotatesYes, WarnBefore: 7 * 24 * time.Hour, Times: credential.DefaultTimes(0),
 		RefreshAbsolute: 180 * 24 * time.Hour,

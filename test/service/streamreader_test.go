@@ -92,14 +92,14 @@ func TestReaderOfTheLogInRedis(t *testing.T) {
 	require.NoError(t, err)
 
 	reader := redisAt(t, url)
-	assert.ErrorContains(t, reader.HGetAll(t.Context(), strings.Replace(stream, ":events", ":cred:"+credentialID(0), 1)).Err(), "NOPERM")
-	assert.ErrorContains(t, reader.XAdd(t.Context(), &redis.XAddArgs{Stream: stream, Values: []string{"e", "x"}}).Err(), "NOPERM")
-	assert.ErrorContains(t, reader.Del(t.Context(), stream).Err(), "NOPERM")
+	require.ErrorContains(t, reader.HGetAll(t.Context(), strings.Replace(stream, ":events", ":cred:"+credentialID(0), 1)).Err(), "NOPERM")
+	require.ErrorContains(t, reader.XAdd(t.Context(), &redis.XAddArgs{Stream: stream, Values: []string{"e", "x"}}).Err(), "NOPERM")
+	require.ErrorContains(t, reader.Del(t.Context(), stream).Err(), "NOPERM")
 }
 
 func words(s string) []any {
 	var list []any
-	for _, word := range strings.Fields(s) {
+	for word := range strings.FieldsSeq(s) {
 		list = append(list, word)
 	}
 	return list
@@ -164,4 +164,3 @@ func awaitVersion(t *testing.T, version, count int, processes ...*testproc.Proce
 		return true, ""
 	})
 }
-

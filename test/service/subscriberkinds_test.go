@@ -60,9 +60,9 @@ func (f *flakyHook) comeAndGo(ctx context.Context, ln net.Listener) error {
 		if err != nil || ctx.Err() != nil {
 			return err
 		}
-		f.receiver.mu.Lock()
+		f.mu.Lock()
 		f.restarts++
-		f.receiver.mu.Unlock()
+		f.mu.Unlock()
 		for {
 			if !pause(ctx, hookAway) {
 				return nil
@@ -88,17 +88,17 @@ func pause(ctx context.Context, d time.Duration) bool {
 
 // ServeHTTP takes or refuses one delivery.
 func (f *flakyHook) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	switch n := rand.IntN(100); { //nolint:gosec // no secret
+	switch n := rand.IntN(100); {
 	case n < 10:
-		f.receiver.mu.Lock()
+		f.mu.Lock()
 		f.refused++
-		f.receiver.mu.Unlock()
+		f.mu.Unlock()
 		w.WriteHeader(http.StatusServiceUnavailable)
 	case n < 20: // it took the event, and its word of that is lost
 		f.receiver.ServeHTTP(noAnswer{}, req)
-		f.receiver.mu.Lock()
+		f.mu.Lock()
 		f.lost++
-		f.receiver.mu.Unlock()
+		f.mu.Unlock()
 		w.WriteHeader(http.StatusBadGateway)
 	default:
 		if n < 21 && !pause(req.Context(), hookSlow) {
@@ -125,7 +125,7 @@ func (noAnswer) WriteHeader(int) {}
 func watchOnAndOff(ctx context.Context, c *client.Client, h *history) {
 	noted := client.FromStart
 	for ctx.Err() == nil {
-		left := 20 + rand.IntN(200) //nolint:gosec // no secret
+		left := 20 + rand.IntN(200)
 		for e, err := range c.Watch(ctx, client.Filter{Types: []string{"credential.*"}}, noted) {
 			if err != nil {
 				h.fault("the stream ended: %v", err)
@@ -192,9 +192,10 @@ func (g *groupReader) live(ctx context.Context, stream string) error {
 			continue
 		}
 		diesAt := -1
-		if rand.IntN(5) == 0 { //nolint:gosec // no secret
-			diesAt = rand.IntN(len(page)) //nolint:gosec // no secret
+		if rand.IntN(5) == 0 {
+			diesAt = rand.IntN(len(page))
 		}
+		handled := make([]string, 0, len(page))
 		for i, entry := range page {
 			if err := g.hand(entry); err != nil {
 				return err
@@ -203,9 +204,10 @@ func (g *groupReader) live(ctx context.Context, stream string) error {
 				g.deaths++
 				return nil
 			}
-			if err := g.client.XAck(ctx, stream, readerGroup, entry.ID).Err(); err != nil {
-				return err
-			}
+			handled = append(handled, entry.ID)
+		}
+		if err := g.client.XAck(ctx, stream, readerGroup, handled...).Err(); err != nil {
+			return err
 		}
 	}
 }

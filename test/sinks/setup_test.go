@@ -2,6 +2,7 @@ package sinks
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -30,11 +31,12 @@ func refuseToDial(context.Context, string, string) (net.Conn, error) { return ni
 
 // entry is version n of a user's credential.
 func entry(user string, n uint64) credential.LogEntry {
+	at := credential.Millis(1_800_000_000_000 + n) //nolint:gosec // versions are few
 	return credential.LogEntry{
-		Position: fmt.Sprintf("%d-0", 1_800_000_000_000+n), At: credential.Millis(1_800_000_000_000 + n),
+		Position: fmt.Sprintf("%d-0", 1_800_000_000_000+n), At: at,
 		Event: credential.Event{
 			Type: credential.EventRefreshed, ID: credential.ID("github:" + user), Version: n, State: credential.StateActive,
-			PreviousState: credential.StateActive, InitiatedBy: credential.BySchedule, Nonce: credential.Nonce{0x9f, 0x86, byte(n >> 8), byte(n)},
+			PreviousState: credential.StateActive, InitiatedBy: credential.BySchedule, Nonce: credential.Nonce(binary.BigEndian.AppendUint64([]byte("nonce-of"), n)),
 			Provider: "github", Subject: "u-7", ExpiresAt: 1_800_003_600_000,
 		},
 	}

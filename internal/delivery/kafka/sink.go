@@ -22,9 +22,14 @@ import (
 	"github.com/refreshd/refreshd/internal/event"
 )
 
-// ackTimeout bounds one delivery: finding the partition's leader, and the word
-// of all replicas in sync that they have the event.
-const ackTimeout = 15 * time.Second
+const (
+	// writeTimeout bounds one delivery: finding the partition's leader, and the
+	// word of all replicas in sync that they have the event. The client's error
+	// then tells what went wrong last.
+	writeTimeout = 15 * time.Second
+	// ackTimeout is the bound where the client does not keep to that.
+	ackTimeout = writeTimeout + 5*time.Second
+)
 
 var errNoAck = errors.New("no acknowledgement within " + ackTimeout.String())
 
@@ -74,7 +79,7 @@ func New(opts Options) (*Sink, error) {
 	list := []kgo.Opt{
 		kgo.SeedBrokers(opts.Brokers...), kgo.ClientID(opts.Name), kgo.Dialer(opts.dial()),
 		kgo.RequiredAcks(kgo.AllISRAcks()), // with the default, an idempotent producer
-		kgo.ProducerLinger(0), kgo.RecordDeliveryTimeout(ackTimeout),
+		kgo.ProducerLinger(0), kgo.RecordDeliveryTimeout(writeTimeout),
 		// What was told to have failed must not be written behind what follows
 		// it: it is taken back, at the price of a duplicate.
 		kgo.AllowIdempotentProduceCancellation(),
@@ -161,9 +166,12 @@ func keyOf(e credential.Event) []byte {
 
 func headersOf(e event.CloudEvent) []kgo.RecordHeader {
 	list := []kgo.RecordHeader{
-		{Key: "ce_specversion", Value: []byte(e.SpecVersion)}, {Key: "ce_id", Value: []byte(e.ID)},
-		{Key: "ce_source", Value: []byte(e.Source)}, {Key: "ce_type", Value: []byte(e.Type)},
-		{Key: "ce_time", Value: []byte(e.Time.Format(time.RFC3339Nano))}, {Key: "content-type", Value: []byte(e.DataContentType)},
+		{Key: "ce_specversion", Value: []byte(e.SpecVersion)},
+		{Key: "ce_id", Value: []byte(e.ID)},
+		{Key: "ce_source", Value: []byte(e.Source)},
+		{Key: "ce_type", Value: []byte(e.Type)},
+		{Key: "ce_time", Value: []byte(e.Time.Format(time.RFC3339Nano))},
+		{Key: "content-type", Value: []byte(e.DataContentType)},
 	}
 	if e.Subject != "" {
 		list = append(list, kgo.RecordHeader{Key: "ce_subject", Value: []byte(e.Subject)})
