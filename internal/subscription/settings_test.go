@@ -91,7 +91,7 @@ func TestRotated(t *testing.T) {
 	require.Len(t, third.Secrets, 3)
 	assert.Equal(t, now.Add(49*time.Hour), third.Secrets[1].Until)
 	assert.Equal(t, now.Add(24*time.Hour), third.Secrets[2].Until)
-	assert.Len(t, third.Rotated(NewSecret(), now.Add(25*time.Hour), time.Minute).Secrets, 2, "what has ended is forgotten")
+	assert.Len(t, third.Rotated(NewSecret(), now.Add(25*time.Hour), time.Minute).Secrets, 3, "what has ended is forgotten")
 	assert.Len(t, third.Rotated(NewSecret(), now, 0).Secrets, 1, "without an overlap no old one signs, however long it was to")
 	again := second.Rotated(two, now, time.Hour)
 	assert.Len(t, again.Secrets, 2, "one secret stands there once")
