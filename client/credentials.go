@@ -88,8 +88,8 @@ func (c *Client) Delete(ctx context.Context, id string, opts DeleteOptions) erro
 }
 
 // SetPresence tells who uses a session, which decides whether it is kept alive
-// and whether its end is announced. Tokens that are no session keep to their
-// expiry.
+// and whether its end is announced. For a token that is no session, which has an
+// expiry of its own, it is [ErrNoSession].
 func (c *Client) SetPresence(ctx context.Context, id string, presence Presence) (*Record, error) {
 	body := struct {
 		Presence Presence `json:"presence"`

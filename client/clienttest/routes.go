@@ -301,6 +301,9 @@ func (s *Server) putPresence(w http.ResponseWriter, r *http.Request) *problem {
 		return invalid("body.presence", "must be active, passive or background")
 	}
 	return s.with(r, func(c *stored, now time.Time) *problem {
+		if !c.sliding() {
+			return refuse(http.StatusConflict, "no_session", "its token is no sliding session: it has an expiry of its own, whoever uses it")
+		}
 		c.presence = in.Presence
 		s.show(w, http.StatusOK, c, now)
 		return nil

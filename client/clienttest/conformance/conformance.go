@@ -134,9 +134,8 @@ func (s suite) sessions(t *testing.T) {
 	s.put(t, id)
 	_, err := s.client.Touch(t.Context(), id)
 	require.ErrorIs(t, err, client.ErrNoSession)
-	r, err := s.client.SetPresence(t.Context(), id, client.PresenceActive)
-	require.NoError(t, err)
-	assert.Equal(t, client.PresenceActive, r.Presence)
+	_, err = s.client.SetPresence(t.Context(), id, client.PresenceActive)
+	require.ErrorIs(t, err, client.ErrNoSession)
 	_, err = s.client.SetPresence(t.Context(), id, "asleep")
 	require.ErrorIs(t, err, client.ErrInvalid)
 }
