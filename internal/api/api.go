@@ -31,6 +31,11 @@ type Options struct {
 	// browsers write them; nil: none. It is asked for each request.
 	Origins func() []string
 
+	// Emptied tells that the store has lost what it held, and with which words;
+	// "" where all is well, nil: it never does. What is not found there may have
+	// been stored all the same.
+	Emptied func() string
+
 	Subscriptions Subscriptions
 	Endpoints     Endpoints
 
@@ -81,6 +86,7 @@ type API struct {
 	tickets Tickets
 	service Service
 	origins func() []string
+	emptied func() string
 	signals Signals
 
 	subscriptions Subscriptions
@@ -106,7 +112,7 @@ type API struct {
 func New(o Options) (*API, error) {
 	streams := o.Streams.withDefaults()
 	a := &API{
-		engine: o.Engine, control: o.Control, sendOf: o.SendOf, records: o.Records, events: o.Events, keys: newKeyCache(o.Keys), stored: o.Keys, tickets: o.Tickets, service: o.Service, signals: o.Signals, origins: o.Origins,
+		engine: o.Engine, control: o.Control, sendOf: o.SendOf, records: o.Records, events: o.Events, keys: newKeyCache(o.Keys), stored: o.Keys, tickets: o.Tickets, service: o.Service, signals: o.Signals, origins: o.Origins, emptied: o.Emptied,
 		subscriptions: o.Subscriptions, endpoints: o.Endpoints,
 		now: o.Now, version: o.Version, source: o.Source, log: o.Log, metrics: newMetrics(o.Registerer),
 		streams: streams, places: make(chan struct{}, streams.Max),

@@ -158,6 +158,8 @@ func security(rt route) []map[string][]string {
 func (a *API) explain(ctx context.Context, err error, operation string) *Problem {
 	p := problemOf(err)
 	switch {
+	case p != nil && p.Code == string(FaultNotFound) && a.lost() != "":
+		p = problem(http.StatusServiceUnavailable, string(FaultUnavailable), "whether it is stored cannot be told: "+a.lost()).again(time.Second)
 	case p != nil:
 		if fault, ok := errors.AsType[*FaultError](err); ok && fault.Err != nil {
 			level := zerolog.DebugLevel
@@ -177,6 +179,14 @@ func (a *API) explain(ctx context.Context, err error, operation string) *Problem
 		p = problem(http.StatusInternalServerError, codeInternal, "this is a fault of the service; its log has the cause")
 	}
 	return p
+}
+
+// lost says in which way the store has lost what it held, "" where it has not.
+func (a *API) lost() string {
+	if a.emptied == nil {
+		return ""
+	}
+	return a.emptied()
 }
 
 // answer describes a response whose body is like the sample. A header is a

@@ -37,6 +37,14 @@ func (s *service) checkInstallation(ctx context.Context) error {
 	return err
 }
 
+// emptied says in a few words that what was stored is gone, "" while it is not.
+func (s *service) emptied() string {
+	if lost := s.lost.why.Load(); lost != nil {
+		return lost.why.Error() + "; /readyz has more"
+	}
+	return ""
+}
+
 // installationFinding is what people are told, nil while all is well.
 func (s *service) installationFinding() *api.Finding {
 	lost := s.lost.why.Load()
@@ -45,8 +53,8 @@ func (s *service) installationFinding() *api.Finding {
 	}
 	return &api.Finding{
 		Topic: "installation", Severity: string(redisconn.SeverityFail), What: lost.why.Error(),
-		Consequence: "credentials that no running process has in memory are gone, and so are API keys, subscriptions and the event log; " +
-			"the keys that were in use a moment ago go on working here, and tokens in memory go on being served",
+		Consequence: "credentials, API keys, subscriptions and the event log are gone, but for what was written in the last seconds and has been put back; " +
+			"the keys that were in use a moment ago go on working here, and tokens in memory go on being served. What is stored now is gone as well once the data are brought back",
 		Remedy: "bring back Redis's data, then everything goes on by itself; or start every refreshd again, and create keys and logins anew",
 	}
 }

@@ -233,11 +233,14 @@ func TestRedisThatComesBackEmpty(t *testing.T) {
 		// Whoever was known goes on being known, and what was served is served.
 		_, err := tr.token(t.Context(), credentialID(0), 0)
 		require.NoError(t, err)
-		for _, path := range []string{"/v1/credentials", credentialPath(credentialID(0)), "/v1/status"} {
+		for _, path := range []string{"/v1/credentials", "/v1/status"} {
 			status, detail := tr.answers(t, http.MethodGet, path, nil)
 			require.Equal(t, http.StatusOK, status, "%s: %s", path, detail)
 		}
 	}
+	status, words := tr.answers(t, http.MethodDelete, credentialPath("acme:never-was"), nil)
+	assert.Equal(t, http.StatusServiceUnavailable, status, "it may have been there")
+	assert.Contains(t, words, "Redis has come back empty")
 	stranger := *tr.api
 	stranger.key = "rdk_" + strings.Repeat("A", 43)
 	status, detail := stranger.answers(t, http.MethodGet, "/v1/status", nil)
