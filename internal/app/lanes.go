@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/refreshd/refreshd/internal/credential"
@@ -67,7 +68,11 @@ func (s subscriptions) Open(ctx context.Context, subscription string, last []str
 }
 
 func (s subscriptions) Notify(ctx context.Context, subscription string, lanes []int, from, upto []string) ([]int, error) {
-	return s.store.LanesNotify(ctx, subscription, lanes, from, upto)
+	enqueue, err := s.store.LanesNotify(ctx, subscription, lanes, from, upto)
+	if errors.Is(err, store.ErrToldLess) {
+		err = delivery.ErrToldLess
+	}
+	return enqueue, err
 }
 
 func (s subscriptions) Audit(ctx context.Context, subscription string) (delivery.Audit, error) {

@@ -123,8 +123,10 @@ type subscribed struct {
 // told belongs to the loop that tells. It outlives a change of the
 // subscription.
 type told struct {
-	upTo  event.Cursor
-	saved time.Time // when it was stored last
+	upTo   event.Cursor
+	stored event.Cursor // what of it is stored
+	saved  time.Time    // when it was stored last
+	first  []string     // what it was when this process heard of the subscription
 }
 
 // New returns a deliverer without subscriptions.
@@ -189,7 +191,8 @@ func (d *Deliverer) subscribe(ctx context.Context, s Subscription) (*subscribed,
 	if err != nil {
 		return nil, err
 	}
-	return &subscribed{Subscription: s, told: &told{upTo: event.Cursor{Epoch: end.Epoch, Last: notified}}}, nil
+	at := event.Cursor{Epoch: end.Epoch, Last: notified}
+	return &subscribed{Subscription: s, told: &told{upTo: at, stored: at.Clone(), first: notified}}, nil
 }
 
 // find returns the subscription of that name, nil if there is none.

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -30,21 +31,24 @@ func (d *Deliverer) notifyLoop() {
 		if failed {
 			changed = nil
 		}
+		look := time.NewTimer(auditEvery)
 		select {
 		case <-d.ctx.Done():
+			look.Stop()
 			return
 		case <-d.set:
 		case <-changed:
+		case <-look.C: // what lanes were told of may have been lost with Redis's last writes
 		}
+		look.Stop()
 	}
 }
 
 // notify tells the lanes of one subscription of what came.
 func (d *Deliverer) notify(s *subscribed) error {
 	for {
-		from := s.told.upTo
-		entries, next, err := d.opts.Log.Read(d.ctx, from, pageSize)
-		if err != nil || len(entries) == 0 {
+		entries, next, err := d.opts.Log.Read(d.ctx, s.told.upTo, pageSize)
+		if err != nil {
 			return err
 		}
 		news := map[int]bool{}
@@ -54,15 +58,38 @@ func (d *Deliverer) notify(s *subscribed) error {
 			}
 		}
 		// What nobody wants is stored now and then, so that little of it is
-		// read again after a crash.
+		// read again after a crash; that nothing came, so that it shows whether
+		// what was told is still known.
 		if len(news) > 0 || time.Since(s.told.saved) >= auditEvery {
-			if err := d.tell(s, slices.Sorted(maps.Keys(news)), from.Last, next.Last); err != nil {
+			err := d.tell(s, slices.Sorted(maps.Keys(news)), s.told.stored.Last, next.Last)
+			if errors.Is(err, ErrToldLess) {
+				if err := d.tellAgain(s); err != nil {
+					return err
+				}
+				continue
+			}
+			if err != nil {
 				return err
 			}
-			s.told.saved = time.Now()
+			s.told.saved, s.told.stored = time.Now(), next
 		}
 		s.told.upTo = next
+		if len(entries) == 0 {
+			return nil
+		}
 	}
+}
+
+// tellAgain goes back to what lanes are known to have been told of.
+func (d *Deliverer) tellAgain(s *subscribed) error {
+	notified, err := d.opts.Subscriptions.Open(d.ctx, s.Name, s.told.first)
+	if err != nil {
+		return err
+	}
+	d.opts.Logger.Warn().Str("subscription", s.Name).Msg("Redis has lost what lanes had been told of, they are told again")
+	s.told.upTo.Last = slices.Clone(notified)
+	s.told.stored = s.told.upTo.Clone()
+	return nil
 }
 
 func (d *Deliverer) tell(s *subscribed, lanes []int, from, upto []string) error {

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/refreshd/refreshd/internal/credential"
@@ -85,6 +86,10 @@ type Audit struct {
 	Lagging  bool // that it lags was noted, and not yet that it caught up
 }
 
+// ErrToldLess says that lanes are known to have been told of less than was
+// thought: a Redis came back without its last writes.
+var ErrToldLess = errors.New("lanes were told of less than was thought")
+
 // Subscriptions keeps what concerns a whole subscription.
 type Subscriptions interface {
 	// Open makes sure that the subscription exists; a new one starts behind
@@ -93,7 +98,9 @@ type Subscriptions interface {
 	Open(ctx context.Context, subscription string, last []string) (notified []string, err error)
 	// Notify tells lanes of news that stand behind from, and that the log was
 	// looked through up to upto. It returns the lanes whose task should be
-	// enqueued: nobody holds them, and they may be delivered.
+	// enqueued: nobody holds them, and they may be delivered. It fails with
+	// [ErrToldLess], and notes nothing, where lanes are known to have been told
+	// of less than from.
 	Notify(ctx context.Context, subscription string, lanes []int, from, upto []string) (enqueue []int, err error)
 	// Audit looks over all lanes, and sees to it that the event log tells what
 	// it has to of the subscription.

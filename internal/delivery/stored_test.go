@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/refreshd/refreshd/internal/credential"
@@ -66,7 +67,11 @@ func (s testSubscriptions) Open(ctx context.Context, subscription string, last [
 }
 
 func (s testSubscriptions) Notify(ctx context.Context, subscription string, lanes []int, from, upto []string) ([]int, error) {
-	return s.store.LanesNotify(ctx, subscription, lanes, from, upto)
+	enqueue, err := s.store.LanesNotify(ctx, subscription, lanes, from, upto)
+	if errors.Is(err, store.ErrToldLess) {
+		err = ErrToldLess
+	}
+	return enqueue, err
 }
 
 func (s testSubscriptions) Audit(ctx context.Context, subscription string) (Audit, error) {

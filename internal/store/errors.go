@@ -19,6 +19,9 @@ var (
 	// ErrReplaced says that Redis holds another installation than the one that
 	// this process started on.
 	ErrReplaced = errors.New("this Redis holds another installation than the one that this process started on")
+	// ErrToldLess says that lanes were told of less than the caller believes: a
+	// Redis came back without its last writes.
+	ErrToldLess = errors.New("lanes were told of less than was thought")
 	// ErrTicketNotFound says that there is no such ticket (any more).
 	ErrTicketNotFound = errors.New("no such ticket")
 	// ErrBadCursor says that a cursor was not made by this store.

@@ -93,6 +93,9 @@ func (s *Store) LanesNotify(ctx context.Context, sub string, lanes []int, from, 
 	if err != nil {
 		return nil, laneError("notify", err)
 	}
+	if len(reply) == 1 && reply[0] == int64(-1) {
+		return nil, ErrToldLess
+	}
 	return laneNumbers(reply)
 }
 

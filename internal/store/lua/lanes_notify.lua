@@ -7,8 +7,15 @@
 --       stand, then by shard the position up to which was looked, then the
 --       lanes' numbers
 -- Reply the numbers of the lanes that somebody has to be told to look at now;
---       not those that are being worked on, wait, or cannot be delivered
+--       not those that are being worked on, wait, or cannot be delivered; -1
+--       alone, and nothing is noted, if less is known to have been told of than
+--       the caller has told: that was lost with a Redis that came back without
+--       its last writes
 local at, shards = now(), tonumber(ARGV[1])
+for shard = 0, shards - 1 do
+  local told = redis.call('HGET', KEYS[1], 'n' .. shard) or redis.call('HGET', KEYS[1], 'f' .. shard) or '0'
+  if past(ARGV[2 + shard], told) then return {-1} end
+end
 local e = endpoint(KEYS[1])
 local out = {}
 for i = 2, #KEYS do

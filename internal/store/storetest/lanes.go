@@ -137,6 +137,11 @@ func lanesNews(b *bundle) {
 		_, err := b.store.LanesNotify(b.ctx, sub, []int{lane}, b.positions(from), b.positions(upto))
 		require.NoError(b, err)
 	}
+	_, err := b.store.LanesNotify(b.ctx, sub, nil, b.positions("0"), b.positions("5-9")) // nothing that is wanted
+	require.NoError(b, err)
+	_, err = b.store.LanesNotify(b.ctx, sub, []int{lane}, b.positions("5-10"), b.positions("10-2"))
+	require.ErrorIs(b, err, store.ErrToldLess, "what was told in between is not known any more")
+	assert.Empty(b, b.pending(), "and nothing was noted")
 	tell("5-9", "10-2")
 	holder := newNonce()
 	state, _ := b.take(holder, time.Hour)
