@@ -283,7 +283,7 @@ func (s *Server) postLogout(w http.ResponseWriter, r *http.Request) *problem {
 
 func (s *Server) getUserData(w http.ResponseWriter, r *http.Request) *problem {
 	return s.with(r, func(c *stored, _ time.Time) *problem {
-		answer(w, "application/json", http.StatusOK, userDataReply{Subject: c.Subject, State: c.state, ExpiresAt: c.expiresAt, UserData: c.userData})
+		answer(w, "application/json", http.StatusOK, userDataReply{Subject: c.Subject, State: c.state, ExpiresAt: c.expiresAt, Version: c.version, UserData: c.userData})
 		return nil
 	})
 }

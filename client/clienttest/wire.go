@@ -61,6 +61,7 @@ type userDataReply struct {
 	Subject   string          `json:"subject,omitempty"`
 	State     client.State    `json:"state"`
 	ExpiresAt time.Time       `json:"expires_at,omitzero"`
+	Version   uint64          `json:"version"`
 	UserData  json.RawMessage `json:"user_data,omitempty"`
 }
 

@@ -226,6 +226,7 @@ type UserDataReply struct {
 	Subject   string          `json:"subject,omitempty" doc:"The user's UID at the provider"`
 	State     string          `json:"state" enum:"pending,active,degraded,expired,reauth_required,logged_out" doc:"Of the credential"`
 	ExpiresAt *time.Time      `json:"expires_at,omitempty" doc:"End of the access token's life, or a session's idle deadline"`
+	Version   uint64          `json:"version" doc:"Of the credential"`
 	UserData  json.RawMessage `json:"user_data,omitempty" doc:"A JSON value, as it was told or brought"`
 }
 
@@ -249,7 +250,7 @@ func (a *API) getUserData(ctx context.Context, in *struct{ IDParam }) (*userData
 	}
 	r := held.Record
 	return &userDataOut{Body: UserDataReply{
-		Subject: r.Subject, State: string(r.State), ExpiresAt: moment(r.ExpiresAt), UserData: json.RawMessage(held.UserData),
+		Subject: r.Subject, State: string(r.State), ExpiresAt: moment(r.ExpiresAt), Version: r.Version, UserData: json.RawMessage(held.UserData),
 	}}, nil
 }
 

@@ -150,12 +150,12 @@ func TestUserData(t *testing.T) {
 	b.session("air:1")
 	got := b.call(t, http.MethodGet, "/v1/credentials/air:1/user-data", "")
 	require.Equal(t, http.StatusOK, got.status, got.body)
-	assert.JSONEq(t, `{"subject": "u-7", "state": "active", "expires_at": "2027-01-15T08:14:00Z", "user_data": {"role": "pilot", "id": 12345678901234567890}}`, got.body)
+	assert.JSONEq(t, `{"subject": "u-7", "state": "active", "expires_at": "2027-01-15T08:14:00Z", "version": 7, "user_data": {"role": "pilot", "id": 12345678901234567890}}`, got.body)
 	assert.Contains(t, got.body, "12345678901234567890", "no digit is lost")
 
 	got = b.call(t, http.MethodGet, "/v1/credentials/acct-1/user-data", "")
 	require.Equal(t, http.StatusOK, got.status)
-	assert.JSONEq(t, `{"subject": "u-7", "state": "active", "expires_at": "2027-01-15T09:00:00Z"}`, got.body)
+	assert.JSONEq(t, `{"subject": "u-7", "state": "active", "expires_at": "2027-01-15T09:00:00Z", "version": 7}`, got.body)
 	assert.Equal(t, http.StatusNotFound, b.call(t, http.MethodGet, "/v1/credentials/nobody/user-data", "").status)
 
 	b.engine.set(func(e *fakeEngine) { e.stored["air:1"].UserData = credential.UserData("no JSON, canary") })

@@ -151,6 +151,7 @@ func (s suite) userData(t *testing.T) {
 	assert.Equal(t, user{Page: "orders"}, u.Data)
 	assert.Equal(t, "4711", u.Subject)
 	assert.Equal(t, client.StateActive, u.State)
+	assert.NotZero(t, u.Version)
 }
 
 func (s suite) end(t *testing.T) {
@@ -307,7 +308,7 @@ func (s suite) shapes(t *testing.T) {
 		},
 		"user data": {
 			method: http.MethodGet, path: "/v1/credentials/" + id + "/user-data", status: http.StatusOK,
-			all: []string{"subject", "state", "expires_at", "user_data"},
+			all: []string{"subject", "state", "expires_at", "version", "user_data"},
 		},
 		"touches": {
 			method: http.MethodPost, path: "/v1/touches", body: `{"ids":["` + id + `"]}`, status: http.StatusOK,
