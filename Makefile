@@ -97,10 +97,10 @@ fuzz: ## Run every fuzz target for a while (FUZZTIME=30s each, ARGS=./internal/j
 	@.ci/fuzz.sh $(ARGS)
 
 .PHONY: soak
-soak: ## Run the long randomized tests, up to an hour
+soak: ## Run the scenarios at full length, over an hour (ARGS='-v -run=TestSoakStopDrains' for one)
 	@.ci/ensure-redis.sh
 	@.ci/ensure-gcc.sh
-	@REFRESHD_SOAK=1 .ci/go-test.sh . -count=1 -timeout=60m -run=Soak ./test/...
+	@REFRESHD_SOAK=1 .ci/go-test.sh . -count=1 -timeout=150m $(or $(ARGS),-run=Soak) ./test/service
 
 .PHONY: image
 image: ## Build the container image (IMAGE=refreshd:dev)
