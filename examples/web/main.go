@@ -7,7 +7,7 @@
 //	cors: {origins: ["http://127.0.0.1:8080"]}
 //
 //	export REFRESHD_KEY=$(refreshd key create web --scope token:read --scope event:read)
-//	go run ./examples/web --user alice --api https://air.example/me
+//	go run ./examples/web --provider air --user alice --api https://air.example/me
 //
 // A real program knows its user from a login of its own; this one is told.
 package main
@@ -42,10 +42,11 @@ func main() {
 	var s site
 	listen := flag.String("listen", "127.0.0.1:8080", "`address` to listen on")
 	flag.StringVar(&s.refreshd, "refreshd", "http://127.0.0.1:7420", "`URL` of refreshd, for this program and for the browser")
-	flag.StringVar(&s.user, "user", "alice", "whose page it is; the credential is air:USER and has the label user=USER")
+	provider := flag.String("provider", "air", "`PROVIDER` of the user's session")
+	flag.StringVar(&s.user, "user", "alice", "whose page it is; the credential is PROVIDER:USER and has the label user=USER")
 	flag.StringVar(&s.api, "api", "", "`URL` of a call that uses the user's session")
 	flag.Parse()
-	s.id, s.key = "air:"+s.user, os.Getenv("REFRESHD_KEY")
+	s.id, s.key = *provider+":"+s.user, os.Getenv("REFRESHD_KEY")
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := s.serve(ctx, *listen)
 	stop()
