@@ -109,11 +109,19 @@ func (r *replica) fired(rule string) int {
 	return count
 }
 
-// shot reports whether a rule killed the process with that ID: one that was
-// taken away in the same moment may still have acted.
-func (r *replica) shot(pid int) bool {
+// shot reports whether a rule killed the process with that ID, and when: one
+// that was taken away in the same moment may still have acted. The process
+// writes the last line of the file right before it dies.
+func (r *replica) shot(pid int) (at time.Time, ok bool) {
 	data, err := os.ReadFile(r.file("fired"))
-	return err == nil && strings.Contains(string(data), fmt.Sprintf(" kill %d\n", pid))
+	if err != nil || !strings.Contains(string(data), fmt.Sprintf(" kill %d\n", pid)) {
+		return time.Time{}, false
+	}
+	info, err := os.Stat(r.file("fired"))
+	if err != nil {
+		return time.Time{}, false
+	}
+	return info.ModTime(), true
 }
 
 // start starts the process and waits until it is ready. One that ends before,
@@ -154,7 +162,7 @@ func (r *replica) startOnce(ctx context.Context) error {
 	match, err := p.awaitReady(ctx, startLimit)
 	if err != nil {
 		err = errors.Join(err, p.kill())
-		r.died(p.ended)
+		r.gone(p)
 		if words := p.died(); words != "" {
 			r.complain("%s: %s", r.name(), words)
 		}
@@ -175,6 +183,17 @@ func (r *replica) died(at time.Time) {
 	defer r.mu.Unlock()
 	r.kills = append(r.kills, oracle.Kill{Owner: r.name(), At: at, Slow: r.slow})
 	r.away()
+}
+
+// gone notes the end of a process that came before anyone looked, and reports
+// whether a rule killed it. On a busy machine the end is noticed long after.
+func (r *replica) gone(p *process) (shot bool) {
+	at, shot := r.shot(p.cmd.Process.Pid)
+	if shot {
+		r.died(at)
+	}
+	r.died(p.ended)
+	return shot
 }
 
 // away forgets how to reach the process. The caller holds mu.
@@ -232,10 +251,10 @@ func (r *replica) check(ctx context.Context, expected bool) error {
 	if r.proc.running() {
 		return nil
 	}
-	r.died(r.proc.ended)
+	shot := r.gone(r.proc)
 	if words := r.proc.died(); words != "" {
 		r.complain("%s died of itself: %s", r.name(), words)
-	} else if !expected && !r.shot(r.proc.cmd.Process.Pid) {
+	} else if !expected && !shot {
 		r.complain("%s ended by itself: %s", r.name(), r.proc.cmd.ProcessState)
 	}
 	return r.start(ctx)

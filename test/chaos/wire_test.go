@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"net"
+	"os"
+	"strconv"
 	"sync"
 
 	toxiproxy "github.com/Shopify/toxiproxy/v2"
@@ -35,7 +38,7 @@ func newLinks() *links {
 func (l *links) open(name, upstream string) (*link, error) {
 	var err error
 	for range portsTried {
-		address := fmt.Sprintf("127.0.0.1:%d", lowPort+rand.IntN(lowPorts))
+		address := net.JoinHostPort(ownAddress(os.Getpid()), strconv.Itoa(lowPort+rand.IntN(lowPorts)))
 		one := &link{name: name, server: l.server, proxy: toxiproxy.NewProxy(l.server, name, address, upstream)}
 		if err = one.proxy.Start(); err == nil {
 			l.all = append(l.all, one)
@@ -45,13 +48,19 @@ func (l *links) open(name, upstream string) (*link, error) {
 	return nil, fmt.Errorf("link %s: %w", name, err)
 }
 
-// Links listen below the ports that a kernel gives to outgoing connections: one
-// of those could take a link's port while it is shut.
+// Links listen below the ports that a kernel gives to outgoing connections, on
+// an address that other programs do not use: one of those could take a link's
+// port while it is shut.
 const (
 	lowPort    = 20000
 	lowPorts   = 12000
 	portsTried = 50
 )
+
+// ownAddress is the loopback address of a process: two campaigns may run at once.
+func ownAddress(pid int) string {
+	return net.IPv4(127, byte(64+pid>>16&63), byte(pid>>8), byte(pid)).String()
+}
 
 func (l *links) close() {
 	for _, one := range l.all {
