@@ -80,8 +80,13 @@ func (l *loader) check() {
 		l.refuse("events.retention", "%s is too short; keep events for 1h at least", c.Events.Retention)
 	}
 	for i, prefix := range c.Network.Allow {
+		key := "network.allow[" + strconv.Itoa(i) + "]"
+		if masked := prefix.Masked(); masked != prefix {
+			l.warn(key, "%s allows all of %s, not %s alone; write %s if that is meant, else %s", prefix, masked, prefix.Addr(), masked, prefix.Addr())
+			c.Network.Allow[i] = masked
+		}
 		if prefix.Bits() == 0 {
-			l.warn("network.allow["+strconv.Itoa(i)+"]", "%s allows every address, so webhooks may reach whatever this machine can reach; list only what is needed", prefix)
+			l.warn(key, "%s allows every address, so webhooks may reach whatever this machine can reach; list only what is needed", prefix)
 		}
 	}
 	l.checkOrigins()
@@ -208,7 +213,7 @@ func (l *loader) checkTLS() {
 	}
 }
 
-// checkCA looks at the file of a provider's own certificate authorities.
+// checkCA looks at a file of certificate authorities, of a provider or a sink.
 func (l *loader) checkCA(key, path string) {
 	if path == "" {
 		return
