@@ -197,7 +197,7 @@ func (l *loader) checkTLS() {
 		return
 	}
 	l.files = append(l.files, t.Cert, t.Key)
-	cert, err := readFile(t.Cert, maxFile)
+	cert, err := readFile(t.Cert)
 	if err != nil {
 		l.refuse("tls.cert", "%v", err)
 	}
@@ -219,7 +219,7 @@ func (l *loader) checkCA(key, path string) {
 		return
 	}
 	l.files = append(l.files, path)
-	pem, err := readFile(path, maxFile)
+	pem, err := readFile(path)
 	if err == nil && !x509.NewCertPool().AppendCertsFromPEM(pem) {
 		err = errors.New("the file " + path + " holds no certificate in PEM form")
 	}

@@ -89,7 +89,7 @@ func (l *loader) checkSinkFiles(key string, s Subscription) {
 			continue
 		}
 		l.files = append(l.files, path)
-		if _, err := readFile(path, maxFile); err != nil {
+		if _, err := readFile(path); err != nil {
 			l.refuse(key+"."+name, "%v; name a file that refreshd can read, or remove it", err)
 		}
 	}
