@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/refreshd/refreshd/internal/app"
 	"github.com/refreshd/refreshd/internal/config"
 )
 
@@ -95,6 +96,9 @@ func (p *program) configCommand() *cobra.Command {
 			}
 			for _, warning := range conf.Warnings {
 				p.say("warning: %s", warning)
+			}
+			if problems := app.CheckSinks(conf); len(problems) > 0 {
+				return usage(fmt.Errorf("%s: %s", p.config, strings.Join(problems, "; ")))
 			}
 			p.say("%s is valid: %s, %s", p.config, count(len(conf.Providers), "provider"), count(len(conf.Subscriptions), "subscription"))
 			return nil

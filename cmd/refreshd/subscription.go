@@ -53,6 +53,8 @@ type subscriptionInfo struct {
 	Name          string            `json:"name"`
 	URL           string            `json:"url"`
 	Format        string            `json:"format"`
+	Delivery      string            `json:"delivery"`
+	Audience      string            `json:"audience"`
 	Types         []string          `json:"types"`
 	Providers     []string          `json:"providers"`
 	Prefix        string            `json:"prefix"`
@@ -199,8 +201,11 @@ func (p *program) subscriptionRotateCommand() *cobra.Command {
 			if own != "" {
 				body["secret"] = own
 			}
-			return p.withSecret(cmd, subscriptionPath(given[0], "secret"), body,
-				fmt.Sprintf("deliveries of %s are signed with the new secret, and with the old one for %s", given[0], overlap))
+			done := fmt.Sprintf("deliveries of %s are signed with the new secret, and with the old one for %s", given[0], overlap)
+			if overlap == 0 {
+				done = fmt.Sprintf("deliveries of %s are signed with the new secret alone: whoever knows only an old one refuses them from now on", given[0])
+			}
+			return p.withSecret(cmd, subscriptionPath(given[0], "secret"), body, done)
 		},
 	}
 	const usualOverlap = 24 * time.Hour
@@ -238,10 +243,26 @@ func (p *program) subscriptionListCommand() *cobra.Command {
 func (p *program) printSubscriptions(list []subscriptionInfo) error {
 	w := p.table("NAME\tSTATE\tREASON\tBEHIND\tFORMAT\tTYPES\tURL\tMANAGED BY")
 	for _, one := range list {
-		w.row("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s", one.Name, one.State, dash(one.Reason), one.behind(), one.Format,
-			strings.Join(one.Types, " "), dash(one.URL), one.ManagedBy)
+		w.row("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s", one.Name, one.State, dash(one.Reason), one.behind(), one.how(),
+			strings.Join(one.Types, " "), dash(one.where()), one.ManagedBy)
 	}
 	return w.Flush()
+}
+
+// how is the format, and for security event tokens who comes to whom.
+func (i subscriptionInfo) how() string {
+	if i.Delivery == "" {
+		return i.Format
+	}
+	return i.Format + "/" + i.Delivery
+}
+
+// where is the address, and whom what goes there is for where that is said.
+func (i subscriptionInfo) where() string {
+	if i.Audience == "" {
+		return i.URL
+	}
+	return strings.TrimSpace(i.URL + " for " + i.Audience)
 }
 
 // behind is the age of the oldest event that is not delivered.
@@ -300,7 +321,7 @@ func (p *program) showSubscription(cmd *cobra.Command, method, path string) erro
 func (p *program) subscriptionTestCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "test NAME", Short: "Send a test event and say what came of it", Args: args("NAME"),
-		Long: "Send stream.verification with a signature, now and past all other events, once.\n\nExit codes: 0 it was taken, 1 it was not.",
+		Long: "Send stream.verification with a signature, now and past all other events, once.\nOne of format caep is tested with refreshd signals verify.\n\nExit codes: 0 it was taken, 1 it was not.",
 		RunE: func(cmd *cobra.Command, given []string) error {
 			r, err := p.connect()
 			if err != nil {
@@ -327,6 +348,10 @@ func (p *program) subscriptionTestCommand() *cobra.Command {
 			took := time.Duration(said.Took * float64(time.Second)).Round(time.Millisecond)
 			if said.Error != "" {
 				return fmt.Errorf("%s after %s: %s", said.Result, took, said.Error)
+			}
+			if said.Status == 0 { // of a stream or topic
+				p.say("%s in %s", said.Result, took)
+				return nil
 			}
 			p.say("%s in %s: the receiver answered %d", said.Result, took, said.Status)
 			return nil

@@ -32,6 +32,8 @@ type SubscriptionSettings struct {
 type Subscription struct {
 	SubscriptionSettings
 
+	Delivery  string // push or poll, and
+	Audience  string // whom its tokens are for; of format caep alone
 	ManagedBy ManagedBy
 	Version   uint64 // 0 where it stands in the configuration
 	CreatedAt credential.Millis
@@ -80,6 +82,8 @@ type SubscriptionInfo struct {
 	Name      string            `json:"name" example:"ui"`
 	URL       string            `json:"url,omitempty" doc:"Where events go"`
 	Format    string            `json:"format" doc:"How" example:"webhook"`
+	Delivery  string            `json:"delivery,omitempty" enum:"push,poll" doc:"Of format caep: whether tokens are posted to its url, or its receiver polls for them"`
+	Audience  string            `json:"audience,omitempty" doc:"Of format caep: whom the tokens are for"`
 	Types     []string          `json:"types" nullable:"false" doc:"Event types; * stands for any text" example:"[\"credential.*\"]"`
 	Providers []string          `json:"providers,omitempty" nullable:"false" doc:"Of these only"`
 	Prefix    string            `json:"prefix,omitempty" doc:"Of credentials whose IDs start so only"`
@@ -110,7 +114,7 @@ type NewSubscriptionInfo struct {
 
 func subscriptionInfo(s Subscription) SubscriptionInfo {
 	info := SubscriptionInfo{
-		Name: s.Name, URL: s.URL, Format: s.Format, Types: append([]string{}, s.Types...), Providers: s.Providers, Prefix: s.Prefix,
+		Name: s.Name, URL: s.URL, Format: s.Format, Delivery: s.Delivery, Audience: s.Audience, Types: append([]string{}, s.Types...), Providers: s.Providers, Prefix: s.Prefix,
 		Labels: s.Labels, Enabled: s.Enabled, ManagedBy: s.ManagedBy,
 		State: s.Progress.State, Reason: s.Progress.Reason, Detail: s.Progress.Detail, Since: moment(s.Progress.Since),
 		RetryAt: moment(s.Progress.RetryAt), Lag: s.Progress.Lag.Seconds(),

@@ -12,6 +12,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/refreshd/refreshd/internal/api"
+	"github.com/refreshd/refreshd/internal/config"
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/delivery"
 	"github.com/refreshd/refreshd/internal/event"
@@ -114,6 +115,9 @@ func (a apiSubscriptions) positions(from string) (positions []string, foreign bo
 		if err != nil || at.UnixMilli() < 1 {
 			return nil, false, &api.FaultError{Kind: api.FaultBadCursor, Detail: "it is neither a cursor nor a moment such as 2026-01-02T15:04:05Z"}
 		}
+		if a.clock.Now().Add(cursorSlack).Sub(credential.At(at)) < 0 {
+			return nil, false, beyond("that moment has not come")
+		}
 		// The last position that an event before that moment can have.
 		before := strconv.FormatInt(at.UnixMilli()-1, 10) + "-" + strconv.FormatUint(math.MaxUint64, 10)
 		for range a.store.Shards() {
@@ -131,7 +135,19 @@ func (a apiSubscriptions) positions(from string) (positions []string, foreign bo
 		}
 		foreign = true
 	}
+	if cursor.Ahead(a.clock.Now().Add(cursorSlack)) {
+		return nil, false, beyond("the cursor names a place that this log has not reached")
+	}
 	return cursor.Last, foreign, nil
+}
+
+// beyond refuses a place behind the log's end: events up to there would be taken
+// for delivered.
+func beyond(why string) error {
+	return &api.FaultError{
+		Kind: api.FaultInvalid, Field: "body.from",
+		Detail: "cannot be used: " + why + "; name a past moment, a cursor that was read, or 0 for all that is left",
+	}
 }
 
 // sender is a carrier that can also deliver what stands in no log.
@@ -141,19 +157,34 @@ type sender interface {
 
 // Verify delivers an event that stands in no log.
 func (a apiSubscriptions) Verify(ctx context.Context, name string) (api.VerificationResult, error) {
-	if _, err := a.subscribers.book.Find(ctx, name); err != nil {
+	entry, err := a.subscribers.book.Find(ctx, name)
+	if err != nil {
 		return api.VerificationResult{}, subscriptionFault(err)
 	}
-	to, ok := a.subscribers.carrier(name).(sender)
-	if !ok {
-		return api.VerificationResult{}, &api.FaultError{Kind: api.FaultNotDelivered, Detail: fmt.Sprintf("subscription %s has no way by which a single event could be sent", name)}
+	if entry.Format == config.FormatCAEP {
+		return api.VerificationResult{}, &api.FaultError{
+			Kind:   api.FaultNotDelivered,
+			Detail: fmt.Sprintf("subscription %s is of format caep, whose verification is a security event token of its own: run refreshd signals verify %s, or POST /v1/signals/verify", name, name),
+		}
 	}
+	carrier := a.subscribers.carrier(name)
+	if carrier == nil {
+		return api.VerificationResult{}, &api.FaultError{Kind: api.FaultNotDelivered, Detail: fmt.Sprintf("subscription %s cannot be delivered by this process; its log says why", name)}
+	}
+	id, now := ulid.Make(), a.clock.Now()
 	e := event.CloudEvent{
-		SpecVersion: "1.0", ID: ulid.Make().String(), Source: a.source(),
-		Type: string(credential.EventStreamVerification), Time: a.clock.Now().Time(),
+		SpecVersion: "1.0", ID: id.String(), Source: a.source(), Type: string(credential.EventStreamVerification), Time: now.Time(),
 	}
 	began := time.Now()
-	outcome := to.Send(ctx, e)
+	var outcome delivery.Outcome
+	if to, ok := carrier.(sender); ok {
+		outcome = to.Send(ctx, e)
+	} else { // into a stream or topic it goes like any other
+		outcome = carrier.Carry(ctx, credential.LogEntry{At: now, Event: credential.Event{
+			Type: credential.EventStreamVerification, InitiatedBy: credential.ByOwner, Nonce: credential.Nonce(id),
+			Notice: credential.Notice{Subscription: name},
+		}})
+	}
 	result := api.VerificationResult{Event: e.ID, Result: string(outcome.Result), Status: outcome.Status, Took: time.Since(began)}
 	if outcome.Err != nil {
 		result.Error = outcome.Err.Error()
@@ -202,8 +233,30 @@ func (a apiSubscriptions) shown(ctx context.Context, entry subscription.Entry) (
 	}
 	if entry.Configured {
 		s.ManagedBy = api.ManagedByConfig
+		if err := a.showStream(&s); err != nil {
+			return api.Subscription{}, err
+		}
 	}
 	return s, nil
+}
+
+// showStream adds what a subscription of security event tokens has more than
+// others.
+func (a apiSubscriptions) showStream(s *api.Subscription) error {
+	if s.Format != config.FormatCAEP {
+		return nil
+	}
+	for _, set := range a.conf.Load().Subscriptions {
+		if set.Name != s.Name {
+			continue
+		}
+		selected, err := filterOf(set)
+		if err != nil {
+			return err
+		}
+		s.Types, s.Delivery, s.Audience = selected.Types, set.Delivery, set.Audience
+	}
+	return nil
 }
 
 // progressOf tells how deliveries do.

@@ -72,6 +72,9 @@ func examine(ctx context.Context, opts DoctorOptions) []Finding {
 		return doctor.BrokenConfig(err, problems)
 	}
 	list := doctor.Config(len(conf.Providers), conf.Warnings)
+	if problems := CheckSinks(conf); len(problems) > 0 {
+		list = doctor.BrokenConfig(nil, problems)
+	}
 	list = append(list, examineDataDir(conf.DataDir)...)
 	v, away := redisconn.Look(ctx, redisconn.Options{URL: conf.Redis.URL, DataDir: conf.DataDir})
 	list = append(list, examineKeyset(ctx, conf, away == nil && v.Kind != redisconn.KindMemory))

@@ -89,3 +89,15 @@ func (s subscriptions) SetLagging(ctx context.Context, subscription string, olde
 func (s subscriptions) ClearLagging(ctx context.Context, subscription string) error {
 	return s.store.ClearLagging(ctx, subscription)
 }
+
+func (s subscriptions) BeginGap(
+	ctx context.Context, subscription string, holder credential.Nonce, newest credential.Millis, id credential.Nonce, lease time.Duration,
+) (delivery.Gap, error) {
+	gap, err := s.store.BeginGap(ctx, subscription, holder, newest, id, lease)
+	turns := map[store.GapStatus]delivery.GapTurn{store.GapTold: delivery.GapTold, store.GapTell: delivery.GapMine, store.GapOther: delivery.GapOther}
+	return delivery.Gap{Turn: turns[gap.Status], ID: gap.ID, Since: gap.Since, New: gap.New}, err
+}
+
+func (s subscriptions) EndGap(ctx context.Context, subscription string, holder credential.Nonce, told bool) error {
+	return s.store.EndGap(ctx, subscription, holder, told)
+}

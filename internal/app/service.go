@@ -301,7 +301,7 @@ func (s *service) openEvents(ctx context.Context) error {
 		signals: s.transmitter,
 	}
 	s.deliverer = delivery.New(delivery.Options{
-		Log: s.events, Lanes: lanes{s.store}, Subscriptions: subscriptions{s.store}, Queue: s.queue,
+		Log: s.events, Lanes: lanes{s.store}, Subscriptions: subscriptions{s.store}, Gaps: subscriptions{s.store}, Queue: s.queue,
 		Retention: s.conf.Load().Events.Retention, Now: s.clock.Now,
 		Logger: logging.Component(s.log, "delivery"), Registerer: s.registry,
 	})

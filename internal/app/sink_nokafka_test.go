@@ -14,4 +14,7 @@ func TestKafkaIsNotInThisBuild(t *testing.T) {
 	_, err := outlet{}.subscribed(conf)
 	require.ErrorIs(t, err, errNoKafka)
 	require.ErrorContains(t, err, "subscriptions.bus: ")
+	problems := CheckSinks(conf)
+	require.Len(t, problems, 1, "and it is said before the start")
+	require.Contains(t, problems[0], "subscriptions[0] (bus): "+errNoKafka.Error())
 }

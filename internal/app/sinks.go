@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -32,6 +33,25 @@ func (o outlet) sink(set config.Subscription, filter event.Filter) (delivery.Car
 		}), nil
 	}
 	return o.kafka(set, filter, secure)
+}
+
+// CheckSinks returns what keeps this build, on this machine, from delivering the
+// events of configured subscriptions; nil if nothing does. It connects to
+// nothing.
+func CheckSinks(conf *config.Config) (problems []string) {
+	for i, set := range conf.Subscriptions {
+		if !set.IsSink() {
+			continue
+		}
+		carrier, err := outlet{}.sink(set, event.Filter{})
+		if open, ok := carrier.(io.Closer); ok && err == nil {
+			err = open.Close()
+		}
+		if err != nil {
+			problems = append(problems, fmt.Sprintf("subscriptions[%d] (%s): %v", i, set.Name, err))
+		}
+	}
+	return problems
 }
 
 // dialSink connects to a server of the operator's, or to one that such a server

@@ -29,6 +29,7 @@ func TestJetStreamIsTakenAsConfigured(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, list, 1)
 	assert.IsType(t, &jetstream.Sink{}, list[0].Carrier)
+	assert.Empty(t, CheckSinks(conf))
 }
 
 func TestSinksAreNotDialledEverywhere(t *testing.T) {

@@ -80,8 +80,13 @@ func (l *loader) check() {
 		l.refuse("events.retention", "%s is too short; keep events for 1h at least", c.Events.Retention)
 	}
 	for i, prefix := range c.Network.Allow {
+		key := "network.allow[" + strconv.Itoa(i) + "]"
+		if masked := prefix.Masked(); masked != prefix {
+			l.warn(key, "%s allows all of %s, not %s alone; write %s if that is meant, else %s", prefix, masked, prefix.Addr(), masked, prefix.Addr())
+			c.Network.Allow[i] = masked
+		}
 		if prefix.Bits() == 0 {
-			l.warn("network.allow["+strconv.Itoa(i)+"]", "%s allows every address, so webhooks may reach whatever this machine can reach; list only what is needed", prefix)
+			l.warn(key, "%s allows every address, so webhooks may reach whatever this machine can reach; list only what is needed", prefix)
 		}
 	}
 	l.checkOrigins()
@@ -192,7 +197,7 @@ func (l *loader) checkTLS() {
 		return
 	}
 	l.files = append(l.files, t.Cert, t.Key)
-	cert, err := readFile(t.Cert, maxFile)
+	cert, err := readFile(t.Cert)
 	if err != nil {
 		l.refuse("tls.cert", "%v", err)
 	}
@@ -208,13 +213,13 @@ func (l *loader) checkTLS() {
 	}
 }
 
-// checkCA looks at the file of a provider's own certificate authorities.
+// checkCA looks at a file of certificate authorities, of a provider or a sink.
 func (l *loader) checkCA(key, path string) {
 	if path == "" {
 		return
 	}
 	l.files = append(l.files, path)
-	pem, err := readFile(path, maxFile)
+	pem, err := readFile(path)
 	if err == nil && !x509.NewCertPool().AppendCertsFromPEM(pem) {
 		err = errors.New("the file " + path + " holds no certificate in PEM form")
 	}

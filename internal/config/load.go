@@ -48,7 +48,7 @@ func read(path string, env []string, matters func(key string) bool) (*Config, er
 	if path == "" {
 		return load("the defaults", ".", nil, env, matters)
 	}
-	data, err := readFile(path, maxFile)
+	data, err := readFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
@@ -177,19 +177,19 @@ func line(n ast.Node) string {
 	return ""
 }
 
-// readFile reads a regular file of at most limit bytes. It does not wait for
+// readFile reads a regular file of at most [maxFile] bytes. It does not wait for
 // the writer of a pipe.
-func readFile(path string, limit int64) ([]byte, error) {
+func readFile(path string) ([]byte, error) {
 	f, _, err := openRegular(path)
 	if err != nil {
 		return nil, err
 	}
-	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err := errors.Join(err, f.Close()); err != nil {
 		return nil, err
 	}
-	if int64(len(data)) > limit {
-		return nil, fmt.Errorf("%s is larger than %d bytes; is it the right file?", path, limit)
+	if int64(len(data)) > maxFile {
+		return nil, fmt.Errorf("%s is larger than %d bytes; is it the right file?", path, maxFile)
 	}
 	return data, nil
 }

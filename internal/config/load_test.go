@@ -179,7 +179,7 @@ log: {format: console}
 	assert.InDelta(t, 0.5, p.Limits.PerSecond, 0)
 	assert.Equal(t, RefreshToken{Idle: 30 * 24 * time.Hour, Absolute: 90 * 24 * time.Hour}, p.RefreshToken)
 	assert.Equal(t, "0 * * * *", p.Fetch.String(), "inherited")
-	assert.Len(t, got.Warnings, 2)
+	assert.Len(t, got.Warnings, 3)
 	assert.Contains(t, got.Warnings[0], "subscriptions[0].secret: a secret is written into the file")
 	assert.Contains(t, got.Warnings[1], "config.yaml:16: providers.a-1.rotation.grace: 26s is not longer than timeout 5m0s + 5s")
 }

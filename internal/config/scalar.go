@@ -75,10 +75,11 @@ func (l *loader) setText(v reflect.Value, f field, text string) error {
 	return nil
 }
 
-// setPrefix takes a CIDR prefix or a single address.
+// setPrefix takes a CIDR prefix or a single address. What a prefix says of the
+// host in it is left for the check, which points it out.
 func setPrefix(p *netip.Prefix, text string) error {
 	if prefix, err := netip.ParsePrefix(text); err == nil {
-		*p = prefix.Masked()
+		*p = prefix
 		return nil
 	}
 	addr, err := netip.ParseAddr(text)

@@ -72,9 +72,26 @@ func (l *loader) checkSink(key string, s Subscription) {
 	if (s.TLS.Cert == "") != (s.TLS.Key == "") {
 		l.refuse(key+".tls", "cert and key belong together; set both or neither")
 	}
+	if jetStream || kafka {
+		l.checkSinkFiles(key, s)
+	}
 	byURL := jetStream && strings.Contains(s.URL, "tls://")
 	if s.TLS != (SinkTLS{}) && !s.TLS.Enabled && !byURL {
 		l.refuse(key+".tls.enabled", "it is not true, so that the other keys mean nothing; set it, or remove tls")
+	}
+}
+
+// checkSinkFiles looks at the files that a sink is connected with.
+func (l *loader) checkSinkFiles(key string, s Subscription) {
+	l.checkCA(key+".tls.ca_file", s.TLS.CAFile)
+	for name, path := range map[string]string{"credentials": s.Credentials, "tls.cert": s.TLS.Cert, "tls.key": s.TLS.Key} {
+		if path == "" {
+			continue
+		}
+		l.files = append(l.files, path)
+		if _, err := readFile(path); err != nil {
+			l.refuse(key+"."+name, "%v; name a file that refreshd can read, or remove it", err)
+		}
 	}
 }
 

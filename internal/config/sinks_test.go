@@ -1,6 +1,9 @@
 package config
 
 import (
+	"encoding/pem"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -13,10 +16,14 @@ func sinkOf(rest string) string {
 
 func TestSinks(t *testing.T) {
 	t.Parallel()
+	creds := write(t, "a user's JWT and seed")
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	t.Cleanup(server.Close)
+	ca := write(t, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})))
 	for name, text := range map[string]string{
 		"jetstream":     sinkOf(`format: jetstream, url: "nats://nats.example:4222", subject: "refreshd.{provider}.{type}"`),
-		"a cluster":     sinkOf(`format: jetstream, url: "tls://a.example:4222,tls://[2001:db8::1]:4222", subject: auth, credentials: ./user.creds`),
-		"of private":    sinkOf(`format: jetstream, url: "nats://10.0.0.1:4222", subject: "{credential}", tls: {enabled: true, ca_file: ./ca.pem}`),
+		"a cluster":     sinkOf(`format: jetstream, url: "tls://a.example:4222,tls://[2001:db8::1]:4222", subject: auth, credentials: "` + creds + `"`),
+		"of private":    sinkOf(`format: jetstream, url: "nats://10.0.0.1:4222", subject: "{credential}", tls: {enabled: true, ca_file: "` + ca + `"}`),
 		"kafka":         sinkOf(`format: kafka, brokers: ["kafka:9092"], topic: auth.events`),
 		"kafka, secure": sinkOf(`format: kafka, brokers: ["kafka:9092"], topic: e, tls: {enabled: true}, sasl: {mechanism: plain, username: u, password: p}`),
 	} {
@@ -55,6 +62,11 @@ func TestSinksThatAreRefused(t *testing.T) {
 		"a bad topic":         {`format: kafka, brokers: ["k:9092"], topic: "a/b"`, "topic", "not a topic"},
 		"half a login":        {kafka + `["k:9092"], sasl: {mechanism: scram-sha-512, username: u}`, "sasl", "belong together"},
 		"a plain password":    {kafka + `["k:9092"], sasl: {mechanism: plain, username: u, password: hush}`, "sasl.mechanism", "plain sends the password"},
+		"credentials":         {subject + `a, credentials: nothing.creds`, "credentials", "nothing.creds: no such file or directory; name a file"},
+		"authorities":         {subject + `a, tls: {enabled: true, ca_file: nothing.pem}`, "tls.ca_file", "nothing.pem: no such file"},
+		"no authorities":      {subject + `a, tls: {enabled: true, ca_file: config.yaml}`, "tls.ca_file", "holds no certificate"},
+		"a certificate":       {kafka + `["k:9092"], tls: {enabled: true, cert: nothing.pem, key: config.yaml}`, "tls.cert", "nothing.pem: no such file"},
+		"its key":             {kafka + `["k:9092"], tls: {enabled: true, cert: config.yaml, key: nothing.key}`, "tls.key", "nothing.key: no such file"},
 		"half a certificate":  {kafka + `["k:9092"], tls: {enabled: true, cert: c.pem}`, "tls", "belong together"},
 		"tls that is off":     {kafka + `["k:9092"], tls: {ca_file: ca.pem}`, "tls.enabled", "it is not true"},
 		"kafka with a url":    {kafka + `["k:9092"], url: "nats://n:4222"`, "url", "it is for format"},

@@ -62,7 +62,7 @@ func BenchmarkDeliveries(b *testing.B) {
 		}))
 		queue := &testQueue{tasks: make(chan laneKey, 10_000)}
 		d := New(Options{
-			Log: log, Lanes: testLanes{s}, Subscriptions: testSubscriptions{s}, Queue: queue, Retention: 96 * time.Hour,
+			Log: log, Lanes: testLanes{s}, Subscriptions: testSubscriptions{s}, Gaps: testSubscriptions{s}, Queue: queue, Retention: 96 * time.Hour,
 			Now: func() credential.Millis { return credential.At(time.Now()) }, Logger: zerolog.Nop(), Registerer: prometheus.NewRegistry(),
 		})
 		carrier, err := NewWebhook(WebhookOptions{

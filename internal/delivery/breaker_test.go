@@ -119,6 +119,39 @@ func TestDeadEndpoint(t *testing.T) {
 	assert.Len(t, seen, len(all), "none was skipped")
 }
 
+// Time in which nothing of ours ran does not count against an endpoint: it is
+// asked as often afterwards as if there had been none.
+func TestDowntimeOfOursDisablesNothing(t *testing.T) {
+	t.Parallel()
+	const away = 30 * 24 * time.Hour
+	for name, failed := range map[string]int{"after the breaker opened": 5, "before it opened": 4} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := setupHooks(t, 1)
+			h.endpoint.refusing(http.StatusBadGateway)
+			all := inLane(10, false)
+			h.Emit(all...)
+			lanes := h.lanesOf(all...)
+			for _, lane := range lanes[:failed] {
+				require.NoError(t, h.Advance(t.Context(), "ui", lane))
+			}
+			h.PassTime(away) // and Redis kept it all
+			schedule := RetrySchedule()
+			if failed < 5 {
+				require.NoError(t, h.Advance(t.Context(), "ui", lanes[failed]))
+				h.PassTime(schedule[1])
+			}
+			for probe, wait := range schedule[2:] {
+				require.Equal(t, 1, h.round(), "probe %d", probe+1)
+				require.False(t, h.disabled().Disabled, "after probe %d", probe+1)
+				h.PassTime(wait)
+			}
+			require.Equal(t, 1, h.round())
+			assert.True(t, h.disabled().Disabled, "the whole schedule is over")
+		})
+	}
+}
+
 // The first delivery that succeeds lets all lanes go on at once, not when the
 // next audit comes.
 func TestEndpointThatComesBack(t *testing.T) {

@@ -55,6 +55,14 @@ type Carrier interface {
 	Carry(ctx context.Context, entry credential.LogEntry) Outcome
 }
 
+// Resetter is a [Carrier] that can tell its subscriber that events are missing
+// before those that follow, so that he has to look at the present state. One
+// that cannot is given what is left without a word.
+type Resetter interface {
+	// Reset tells it. It is called again with the same ID until it succeeds.
+	Reset(ctx context.Context, id string, at credential.Millis) Outcome
+}
+
 // Outcome is what came of one delivery. Its zero value is none.
 type Outcome struct {
 	Result     Result
@@ -89,6 +97,7 @@ type Options struct {
 	Log           *event.Log
 	Lanes         Lanes
 	Subscriptions Subscriptions
+	Gaps          Gaps
 	Queue         Queue
 	// Retention is how long an event stays in the log: what is owed for three
 	// quarters of it is announced.

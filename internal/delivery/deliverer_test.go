@@ -383,22 +383,6 @@ func TestEventsBeforeTheStart(t *testing.T) {
 	assert.Len(t, h.endpoint.received(), 1)
 }
 
-// Events that were trimmed away are passed, and that is said.
-func TestTrimmedBeforeDelivery(t *testing.T) {
-	t.Parallel()
-	h := setupHooks(t, 1)
-	h.Emit("alice")
-	h.PassTime(time.Hour)
-	h.Emit("alice")
-	_, err := h.Store.TrimEvents(t.Context(), h.Clock().Add(-time.Minute))
-	require.NoError(t, err)
-	require.NoError(t, h.Advance(t.Context(), "ui", h.tell("alice")))
-	got := h.endpoint.received()
-	require.Len(t, got, 1)
-	assert.EqualValues(t, 2, got[0].Data.Version)
-	assert.Contains(t, h.logged.String(), "trimmed")
-}
-
 // An entry that this version cannot read is passed.
 func TestUnreadableEntry(t *testing.T) {
 	t.Parallel()

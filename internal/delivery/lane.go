@@ -89,8 +89,9 @@ func (r *laneRun) moved() []string {
 func (r *laneRun) drain(ctx context.Context) (bool, error) {
 	at, err := r.d.opts.Log.Place(ctx, r.at)
 	if errors.Is(err, event.ErrReset) {
-		r.d.opts.Logger.Error().Str("subscription", r.to.Name).Int("lane", r.lane).
-			Msg("events were trimmed before they could be delivered; delivery goes on from the oldest that is left")
+		if ok, err := r.bridge(ctx, at); err != nil || !ok {
+			return false, err
+		}
 	} else if err != nil {
 		return false, err
 	}
@@ -134,9 +135,18 @@ func (r *laneRun) read(ctx context.Context) ([]event.Numbered, event.Cursor, err
 // deliver sends one event, and moves past it. It reports false if it failed, or
 // if no more is to be sent: the lane was given up then.
 func (r *laneRun) deliver(ctx context.Context, entry event.Numbered) (bool, error) {
+	done := Delivery{Event: entry.Event.EventID(), Type: entry.Event.Type, Credential: entry.Event.ID, EventAt: entry.At}
+	return r.carry(ctx, done, func(ctx context.Context) Outcome { return r.to.Carrier.Carry(ctx, entry.LogEntry) }, func() {
+		r.at.Last[entry.Shard] = entry.Position
+	})
+}
+
+// carry makes one delivery, of which done says what it is. delivered is called
+// if it was taken, before that is stored. It reports what deliver does.
+func (r *laneRun) carry(ctx context.Context, done Delivery, by func(context.Context) Outcome, delivered func()) (bool, error) {
 	letGo := r.hold(ctx)
 	began := time.Now()
-	outcome := r.to.Carrier.Carry(ctx, entry.LogEntry)
+	outcome := by(ctx)
 	took := time.Since(began)
 	letGo()
 	if outcome.Err != nil && ctx.Err() != nil { // cut off from this side: no fault of the receiver's
@@ -147,14 +157,11 @@ func (r *laneRun) deliver(ctx context.Context, entry event.Numbered) (bool, erro
 	}
 	r.d.metrics.deliveries.WithLabelValues(r.to.Name, string(outcome.Result)).Inc()
 	ctx = context.WithoutCancel(ctx) // whoever stops now, it was or was not delivered
-	done := Delivery{
-		Event: entry.Event.EventID(), Type: entry.Event.Type, Credential: entry.Event.ID, EventAt: entry.At,
-		Attempt: r.state.Attempt + 1, Took: took, Result: outcome.Result, Status: outcome.Status,
-	}
+	done.Attempt, done.Took, done.Result, done.Status = r.state.Attempt+1, took, outcome.Result, outcome.Status
 	if outcome.Err != nil {
 		return false, r.fail(ctx, done, outcome)
 	}
-	r.at.Last[entry.Shard] = entry.Position
+	delivered()
 	if err := failpoint.Hit(failpoint.DeliveryPosted); err != nil {
 		return false, err
 	}

@@ -83,7 +83,7 @@ func TestEveryVersionArrivesInOrder(t *testing.T) {
 		}
 		healthy := false
 		d := New(Options{
-			Log: log, Lanes: mortalLanes{testLanes{b.Store.Store}, func() bool { return !healthy && dies() }}, Subscriptions: testSubscriptions{b.Store.Store},
+			Log: log, Lanes: mortalLanes{testLanes{b.Store.Store}, func() bool { return !healthy && dies() }}, Subscriptions: testSubscriptions{b.Store.Store}, Gaps: testSubscriptions{b.Store.Store},
 			Queue: noQueue{}, Retention: 96 * time.Hour, Now: b.Clock, Logger: zerolog.Nop(), Registerer: prometheus.NewRegistry(),
 		})
 		defer d.Stop()

@@ -65,7 +65,7 @@ func newReplica(t *testing.T, s *store.Store, carrier Carrier, queue *testQueue)
 	log := event.NewLog(s, zerolog.Nop())
 	r := &replica{}
 	r.Deliverer = New(Options{
-		Log: log, Lanes: mortalLanes{testLanes{s}, r.dead.Load}, Subscriptions: testSubscriptions{s}, Queue: queue,
+		Log: log, Lanes: mortalLanes{testLanes{s}, r.dead.Load}, Subscriptions: testSubscriptions{s}, Gaps: testSubscriptions{s}, Queue: queue,
 		Retention: 96 * time.Hour, Now: func() credential.Millis { return credential.At(time.Now()) },
 		Logger: zerolog.Nop(), Registerer: prometheus.NewRegistry(),
 	})

@@ -144,7 +144,7 @@ func (h *hooks) deliverer(log *event.Log, lanes Lanes) *Deliverer {
 		lanes = testLanes{h.Store.Store}
 	}
 	d := New(Options{
-		Log: log, Lanes: lanes, Subscriptions: testSubscriptions{h.Store.Store}, Queue: h.queue,
+		Log: log, Lanes: lanes, Subscriptions: testSubscriptions{h.Store.Store}, Gaps: testSubscriptions{h.Store.Store}, Queue: h.queue,
 		Retention: 96 * time.Hour, Now: h.Clock, Logger: zerolog.New(h.logged), Registerer: prometheus.NewRegistry(),
 	})
 	h.T.Cleanup(d.Stop)

@@ -86,6 +86,36 @@ type Audit struct {
 	Lagging  bool // that it lags was noted, and not yet that it caught up
 }
 
+// GapTurn says whose turn it is to tell a receiver of events that are missing.
+type GapTurn int
+
+// Whose turn it is.
+const (
+	GapTold  GapTurn = iota // nobody's: the receiver was told after the last of them was committed
+	GapMine                 // the caller's, who says with EndGap what came of it
+	GapOther                // somebody else's
+)
+
+// Gap is what is known of events that are missing.
+type Gap struct {
+	Turn  GapTurn
+	ID    credential.Nonce  // of the event that tells of them
+	Since credential.Millis // when the first lane came upon it
+	New   bool              // that was this call
+}
+
+// Gaps keeps that a receiver is told once of what was trimmed before it was
+// delivered, whichever lanes that belonged to.
+type Gaps interface {
+	// BeginGap notes that the holder of a lane has come upon missing events,
+	// of which the newest was committed at that moment; id is for the event
+	// that tells of them, if it has none yet. While it is one caller's turn
+	// others are kept off for as long as lease says.
+	BeginGap(ctx context.Context, subscription string, holder credential.Nonce, newest credential.Millis, id credential.Nonce, lease time.Duration) (Gap, error)
+	// EndGap ends a turn.
+	EndGap(ctx context.Context, subscription string, holder credential.Nonce, told bool) error
+}
+
 // ErrToldLess says that lanes are known to have been told of less than was
 // thought: a Redis came back without its last writes.
 var ErrToldLess = errors.New("lanes were told of less than was thought")

@@ -88,3 +88,15 @@ func (s testSubscriptions) SetLagging(ctx context.Context, subscription string, 
 func (s testSubscriptions) ClearLagging(ctx context.Context, subscription string) error {
 	return s.store.ClearLagging(ctx, subscription)
 }
+
+func (s testSubscriptions) BeginGap(
+	ctx context.Context, subscription string, holder credential.Nonce, newest credential.Millis, id credential.Nonce, lease time.Duration,
+) (Gap, error) {
+	gap, err := s.store.BeginGap(ctx, subscription, holder, newest, id, lease)
+	turns := map[store.GapStatus]GapTurn{store.GapTold: GapTold, store.GapTell: GapMine, store.GapOther: GapOther}
+	return Gap{Turn: turns[gap.Status], ID: gap.ID, Since: gap.Since, New: gap.New}, err
+}
+
+func (s testSubscriptions) EndGap(ctx context.Context, subscription string, holder credential.Nonce, told bool) error {
+	return s.store.EndGap(ctx, subscription, holder, told)
+}

@@ -85,6 +85,13 @@ func (w *Webhook) Carry(ctx context.Context, entry credential.LogEntry) Outcome 
 	return w.Send(ctx, event.Expand(entry, w.opts.Source, w.opts.Filter))
 }
 
+// Reset posts stream.reset.
+func (w *Webhook) Reset(ctx context.Context, id string, at credential.Millis) Outcome {
+	return w.Send(ctx, event.CloudEvent{
+		SpecVersion: "1.0", ID: id, Source: w.opts.Source, Type: string(credential.EventStreamReset), Time: at.Time(),
+	})
+}
+
 // Send posts an event that stands in no log, such as one that verifies the
 // endpoint. What holds for the outcome of Carry holds for this one.
 func (w *Webhook) Send(ctx context.Context, e event.CloudEvent) Outcome {

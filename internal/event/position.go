@@ -92,6 +92,17 @@ func startCursor(epoch string, shards int) Cursor {
 	return c
 }
 
+// Newer returns the moment of the newest position that c does not share with
+// before; 0 if they are the same.
+func (c Cursor) Newer(before Cursor) (newest credential.Millis) {
+	for shard, last := range c.Last {
+		if p, err := parsePosition(last); err == nil && last != before.Last[shard] {
+			newest = max(newest, credential.Millis(p.ms)) //nolint:gosec // a moment of this era
+		}
+	}
+	return newest
+}
+
 // Clone returns a copy that shares nothing with c.
 func (c Cursor) Clone() Cursor {
 	return Cursor{Epoch: c.Epoch, Last: append([]string(nil), c.Last...)}

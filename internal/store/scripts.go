@@ -30,6 +30,7 @@ type scripts struct {
 	lanesNotify, lanesAudit                             *redis.Script
 	subEnable, subReplay, subLag, subTold, announce     *redis.Script
 	subSave, subRemove, subStop, subForget              *redis.Script
+	subGap, subGapEnd                                   *redis.Script
 	slotStart, slotSave                                 *redis.Script
 	ticket, swap                                        *redis.Script
 }
@@ -53,6 +54,7 @@ func loadScripts(memory bool) (scripts, error) {
 		subLag: l.behind("lane_head", "sub_lag"), subTold: l.load("sub_told", false), announce: l.load("announce", false),
 		subSave: l.load("sub_save", false), subRemove: l.load("sub_remove", false),
 		subStop: l.load("sub_stop", false), subForget: l.load("sub_forget", false),
+		subGap: l.behind("lane_head", "sub_gap"), subGapEnd: l.load("sub_gap_end", false),
 		slotStart: l.load("slot_start", false), slotSave: l.load("slot_save", false),
 		ticket: l.load("ticket", false),
 		swap:   l.load("swap", false),

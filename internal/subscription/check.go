@@ -85,7 +85,10 @@ func (s Settings) CheckWebhook(rules Rules) []Problem {
 			found.add(field, "%v", err)
 		}
 	}
-	if len(s.Secrets) > maxSecrets {
+	if len(s.Secrets) > maxSecrets && !s.Secrets[len(s.Secrets)-1].Until.IsZero() {
+		found.add("overlap", "%d secrets would sign beside the new one, and %d are the most; the first of them ends at %s: rotate again then, or with an overlap of 0s, which ends all of them at once",
+			len(s.Secrets)-1, maxSecrets-1, s.firstEnd().UTC().Format(time.RFC3339))
+	} else if len(s.Secrets) > maxSecrets {
 		found.add("secrets", "%d previous secrets are too many; keep at most %d, and those only until the receiver knows the new one", len(s.Secrets)-1, maxSecrets-1)
 	}
 	return found

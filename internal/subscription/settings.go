@@ -49,12 +49,17 @@ func (s Settings) Rotated(secret credential.Secret, now time.Time, overlap time.
 		if old.Until.IsZero() {
 			old.Until = now.Add(overlap)
 		}
-		if overlap > 0 && old.Until.After(now) && !old.Secret.Equal(secret) && len(kept) < maxSecrets {
+		if overlap > 0 && old.Until.After(now) && !old.Secret.Equal(secret) {
 			kept = append(kept, old)
 		}
 	}
 	s.Secrets = kept
 	return s
+}
+
+// firstEnd is when the first of the previous secrets ceases to sign.
+func (s Settings) firstEnd() time.Time {
+	return slices.MinFunc(s.Secrets[1:], func(a, b SigningSecret) int { return a.Until.Compare(b.Until) }).Until
 }
 
 // PreviousUntil is when the last of the previous secrets ceases to sign; zero

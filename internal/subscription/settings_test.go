@@ -99,8 +99,11 @@ func TestRotated(t *testing.T) {
 	for range 10 {
 		s = s.Rotated(NewSecret(), now, time.Hour)
 	}
-	assert.Len(t, s.Secrets, maxSecrets)
-	assert.Empty(t, s.Check(rules()))
+	problems := s.Check(rules())
+	require.Len(t, problems, 1, "none that a receiver may hold is dropped in silence")
+	assert.Equal(t, "overlap", problems[0].Field)
+	assert.Contains(t, problems[0].Text, "10 secrets would sign beside the new one, and 3 are the most; the first of them ends at "+now.Add(time.Hour).UTC().Format(time.RFC3339))
+	assert.Empty(t, s.Rotated(NewSecret(), now, 0).Check(rules()))
 }
 
 func TestNewSecrets(t *testing.T) {

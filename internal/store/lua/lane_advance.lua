@@ -19,7 +19,7 @@ redis.call('HSET', KEYS[1], 'attempt', 0, 'next', 0, 'owes', ARGV[3])
 remember(KEYS[3], at, ARGV[2])
 local row = redis.call('HGET', KEYS[2], 'row')
 if not row then return status end
-redis.call('HDEL', KEYS[2], 'fails', 'row', 'first', 'mixed')
+redis.call('HDEL', KEYS[2], 'fails', 'row', 'first', 'mixed', 'due', 'idle')
 if not e.open then return status end
 redis.call('HDEL', KEYS[2], 'open', 'probes', 'hold', 'prober', 'probing')
 redis.call('HSET', KEYS[2], 'from', row, 'till', at)

@@ -7,7 +7,9 @@
 -- that the receiver takes from nobody says nothing about the others. While it
 -- is open, one lane at a time makes a probe, and the schedule is the
 -- endpoint's; it is over after as many probes as it has waits, or once it has
--- lasted as long as all of them since the first failure in the row.
+-- lasted as long as all of them since the first failure in the row. Time in
+-- which a delivery was due and nobody made one, for nothing of ours ran, does
+-- not count: what was not asked has not refused.
 --
 -- KEYS  1 the lane, 2 the subscription, 3 its last deliveries
 -- ARGV  1 holder, 2 the delivery to remember, 3 number of the lane, 4 ms of the
@@ -22,7 +24,7 @@
 local f = redis.call('HMGET', KEYS[1], 'holder', 'until', 'attempt', 'next')
 if f[1] ~= ARGV[1] then return {0, 0, 0} end
 local at, e = now(), endpoint(KEYS[2])
-local s = redis.call('HMGET', KEYS[2], 'fails', 'row', 'first', 'mixed', 'probes')
+local s = redis.call('HMGET', KEYS[2], 'fails', 'row', 'first', 'mixed', 'probes', 'due', 'idle')
 local attempt, probes = tonumber(f[3] or 0), tonumber(s[5] or 0)
 if f[2] == '0' then -- said before, and the reply was lost
   if e.disabled then return {3, 0, attempt} end
@@ -41,6 +43,12 @@ local hold, over, status = e.hold, ARGV[6] == '1', 1
 if ARGV[7] ~= '0' then hold = math.max(hold, at + ARGV[7]) end
 local row = tonumber(s[2] or math.max(at, e.till + 1))
 local count, nextAt = attempt, 0
+local due, idle = e.open and e.hold or math.max(tonumber(s[6] or at), e.hold), tonumber(s[7] or 0)
+if s[2] and at > due and (not e.open or e.prober == ARGV[1]) then
+  idle = idle + at - due
+  redis.call('HSET', KEYS[2], 'idle', idle)
+end
+local ends = row + idle + total
 if not e.open then
   attempt = attempt + 1
   count = attempt
@@ -51,6 +59,7 @@ if not e.open then
   if mixed then redis.call('HSET', KEYS[2], 'mixed', 1) end
   if not over then
     nextAt = math.max(at + ARGV[12 + attempt], hold)
+    redis.call('HSET', KEYS[2], 'due', s[2] and due > at and math.min(due, nextAt) or nextAt)
     if mixed and fails >= tonumber(ARGV[10]) then
       status = 2
       hold = math.max(at + ARGV[13], hold)
@@ -63,15 +72,15 @@ else
   if e.prober == ARGV[1] then
     probes = probes + 1
     count = probes
-    over = over or probes >= steps or at >= row + total
-    if not over then hold = math.max(math.min(at + ARGV[12 + probes], row + total), hold) end
+    over = over or probes >= steps or at >= ends
+    if not over then hold = math.max(math.min(at + ARGV[12 + probes], ends), hold) end
     redis.call('HSET', KEYS[2], 'probes', probes)
     redis.call('HDEL', KEYS[2], 'prober', 'probing')
   end
 end
 if over then
   local reason = ARGV[6] == '1' and 'gone' or 'undeliverable'
-  redis.call('HDEL', KEYS[2], 'fails', 'row', 'first', 'mixed', 'open', 'probes', 'hold', 'prober', 'probing')
+  redis.call('HDEL', KEYS[2], 'fails', 'row', 'first', 'mixed', 'due', 'idle', 'open', 'probes', 'hold', 'prober', 'probing')
   redis.call('HSET', KEYS[2], 'disabled', reason, 'since', at, 'why', ARGV[8], 'stuck', ARGV[5],
     'tell:disabled', ARGV[9] .. ' ' .. string.format('%.0f', at) .. ' ' .. ARGV[4] .. ' ' .. reason .. ' ' .. ARGV[5])
   return {3, 0, count}

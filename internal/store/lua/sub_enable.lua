@@ -8,5 +8,5 @@ for i = 2, #KEYS do
   if redis.call('EXISTS', KEYS[i]) == 1 then redis.call('HSET', KEYS[i], 'attempt', 0, 'next', 0) end
 end
 redis.call('HDEL', KEYS[1], 'disabled', 'since', 'why', 'stuck',
-  'fails', 'row', 'first', 'mixed', 'open', 'probes', 'hold', 'prober', 'probing')
+  'fails', 'row', 'first', 'mixed', 'due', 'idle', 'open', 'probes', 'hold', 'prober', 'probing')
 return 1

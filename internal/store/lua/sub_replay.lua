@@ -12,5 +12,5 @@ for i = 2, #KEYS do
   redis.call('HINCRBY', KEYS[i], 'want', 1)
 end
 redis.call('HDEL', KEYS[1], 'disabled', 'since', 'why', 'stuck',
-  'fails', 'row', 'first', 'mixed', 'open', 'probes', 'hold', 'prober', 'probing')
+  'fails', 'row', 'first', 'mixed', 'due', 'idle', 'open', 'probes', 'hold', 'prober', 'probing')
 return 1

@@ -139,6 +139,8 @@ func Run(t *testing.T, fresh func(t *testing.T) *Harness) {
 		"breaker/one event that nobody takes":       breakerPoison,
 		"breaker/asked to be left alone":            breakerRetryAfter,
 		"breaker/the end of the schedule":           breakerEnds,
+		"gaps/told once, and again after the next":  gapsOnce,
+		"gaps/the one who tells dies":               gapsTaken,
 		"signing/sealed, and changed as a whole":    signingLife,
 		"signing/bound to their revision":           signingBound,
 		"signing/one makes the first":               signingRace,
