@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -15,7 +16,10 @@ import (
 const (
 	eventsPath = "/v1/events"
 	// streamPage is how many events a stream looks at between two writes.
-	streamPage = 256
+	streamPage = 64
+	// pageBytes bounds the events of a page, which is held for as long as its
+	// reader takes to read it; limit is about how many are looked at.
+	pageBytes = 128 << 10
 	// maxWait bounds a long poll.
 	maxWait = 60 * time.Second
 	sseType = "text/event-stream"
@@ -195,7 +199,11 @@ func (a *API) page(ctx context.Context, reader EventReader, limit int, wait time
 	defer timer.Stop()
 	for over := wait == 0; ; {
 		changed := a.events.Changed()
-		events, atEnd, err := reader.Read(ctx, limit)
+		events, atEnd, err := reader.Read(ctx, limit, pageBytes)
+		if errors.Is(err, ErrLogReplaced) { // whoever goes on from this cursor gets a reset
+			page.Cursor = reader.Cursor()
+			return page, nil
+		}
 		if err != nil {
 			return nil, err
 		}

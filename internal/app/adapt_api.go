@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/refreshd/refreshd/internal/api"
@@ -247,18 +248,26 @@ type eventReader struct {
 	filter event.Filter
 	at     event.Cursor
 	reset  bool
+	first  int // the shard whose turn it is
 }
 
 func (r *eventReader) Reset() bool    { return r.reset }
 func (r *eventReader) Cursor() string { return r.at.String() }
 
-func (r *eventReader) Read(ctx context.Context, most int) ([]api.StreamedEvent, bool, error) {
-	entries, next, err := r.events.log.Read(ctx, r.at, most)
+func (r *eventReader) Read(ctx context.Context, most, bytes int) ([]api.StreamedEvent, bool, error) {
+	if r.at.Epoch != r.events.log.Epoch() {
+		return nil, false, api.ErrLogReplaced
+	}
+	entries, next, err := r.events.log.Read(ctx, r.at, max(most/len(r.at.Last), 1))
 	if err != nil {
 		return nil, false, err
 	}
+	// A read that is full ends with the shard that filled it; the next one
+	// begins behind that one, so that a busy shard does not keep the others back.
+	turn := max(slices.IndexFunc(entries, func(e event.Numbered) bool { return e.Shard >= r.first }), 0)
 	var list []api.StreamedEvent
-	for _, entry := range entries {
+	for i := range entries {
+		entry := entries[(turn+i)%len(entries)]
 		r.at.Last[entry.Shard] = entry.Position
 		if !r.filter.Wants(entry.Event) {
 			continue
@@ -268,6 +277,10 @@ func (r *eventReader) Read(ctx context.Context, most int) ([]api.StreamedEvent, 
 			return nil, false, err
 		}
 		list = append(list, api.StreamedEvent{Cursor: r.at.String(), Type: string(entry.Event.Type), JSON: data})
+		if bytes -= len(data); bytes <= 0 && i+1 < len(entries) {
+			r.first = entry.Shard + 1
+			return list, false, nil
+		}
 	}
 	r.at = next
 	return list, len(entries) == 0, nil
