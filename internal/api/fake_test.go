@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -451,9 +452,9 @@ func (f *fakeEvents) Open(_ context.Context, cursor string, want api.EventFilter
 	f.readers = make(chan struct{})
 	r := &fakeReader{log: f, want: want, at: len(f.list)}
 	if cursor != "" {
-		at, err := strconv.Atoi(cursor)
-		if err != nil || at < 0 || at > len(f.list) {
-			return nil, &api.FaultError{Kind: api.FaultBadCursor, Detail: "this is no cursor"}
+		at, err := f.parse(cursor)
+		if err != nil {
+			return nil, err
 		}
 		r.at = at
 		if at < f.trimmed && at != 0 {
@@ -466,6 +467,21 @@ func (f *fakeEvents) Open(_ context.Context, cursor string, want api.EventFilter
 		}
 	}
 	return r, nil
+}
+
+func (f *fakeEvents) Check(cursor string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, err := f.parse(cursor)
+	return err
+}
+
+func (f *fakeEvents) parse(cursor string) (int, error) {
+	at, err := strconv.Atoi(cmp.Or(cursor, "0"))
+	if err != nil || at < 0 || at > len(f.list) {
+		return 0, &api.FaultError{Kind: api.FaultBadCursor, Detail: "this is no cursor"}
+	}
+	return at, nil
 }
 
 func (f *fakeEvents) Changed() <-chan struct{} {

@@ -116,6 +116,8 @@ type Events interface {
 	// [FaultError] of kind [FaultBadCursor]; a filter that can select nothing
 	// is one of kind [FaultBadFilter].
 	Open(ctx context.Context, cursor string, want EventFilter) (EventReader, error)
+	// Check is Open's refusal of what is no cursor, without a look at the log.
+	Check(cursor string) error
 	// Changed returns a channel that is closed when the next event arrives.
 	// Taken before a read, it misses none.
 	Changed() <-chan struct{}

@@ -24,7 +24,7 @@ const clientMemory = 64 << 10
 
 // TestMemoryOfStreams: a client that never reads holds one batch, whatever the
 // log has for it, and one that waits holds none.
-func TestMemoryOfStreams(t *testing.T) { //nolint:paralleltest,tparallel // it measures the whole heap
+func TestMemoryOfStreams(t *testing.T) { // not in parallel: it measures the whole heap
 	for name, c := range map[string]struct {
 		cursor string // with 0 they have the whole log before them
 		most   uint64
@@ -32,7 +32,7 @@ func TestMemoryOfStreams(t *testing.T) { //nolint:paralleltest,tparallel // it m
 		"never reads": {"0", clientMemory},
 		"waits":       {"", clientMemory * 3 / 4},
 	} {
-		t.Run(name, func(t *testing.T) { //nolint:paralleltest // as above
+		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				const clients = 100
 				b := setupWithout(t, func(o *api.Options) { o.Log = zerolog.Nop() })

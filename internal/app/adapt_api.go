@@ -225,17 +225,30 @@ func (e apiEvents) Open(ctx context.Context, cursor string, want api.EventFilter
 		reader.at, err = e.log.End(ctx)
 		return reader, err
 	}
-	if reader.at, err = e.log.Parse(cursor); err != nil {
-		return nil, fault(err)
-	}
-	if reader.at.Ahead(e.now().Add(cursorSlack)) {
-		return nil, &api.FaultError{Kind: api.FaultBadCursor, Detail: "the cursor names a place that this log has not reached; start at 0, or without one"}
+	if reader.at, err = e.parse(cursor); err != nil {
+		return nil, err
 	}
 	reader.at, err = e.log.Place(ctx, reader.at)
 	if errors.Is(err, event.ErrReset) {
 		reader.reset, err = true, nil
 	}
 	return reader, err
+}
+
+func (e apiEvents) Check(cursor string) error {
+	_, err := e.parse(cursor)
+	return err
+}
+
+func (e apiEvents) parse(cursor string) (event.Cursor, error) {
+	at, err := e.log.Parse(cursor)
+	if err != nil {
+		return event.Cursor{}, fault(err)
+	}
+	if at.Ahead(e.now().Add(cursorSlack)) {
+		return event.Cursor{}, &api.FaultError{Kind: api.FaultBadCursor, Detail: "the cursor names a place that this log has not reached; start at 0, or without one"}
+	}
+	return at, nil
 }
 
 // cursorSlack is how far the clock of a Redis that was promoted may be behind
