@@ -212,3 +212,24 @@ func TestAMisspeltIDFailsTheTest(t *testing.T) {
 	assert.Contains(t, r.failed[0], "alcie")
 	assert.Contains(t, r.failed[1], "bob")
 }
+
+// A token that ended is no token that was refused afresh: each time the next
+// who asks gets another.
+func TestExpireAgain(t *testing.T) {
+	t.Parallel()
+	s := clienttest.New(t)
+	s.Put("acme:u", clienttest.Credential{})
+	served := httptest.NewServer(s.Guard("acme:u", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
+	t.Cleanup(served.Close)
+	user := &http.Client{Transport: s.Client(t).Transport("acme:u", nil)}
+	for range 4 {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, served.URL, nil)
+		require.NoError(t, err)
+		res, err := user.Do(r)
+		require.NoError(t, err)
+		require.NoError(t, res.Body.Close())
+		assert.Equal(t, http.StatusOK, res.StatusCode)
+		s.Expire("acme:u")
+	}
+	assert.Equal(t, 3, s.Refreshes("acme:u"))
+}

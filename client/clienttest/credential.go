@@ -168,7 +168,7 @@ func (s *Server) replace(c *stored, rejected uint64, now time.Time) *problem {
 		return c.needsUser()
 	case rejected != 0 && rejected < c.generation && c.valid(now, margin):
 		return nil
-	case rejected != 0 && c.replacedBy == c.generation && now.Sub(c.installed) < suspectFor:
+	case rejected != 0 && c.replacedBy == c.generation && now.Sub(c.installed) < suspectFor && c.valid(now, 0):
 		return refuse(http.StatusConflict, "fresh_rejected", "a token that was just refreshed is refused as well")
 	case !c.refreshable():
 		return notRefreshable()

@@ -149,12 +149,12 @@ func (a *API) guard(rt route) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		r, w := humago.Unwrap(ctx)
 		if text, ok := ticketOf(rt, r); ok {
-			key, ticket, p := a.redeem(r, text)
+			hash, p := presentedTicket(r, text)
 			if p != nil {
 				p.write(w)
 				return
 			}
-			next(huma.WithValue(huma.WithValue(ctx, holderKey{}, key), ticketKey{}, ticket))
+			next(huma.WithValue(ctx, ticketHashKey{}, hash)) // the operation redeems it
 			return
 		}
 		key, p := a.admit(r, rt.needs)

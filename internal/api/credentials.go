@@ -175,6 +175,9 @@ func (a *API) listCredentials(ctx context.Context, in *listIn) (*listOut, error)
 		return nil, p
 	}
 	want := RecordFilter{Provider: in.Provider, State: credential.State(in.State), Labels: labels, Prefix: prefix, Subject: holder(ctx).Subject}
+	if lost := a.lost(); lost != "" { // a list that lacks some is worse than none
+		return nil, untold("what is stored", lost)
+	}
 	list, next, err := a.records.List(ctx, want, in.Cursor, in.Limit)
 	bad, partial := errors.AsType[Unreadable](err)
 	if err != nil && !partial {

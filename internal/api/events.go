@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -15,7 +16,10 @@ import (
 const (
 	eventsPath = "/v1/events"
 	// streamPage is how many events a stream looks at between two writes.
-	streamPage = 256
+	streamPage = 64
+	// pageBytes bounds the events of a page, which is held for as long as its
+	// reader takes to read it; limit is about how many are looked at.
+	pageBytes = 128 << 10
 	// maxWait bounds a long poll.
 	maxWait = 60 * time.Second
 	sseType = "text/event-stream"
@@ -58,11 +62,29 @@ type eventsOut struct {
 }
 
 func (a *API) readEvents(ctx context.Context, in *eventsIn) (*eventsOut, error) {
-	want, cursor, p := in.want(holder(ctx), redeemed(ctx))
+	cursor, p := in.cursor()
 	if p != nil {
 		return nil, p
 	}
+	if err := a.events.Check(cursor); err != nil {
+		return nil, locate(err, FaultBadCursor, in.cursorLocation())
+	}
 	wait, p := parseSpan("query.wait", in.Wait, maxWait)
+	if p != nil {
+		return nil, p
+	}
+	if in.Ticket != "" {
+		if p = in.besideTicket(); p == nil {
+			p = a.full()
+		}
+		if p != nil {
+			return nil, p
+		}
+	}
+	if ctx, p = a.redeem(ctx); p != nil {
+		return nil, p
+	}
+	want, p := in.want(holder(ctx), redeemed(ctx))
 	if p != nil {
 		return nil, p
 	}
@@ -105,30 +127,34 @@ func (a *API) serveEvents(ctx context.Context, w http.ResponseWriter, r *http.Re
 	return nil
 }
 
-// want reads the filter and the cursor of a request.
-func (in *eventsIn) want(key *Key, ticket *Ticket) (EventFilter, string, *Problem) {
-	cursor := in.Cursor
-	if in.LastEventID != "" {
-		if cursor = in.LastEventID; !plain(cursor) || len(cursor) > maxCursor {
-			return EventFilter{}, "", invalid("header.Last-Event-ID", "is not a cursor of this event stream")
-		}
+// cursor is where a request begins to read.
+func (in *eventsIn) cursor() (string, *Problem) {
+	if in.LastEventID == "" {
+		return in.Cursor, nil
 	}
+	if !plain(in.LastEventID) || len(in.LastEventID) > maxCursor {
+		return "", invalid("header.Last-Event-ID", "is not a cursor of this event stream")
+	}
+	return in.LastEventID, nil
+}
+
+// want reads the filter of a request.
+func (in *eventsIn) want(key *Key, ticket *Ticket) (EventFilter, *Problem) {
 	if ticket != nil {
-		filter, p := in.ticketFilter(key, ticket)
-		return filter, cursor, p
+		return ticket.within(key)
 	}
 	labels, p := parseLabels(in.Label)
 	if p != nil {
-		return EventFilter{}, "", p
+		return EventFilter{}, p
 	}
 	prefix, p := narrowed(key, "query.prefix", in.Prefix)
 	if p != nil {
-		return EventFilter{}, "", p
+		return EventFilter{}, p
 	}
 	if len(in.Type) > maxTypes {
-		return EventFilter{}, "", invalid("query.type", "is given too often")
+		return EventFilter{}, invalid("query.type", "is given too often")
 	}
-	return EventFilter{Types: in.Type, Provider: in.Provider, Prefix: prefix, Subject: key.Subject, Labels: labels}, cursor, nil
+	return EventFilter{Types: in.Type, Provider: in.Provider, Prefix: prefix, Subject: key.Subject, Labels: labels}, nil
 }
 
 // maxTypes bounds how many globs over event types a filter has.
@@ -149,17 +175,32 @@ func wantsPage(accept string) bool {
 	return strings.Contains(accept, jsonType) && !strings.Contains(accept, sseType)
 }
 
+// full refuses a stream while none can be opened; it takes no place.
+func (a *API) full() *Problem {
+	if a.stopping() {
+		return problem(http.StatusServiceUnavailable, string(FaultUnavailable), "the service is stopping").again(time.Second)
+	}
+	if len(a.places) == cap(a.places) {
+		return noPlace()
+	}
+	return nil
+}
+
+func noPlace() *Problem {
+	return problem(http.StatusServiceUnavailable, codeTooMany, "every place for an event stream is taken").again(10 * time.Second)
+}
+
 // takePlace takes one of the places for streams.
 func (a *API) takePlace() (leave func(), p *Problem) {
-	if a.stopping() {
-		return nil, problem(http.StatusServiceUnavailable, string(FaultUnavailable), "the service is stopping").again(time.Second)
+	if p := a.full(); p != nil {
+		return nil, p
 	}
 	select {
 	case a.places <- struct{}{}:
 		a.metrics.streams.Inc()
 		return func() { a.metrics.streams.Dec(); <-a.places }, nil
 	default:
-		return nil, problem(http.StatusServiceUnavailable, codeTooMany, "every place for an event stream is taken").again(10 * time.Second)
+		return nil, noPlace()
 	}
 }
 
@@ -195,7 +236,11 @@ func (a *API) page(ctx context.Context, reader EventReader, limit int, wait time
 	defer timer.Stop()
 	for over := wait == 0; ; {
 		changed := a.events.Changed()
-		events, atEnd, err := reader.Read(ctx, limit)
+		events, atEnd, err := reader.Read(ctx, limit, pageBytes)
+		if errors.Is(err, ErrLogReplaced) { // whoever goes on from this cursor gets a reset
+			page.Cursor = reader.Cursor()
+			return page, nil
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -402,6 +403,7 @@ type fakeEvents struct {
 	endless bool              // every read finds one more
 	opened  []api.EventFilter
 	readers chan struct{} // closed and replaced when one is opened
+	read    int           // how far anybody has read
 }
 
 func newFakeEvents() *fakeEvents {
@@ -450,9 +452,9 @@ func (f *fakeEvents) Open(_ context.Context, cursor string, want api.EventFilter
 	f.readers = make(chan struct{})
 	r := &fakeReader{log: f, want: want, at: len(f.list)}
 	if cursor != "" {
-		at, err := strconv.Atoi(cursor)
-		if err != nil || at < 0 || at > len(f.list) {
-			return nil, &api.FaultError{Kind: api.FaultBadCursor, Detail: "this is no cursor"}
+		at, err := f.parse(cursor)
+		if err != nil {
+			return nil, err
 		}
 		r.at = at
 		if at < f.trimmed && at != 0 {
@@ -465,6 +467,21 @@ func (f *fakeEvents) Open(_ context.Context, cursor string, want api.EventFilter
 		}
 	}
 	return r, nil
+}
+
+func (f *fakeEvents) Check(cursor string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, err := f.parse(cursor)
+	return err
+}
+
+func (f *fakeEvents) parse(cursor string) (int, error) {
+	at, err := strconv.Atoi(cmp.Or(cursor, "0"))
+	if err != nil || at < 0 || at > len(f.list) {
+		return 0, &api.FaultError{Kind: api.FaultBadCursor, Detail: "this is no cursor"}
+	}
+	return at, nil
 }
 
 func (f *fakeEvents) Changed() <-chan struct{} {
@@ -483,7 +500,7 @@ type fakeReader struct {
 func (r *fakeReader) Reset() bool    { return r.reset }
 func (r *fakeReader) Cursor() string { return strconv.Itoa(r.at) }
 
-func (r *fakeReader) Read(_ context.Context, most int) ([]api.StreamedEvent, bool, error) {
+func (r *fakeReader) Read(_ context.Context, most, bytes int) ([]api.StreamedEvent, bool, error) {
 	r.log.mu.Lock()
 	defer r.log.mu.Unlock()
 	if r.log.err != nil {
@@ -492,19 +509,24 @@ func (r *fakeReader) Read(_ context.Context, most int) ([]api.StreamedEvent, boo
 	if r.log.endless {
 		return []api.StreamedEvent{{Cursor: r.Cursor(), Type: "credential.refreshed", JSON: []byte("{}")}}, false, nil
 	}
-	end := min(r.at+most, len(r.log.list))
+	at, end := r.at, min(r.at+most, len(r.log.list))
 	var found []api.StreamedEvent
-	for _, e := range r.log.list[r.at:end] {
+	for _, e := range r.log.list[at:end] {
+		if bytes <= 0 {
+			break
+		}
+		r.at++
 		if r.want.Subject != "" && r.log.subject[e.Cursor] != r.want.Subject {
 			continue
 		}
 		if len(r.want.Types) == 0 || slices.Contains(r.want.Types, e.Type) || slices.Contains(r.want.Types, "*") {
+			e.JSON = slices.Clone(e.JSON) // a real one is encoded for each reader
 			found = append(found, e)
+			bytes -= len(e.JSON)
 		}
 	}
-	atEnd := end == r.at
-	r.at = end
-	return found, atEnd, nil
+	r.log.read = max(r.log.read, r.at)
+	return found, at == end, nil
 }
 
 // fakeTickets keeps tickets in memory.

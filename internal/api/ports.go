@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/refreshd/refreshd/internal/credential"
@@ -115,6 +116,8 @@ type Events interface {
 	// [FaultError] of kind [FaultBadCursor]; a filter that can select nothing
 	// is one of kind [FaultBadFilter].
 	Open(ctx context.Context, cursor string, want EventFilter) (EventReader, error)
+	// Check is Open's refusal of what is no cursor, without a look at the log.
+	Check(cursor string) error
 	// Changed returns a channel that is closed when the next event arrives.
 	// Taken before a read, it misses none.
 	Changed() <-chan struct{}
@@ -125,12 +128,19 @@ type EventReader interface {
 	// Reset reports whether events behind the cursor that was asked for are
 	// gone: the reader stands at what is left.
 	Reset() bool
-	// Read looks at the next events, up to about most, and returns those that
-	// are wanted. atEnd is true if there was nothing more to look at.
-	Read(ctx context.Context, most int) (events []StreamedEvent, atEnd bool, err error)
+	// Read looks at the next events, up to about most of them and until those
+	// that are wanted, which it returns, have come to so many bytes. Where there
+	// is one it returns one, however long it is. atEnd is true if there was
+	// nothing more to look at. [ErrLogReplaced] says that what comes next is of
+	// another log: it takes another reader to be told of that.
+	Read(ctx context.Context, most, bytes int) (events []StreamedEvent, atEnd bool, err error)
 	// Cursor names the last event that was looked at.
 	Cursor() string
 }
+
+// ErrLogReplaced says that the event log is not any more the one that a reader
+// was opened on: the store has lost what it held, or has it back.
+var ErrLogReplaced = errors.New("the event log has been replaced")
 
 // EventFilter selects events. Every condition that is set must hold.
 type EventFilter struct {

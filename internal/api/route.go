@@ -159,7 +159,7 @@ func (a *API) explain(ctx context.Context, err error, operation string) *Problem
 	p := problemOf(err)
 	switch {
 	case p != nil && p.Code == string(FaultNotFound) && a.lost() != "":
-		p = problem(http.StatusServiceUnavailable, string(FaultUnavailable), "whether it is stored cannot be told: "+a.lost()).again(time.Second)
+		p = untold("whether it is stored", a.lost())
 	case p != nil:
 		if fault, ok := errors.AsType[*FaultError](err); ok && fault.Err != nil {
 			level := zerolog.DebugLevel
@@ -187,6 +187,11 @@ func (a *API) lost() string {
 		return ""
 	}
 	return a.emptied()
+}
+
+// untold says what cannot be told because the store has lost what it held.
+func untold(what, lost string) *Problem {
+	return problem(http.StatusServiceUnavailable, string(FaultUnavailable), what+" cannot be told: "+lost).again(time.Second)
 }
 
 // answer describes a response whose body is like the sample. A header is a

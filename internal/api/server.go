@@ -1,6 +1,9 @@
 package api
 
 import (
+	"context"
+	"crypto/tls"
+	"net"
 	"net/http"
 	"time"
 )
@@ -18,6 +21,12 @@ const (
 	// maxHeader bounds the header of a request in bytes. The longest that is
 	// meant to come is the cursor of an event stream.
 	maxHeader = 32 << 10
+	// sendBuffer bounds what the kernel takes of an answer before its reader has
+	// read of it, in bytes; Linux doubles it, and grows to megabytes by itself
+	// what is not bounded. It is what a thousand clients that never read hold
+	// beside what this process holds, and until it is full they look like
+	// clients that read.
+	sendBuffer = 64 << 10
 )
 
 // Server returns a server for the API with all its limits set. Its Shutdown
@@ -31,7 +40,19 @@ func (a *API) Server() *http.Server {
 		WriteTimeout:      answerWithin,
 		IdleTimeout:       idleFor,
 		MaxHeaderBytes:    maxHeader,
+		ConnContext:       boundSend,
 	}
 	server.RegisterOnShutdown(a.StopStreams)
 	return server
+}
+
+// boundSend bounds the kernel's buffer of a connection that was accepted.
+func boundSend(ctx context.Context, c net.Conn) context.Context {
+	if secured, ok := c.(*tls.Conn); ok {
+		c = secured.NetConn()
+	}
+	if tcp, ok := c.(*net.TCPConn); ok {
+		_ = tcp.SetWriteBuffer(sendBuffer) // as it was, it works as well
+	}
+	return ctx
 }

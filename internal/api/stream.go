@@ -16,8 +16,10 @@ const (
 	// readAgain is how long a stream waits when the log cannot be read: it
 	// stays open, so that an outage does not make every client reconnect.
 	readAgain = time.Second
-	// batchBytes is how much is written before a client has to have taken it.
-	batchBytes = 64 << 10
+	// batchBytes is about how much is written before a client has to have taken
+	// it. For that long it is held, once for each client: a thousand that never
+	// read hold a thousand of them.
+	batchBytes = 16 << 10
 )
 
 // stream serves Server-Sent Events until the client goes, does not read, loses
@@ -34,10 +36,10 @@ func (a *API) stream(ctx context.Context, w http.ResponseWriter, r *http.Request
 			return nil
 		}
 		changed := a.events.Changed()
-		events, atEnd, err := reader.Read(ctx, streamPage)
+		events, atEnd, err := reader.Read(ctx, streamPage, batchBytes)
 		var again <-chan time.Time
 		switch {
-		case ctx.Err() != nil:
+		case ctx.Err() != nil, errors.Is(err, ErrLogReplaced): // it comes back with its cursor, and gets a reset
 			return nil
 		case err != nil:
 			a.log.Debug().Err(err).Stringer("again_in", readAgain).Msg("a stream cannot read the event log")
@@ -70,7 +72,7 @@ type stream struct {
 	control *http.ResponseController
 	reader  EventReader
 
-	out  bytes.Buffer // not yet sent
+	out  bytes.Buffer // not yet sent; empty, and without memory, while the stream waits
 	told string       // the cursor that the client knows
 }
 
@@ -100,14 +102,23 @@ func (s *stream) open() error {
 // send writes events, a batch at a time, and reports whether the client took
 // them.
 func (s *stream) send(events []StreamedEvent) bool {
+	size := 0
 	for _, e := range events {
-		s.add(e)
-		if s.out.Len() >= batchBytes && !s.flush() {
+		size += len(e.Cursor) + len(e.Type) + len(e.JSON) + blockFrame
+	}
+	s.out.Grow(min(size, batchBytes))
+	for i, e := range events {
+		if s.out.Len() > 0 && s.out.Len()+len(e.JSON) > batchBytes && !s.flush() {
 			return false
 		}
+		s.add(e)
+		events[i] = StreamedEvent{} // nobody holds it twice while the client takes its time
 	}
 	return s.flush()
 }
+
+// blockFrame is what a block of a stream has around its event, in bytes.
+const blockFrame = len("id: \nevent: \ndata: \n\n")
 
 func (s *stream) add(e StreamedEvent) {
 	s.out.WriteString("id: " + e.Cursor + "\nevent: " + e.Type + "\ndata: ")
@@ -138,7 +149,7 @@ func (s *stream) flush() bool {
 	if err == nil {
 		err = s.control.Flush()
 	}
-	s.out.Reset()
+	s.out = bytes.Buffer{} // a stream that waits holds none
 	if err != nil {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			s.api.metrics.slow.Inc()

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"crypto/sha256"
 	"net/http"
 	"net/url"
 	"slices"
@@ -124,31 +125,47 @@ func ticketOf(rt route, r *http.Request) (string, bool) {
 	return values.Get("ticket"), true
 }
 
-// redeem uses the ticket up that a request came with, and finds the key that it
-// was made with. Whatever is wrong with a ticket, the answer is the same.
-func (a *API) redeem(r *http.Request, text string) (*Key, *Ticket, *Problem) {
+// ticketHashKey is the context key of the hash of a ticket that a request came
+// with and that is still to be redeemed.
+type ticketHashKey struct{}
+
+// presentedTicket looks at what a request has in the place of a ticket, and
+// leaves it good.
+func presentedTicket(r *http.Request, text string) ([sha256.Size]byte, *Problem) {
 	if len(r.Header["Authorization"]) > 0 {
-		return nil, nil, problem(http.StatusBadRequest, codeBadRequest, "send a key or a ticket, not both")
+		return [sha256.Size]byte{}, problem(http.StatusBadRequest, codeBadRequest, "send a key or a ticket, not both")
 	}
 	hash, ok := hashDrawn(ticketStart, text)
 	if !ok || r.Method != http.MethodGet { // HEAD would use it up for nothing
-		return nil, nil, usedTicket()
+		return [sha256.Size]byte{}, usedTicket()
 	}
-	ticket, err := a.tickets.Take(r.Context(), hash)
+	return hash, nil
+}
+
+// redeem uses the ticket up that a request came with, if it did, and puts it
+// and the key that it was made with into the context. Whatever is wrong with a
+// ticket, the answer is the same. What else a request may be refused for has to
+// be looked at before: a ticket is not to be lost by a misspelling.
+func (a *API) redeem(ctx context.Context) (context.Context, *Problem) {
+	hash, ok := ctx.Value(ticketHashKey{}).([sha256.Size]byte)
+	if !ok {
+		return ctx, nil
+	}
+	ticket, err := a.tickets.Take(ctx, hash)
 	switch {
 	case err != nil:
-		return nil, nil, a.unchecked(err, "ticket")
+		return nil, a.unchecked(err, "ticket")
 	case ticket == nil:
-		return nil, nil, usedTicket()
+		return nil, usedTicket()
 	}
-	key, err := a.keys.find(r.Context(), ticket.Key)
+	key, err := a.keys.find(ctx, ticket.Key)
 	switch {
 	case err != nil:
-		return nil, nil, a.unchecked(err, "key")
+		return nil, a.unchecked(err, "key")
 	case key == nil || !key.may([]Scope{ScopeEventRead}):
-		return nil, nil, usedTicket()
+		return nil, usedTicket()
 	}
-	return key, ticket, nil
+	return context.WithValue(context.WithValue(ctx, holderKey{}, key), ticketKey{}, ticket), nil
 }
 
 // usedTicket refuses a ticket. An EventSource that gets this gives up, as with
@@ -158,9 +175,8 @@ func usedTicket() *Problem {
 		with("WWW-Authenticate", `Bearer realm="refreshd"`)
 }
 
-// ticketFilter is what a ticket lets see: its own filter within its key's
-// limits. Nothing can be asked for beside it.
-func (in *eventsIn) ticketFilter(key *Key, ticket *Ticket) (EventFilter, *Problem) {
+// besideTicket refuses what is asked for beside a ticket.
+func (in *eventsIn) besideTicket() *Problem {
 	for _, row := range []struct {
 		name string
 		set  bool
@@ -168,9 +184,14 @@ func (in *eventsIn) ticketFilter(key *Key, ticket *Ticket) (EventFilter, *Proble
 		{"type", len(in.Type) > 0}, {"provider", in.Provider != ""}, {"prefix", in.Prefix != ""}, {"label", len(in.Label) > 0}, {"wait", in.Wait != ""},
 	} {
 		if row.set {
-			return EventFilter{}, invalid("query."+row.name, "does not go with a ticket; say it where the ticket is made")
+			return invalid("query."+row.name, "does not go with a ticket; say it where the ticket is made")
 		}
 	}
+	return nil
+}
+
+// within is what a ticket lets see: its own filter within its key's limits.
+func (ticket *Ticket) within(key *Key) (EventFilter, *Problem) {
 	filter := ticket.Filter
 	prefix, ok := key.narrow(filter.Prefix)
 	if !ok {

@@ -152,14 +152,18 @@ func TestTicketLimits(t *testing.T) {
 	assert.Equal(t, http.StatusForbidden, b.call(t, http.MethodPost, "/v1/events/tickets", `{"prefix":"web:"}`, "Authorization", key).status)
 	assert.Equal(t, http.StatusRequestEntityTooLarge, b.call(t, http.MethodPost, "/v1/events/tickets", `{"provider":"`+strings.Repeat("x", 5000)+`"}`, "Authorization", key).status)
 
-	for _, query := range []string{"type=*", "provider=acme", "prefix=app:", "label=a=b", "wait=1s"} {
-		got := b.redeem(t, query+"&ticket="+b.ticket(t, "", "Authorization", key).Ticket)
+	kept := b.ticket(t, "", "Authorization", key).Ticket
+	for _, query := range []string{"type=*", "provider=acme", "prefix=app:", "label=a=b", "wait=1s", "cursor=x", "limit=0", "cursor=1&cursor=2", "wait=x"} {
+		got := b.redeem(t, query+"&ticket="+kept)
 		require.Equal(t, http.StatusUnprocessableEntity, got.status, query)
 		assert.Equal(t, "query."+strings.SplitN(query, "=", 2)[0], got.problem(t).Errors[0].Location)
 	}
-	assert.Equal(t, http.StatusUnprocessableEntity, b.redeem(t, "cursor=x&ticket="+b.ticket(t, "").Ticket).status)
+	assert.Equal(t, http.StatusUnprocessableEntity, b.redeem(t, "other=1&ticket="+kept).status)
+	assert.Equal(t, http.StatusUnprocessableEntity, b.redeem(t, "ticket="+kept, "Last-Event-ID", "x").status)
+	f, _ := b.follow(t, "/v1/events?ticket="+kept, "Authorization", "") // none of them has used it up
+	f.close()
 	// It is a stream, whatever is accepted.
-	f, _ := b.follow(t, "/v1/events?ticket="+b.ticket(t, "").Ticket, "Authorization", "", "Accept", "application/json")
+	f, _ = b.follow(t, "/v1/events?ticket="+b.ticket(t, "").Ticket, "Authorization", "", "Accept", "application/json")
 	f.close()
 }
 

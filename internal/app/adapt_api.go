@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/refreshd/refreshd/internal/api"
@@ -224,17 +225,30 @@ func (e apiEvents) Open(ctx context.Context, cursor string, want api.EventFilter
 		reader.at, err = e.log.End(ctx)
 		return reader, err
 	}
-	if reader.at, err = e.log.Parse(cursor); err != nil {
-		return nil, fault(err)
-	}
-	if reader.at.Ahead(e.now().Add(cursorSlack)) {
-		return nil, &api.FaultError{Kind: api.FaultBadCursor, Detail: "the cursor names a place that this log has not reached; start at 0, or without one"}
+	if reader.at, err = e.parse(cursor); err != nil {
+		return nil, err
 	}
 	reader.at, err = e.log.Place(ctx, reader.at)
 	if errors.Is(err, event.ErrReset) {
 		reader.reset, err = true, nil
 	}
 	return reader, err
+}
+
+func (e apiEvents) Check(cursor string) error {
+	_, err := e.parse(cursor)
+	return err
+}
+
+func (e apiEvents) parse(cursor string) (event.Cursor, error) {
+	at, err := e.log.Parse(cursor)
+	if err != nil {
+		return event.Cursor{}, fault(err)
+	}
+	if at.Ahead(e.now().Add(cursorSlack)) {
+		return event.Cursor{}, &api.FaultError{Kind: api.FaultBadCursor, Detail: "the cursor names a place that this log has not reached; start at 0, or without one"}
+	}
+	return at, nil
 }
 
 // cursorSlack is how far the clock of a Redis that was promoted may be behind
@@ -247,18 +261,26 @@ type eventReader struct {
 	filter event.Filter
 	at     event.Cursor
 	reset  bool
+	first  int // the shard whose turn it is
 }
 
 func (r *eventReader) Reset() bool    { return r.reset }
 func (r *eventReader) Cursor() string { return r.at.String() }
 
-func (r *eventReader) Read(ctx context.Context, most int) ([]api.StreamedEvent, bool, error) {
-	entries, next, err := r.events.log.Read(ctx, r.at, most)
+func (r *eventReader) Read(ctx context.Context, most, bytes int) ([]api.StreamedEvent, bool, error) {
+	if r.at.Epoch != r.events.log.Epoch() {
+		return nil, false, api.ErrLogReplaced
+	}
+	entries, next, err := r.events.log.Read(ctx, r.at, max(most/len(r.at.Last), 1))
 	if err != nil {
 		return nil, false, err
 	}
+	// A read that is full ends with the shard that filled it; the next one
+	// begins behind that one, so that a busy shard does not keep the others back.
+	turn := max(slices.IndexFunc(entries, func(e event.Numbered) bool { return e.Shard >= r.first }), 0)
 	var list []api.StreamedEvent
-	for _, entry := range entries {
+	for i := range entries {
+		entry := entries[(turn+i)%len(entries)]
 		r.at.Last[entry.Shard] = entry.Position
 		if !r.filter.Wants(entry.Event) {
 			continue
@@ -268,6 +290,10 @@ func (r *eventReader) Read(ctx context.Context, most int) ([]api.StreamedEvent, 
 			return nil, false, err
 		}
 		list = append(list, api.StreamedEvent{Cursor: r.at.String(), Type: string(entry.Event.Type), JSON: data})
+		if bytes -= len(data); bytes <= 0 && i+1 < len(entries) {
+			r.first = entry.Shard + 1
+			return list, false, nil
+		}
 	}
 	r.at = next
 	return list, len(entries) == 0, nil

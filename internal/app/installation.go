@@ -45,6 +45,23 @@ func (s *service) emptied() string {
 	return ""
 }
 
+// logStore is the store as the event log's readers see it.
+type logStore struct {
+	*store.Store
+
+	lost *installation
+}
+
+// Epoch names the log. What is in one that has lost its entries is another log:
+// a cursor from before leads to stream.reset, and so does one from meanwhile
+// once the data are back.
+func (l logStore) Epoch() string {
+	if l.lost.why.Load() != nil {
+		return l.Store.Epoch() + "-lost"
+	}
+	return l.Store.Epoch()
+}
+
 // installationFinding is what people are told, nil while all is well.
 func (s *service) installationFinding() *api.Finding {
 	lost := s.lost.why.Load()

@@ -293,7 +293,7 @@ func (s *service) sweep(provider string, why scheduler.Why) {
 // openEvents follows the event log and builds what hears of it.
 func (s *service) openEvents(ctx context.Context) error {
 	log := logging.Component(s.log, "event")
-	s.events = event.NewLog(s.store, log)
+	s.events = event.NewLog(logStore{s.store, &s.lost}, log)
 	s.openSignals()
 	s.outlet = outlet{
 		client: delivery.NewClient(func() []netip.Prefix { return s.conf.Load().Network.Allow }),

@@ -146,6 +146,11 @@ func TestServiceInTrouble(t *testing.T) {
 	list = asked(t, `{"ready": true, "findings": [`+finding+`]}`, `{"version": "1"}`, evicts)
 	assert.Len(t, list, 1, "told already")
 	assert.Equal(t, TopicRedis, RedisTopic("something new"))
+
+	// An emptied Redis is told of once, and nobody says that nothing goes on there.
+	list = asked(t, `{"ready": true, "checks": [{"name": "redis", "ok": false, "detail": "it has come back empty"}],
+		"findings": [{"topic": "installation", "severity": "fail", "what": "it has come back empty", "consequence": "c", "remedy": "r"}]}`, `{"version": "1"}`)
+	assert.Equal(t, []Finding{{TopicService, OK, "it is ready", "", ""}, {TopicRedis, Fail, "it has come back empty", "c", "r"}}, list)
 }
 
 func TestProcessesOfTheService(t *testing.T) {

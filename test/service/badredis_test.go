@@ -212,6 +212,13 @@ func TestRedisThatComesBackEmpty(t *testing.T) {
 	tr := serviceOn(t, server, 2)
 	_, err := tr.token(t.Context(), credentialID(0), 0)
 	require.NoError(t, err)
+	var page struct {
+		Events []struct{ Event struct{ Type string } }
+		Cursor string
+	}
+	require.NoError(t, tr.call(t.Context(), http.MethodGet, "/v1/events?cursor=0&wait=0s", nil, &page))
+	require.NotEmpty(t, page.Events)
+	before := page.Cursor
 	require.NoError(t, server.Kill())
 	require.NoError(t, os.RemoveAll(filepath.Join(server.Dir(), "appendonlydir")))
 	require.NoError(t, server.Restart(t.Context()))
@@ -233,10 +240,20 @@ func TestRedisThatComesBackEmpty(t *testing.T) {
 		// Whoever was known goes on being known, and what was served is served.
 		_, err := tr.token(t.Context(), credentialID(0), 0)
 		require.NoError(t, err)
-		for _, path := range []string{"/v1/credentials", "/v1/status"} {
-			status, detail := tr.answers(t, http.MethodGet, path, nil)
-			require.Equal(t, http.StatusOK, status, "%s: %s", path, detail)
-		}
+		status, detail := tr.answers(t, http.MethodGet, "/v1/status", nil)
+		require.Equal(t, http.StatusOK, status, detail)
+		status, detail = tr.answers(t, http.MethodGet, "/v1/credentials", nil)
+		require.Equal(t, http.StatusServiceUnavailable, status, "a list would lack what is gone")
+		require.Contains(t, detail, "Redis has come back empty")
+	}
+	require.NoError(t, tr.call(t.Context(), http.MethodGet, "/v1/events?cursor="+before, nil, &page))
+	require.NotEmpty(t, page.Events, "whoever followed the log is told that it is not what it was")
+	assert.Equal(t, "stream.reset", page.Events[0].Event.Type)
+	after := page.Cursor
+	page.Events = nil
+	require.NoError(t, tr.call(t.Context(), http.MethodGet, "/v1/events?cursor="+after, nil, &page))
+	for _, one := range page.Events {
+		assert.NotEqual(t, "stream.reset", one.Event.Type, "once")
 	}
 	status, words := tr.answers(t, http.MethodDelete, credentialPath("acme:never-was"), nil)
 	assert.Equal(t, http.StatusServiceUnavailable, status, "it may have been there")
