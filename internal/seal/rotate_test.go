@@ -239,10 +239,11 @@ func TestConcurrentRotations(t *testing.T) {
 	t.Parallel()
 	path := newDocument(t).write(t)
 	steps := make([]seal.Step, 16)
+	at := time.Now() // however long they take, the staged key has not settled
 	var wg sync.WaitGroup
 	for i := range steps {
 		wg.Go(func() {
-			step, _, err := seal.Rotate(path, seal.RotateOptions{At: time.Now()})
+			step, _, err := seal.Rotate(path, seal.RotateOptions{At: at})
 			steps[i] = step
 			if _, early := errors.AsType[*seal.TooSoonError](err); !early && !errors.Is(err, seal.ErrBusy) {
 				assert.NoError(t, err)
