@@ -32,8 +32,8 @@ type delivery struct {
 	method, kind string // POST and application/cloudevents+json unless set
 	body         []byte
 	id           string
-	at           time.Time // now unless set
-	secrets      []string  // that sign it; hookSecret("a") unless set
+	age          time.Duration // when it is delivered
+	secrets      []string      // that sign it; hookSecret("a") unless set
 	tamper       func(*http.Request)
 }
 
@@ -46,9 +46,7 @@ func deliver(t *testing.T, h http.Handler, d delivery) *httptest.ResponseRecorde
 	if d.kind != "" {
 		kind = d.kind
 	}
-	if d.at.IsZero() {
-		d.at = time.Now()
-	}
+	at := time.Now().Add(-d.age)
 	if d.secrets == nil {
 		d.secrets = []string{hookSecret("a")}
 	}
@@ -59,14 +57,14 @@ func deliver(t *testing.T, h http.Handler, d delivery) *httptest.ResponseRecorde
 	for _, secret := range d.secrets {
 		signer, err := standardwebhooks.NewWebhook(secret)
 		require.NoError(t, err)
-		signature, err := signer.Sign(d.id, d.at, d.body)
+		signature, err := signer.Sign(d.id, at, d.body)
 		require.NoError(t, err)
 		signatures = append(signatures, signature)
 	}
 	r := httptest.NewRequestWithContext(t.Context(), method, "/hook", strings.NewReader(string(d.body)))
 	r.Header.Set("Content-Type", kind)
 	r.Header.Set("webhook-id", d.id)
-	r.Header.Set("webhook-timestamp", strconv.FormatInt(d.at.Unix(), 10))
+	r.Header.Set("webhook-timestamp", strconv.FormatInt(at.Unix(), 10))
 	r.Header.Set("webhook-signature", strings.Join(signatures, " "))
 	if d.tamper != nil {
 		d.tamper(r)
@@ -128,13 +126,13 @@ func TestWebhookChecksWhatArrives(t *testing.T) {
 		"signed by another":    {delivery: delivery{secrets: []string{hookSecret("x")}}, want: http.StatusUnauthorized, err: client.ErrBadSignature},
 		"not signed":           {delivery: delivery{tamper: func(r *http.Request) { r.Header.Del("webhook-signature") }}, want: http.StatusUnauthorized, err: client.ErrBadSignature},
 		"another ID":           {delivery: delivery{tamper: func(r *http.Request) { r.Header.Set("webhook-id", "msg_2") }}, want: http.StatusUnauthorized, err: client.ErrBadSignature},
-		"another time":         {delivery: delivery{at: time.Now().Add(-time.Hour), tamper: func(r *http.Request) { r.Header.Set("webhook-timestamp", strconv.FormatInt(time.Now().Unix(), 10)) }}, want: http.StatusUnauthorized, err: client.ErrBadSignature},
+		"another time":         {delivery: delivery{age: time.Hour, tamper: func(r *http.Request) { r.Header.Set("webhook-timestamp", strconv.FormatInt(time.Now().Unix(), 10)) }}, want: http.StatusUnauthorized, err: client.ErrBadSignature},
 		"a time that is none":  {delivery: delivery{tamper: func(r *http.Request) { r.Header.Set("webhook-timestamp", "now") }}, want: http.StatusUnauthorized, err: client.ErrBadSignature},
 		"endless signatures":   {delivery: delivery{tamper: func(r *http.Request) { r.Header.Set("webhook-signature", strings.Repeat("v1,x ", 1000)) }}, want: http.StatusUnauthorized, err: client.ErrBadSignature},
-		"four minutes old":     {delivery: delivery{at: time.Now().Add(-4 * time.Minute)}, want: http.StatusNoContent},
-		"six minutes old":      {delivery: delivery{at: time.Now().Add(-6 * time.Minute)}, want: http.StatusUnauthorized, err: client.ErrBadAge},
-		"six minutes ahead":    {delivery: delivery{at: time.Now().Add(6 * time.Minute)}, want: http.StatusUnauthorized, err: client.ErrBadAge},
-		"older than tolerated": {delivery: delivery{at: time.Now().Add(-2 * time.Minute)}, opts: client.WebhookOptions{Tolerance: time.Minute}, want: http.StatusUnauthorized, err: client.ErrBadAge},
+		"four minutes old":     {delivery: delivery{age: 4 * time.Minute}, want: http.StatusNoContent},
+		"six minutes old":      {delivery: delivery{age: 6 * time.Minute}, want: http.StatusUnauthorized, err: client.ErrBadAge},
+		"six minutes ahead":    {delivery: delivery{age: -6 * time.Minute}, want: http.StatusUnauthorized, err: client.ErrBadAge},
+		"older than tolerated": {delivery: delivery{age: 2 * time.Minute}, opts: client.WebhookOptions{Tolerance: time.Minute}, want: http.StatusUnauthorized, err: client.ErrBadAge},
 		"a read":               {delivery: delivery{method: http.MethodGet}, want: http.StatusMethodNotAllowed},
 		"a form":               {delivery: delivery{kind: "application/x-www-form-urlencoded"}, want: http.StatusUnsupportedMediaType},
 		"too large":            {opts: client.WebhookOptions{MaxBody: 10}, want: http.StatusRequestEntityTooLarge},

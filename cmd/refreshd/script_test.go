@@ -129,7 +129,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // becomesWithin bounds how long becomes asks.
-const becomesWithin = 30 * time.Second
+const becomesWithin = time.Minute
 
 // becomes EXPR COMMAND… runs a command until what it prints matches.
 func becomes(ts *testscript.TestScript, neg bool, args []string) {

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds waits for what happens at once unless something is broken.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // clientSecret is that of the client at the practice provider.
 const clientSecret = "cs-canary-of-the-client+/%"

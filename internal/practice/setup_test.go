@@ -21,7 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience bounds waits for things that happen at once unless something is
 // broken.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // fixture is a server on a real listener and a client for it.
 type fixture struct {

@@ -30,7 +30,7 @@ const (
 	// mark is part of every secret of a test: none of it may be logged.
 	mark = "s3cr3t-"
 	// patience bounds waits for what happens in microseconds.
-	patience = 20 * time.Second
+	patience = time.Minute
 )
 
 // bundle is one installation: a store, a provider, and what engines share.

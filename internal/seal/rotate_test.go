@@ -25,13 +25,21 @@ import (
 // later is long enough after anything that a test has written.
 func later() time.Time { return time.Now().Add(time.Hour) }
 
+// rotateFile is seal.Rotate while no other test starts a process, which has a
+// copy of every open file, the lock among them, until it runs its program.
+func rotateFile(path string, opts seal.RotateOptions) (seal.Step, []seal.Key, error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	return seal.Rotate(path, opts)
+}
+
 // rotate takes one step and returns what the file holds then.
 func rotate(t *testing.T, path string, want seal.Step, opts seal.RotateOptions) []seal.Key {
 	t.Helper()
 	if opts.At.IsZero() {
 		opts.At = later()
 	}
-	step, keys, err := seal.Rotate(path, opts)
+	step, keys, err := rotateFile(path, opts)
 	require.NoError(t, err)
 	require.Equal(t, want, step)
 	k, _, err := seal.Open(path, seal.Options{MustExist: true})
@@ -178,7 +186,7 @@ func TestStagedKeysSettle(t *testing.T) {
 		{15*time.Second - 1, 1},
 		{-time.Hour, 15 * time.Second}, // a clock that was set back
 	} {
-		_, _, err := seal.Rotate(path, seal.RotateOptions{At: info.ModTime().Add(row.after)})
+		_, _, err := rotateFile(path, seal.RotateOptions{At: info.ModTime().Add(row.after)})
 		early, ok := errors.AsType[*seal.TooSoonError](err)
 		require.True(t, ok, "%v: %v", row.after, err)
 		assert.Equal(t, row.wait, early.Wait, "%v", row.after)
@@ -196,24 +204,24 @@ func TestRotateRefusesWhatOpenRefuses(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	opts := seal.RotateOptions{Now: true, At: later()}
-	_, _, err := seal.Rotate(filepath.Join(dir, "keyset.json"), opts)
+	_, _, err := rotateFile(filepath.Join(dir, "keyset.json"), opts)
 	require.ErrorIs(t, err, fs.ErrNotExist)
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	assert.Empty(t, entries, "no first keyset is made")
 
-	_, _, err = seal.Rotate(dir, opts)
+	_, _, err = rotateFile(dir, opts)
 	require.ErrorIs(t, err, seal.ErrBadKeyset)
 	open := newDocument(t).write(t)
 	group := fs.FileMode(0o640)
 	require.NoError(t, os.Chmod(open, group))
-	_, _, err = seal.Rotate(open, opts)
+	_, _, err = rotateFile(open, opts)
 	_, ok := errors.AsType[*seal.ModeError](err)
 	require.True(t, ok, err)
 	bad := newDocument(t)
 	bad.AEAD.PrimaryKeyID++
 	path := bad.write(t)
-	_, _, err = seal.Rotate(path, opts)
+	_, _, err = rotateFile(path, opts)
 	require.ErrorIs(t, err, seal.ErrBadKeyset)
 	assert.NotContains(t, err.Error(), bad.PRF.Key[0].KeyData.Value[:8])
 }
@@ -224,7 +232,7 @@ func TestRotateThroughALink(t *testing.T) {
 	t.Parallel()
 	path, link := newDocument(t).write(t), filepath.Join(t.TempDir(), "link.json")
 	require.NoError(t, os.Symlink(path, link))
-	_, _, err := seal.Rotate(link, seal.RotateOptions{At: later()})
+	_, _, err := rotateFile(link, seal.RotateOptions{At: later()})
 	require.NoError(t, err)
 	to, err := os.Readlink(link)
 	require.NoError(t, err)
@@ -239,10 +247,11 @@ func TestConcurrentRotations(t *testing.T) {
 	t.Parallel()
 	path := newDocument(t).write(t)
 	steps := make([]seal.Step, 16)
+	at := time.Now() // however long they take, the staged key has not settled
 	var wg sync.WaitGroup
 	for i := range steps {
 		wg.Go(func() {
-			step, _, err := seal.Rotate(path, seal.RotateOptions{At: time.Now()})
+			step, _, err := rotateFile(path, seal.RotateOptions{At: at})
 			steps[i] = step
 			if _, early := errors.AsType[*seal.TooSoonError](err); !early && !errors.Is(err, seal.ErrBusy) {
 				assert.NoError(t, err)
@@ -263,7 +272,7 @@ func TestRotationUnderLock(t *testing.T) {
 	dir, err := os.Open(filepath.Dir(path))
 	require.NoError(t, err)
 	require.NoError(t, syscall.Flock(int(dir.Fd()), syscall.LOCK_EX))
-	_, _, err = seal.Rotate(path, seal.RotateOptions{Now: true, At: later()})
+	_, _, err = rotateFile(path, seal.RotateOptions{Now: true, At: later()})
 	require.ErrorIs(t, err, seal.ErrBusy)
 	require.NoError(t, dir.Close())
 	rotate(t, path, seal.StepReplace, seal.RotateOptions{Now: true})

@@ -44,7 +44,7 @@ func serves(t *testing.T, client *redis.ClusterClient) {
 	require.Eventually(t, func() bool {
 		info, err := client.ClusterInfo(t.Context()).Result()
 		return err == nil && strings.Contains(info, "cluster_state:ok")
-	}, 20*time.Second, 5*time.Millisecond, "the cluster takes up its slots")
+	}, time.Minute, 5*time.Millisecond, "the cluster takes up its slots")
 }
 
 func TestStoreOnCluster(t *testing.T) {

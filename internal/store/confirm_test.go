@@ -67,7 +67,7 @@ func TestBeginIsDurableAsFarAsItWasWaitedFor(t *testing.T) {
 // await asks until the answer is yes. The bound is for a hung test only.
 func await(t *testing.T, what string, yes func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()

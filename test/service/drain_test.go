@@ -43,7 +43,7 @@ func inTheAir(t *testing.T, tr *trouble, count int) (wait func() []error) {
 // stored, as it is configured.
 func TestStopDrains(t *testing.T) {
 	t.Parallel()
-	stopDrains(t, inFlight, 4*time.Second)
+	stopDrains(t, inFlight, 8*time.Second)
 }
 
 func TestSoakStopDrains(t *testing.T) {

@@ -20,11 +20,11 @@ import (
 func TestThoseNearestToDeathComeFirstAfterAResumption(t *testing.T) {
 	t.Parallel()
 	const (
-		count, dead = 60, 30
+		count, dead = 90, 60 // whose calls alone take longer than the first of the living has
 		concurrency = 4
 		perSecond   = 10
-		held        = 8 * time.Second        // from the first token to the resumption
-		shortest    = 2 * time.Second        // what the first of the living has left then
+		held        = 12 * time.Second       // from the first token to the resumption
+		shortest    = 4 * time.Second        // what the first of the living has left then
 		step        = 200 * time.Millisecond // and each other one more: twice what the limits need
 	)
 	p := newProvider(t, providerOptions{Options: practice.Options{AccessTTL: time.Hour, Latency: 30 * time.Millisecond}})

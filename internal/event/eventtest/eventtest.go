@@ -21,7 +21,7 @@ import (
 )
 
 // Patience bounds waits for what happens at once, or within a second.
-const Patience = 20 * time.Second
+const Patience = time.Minute
 
 // ErrAway is how reading the event log fails when it is away.
 var ErrAway = errors.New("connection refused")

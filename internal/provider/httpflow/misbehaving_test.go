@@ -113,7 +113,10 @@ func TestMisbehavingBackends(t *testing.T) {
 			at, requests := raw(t, row.answer)
 			o := shop(at)
 			o.Refresh.Response.RefreshToken = httpflow.Place{JSON: "data.refreshToken"}
-			o.Timeout = time.Second
+			o.Timeout = time.Minute
+			if row.reason == credential.ReasonTimeout { // it ends with it
+				o.Timeout = 2 * time.Second
+			}
 			out, k := present(t, newProvider(t, o), credential.MethodRefresh)
 			assert.Equal(t, row.class, out.Class, out.Detail)
 			assert.Equal(t, row.reason, out.Reason, out.Detail)

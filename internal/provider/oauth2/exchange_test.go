@@ -272,7 +272,7 @@ func TestExchangeTimeout(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
 	s := newServer(t, func(http.ResponseWriter, *http.Request) { <-release })
-	out, k := exchange(t, newProvider(t, oauth2.Options{TokenURL: s.URL, Timeout: time.Second}))
+	out, k := exchange(t, newProvider(t, oauth2.Options{TokenURL: s.URL, Timeout: 2 * time.Second}))
 	close(release)
 	assert.Equal(t, credential.ClassAmbiguous, out.Class)
 	assert.Equal(t, credential.ReasonTimeout, out.Reason)

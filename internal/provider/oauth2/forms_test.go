@@ -31,7 +31,7 @@ func TestEveryMalformedForm(t *testing.T) {
 		assert.NoError(t, <-served)
 	})
 	p := newProvider(t, oauth2.Options{
-		TokenURL: "http://" + ln.Addr().String() + "/token", ClientSecret: credential.NewSecret(secret), Timeout: 2 * time.Second,
+		TokenURL: "http://" + ln.Addr().String() + "/token", ClientSecret: credential.NewSecret(secret), Timeout: time.Minute,
 	})
 	minted, err := server.Mint(practice.MintRequest{Count: len(practice.Forms())})
 	require.NoError(t, err)

@@ -142,7 +142,7 @@ func TestNoReply(t *testing.T) {
 // until then is kept.
 func TestTimeout(t *testing.T) {
 	t.Parallel()
-	const timeout = time.Second
+	const timeout = 2 * time.Second
 	drip := func(p *peer, text string) {
 		tick := time.NewTicker(10 * time.Millisecond)
 		defer tick.Stop()
@@ -166,10 +166,10 @@ func TestTimeout(t *testing.T) {
 			failed := fail(t, newClient(t, Options{Timeout: timeout}), post(s.url(), "x"))
 			assert.Equal(t, credential.ClassAmbiguous, failed.Outcome.Class)
 			assert.Equal(t, credential.ReasonTimeout, failed.Outcome.Reason)
-			assert.Equal(t, "no complete reply within 1s", failed.Outcome.Detail)
+			assert.Equal(t, "no complete reply within 2s", failed.Outcome.Detail)
 			var timeout *TimeoutError
 			require.ErrorAs(t, failed, &timeout)
-			assert.Equal(t, "provider acme: no complete reply within 1s", timeout.Error())
+			assert.Equal(t, "provider acme: no complete reply within 2s", timeout.Error())
 			assert.True(t, timeout.Timeout())
 		})
 	}
@@ -278,7 +278,8 @@ func TestCalledOff(t *testing.T) {
 			p.say(goodReply)
 		}
 	})
-	c := newClient(t, Options{MaxConns: 1, Timeout: 2 * time.Second})
+	c := newClient(t, Options{MaxConns: 1})
+	c.connect = 2 * time.Second // the first one's reply may take its time
 	ctx, cancel := context.WithCancel(t.Context())
 	first := make(chan error, 1)
 	go func() {
@@ -301,7 +302,7 @@ func TestCalledOff(t *testing.T) {
 	failed = fail(t, c, post(s.url(), "third"))
 	assert.Equal(t, credential.ClassNotSent, failed.Outcome.Class)
 	assert.Equal(t, credential.ReasonTimeout, failed.Outcome.Reason)
-	assert.Equal(t, "no connection within 1s", failed.Outcome.Detail)
+	assert.Equal(t, "no connection within 2s", failed.Outcome.Detail)
 
 	cancel() // the first was sent: it runs to its end
 	close(answer)

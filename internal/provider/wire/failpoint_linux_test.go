@@ -5,9 +5,9 @@ package wire
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -20,18 +20,19 @@ import (
 // more, writes nothing when it goes on.
 func TestStoppedBeforeWriting(t *testing.T) {
 	t.Parallel()
-	const goOn = `until grep -q '^State:.T' "/proc/$0/status"; do sleep 0.02; done; sleep 1; kill -CONT "$0"`
-	const lasts = time.Second // that the process has to send, which it stands still for
+	// While the process stands still, the time that it has to send runs out: a
+	// file tells.
+	const goOn = `until grep -q '^State:.T' "/proc/$0/status"; do sleep 0.02; done; : > "$1"; kill -CONT "$0"`
 	stopping := func(secure bool) failpointtest.Row {
 		return failpointtest.Row{Rules: "wire.write=stop", Do: func(t *testing.T) {
 			t.Helper()
 			l, o := listen(t, secure)
-			helper := exec.CommandContext(t.Context(), "sh", "-c", goOn, strconv.Itoa(os.Getpid()))
+			over := filepath.Join(t.TempDir(), "over")
+			helper := exec.CommandContext(t.Context(), "sh", "-c", goOn, strconv.Itoa(os.Getpid()), over)
 			require.NoError(t, helper.Start())
 			in := post(l.to, "RT-first")
-			began := time.Now()
 			in.MaySend = func() error {
-				if time.Since(began) >= lasts {
+				if _, err := os.Stat(over); err == nil {
 					return errNoMore
 				}
 				return nil

@@ -23,7 +23,7 @@ import (
 )
 
 // patience is how long a test waits for what must come.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // becomes waits until the condition holds.
 func becomes(t *testing.T, holds func() bool, what string) {
@@ -183,12 +183,13 @@ func TestWaitingForASlotCostsNoTime(t *testing.T) {
 	g := gateOf(1)
 	s := good(t)
 	first := take1(t, g, s)
-	c := sharing(t, g, Options{Timeout: 2 * minSlice})
+	const timeout = 2 * time.Second
+	c := sharing(t, g, Options{Timeout: timeout})
 	second := make(chan string, 1)
 	go func() { second <- bodyOf(c.Do(t.Context(), post(s.url(), "second"))) }()
 	becomes(t, func() bool { return strings.Contains(string(s.seen()), "second") }, "the second is sent")
-	short := sharing(t, gateOf(1), Options{Timeout: 10 * minSlice})
-	failed := fail(t, short, post(newServer(t, func(p *peer) { p.request(); p.gone() }).url(), "third")) // takes five times as long as the second has
+	longer := sharing(t, gateOf(1), Options{Timeout: timeout * 3 / 2})
+	failed := fail(t, longer, post(newServer(t, func(p *peer) { p.request(); p.gone() }).url(), "third")) // takes longer than the second has
 	assert.Equal(t, credential.ReasonTimeout, failed.Outcome.Reason)
 	assert.Empty(t, second)
 	first.Release()

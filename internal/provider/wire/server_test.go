@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -128,7 +127,7 @@ func (s *server) url() *url.URL {
 func newClient(t *testing.T, o Options) *Client {
 	t.Helper()
 	if o.Timeout == 0 {
-		o.Timeout = 10 * time.Second
+		o.Timeout = patience
 	}
 	o.Provider = "acme"
 	c, err := New(o)

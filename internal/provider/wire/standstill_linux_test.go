@@ -21,7 +21,7 @@ const standstillVariable = "WIRE_STANDSTILL_URL"
 // while the replies come, reads them when it goes on.
 func TestStandingStillLosesNoReply(t *testing.T) {
 	t.Parallel()
-	const calls, timeout = 30, 3 * time.Second
+	const calls, timeout = 30, 6 * time.Second
 	if to := os.Getenv(standstillVariable); to != "" {
 		at, err := url.Parse(to)
 		require.NoError(t, err)

@@ -176,9 +176,9 @@ func dueWake(b *bundle) {
 	scores := make([]redis.Z, len(resting))
 	for i, id := range resting {
 		writes[i] = b.login(id, 50*time.Minute)
-		rest := b.now.Add(10 * time.Second)
+		rest := b.now.Add(10 * time.Minute)
 		if i%3 == 0 {
-			rest = b.now.Add(6*time.Second + time.Duration(i)*time.Millisecond)
+			rest = b.now.Add(6*time.Minute + time.Duration(i)*time.Millisecond)
 		}
 		scores[i] = member(id, rest)
 	}
@@ -189,13 +189,13 @@ func dueWake(b *bundle) {
 	rested := b.fresh(fresh)
 	b.due(beyond)
 	for _, id := range others[:3] {
-		scores = append(scores, member(id, b.now.Add(6*time.Second)))
+		scores = append(scores, member(id, b.now.Add(6*time.Minute)))
 	}
-	scores = append(scores, member(beyond, b.now.Add(time.Minute)))
+	scores = append(scores, member(beyond, b.now.Add(time.Hour)))
 	index := b.key(open, "due:"+provider)
 	require.NoError(b, b.Client.ZAdd(b.ctx, index, scores...).Err())
 
-	require.NoError(b, b.store.Wake(b.ctx, provider, 15*time.Second))
+	require.NoError(b, b.store.Wake(b.ctx, provider, 15*time.Minute))
 	found, err := b.Client.ZRangeWithScores(b.ctx, index, 0, -1).Result()
 	require.NoError(b, err)
 	got := map[string]credential.Millis{}
@@ -203,14 +203,14 @@ func dueWake(b *bundle) {
 		got[fmt.Sprint(z.Member)] = credential.Millis(z.Score)
 	}
 	want := map[string]credential.Millis{
-		string(open): attempt.Deadline, string(fresh): rested.Record.RefreshAt, string(beyond): b.now.Add(time.Minute),
+		string(open): attempt.Deadline, string(fresh): rested.Record.RefreshAt, string(beyond): b.now.Add(time.Hour),
 	}
 	for i, id := range resting {
 		want[string(id)] = writes[i].Due
 		require.LessOrEqual(b, writes[i].Due, b.now)
 	}
 	assert.Equal(b, want, got, "and %s is taken out", gone)
-	require.NoError(b, b.store.Wake(b.ctx, "nobody", 15*time.Second))
+	require.NoError(b, b.store.Wake(b.ctx, "nobody", 15*time.Minute))
 }
 
 func dueHeal(b *bundle) {

@@ -67,7 +67,7 @@ func (b *bundle) clock() credential.Millis {
 // eventually waits until ok answers true.
 func (b *bundle) eventually(ok func() bool, what string) {
 	b.Helper()
-	require.Eventually(b, ok, 20*time.Second, 2*time.Millisecond, what)
+	require.Eventually(b, ok, time.Minute, 2*time.Millisecond, what)
 }
 
 // atOnce calls f n times at the same moment, and wants no error of any.
