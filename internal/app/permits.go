@@ -23,6 +23,10 @@ func (p permits) Reclaim(ctx context.Context, provider, owner string) error {
 	return p.store.ReclaimPermits(ctx, provider, owner)
 }
 
-func (p permits) Free(ctx context.Context, provider string, limits refresh.Limits, horizon time.Duration) (int, error) {
+func (p permits) Free(ctx context.Context, provider string, limits refresh.Limits, horizon time.Duration) (free, most int, err error) {
 	return p.store.FreePermits(ctx, provider, store.Limits(limits), horizon)
+}
+
+func (p permits) Hold(ctx context.Context, provider string, lasts time.Duration) error {
+	return p.store.HoldPermits(ctx, provider, lasts)
 }

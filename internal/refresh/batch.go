@@ -244,11 +244,11 @@ func (e *Engine) Capacity(ctx context.Context, provider string, horizon time.Dur
 	if t.Limits == (Limits{}) {
 		return maxCapacity, nil
 	}
-	free, err := e.permits.Free(ctx, provider, t.Limits, horizon)
+	free, most, err := e.permits.Free(ctx, provider, t.Limits, horizon)
 	if err != nil {
 		return 0, err
 	}
-	return max(free, e.pace.turnover(provider, t.Limits, horizon)), nil
+	return min(max(free, e.pace.turnover(provider, t.Limits, horizon)), most), nil
 }
 
 // maxCapacity stands for "no limit".

@@ -235,6 +235,50 @@ func (n *node) returns(permits int) {
 	}, patience, time.Millisecond)
 }
 
+// A provider that says when it wants to be called again is left alone until
+// then: by other replicas, for other credentials, and whoever forces it.
+func TestRetryAfterIsTheClients(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	target := b.target()
+	target.Limits = Limits{Concurrency: 3, PerSecond: 100}
+	one, two := b.node("one"), b.node("two")
+	for _, n := range []*node{one, two} {
+		n.SetTargets(t.Context(), []Target{target})
+	}
+	for _, id := range []credential.ID{"alice", "bob"} {
+		b.put(one, id)
+	}
+	b.due()
+	b.provider.failing(credential.Outcome{Class: credential.ClassRateLimited, Reason: credential.ReasonRateLimited, RetryAfter: time.Hour})
+	b.batch(one, "alice")
+	require.Equal(t, 1, b.provider.calls())
+	b.provider.ordinary()
+
+	assert.Equal(t, credential.BatchReport{Returned: 1}, b.batch(two, "bob"))
+	next, ok, err := two.store.NextDue(t.Context(), 0, acme)
+	require.NoError(t, err)
+	assert.True(t, ok)
+	assert.Equal(t, b.held(two, "bob").Record.RefreshAt, next, "it keeps its place")
+	for _, n := range []*node{one, two} {
+		capacity, err := n.Capacity(t.Context(), acme, 2*time.Second)
+		require.NoError(t, err)
+		assert.Zero(t, capacity, "nothing is claimed, however fast its answers came")
+	}
+	for _, id := range []credential.ID{"alice", "bob"} {
+		_, err = two.Refresh(t.Context(), id, 0)
+		unavailable := new(UnavailableError)
+		require.ErrorAs(t, err, &unavailable, id)
+		assert.Equal(t, credential.ReasonRateLimited, unavailable.Reason)
+		assert.Greater(t, unavailable.RetryAfter, maxHold-time.Minute)
+		assert.LessOrEqual(t, unavailable.RetryAfter, maxHold+maxHold/10, "a wrong number keeps nobody for long")
+	}
+	assert.Equal(t, 1, b.provider.calls())
+	held, err := two.Token(t.Context(), "bob", 0)
+	require.NoError(t, err, "what lives is served")
+	assert.EqualValues(t, 1, held.Record.Generation)
+}
+
 // A provider without limits asks nobody for permits.
 func TestNoLimits(t *testing.T) {
 	t.Parallel()

@@ -118,7 +118,7 @@ func (e *Engine) Refresh(ctx context.Context, id credential.ID, rejected uint64)
 			if r.ValidAt(e.clock.Now(), readMargin) {
 				return held, nil
 			}
-		case rejected != 0 && r.Rejected == r.Generation && e.clock.Now().Sub(r.LastAttempt.SucceededAt) < suspectFor:
+		case rejected != 0 && r.Rejected == r.Generation && e.clock.Now().Sub(r.LastAttempt.SucceededAt) < suspectFor && r.ValidAt(e.clock.Now(), readMargin):
 			return held, ErrFreshRejected
 		}
 		if !r.Refreshable {

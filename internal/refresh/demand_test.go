@@ -170,6 +170,29 @@ func TestTheSuccessorOfAnotherGenerationIsNotSuspect(t *testing.T) {
 	assert.EqualValues(t, 4, held.Record.Generation)
 }
 
+// A token that has expired in the meantime is refused with good reason.
+func TestTheSuccessorThatHasExpiredIsNotSuspect(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	b.put(n, "alice")
+	b.provider.set(func(p *fakeProvider) {
+		p.answer = func(_ string, rotate func() credential.Token) reply {
+			r := whole(rotate())
+			r.found.ExpiresIn, r.outcome.ExpiresIn = "20", 20*time.Second
+			return r
+		}
+	})
+	_, err := n.Refresh(t.Context(), "alice", 1)
+	require.NoError(t, err)
+	_, err = n.Refresh(t.Context(), "alice", 2)
+	require.ErrorIs(t, err, ErrFreshRejected)
+	b.clock.advance(20 * time.Second)
+	held, err := n.Refresh(t.Context(), "alice", 2)
+	require.NoError(t, err)
+	assert.EqualValues(t, 3, held.Record.Generation)
+}
+
 func TestRejectedWhileInDoubt(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -497,12 +497,19 @@ func (s *faultyStore) Return(ctx context.Context, provider, id string, n int) er
 	return s.ReturnPermits(ctx, provider, id, n)
 }
 
-func (s *faultyStore) Free(ctx context.Context, provider string, limits Limits, horizon time.Duration) (int, error) {
+func (s *faultyStore) Free(ctx context.Context, provider string, limits Limits, horizon time.Duration) (free, most int, err error) {
 	if err := s.gone(); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	free, err := s.FreePermits(ctx, provider, store.Limits(limits), horizon)
-	return min(free, math.MaxInt32), err
+	free, most, err = s.FreePermits(ctx, provider, store.Limits(limits), horizon)
+	return min(free, math.MaxInt32), most, err
+}
+
+func (s *faultyStore) Hold(ctx context.Context, provider string, lasts time.Duration) error {
+	if err := s.gone(); err != nil {
+		return err
+	}
+	return s.HoldPermits(ctx, provider, lasts)
 }
 
 // testJournal is a real journal; its records are not sealed.

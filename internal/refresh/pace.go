@@ -28,7 +28,7 @@ func (p *pace) saw(provider string, took time.Duration) {
 	p.now[provider] = before + (took-before)/8
 }
 
-// turnover estimates how many exchanges a provider's limits let through within
+// turnover estimates how many exchanges there is room for at a provider within
 // horizon, however many are in the air now; 0 if nothing is known of it yet.
 func (p *pace) turnover(provider string, limits Limits, horizon time.Duration) int {
 	p.mu.Lock()
@@ -37,9 +37,5 @@ func (p *pace) turnover(provider string, limits Limits, horizon time.Duration) i
 	if !ok || limits.Concurrency == 0 {
 		return 0
 	}
-	n := float64(limits.Concurrency) * horizon.Seconds() / max(took, fastest).Seconds()
-	if limits.PerSecond > 0 {
-		n = min(n, limits.PerSecond*horizon.Seconds())
-	}
-	return int(n)
+	return int(float64(limits.Concurrency) * horizon.Seconds() / max(took, fastest).Seconds())
 }

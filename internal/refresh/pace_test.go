@@ -19,9 +19,6 @@ func TestTurnover(t *testing.T) {
 	assert.Zero(t, p.turnover("other", limits, time.Second))
 	assert.Zero(t, p.turnover("acme", Limits{PerSecond: 50}, time.Second), "the rate alone is told by the store")
 
-	limits.PerSecond = 50
-	assert.Equal(t, 5, p.turnover("acme", limits, 100*time.Millisecond), "never more than the rate")
-
 	for range 100 {
 		p.saw("acme", 2*time.Second)
 	}

@@ -73,8 +73,11 @@ type Permits interface {
 	Return(ctx context.Context, provider, id string, n int) error
 	// Reclaim returns all that an owner holds who is proven dead.
 	Reclaim(ctx context.Context, provider, owner string) error
-	// Free estimates how many permits could be taken within horizon.
-	Free(ctx context.Context, provider string, limits Limits, horizon time.Duration) (int, error)
+	// Free estimates how many permits could be taken within horizon, and how
+	// many at the most if those that are out came back at once.
+	Free(ctx context.Context, provider string, limits Limits, horizon time.Duration) (free, most int, err error)
+	// Hold has none given out for a while.
+	Hold(ctx context.Context, provider string, lasts time.Duration) error
 }
 
 // Resting is what became due while its client was held back, and was given another

@@ -201,6 +201,9 @@ func (e *Engine) take(ctx context.Context, tn *turn) settled {
 		return e.unsent(ctx, tn, *why)
 	}
 	e.pace.saw(tn.target.Name, took)
+	if outcome.Class == credential.ClassRateLimited && outcome.RetryAfter > 0 {
+		e.hold(ctx, tn.target, outcome.RetryAfter)
+	}
 	return e.conclude(ctx, tn, outcome, sentAt)
 }
 

@@ -12,14 +12,19 @@ import (
 // Limits are those of one provider's client, shared by all replicas. Zero
 // means no limit.
 type Limits struct {
-	Concurrency int     // permits that may be out at once
-	PerSecond   float64 // permits given out in any second at the most; a tenth of them at once after a pause
+	Concurrency int // permits that may be out at once
+	// PerSecond is how many calls any second sees at the most. A tenth of them
+	// may come at once after a pause. In the long run it is less by that tenth,
+	// and by as many permits as may be out, up to a fifth of it: whoever has one
+	// may use it a moment later.
+	PerSecond float64
 }
 
 // Permits leases up to want permits. They come back with [Store.ReturnPermits],
 // or by themselves when the lease has passed: a holder that dies takes none
 // with it. If fewer are granted, wait says how long it takes until another may
-// be: exactly for the rate, at most a second where it depends on others.
+// be: exactly for the rate and for a hold, at most a second where it depends on
+// others.
 // Without limits everything is granted and Redis is not asked.
 func (s *Store) Permits(ctx context.Context, provider string, limits Limits, want int, lease time.Duration) (granted int, leaseID string, wait time.Duration, err error) {
 	if limits == (Limits{}) || want <= 0 {
@@ -53,30 +58,50 @@ func (s *Store) ReclaimPermits(ctx context.Context, provider, owner string) erro
 }
 
 // FreePermits estimates how many permits could be leased within horizon:
-// those that are free now, and no more than the rate will give out by then.
-// Without limits it is math.MaxInt.
-func (s *Store) FreePermits(ctx context.Context, provider string, limits Limits, horizon time.Duration) (int, error) {
+// those that are free now, and no more than most, which is what the rate will
+// give out by then. Without limits both are math.MaxInt, and while the provider
+// is held (see [Store.HoldPermits]) for longer than that, 0.
+func (s *Store) FreePermits(ctx context.Context, provider string, limits Limits, horizon time.Duration) (free, most int, err error) {
 	if limits == (Limits{}) {
-		return math.MaxInt, nil
+		return math.MaxInt, math.MaxInt, nil
 	}
 	reply, err := s.permits(ctx, provider, limits, 0, "", 0)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	free := math.MaxInt
+	free, most = math.MaxInt, math.MaxInt
+	held := time.Duration(reply[1]) * time.Millisecond
 	if reply[2] >= 0 {
 		free = int(reply[2])
 	}
 	if reply[3] >= 0 {
-		free = min(free, int(float64(reply[3])/1000+limits.PerSecond*horizon.Seconds()))
+		most = int((float64(reply[3]) + float64(reply[4])*max(horizon-held, 0).Seconds()) / 1000)
 	}
-	return free, nil
+	if held > 0 && held >= horizon {
+		most = 0
+	}
+	return min(free, most), most, nil
+}
+
+// HoldPermits has no more permits of a provider given out for a while, by
+// anyone: it has asked to be left alone. What is out stays out, and a longer
+// hold is not cut short. A provider without limits gives no permits out and
+// cannot be held.
+func (s *Store) HoldPermits(ctx context.Context, provider string, lasts time.Duration) error {
+	if err := checkName("provider", provider); err != nil {
+		return err
+	}
+	_, err := s.runInt(ctx, s.scripts.hold, []string{keyPermitState(provider)}, max(lasts.Milliseconds(), 1))
+	if err != nil {
+		return fmt.Errorf("hold permits: %w", err)
+	}
+	return nil
 }
 
 // permits runs the script: granted, ms to wait, free at once, tokens in
-// thousandths.
-func (s *Store) permits(ctx context.Context, provider string, limits Limits, want int, leaseID string, lease time.Duration) ([4]int64, error) {
-	var numbers [4]int64
+// thousandths, and how many come in a second, in thousandths.
+func (s *Store) permits(ctx context.Context, provider string, limits Limits, want int, leaseID string, lease time.Duration) ([5]int64, error) {
+	var numbers [5]int64
 	if err := checkName("provider", provider); err != nil {
 		return numbers, err
 	}

@@ -25,7 +25,7 @@ type scripts struct {
 	begin, unbegin, apply                               *redis.Script
 	overdue, expiries, claim, release, heal, touch      *redis.Script
 	trim                                                *redis.Script
-	permits, unpermit, reclaim                          *redis.Script
+	permits, unpermit, reclaim, hold                    *redis.Script
 	laneTake, laneAdvance, laneFail, laneLeave, laneEnd *redis.Script
 	lanesNotify, lanesAudit                             *redis.Script
 	subEnable, subReplay, subLag, subTold, announce     *redis.Script
@@ -47,6 +47,7 @@ func loadScripts(memory bool) (scripts, error) {
 		touch:   l.load("touch", true),
 		trim:    l.load("trim", false),
 		permits: l.load("permits", false), unpermit: l.load("unpermit", false), reclaim: l.load("reclaim", false),
+		hold:     l.load("permit_hold", false),
 		laneTake: l.behind("lane_head", "lane_take"), laneAdvance: l.behind("lane_head", "lane_advance"),
 		laneFail: l.behind("lane_head", "lane_fail"), laneLeave: l.behind("lane_head", "lane_leave"), laneEnd: l.behind("lane_head", "lane_done"),
 		lanesNotify: l.behind("lane_head", "lanes_notify"), lanesAudit: l.behind("lane_head", "lanes_audit"),

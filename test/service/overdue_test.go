@@ -60,7 +60,8 @@ func (w backlog) run(t *testing.T) {
 	processes := []*testproc.Process{h.launch("api,scheduler,worker"), h.launch("api,scheduler,worker")}
 	h.ready(processes[0])
 	second := h.ready(processes[1])
-	limit := time.Duration(w.count/w.perSecond)*time.Second + patience
+	// What is judged is what the provider saw, however long a busy machine takes.
+	limit := 4*time.Duration(w.count/w.perSecond)*time.Second + patience
 	eventually(t, limit, func() (bool, string) {
 		n := p.Summary().Rotations
 		return n >= int64(w.count), fmt.Sprintf("%d of %d", n, w.count)
@@ -156,12 +157,9 @@ func mostAtOnce(calls []practice.Entry) int {
 	return most
 }
 
-// withinRate checks every window of a second. Whoever has taken a permit may use
-// it a moment later, so that those that are out at a time may fall into the
-// window as well.
+// withinRate checks every window of a second.
 func (w backlog) withinRate(t *testing.T, calls []practice.Entry) {
 	t.Helper()
-	allowed := w.perSecond + w.concurrency
 	most, from := 0, 0
 	for to := range calls {
 		for calls[to].Received-calls[from].Received > int64(time.Second) {
@@ -169,10 +167,8 @@ func (w backlog) withinRate(t *testing.T, calls []practice.Entry) {
 		}
 		most = max(most, to-from+1)
 	}
-	assert.LessOrEqual(t, most, allowed, "calls in a window of one second")
+	assert.LessOrEqual(t, most, w.perSecond, "calls in a window of one second")
 	took := time.Duration(calls[len(calls)-1].Received - calls[0].Received)
-	overall := float64(w.perSecond)*(took.Seconds()+1) + float64(w.concurrency)
-	assert.LessOrEqual(t, float64(len(calls)), overall, "calls in %s", took)
 	t.Logf("%d calls in %s: %.1f/s after the first second's worth, %d in the fullest second, %d at once",
 		len(calls), took.Round(time.Millisecond), float64(len(calls)-w.perSecond)/took.Seconds(), most, mostAtOnce(calls))
 }

@@ -112,6 +112,7 @@ func Run(t *testing.T, fresh func(t *testing.T) *Harness) {
 		"permits/a lease ends by itself":            permitsLease,
 		"permits/without limits":                    permitsNone,
 		"permits/free":                              permitsFree,
+		"permits/hold":                              permitsHold,
 		"permits/free counts ended leases":          permitsFreeCountsEndedLeases,
 		"permits/reclaim":                           permitsReclaim,
 		"permits/never more than allowed":           permitsRace,
