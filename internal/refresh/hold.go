@@ -23,7 +23,7 @@ func (e *Engine) hold(ctx context.Context, t *Target, told time.Duration) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitDeadline)
 	defer cancel()
 	if err := e.permits.Hold(ctx, t.Name, lasts); err != nil {
-		e.log.Warn().Err(err).Str("provider", t.Name).Dur("retry_after", told).
+		e.log.Warn().Err(err).Str("provider", t.Name).Stringer("retry_after", told).
 			Msg("a provider's Retry-After could not be told to the others; the credential that got it waits")
 	}
 }

@@ -59,7 +59,7 @@ const (
 
 // ownAddress is the loopback address of a process: two campaigns may run at once.
 func ownAddress(pid int) string {
-	return net.IPv4(127, byte(64+pid>>16&63), byte(pid>>8), byte(pid)).String()
+	return fmt.Sprintf("127.%d.%d.%d", 64+pid>>16&63, pid>>8&255, pid&255)
 }
 
 func (l *links) close() {
