@@ -127,6 +127,9 @@ func fault(err error) error {
 		}
 		return &api.FaultError{Kind: api.FaultLoginRefused, Detail: detail, Reason: refused.Reason}
 	}
+	if odd, ok := errors.AsType[*refresh.LoginUnclearError](err); ok {
+		return &api.FaultError{Kind: api.FaultLoginRefused, Detail: unclear(odd), Reason: odd.Reason}
+	}
 	if off, ok := errors.AsType[*refresh.LoginPutOffError](err); ok {
 		return &api.FaultError{Kind: api.FaultUnavailable, Detail: putOff(off), Reason: off.Reason, RetryAfter: off.RetryAfter}
 	}

@@ -45,6 +45,27 @@ func TestErrorsOfTheEngineInTheAPIsWords(t *testing.T) {
 			&refresh.LoginRefusedError{Reason: credential.ReasonInteractionRequired},
 			api.FaultError{Kind: api.FaultLoginRefused, Reason: credential.ReasonInteractionRequired},
 		},
+		"login refused in its own words": {
+			&refresh.LoginUnclearError{Reason: credential.ReasonInvalidRequest, Detail: "HTTP 422"},
+			api.FaultError{
+				Kind: api.FaultLoginRefused, Reason: credential.ReasonInvalidRequest,
+				Detail: "the backend refused the login request (HTTP 422), and not in words that are known to mean a wrong user name or password; " +
+					"nothing was stored or changed, and it is not sent again by itself. See that both are right; " +
+					"if they are, compare login.request with what the backend wants. What a refusal looks like can be told in login.failed_when",
+			},
+		},
+		"login without its token": {
+			&refresh.LoginUnclearError{
+				Reason: credential.ReasonMalformedReply, Detail: "HTTP 303, a redirect to another page, access_token (cookie sid) was not found",
+				Missing: []credential.Absence{{Name: "access_token", Place: "cookie sid", Why: "was not found", Beside: []string{"SID", "theme"}}},
+			},
+			api.FaultError{
+				Kind: api.FaultLoginRefused, Reason: credential.ReasonMalformedReply,
+				Detail: "the backend answered the login (HTTP 303, a redirect to another page), but the reply did not have the declared cookie sid; it set: SID, theme. " +
+					"Nothing was stored or changed, and it is not sent again by itself. See that user name and password are right; " +
+					"if they are, compare login.response with what the backend answers: refreshd provider check. What a refusal looks like can be told in login.failed_when",
+			},
+		},
 		"paused": {
 			&refresh.UnavailableError{Reason: credential.ReasonPaused, RetryAfter: time.Minute},
 			api.FaultError{Kind: api.FaultUnavailable, Reason: credential.ReasonPaused, RetryAfter: time.Minute},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/refreshd/refreshd/internal/api"
 	"github.com/refreshd/refreshd/internal/credential"
@@ -58,6 +59,26 @@ func putOff(off *refresh.LoginPutOffError) string {
 	default:
 	}
 	return text
+}
+
+// unclear says of a login what a backend has answered to it that is neither a
+// token nor a refusal in words that are known.
+func unclear(e *refresh.LoginUnclearError) string {
+	answer := e.Detail
+	for _, a := range e.Missing {
+		answer = strings.TrimSuffix(answer, ", "+a.String())
+	}
+	if answer == "" {
+		answer = string(e.Reason)
+	}
+	if len(e.Missing) == 0 {
+		return "the backend refused the login request (" + answer + "), and not in words that are known to mean a wrong user name or password; " +
+			"nothing was stored or changed, and it is not sent again by itself. See that both are right; " +
+			"if they are, compare login.request with what the backend wants. What a refusal looks like can be told in login.failed_when"
+	}
+	return "the backend answered the login (" + answer + "), but " + e.Missing[0].Sentence() + ". " +
+		"Nothing was stored or changed, and it is not sent again by itself. See that user name and password are right; " +
+		"if they are, compare login.response with what the backend answers: refreshd provider check. What a refusal looks like can be told in login.failed_when"
 }
 
 // outage says what a reason for which something cannot be done now means, and

@@ -80,7 +80,7 @@ func (l *loader) checkBackend(key string, p Provider) {
 func (l *loader) checkLogin(key string, p Provider) {
 	byJSON := func(f Failure) bool { return f.JSON != "" }
 	if l.set(join(key, loginCall)+".request.graphql") && !slices.ContainsFunc(p.Login.FailedWhen, byJSON) {
-		l.warn(join(key, loginCall)+".failed_when", "it has no rule with json, and GraphQL answers 200 for a wrong password too: only the error code UNAUTHENTICATED is known to mean one. Said in another way, a stored login that is refused would be made a few times more, then once an hour; write down what a wrong password looks like, such as {json: errors.0.extensions.code, equals: UNAUTHENTICATED, reason: login_refused}")
+		l.warn(join(key, loginCall)+".failed_when", "it has no rule with json, and GraphQL answers 200 for a wrong password too: only the error code UNAUTHENTICATED is known to mean one. Said in another way, a stored login that is refused would be made again once an hour; write down what a wrong password looks like, such as {json: errors.0.extensions.code, equals: UNAUTHENTICATED, reason: login_refused}")
 	}
 }
 

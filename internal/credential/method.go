@@ -29,6 +29,26 @@ func (p Policy) Method(r Record) Method {
 	}
 }
 
+// LoginAt returns the earliest moment at which the stored name and password may
+// be presented again without their owner; 0 if that is at any time. A backend
+// that refuses a login in words that are not known, or answers it without a
+// token, may count it as a wrong password, and lock the account for the next.
+func (p Policy) LoginAt(r Record) Millis {
+	if r.Failures == 0 || p.Method(r) != MethodLogin {
+		return 0
+	}
+	last := r.LastAttempt
+	if last.Failure != ReasonInvalidRequest && last.Failure != ReasonMalformedReply {
+		return 0
+	}
+	// The last failure may be that of an extension, of a session that ended since.
+	until := last.FailedAt.Add(refusedWait)
+	if asleep := r.RefreshAt == 0 && last.FailedAt >= r.ExpiresAt; asleep || r.RefreshAt >= until {
+		return until
+	}
+	return 0
+}
+
 // canRefresh reports whether there is a refresh token, and a call for it.
 func (p Policy) canRefresh(r Record) bool { return r.HasRefresh && !p.NoRefresh }
 

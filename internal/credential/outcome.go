@@ -1,6 +1,9 @@
 package credential
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Class sorts what came of an exchange by what has to be done about it.
 type Class string
@@ -58,6 +61,22 @@ func (a Absence) String() string {
 		return a.Name + " " + a.Why
 	}
 	return a.Name + " (" + a.Place + ") " + a.Why
+}
+
+// Sentence says for people what the reply lacked, and what it had instead.
+func (a Absence) Sentence() string {
+	text := "the reply did not have the declared " + a.Place
+	if a.Why != "" && a.Why != "was not found" {
+		text = "the declared " + a.Place + " of the reply " + a.Why
+	}
+	if len(a.Beside) == 0 {
+		return text
+	}
+	had := "; it has: "
+	if strings.HasPrefix(a.Place, "cookie ") {
+		had = "; it set: "
+	}
+	return text + had + strings.Join(a.Beside, ", ")
 }
 
 // Received is a token on its way into a record.

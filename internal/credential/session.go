@@ -162,6 +162,7 @@ func (c *change) countdown() {
 // at once unless nobody needs it now.
 func (c *change) sessionOver(reason Reason, p Policy) {
 	r := &c.write.Record
+	loginAt := p.LoginAt(*r)
 	r.Session.Ended = true
 	r.Session.CountdownAt, r.RefreshAt = 0, 0
 	r.ExpiresAt = min(r.ExpiresAt, c.now)
@@ -170,7 +171,7 @@ func (c *change) sessionOver(reason Reason, p Policy) {
 	switch {
 	case r.Refreshable:
 		if !r.asleep() {
-			r.RefreshAt = c.now
+			r.RefreshAt = max(c.now, loginAt)
 		}
 		if r.State != StateExpired {
 			c.event(EventExpired, StateExpired, reason)
@@ -264,7 +265,7 @@ func SetPresence(h Held, presence Presence, p Policy, nonce Nonce, now Millis) (
 		}
 		switch {
 		case returned && r.Refreshable:
-			r.RefreshAt = now
+			r.RefreshAt = max(now, p.LoginAt(h.Record))
 		case r.Failures > 0 && r.RefreshAt != 0:
 			r.RefreshAt = max(r.RefreshAt, planned) // a backend that asked for time still has it
 		}

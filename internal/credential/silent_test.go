@@ -120,7 +120,11 @@ func TestLoginFails(t *testing.T) {
 		w := fail(b, credential.Outcome{Method: credential.MethodLogin, Class: class, Reason: credential.ReasonUnavailable})
 		assert.True(t, w.Close, class)
 		assert.Nil(t, w.Open, class)
-		assert.Equal(t, noon.Add(b.policy.Backoff("acct-1", 2, life)), w.Due, class)
+		want := noon.Add(b.policy.Backoff("acct-1", 2, life))
+		if class == credential.ClassRefused {
+			want = noon + hour // it may have counted as a wrong password
+		}
+		assert.Equal(t, want, w.Due, class)
 		assert.Equal(t, credential.StateExpired, w.Record.State, class)
 		assert.False(t, w.Result(b.held).SignIn.IsZero(), class)
 	}
@@ -130,6 +134,66 @@ func TestLoginFails(t *testing.T) {
 	assert.True(t, w.Close, "its owner died")
 	_, wanted := credential.Recall(credential.Held{Record: b.held.Record}, b.attempt, b.policy, noon)
 	assert.False(t, wanted, "nothing is in doubt")
+}
+
+// A login that was answered in words that are not known is not made by itself
+// again for an hour, from the first such answer on, whoever wants a token; an
+// extension that failed so holds no login back.
+func TestLoginAt(t *testing.T) {
+	t.Parallel()
+	odd := func(reason credential.Reason) credential.Outcome {
+		return credential.Outcome{Method: credential.MethodLogin, Class: credential.ClassRefused, Reason: reason, Detail: "HTTP 422"}
+	}
+	for _, reason := range []credential.Reason{credential.ReasonInvalidRequest, credential.ReasonMalformedReply} {
+		b := setup(t)
+		b.onlyLogin()
+		assert.Zero(t, b.policy.LoginAt(b.held.Record))
+		w := fail(b, odd(reason))
+		assert.Equal(t, credential.StateDegraded, w.Record.State, "nobody is logged out")
+		assert.Equal(t, noon+hour, w.Record.RefreshAt)
+		assert.Equal(t, noon+hour, b.policy.LoginAt(w.Record))
+
+		b.held = w.Result(b.held)
+		b.open(b.attempt)
+		w = fail(b, credential.Outcome{Method: credential.MethodLogin, Class: credential.ClassTransient, Reason: credential.ReasonUnavailable})
+		assert.Zero(t, b.policy.LoginAt(w.Record), "this one was not even looked at")
+		b.policy.CanLogin = false
+		assert.Zero(t, b.policy.LoginAt(b.held.Record))
+	}
+
+	// A session in the background is not called, nor by who returns.
+	b := setup(t)
+	b.session(credential.PresenceBackground)
+	b.onlyLogin()
+	b.held.Record.Session.Ended, b.held.Record.ExpiresAt, b.held.Record.State = true, noon-minute, credential.StateExpired
+	w := fail(b, odd(credential.ReasonInvalidRequest))
+	assert.Zero(t, w.Record.RefreshAt)
+	assert.Equal(t, noon+hour, b.policy.LoginAt(w.Record))
+	back, ok := credential.SetPresence(w.Result(b.held), credential.PresenceActive, b.policy, b.nonce, noon+minute)
+	require.True(t, ok)
+	assert.Equal(t, noon+hour, back.Record.RefreshAt)
+
+	// A session that ended after an extension which could not be read.
+	b = setup(t)
+	b.session(credential.PresencePassive)
+	b.onlyLogin()
+	w = fail(b, credential.Outcome{Method: credential.MethodExtend, Class: credential.ClassAmbiguous, Reason: credential.ReasonMalformedReply})
+	over, ok := credential.Advance(w.Result(b.held), b.policy, b.nonce, w.Record.ExpiresAt)
+	require.True(t, ok)
+	require.Equal(t, credential.MethodLogin, b.policy.Method(over.Record))
+	assert.Zero(t, b.policy.LoginAt(over.Record))
+	assert.Equal(t, w.Record.ExpiresAt, over.Due, "at once")
+
+	// One that nothing extends, and whose login was held back when it ended.
+	b = setup(t)
+	b.session(credential.PresencePassive)
+	b.policy.Sessions.Extend = false
+	b.onlyLogin()
+	w = fail(b, odd(credential.ReasonInvalidRequest))
+	require.Less(t, w.Record.ExpiresAt, noon+hour)
+	over, ok = credential.Advance(w.Result(b.held), b.policy, b.nonce, w.Record.ExpiresAt)
+	require.True(t, ok)
+	assert.Equal(t, noon+hour, over.Record.RefreshAt)
 }
 
 // What a login brings replaces all that was granted before.

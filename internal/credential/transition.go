@@ -6,7 +6,7 @@ import (
 
 // refusedPatience is the number of failures in a row up to which an
 // invalid_request is met with the ordinary backoff; from then on one attempt
-// is made per refusedWait.
+// is made per refusedWait. A login gets no such patience: see [Policy.LoginAt].
 const (
 	refusedPatience = 4
 	refusedWait     = time.Hour
@@ -36,6 +36,7 @@ func Fail(h Held, a Attempt, o Outcome, p Policy, by Initiator, now Millis) Writ
 		}
 		return write
 	case ClassNotSent, ClassRateLimited, ClassNotProcessed, ClassRefused:
+		o.Method = method
 		c.fail(o, p)
 		return c.settle(a, c.insideGrace(c.again, a, p))
 	case ClassTransient, ClassAmbiguous, ClassOK: // a success without a token is one that could not be read
@@ -166,7 +167,7 @@ func (c *change) fail(o Outcome, p Policy) {
 	if told := min(o.RetryAfter, maxRetryAfter); told > 0 {
 		wait = max(wait, told+time.Duration(retryJitter*spread(r.ID, uint64(max(r.Failures, 0)))*float64(told)))
 	}
-	if o.Class == ClassRefused && r.Failures > refusedPatience {
+	if o.Class == ClassRefused && (o.Method == MethodLogin || r.Failures > refusedPatience) {
 		wait = max(wait, refusedWait)
 	}
 	if r.State == StateActive && r.ExpiresAt > c.now {

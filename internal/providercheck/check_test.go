@@ -230,10 +230,15 @@ func TestLoginThatFails(t *testing.T) {
 		"refused":  {credential.Outcome{Class: credential.ClassPermanent, Reason: credential.ReasonLoginRefused, Detail: "HTTP 401"}, "fail the provider does not take the test login (HTTP 401) — see that name and password"},
 		"locked":   {credential.Outcome{Class: credential.ClassPermanent, Reason: credential.ReasonAccountLocked, Detail: "HTTP 423"}, "fail the provider has locked the test account (HTTP 423)"},
 		"redirect": {credential.Outcome{Class: credential.ClassOperator, Detail: "HTTP 302"}, "fail the login is answered with a redirect (HTTP 302)"},
-		"form":     {credential.Outcome{Class: credential.ClassRefused, Detail: "HTTP 422"}, "fail the provider refuses the form of the request (HTTP 422) — compare method, headers and body"},
-		"path":     {credential.Outcome{Class: credential.ClassOperator, Detail: "HTTP 404"}, "fail nothing takes tokens at this URL"},
-		"places":   {credential.Outcome{Class: credential.ClassAmbiguous, Reason: credential.ReasonMalformedReply, Detail: "HTTP 200, no access_token at token"}, "compare the places under response"},
-		"busy":     {credential.Outcome{Class: credential.ClassRateLimited, Detail: "HTTP 429"}, "fail the provider takes no more requests now"},
+		"form":     {credential.Outcome{Class: credential.ClassRefused, Detail: "HTTP 422"}, "fail the provider refuses the login request (HTTP 422) — see that name and password are right"},
+		"away":     {credential.Outcome{Class: credential.ClassTransient, Reason: credential.ReasonUnavailable, Detail: "HTTP 302, a redirect to another page"}, "fail the login is answered with a redirect that brings no token and does not lead to a login page (HTTP 302, a redirect to another page) — see whether the provider has an outage"},
+		"a cookie": {credential.Outcome{
+			Class: credential.ClassRefused, Reason: credential.ReasonMalformedReply, Detail: "HTTP 303, a redirect to another page, access_token (cookie sid) was not found",
+			Missing: []credential.Absence{{Name: "access_token", Place: "cookie sid", Why: "was not found", Beside: []string{"SID", "theme"}}},
+		}, "fail the login is answered (HTTP 303, a redirect to another page), but the reply did not have the declared cookie sid; it set: SID, theme — see that name"},
+		"path":   {credential.Outcome{Class: credential.ClassOperator, Detail: "HTTP 404"}, "fail nothing takes tokens at this URL"},
+		"places": {credential.Outcome{Class: credential.ClassAmbiguous, Reason: credential.ReasonMalformedReply, Detail: "HTTP 200, no access_token at token"}, "compare the places under response"},
+		"busy":   {credential.Outcome{Class: credential.ClassRateLimited, Detail: "HTTP 429"}, "fail the provider takes no more requests now"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -338,7 +343,7 @@ func TestMissingAccessToken(t *testing.T) {
 		Missing: []credential.Absence{absence("access_token", "json tkn")},
 	}}}
 	assert.Contains(t, one(t, Run(t.Context(), signIn(t, p)), CheckLogin),
-		"fail the answer is not what the settings expect (HTTP 200, access_token (json tkn) was not found); there are refreshToken, token — compare the places")
+		"fail the login is answered (HTTP 200), but the reply did not have the declared json tkn; it has: refreshToken, token — see that name and password are right; if they are, compare login.response.access_token")
 }
 
 func TestWithoutALogin(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/refreshd/refreshd/internal/credential"
@@ -193,6 +194,16 @@ func loginAdvice(o credential.Outcome) (what, remedy string) {
 			"see that name and password are right, and that login.request sends them as the provider wants them; if they are, login.response.access_token or failed_when is wrong"
 	case o.Class == credential.ClassOperator && redirected(o):
 		return "the login is answered with a redirect" + answered(o), redirectRemedy
+	case o.Class == credential.ClassTransient && redirected(o):
+		return "the login is answered with a redirect that brings no token and does not lead to a login page" + answered(o),
+			"see whether the provider has an outage, then run this again; if it answers so to a wrong password, tell it in login.failed_when, such as {redirect: \"*/denied*\"}"
+	case o.Reason == credential.ReasonMalformedReply && len(o.Missing) > 0:
+		o.Detail = strings.TrimSuffix(o.Detail, ", "+o.Missing[0].String())
+		return "the login is answered" + answered(o) + ", but " + o.Missing[0].Sentence(),
+			"see that name and password are right; if they are, compare login.response.access_token with what the provider answers; if that is how it refuses a login, tell it in login.failed_when. A page of HTML may come from something in between"
+	case o.Class == credential.ClassRefused:
+		return "the provider refuses the login request" + answered(o),
+			"see that name and password are right, for many backends answer a wrong password so: tell it in login.failed_when then, such as {status: 422, reason: login_refused}; else compare method, headers and body of login.request with the provider's documentation"
 	default:
 		return troubleAdvice(o)
 	}

@@ -51,6 +51,9 @@ func (e *Engine) Token(ctx context.Context, id credential.ID, minTTL time.Durati
 		if done, err := e.enough(held, minTTL); done {
 			return held, err
 		}
+		if e.loginAt(held.Record) > e.clock.Now() {
+			break
+		}
 		moved, err := e.advance(ctx, held, false)
 		if err != nil {
 			return credential.Held{}, e.unavailable(err)
@@ -126,6 +129,9 @@ func (e *Engine) Refresh(ctx context.Context, id credential.ID, rejected uint64)
 		}
 		if r.Paused {
 			return held, paused()
+		}
+		if rejected != 0 && e.loginAt(r) > e.clock.Now() {
+			break // 0 is somebody's explicit wish
 		}
 		used := r.LastAttempt.SucceededAt
 		moved, err := e.advance(ctx, held, rejected != 0 && r.Generation <= rejected)
@@ -333,6 +339,16 @@ func (e *Engine) installAlternate(ctx context.Context, t *Target, id credential.
 	}
 }
 
+// loginAt returns before when a credential's stored login is not made by itself
+// again; 0 if there is no such moment.
+func (e *Engine) loginAt(r credential.Record) credential.Millis {
+	t, err := e.target(r.Provider)
+	if err != nil {
+		return 0
+	}
+	return t.Policy.LoginAt(r)
+}
+
 // clientRefused says that the provider does not accept refreshd's own client.
 func clientRefused() error {
 	return &UnavailableError{Reason: credential.ReasonClientMisconfigured, RetryAfter: credential.ProbeEvery}
@@ -361,6 +377,9 @@ func (e *Engine) notNow(held credential.Held) error {
 	wait := time.Second
 	if next := credential.NextDue(r, held.Attempt); next != 0 {
 		wait = max(wait, next.Sub(e.clock.Now()))
+	}
+	if at := e.loginAt(r); at != 0 {
+		wait = max(wait, at.Sub(e.clock.Now()))
 	}
 	return &UnavailableError{Reason: reason, RetryAfter: wait}
 }

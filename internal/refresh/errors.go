@@ -49,6 +49,20 @@ func (e *LoginRefusedError) Error() string {
 	return fmt.Sprintf("the backend refuses this login (%s)", e.Reason)
 }
 
+// LoginUnclearError says that the backend has answered a login that an owner
+// brought with neither a token nor a refusal in words that are known. It may be a
+// wrong password, for which accounts are locked, or the settings are wrong: the
+// login is not made again by itself. Nothing was stored.
+type LoginUnclearError struct {
+	Reason  credential.Reason
+	Detail  string               // what the backend answered, as far as it may be shown
+	Missing []credential.Absence // the token, if it should have been in the reply
+}
+
+func (e *LoginUnclearError) Error() string {
+	return fmt.Sprintf("the backend's answer to this login is neither a token nor a known refusal (%s)", e.Reason)
+}
+
 // LoginPutOffError says that a login which an owner brought cannot be made now.
 // The credential has a token that still works, so nothing was stored and nothing
 // has changed; the login has to be sent again.

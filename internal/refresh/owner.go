@@ -29,7 +29,8 @@ type Put struct {
 // [ErrStaleToken]. One for an ID under which another subject's credential is
 // stored than the caller's is refused with [ErrOtherSubject]. A login that
 // cannot be made now is stored as pending, unless a token is stored that still
-// works: that is kept, with a [LoginPutOffError].
+// works: that is kept, with a [LoginPutOffError]. One that is refused is stored
+// nowhere, with a [LoginRefusedError] or a [LoginUnclearError].
 func (e *Engine) Put(ctx context.Context, login credential.Login, expect Expect) (Put, error) {
 	leave, err := e.enter()
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 // none for now, later says why: the login can be stored as pending then, and made
 // as soon as that can be done.
 //
-// Errors: [ErrNoLogin]; a [LoginRefusedError].
+// Errors: [ErrNoLogin]; a [LoginRefusedError]; a [LoginUnclearError].
 func (e *Engine) signIn(ctx context.Context, t *Target, login credential.Login) (_ credential.Login, later *LoginPutOffError, err error) {
 	if !t.Policy.CanLogin {
 		return login, nil, ErrNoLogin
@@ -71,8 +71,12 @@ func (e *Engine) signIn(ctx context.Context, t *Target, login credential.Login) 
 	case credential.ClassOperator:
 		e.breakers.refused(ctx, t.Name, o)
 		return putOff(o)
+	case credential.ClassRefused:
+		if o.Token.Access.IsZero() {
+			return login, nil, &LoginUnclearError{Reason: o.Reason, Detail: o.Detail, Missing: o.Missing}
+		}
 	case credential.ClassOK, credential.ClassNotSent, credential.ClassRateLimited, credential.ClassNotProcessed,
-		credential.ClassTransient, credential.ClassAmbiguous, credential.ClassRefused:
+		credential.ClassTransient, credential.ClassAmbiguous:
 	}
 	if o.Token.Access.IsZero() {
 		return putOff(o)

@@ -71,6 +71,108 @@ func TestPutOfAWrongPasswordStoresNothing(t *testing.T) {
 	assert.NotContains(t, b.log.String(), "correct horse")
 }
 
+// unclear are answers to a login that are neither a token nor a known refusal.
+func unclear() map[string]credential.Outcome {
+	missing := []credential.Absence{{Name: "access_token", Place: "cookie sid", Why: "was not found", Beside: []string{"SID"}}}
+	return map[string]credential.Outcome{
+		"422":             {Class: credential.ClassRefused, Reason: credential.ReasonInvalidRequest, Detail: "HTTP 422"},
+		"200, no token":   {Class: credential.ClassRefused, Reason: credential.ReasonMalformedReply, Detail: "HTTP 200", Missing: missing},
+		"refused by rule": {Class: credential.ClassRefused, Reason: credential.ReasonRejected, Detail: "HTTP 409, login.failed_when[0]"},
+	}
+}
+
+// Their owner is told at once: nothing is stored or changed, and nothing is sent
+// again.
+func TestPutOfALoginWithAnUnclearAnswer(t *testing.T) {
+	t.Parallel()
+	for name, o := range unclear() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.backend()
+			answer := &o
+			b.provider.set(func(p *fakeProvider) { p.login = func(credential.SignIn) *credential.Outcome { return answer } })
+			n := b.node("one")
+			refused := func() {
+				t.Helper()
+				_, err := n.Put(t.Context(), signIn(mark+"wrong"), Expect{})
+				var odd *LoginUnclearError
+				require.ErrorAs(t, err, &odd)
+				assert.Equal(t, &LoginUnclearError{Reason: o.Reason, Detail: o.Detail, Missing: o.Missing}, odd)
+				assert.NotContains(t, err.Error(), mark)
+			}
+			refused()
+			list, err := n.store.Store.Load(t.Context(), "alice")
+			require.NoError(t, err)
+			assert.Nil(t, list[0])
+
+			answer = nil
+			_, err = n.Put(t.Context(), signIn(password), Expect{})
+			require.NoError(t, err)
+			answer = &o
+			for range 2 { // while its token lives, and after
+				before := b.held(n, "alice")
+				refused()
+				assert.Equal(t, before, b.held(n, "alice"))
+				b.clock.advance(2 * life)
+			}
+			logins, _ := b.provider.counted()
+			assert.Equal(t, 4, logins, "one for each that its owner sent")
+		})
+	}
+}
+
+// Nobody is there: the credential is not logged out, and the login, which may have
+// counted as a wrong password, is made once an hour from the first time on,
+// however often a token is asked for.
+func TestSilentLoginWithAnUnclearAnswer(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"422", "200, no token"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.sliding()
+			b.policy.Sessions.Extend = false
+			n := b.node("one")
+			b.session(n, true)
+			b.clock.advance(2 * idle)
+			b.provider.end()
+			answer := new(unclear()[name])
+			b.provider.set(func(p *fakeProvider) { p.login = func(credential.SignIn) *credential.Outcome { return answer } })
+			counted := func() int { logins, _ := b.provider.counted(); return logins - 1 } // but the owner's
+
+			for i := range 12 {
+				b.batch(n, "alice")
+				_, err := n.Token(t.Context(), "alice", 0)
+				var away *UnavailableError
+				require.ErrorAs(t, err, &away)
+				assert.Equal(t, answer.Reason, away.Reason)
+				assert.InDelta(t, time.Hour-time.Duration(i)*time.Minute, away.RetryAfter, float64(time.Minute))
+				_, err = n.Refresh(t.Context(), "alice", b.held(n, "alice").Record.Generation)
+				require.ErrorAs(t, err, &away, "a program whose token was refused")
+				b.clock.advance(time.Minute)
+			}
+			assert.Equal(t, 1, counted())
+			h := b.held(n, "alice")
+			assert.Equal(t, credential.StateExpired, h.Record.State)
+			assert.True(t, h.Record.HasLogin)
+			assert.Equal(t, password, h.SignIn.Password.Reveal())
+
+			_, err := n.Refresh(t.Context(), "alice", 0)
+			require.Error(t, err)
+			assert.Equal(t, 2, counted(), "somebody wanted it")
+			b.batch(n, "alice")
+			assert.Equal(t, 2, counted())
+
+			answer = nil
+			b.clock.advance(time.Hour + time.Minute)
+			b.batch(n, "alice")
+			assert.Equal(t, 3, counted())
+			assert.Equal(t, credential.StateActive, b.held(n, "alice").Record.State)
+		})
+	}
+}
+
 func TestPutWhileTheBackendIsAwayIsPending(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

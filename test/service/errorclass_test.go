@@ -105,6 +105,11 @@ func misreplies() []misreply {
 		{"refused at 200", login, "", errorReply(200, "invalid_credentials"), nil, asksTheUser, "login_refused", never},
 		{"503", login, "", backends.Fault{Reply: &backends.Reply{Status: 503}}, nil, keepsGoing, "provider_unavailable", later},
 		{"429", login, "", backends.Fault{Reply: &backends.Reply{Status: 429, Header: map[string]string{"Retry-After": "600"}}}, nil, keepsGoing, "rate_limited", never},
+		{"400", login, "", errorReply(400, "nope"), nil, keepsGoing, "invalid_request", never},
+		{"422", login, "", errorReply(422, "nope"), nil, keepsGoing, "invalid_request", never},
+		{"no token at 200", login, "", jsonReply(200, `{"success":false}`), nil, keepsGoing, "malformed_reply", never},
+		{"302 to a login page", login, "", pageReply(302, "Location", "/login?error=1"), nil, asksTheUser, "login_refused", never},
+		{"302 to a page for maintenance", login, "", pageReply(302, "Location", "https://status.invalid/maintenance"), nil, keepsGoing, "provider_unavailable", later},
 		{"a reply too late", login, "", slow, short, keepsGoing, "timeout", later},
 		{"404", login, "", backends.Fault{Reply: &backends.Reply{Status: 404}}, nil, asksOperator, "client_misconfigured", never},
 		// A session, without a login to replace it with.
@@ -236,8 +241,11 @@ func countedByClass(t *testing.T, at *instance, rows []misreply, name func(int) 
 				"rate_limited": "rate_limited", "invalid_request": "refused", "provider_unavailable": "transient",
 			}[row.reason]
 		}
-		if row.name == "already being processed" {
+		switch {
+		case row.name == "already being processed":
 			class = "not_processed"
+		case row.call == backends.CallLogin && row.reason == "malformed_reply":
+			class = "refused" // nothing is in doubt, and a password is not presented again soon
 		}
 		line := fmt.Sprintf(`refreshd_exchanges_total\{class="%s",provider="%s"\} [1-9]`, class, name(n))
 		assert.Regexp(t, line, string(data), "%s: %s", row.call, row.name)

@@ -136,6 +136,38 @@ func TestALoginWaitsForTheBackend(t *testing.T) {
 	assert.NotContains(t, at.list(t), "password:eve")
 }
 
+// An answer to a login that is neither a token nor a known refusal is told to its
+// owner, once; nothing is stored for it.
+func TestALoginWithoutAVerdict(t *testing.T) {
+	t.Parallel()
+	e := newEstate(t)
+	b := e.backend("password", backends.Options{Kind: backends.KindBearer, Life: time.Hour}, nil)
+	at := e.open()
+	b.SetUser("ann", password, `{"n":1}`)
+	for n, row := range []struct {
+		fault  backends.Fault
+		reason string
+		says   string
+	}{
+		{errorReply(400, "nope"), "invalid_request", "HTTP 400"},
+		{errorReply(422, "nope"), "invalid_request", "HTTP 422"},
+		{jsonReply(200, `{"success":false,"message":"no"}`), "malformed_reply", "it has: message, success"},
+		{pageReply(303, "Location", "/home", "Set-Cookie", "SID=x"), "malformed_reply", "did not have the declared"},
+	} {
+		row.fault.Call = backends.CallLogin
+		back := b.Add(row.fault)
+		refused := refusedWith(t, at.call(t.Context(), http.MethodPut, credentialPath("password:ann"), signIn("password", "ann", "wrong"), nil))
+		assert.Equal(t, http.StatusUnprocessableEntity, refused.Status)
+		assert.Equal(t, "login_refused", refused.Code)
+		assert.Equal(t, row.reason, refused.Reason)
+		assert.Contains(t, refused.Detail, row.says)
+		assert.NotContains(t, refused.Detail, "does not take this user name and password")
+		assert.Len(t, b.Calls(backends.CallLogin, ""), n+1)
+		back()
+	}
+	assert.NotContains(t, at.list(t), "password:ann")
+}
+
 // A login that cannot be made now does not end a session that lives, least of all a
 // mistyped one; nothing is stored, no event tells of it, and its owner is told to
 // send it again. A pause survives every login.

@@ -10,8 +10,12 @@ import (
 	"github.com/refreshd/refreshd/internal/credential"
 )
 
-// notFound is said of a place where nothing stands.
-const notFound = "was not found"
+// What is said of a place where nothing stands, and of a token's that has
+// something else.
+const (
+	notFound = "was not found"
+	noText   = "is no text"
+)
 
 const (
 	// maxBeside is how many names are told that stand beside a place.
@@ -27,14 +31,24 @@ func (r *reply) absent(n named, why string) credential.Absence {
 	return credential.Absence{Name: n.name, Place: n.place.String(), Why: why, Beside: r.beside(n.place)}
 }
 
+// absentToken is absent for the place of a token.
+func (r *reply) absentToken(n named) credential.Absence {
+	if r.otherThanText(n.place) {
+		return r.absent(n, noText)
+	}
+	return r.absent(n, notFound)
+}
+
 // beside returns the names that stand where a place was looked for: keys of the
 // object that should have held it, or of the outermost one, headers or cookies.
 func (r *reply) beside(p Place) []string {
 	var names []string
+	shown := isName
 	switch {
 	case p.JSON != "":
 		names = r.json.keysAround(p.JSON)
 	case p.Cookie != "":
+		shown = isCookieName
 		for _, line := range r.header.Values("Set-Cookie") {
 			if c, err := http.ParseSetCookie(line); err == nil {
 				names = append(names, c.Name)
@@ -47,7 +61,7 @@ func (r *reply) beside(p Place) []string {
 			}
 		}
 	}
-	names = slices.DeleteFunc(names, func(name string) bool { return !isName(name) })
+	names = slices.DeleteFunc(names, func(name string) bool { return !shown(name) })
 	slices.Sort(names)
 	names = slices.Compact(names)
 	return names[:min(len(names), maxBeside)]
@@ -75,6 +89,10 @@ func (o object) keysAround(path string) []string {
 	})
 	return names
 }
+
+// isCookieName is [isName] for cookies, in whose names dots are usual:
+// connect.sid, .AspNetCore.Cookies.
+func isCookieName(name string) bool { return isName(strings.ReplaceAll(name, ".", "")) }
 
 // isName reports whether a key reads like the name of a value.
 func isName(key string) bool {

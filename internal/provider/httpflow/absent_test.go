@@ -69,3 +69,54 @@ func TestMissing(t *testing.T) {
 		})
 	}
 }
+
+// A token is text, whatever else stands in its place; and what a login's reply
+// lacks can be said in a sentence.
+func TestMissingToken(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		at     httpflow.Place
+		answer says
+		want   string
+	}{
+		"a cookie, of a redirect": {
+			httpflow.Place{Cookie: "sid"},
+			to(303, "/home").with("Set-Cookie", "SID=canary", "Set-Cookie", "connect.sid=canary"),
+			"the reply did not have the declared cookie sid; it set: SID, connect.sid",
+		},
+		"a cookie, of none": {httpflow.Place{Cookie: "sid"}, json(`{}`), "the reply did not have the declared cookie sid"},
+		"a header":          {httpflow.Place{Header: "X-Session"}, json(`{}`).with("X-Sesion", "canary"), "the reply did not have the declared header X-Session; it has: X-Sesion"},
+		"a path":            {httpflow.Place{JSON: "token"}, json(`{"error":"canary","status":1}`), "the reply did not have the declared json token; it has: error, status"},
+		"a number":          {httpflow.Place{JSON: "token"}, json(`{"token":5}`), "the declared json token of the reply is no text; it has: token"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t, row.answer.ServeHTTP)
+			o := shop(s.URL)
+			o.Login.Response = httpflow.Response{AccessToken: row.at}
+			out, k := present(t, newProvider(t, o), credential.MethodLogin)
+			assert.Equal(t, credential.ClassRefused, out.Class)
+			assert.Equal(t, credential.ReasonMalformedReply, out.Reason)
+			assert.Empty(t, k.found)
+			require.Len(t, out.Missing, 1)
+			assert.Equal(t, row.want, out.Missing[0].Sentence())
+			assert.NotContains(t, out.Detail+out.Missing[0].Sentence(), "canary")
+		})
+	}
+	s := newServer(t, json(`{"token":"AT","refreshToken":7,"user":{"id":9},"expiresIn":60}`).ServeHTTP)
+	out, _ := present(t, newProvider(t, shop(s.URL)), credential.MethodLogin)
+	assert.Equal(t, credential.ClassOK, out.Class)
+	assert.True(t, out.Token.Refresh.IsZero())
+	assert.Equal(t, "9", out.Subject, "a UID may be a number")
+	require.Len(t, out.Missing, 1)
+	assert.Equal(t, "refresh_token (json refreshToken) is no text", out.Missing[0].String())
+}
+
+// Of a login's reply that was cut off nothing is known: it may have had a token.
+func TestLoginCutOff(t *testing.T) {
+	t.Parallel()
+	at, _ := raw(t, text("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n"+`{"user":1,`))
+	out, _ := present(t, newProvider(t, shop(at)), credential.MethodLogin)
+	assert.Equal(t, credential.ClassAmbiguous, out.Class)
+	assert.Equal(t, credential.ReasonNetwork, out.Reason)
+}

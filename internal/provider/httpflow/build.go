@@ -39,9 +39,10 @@ type call struct {
 	kind      kind
 	request   request
 	places    Response
-	mustIssue bool // a success has an access token
-	wantsJSON bool // a page of HTML is no answer to it
-	readsBody bool // a body that was cut off may have hidden a declared failure
+	mustIssue bool   // a success has an access token
+	wantsJSON bool   // a page of HTML is no answer to it
+	readsBody bool   // a body that was cut off may have hidden a declared failure
+	sentIn    string // the cookie that a session travels in, of a call that uses it; "" if none
 	failures  []failure
 	matchers  []provider.Matcher
 }
@@ -152,6 +153,9 @@ func (c *call) settle(o Options) {
 	}
 	if c.kind == kindUserData && p.UserData.IsZero() {
 		p.UserData = Place{JSON: wholeBody}
+	}
+	if o.Send.As == AsCookie && c.kind != kindLogin && c.kind != kindLogout {
+		c.sentIn = o.Send.Name
 	}
 	c.wantsJSON = c.request.hasBody || slices.ContainsFunc(c.places.list(), func(n named) bool { return n.place.JSON != "" })
 	c.readsBody = slices.ContainsFunc(c.failures, func(f failure) bool { return f.readsBody() })

@@ -111,8 +111,6 @@ func TestClassifyLogin(t *testing.T) {
 		"to a login page":              dead(refused, to(302, "/sign-in?error=1").with("Set-Cookie", "sid=anonymous")),
 		"back to where it was":         dead(refused, to(302, "login").with("Set-Cookie", "sid=anonymous")),
 		"back to where it was, in all": dead(refused, to(303, "https://air.example/account/login/?e=1").with("Set-Cookie", "sid=anonymous")),
-		"elsewhere":                    dead(refused, to(302, "/home")),
-		"elsewhere, once more":         other(credential.ClassOperator, credential.ReasonClientMisconfigured, to(307, "/home").with("Set-Cookie", "sid=S1")),
 		"GraphQL":                      dead(refused, json(noUser)),
 		"the cookie is deleted":        dead(refused, json("{}").with("Set-Cookie", "sid=x; Max-Age=0")),
 		"nothing":                      other(credential.ClassRefused, credential.ReasonMalformedReply, json("")),
@@ -123,6 +121,51 @@ func TestClassifyLogin(t *testing.T) {
 		"session expired":              other(credential.ClassRefused, credential.ReasonInvalidRequest, status(419)),
 	})
 	checkRows(t, credential.MethodLogin, airline, rows)
+}
+
+// A redirect is a refusal where it leads back to a form, and nowhere else: where
+// it leads elsewhere without the token, nothing was said of name and password.
+func TestClassifyLoginRedirect(t *testing.T) {
+	t.Parallel()
+	refused := credential.ReasonLoginRefused
+	away := func(answer says) row { return other(credential.ClassTransient, credential.ReasonUnavailable, answer) }
+	unread := func(answer says) row { return other(credential.ClassRefused, credential.ReasonMalformedReply, answer) }
+	moved := func(answer says) row {
+		return other(credential.ClassOperator, credential.ReasonClientMisconfigured, answer)
+	}
+	checkRows(t, credential.MethodLogin, airline, map[string]row{
+		"a maintenance page":            away(to(302, "https://status.example/maintenance")),
+		"a maintenance page of its own": away(to(302, "/maintenance.html")),
+		"the same path elsewhere":       away(to(302, "https://status.example/")),
+		"for now":                       away(to(307, "https://status.example/maintenance")),
+		"for now, with a cookie":        away(to(307, "/home").with("Set-Cookie", "sid=S1")),
+		"nowhere":                       away(status(302)),
+		"no address":                    away(to(302, "http://a b/%zz")),
+		"another cookie":                unread(to(303, "/home").with("Set-Cookie", "SID=x", "Set-Cookie", "theme=dark")),
+		"another cookie, elsewhere":     unread(to(302, "https://app.example/home").with("Set-Cookie", "SID=x")),
+		"the cookie is deleted":         unread(to(302, "/?error=1").with("Set-Cookie", "sid=; Max-Age=0")),
+		"with the cookie, elsewhere":    {answer: to(302, "https://app.example/home").with("Set-Cookie", "sid=S1"), class: credential.ClassOK, access: "S1"},
+		"a login page elsewhere":        dead(refused, to(302, "https://sso.example/auth/login?next=x")),
+		"a failure of the login":        dead(refused, to(302, "/login-failed")),
+		"a form":                        dead(refused, to(303, "/login_form.php")),
+		"where it was, with a query":    dead(refused, to(302, "?error=1")),
+		"moved, with a slash":           moved(to(307, "/account/login/")),
+		"moved":                         moved(to(301, "/login")),
+		"not modified":                  moved(status(304)),
+	})
+	atRoot := func(url string) httpflow.Options {
+		o := airline(url)
+		o.Login.Request.URL, o.Login.Response.AccessToken = url+"/", httpflow.Place{Header: "X-Session"}
+		return o
+	}
+	checkRows(t, credential.MethodLogin, atRoot, map[string]row{
+		"the same path elsewhere": away(to(302, "https://status.example/")),
+		"where it was":            dead(refused, to(302, "/")),
+		"another header":          unread(to(303, "/home").with("X-Sesion", "x")),
+		"a maintenance page":      away(to(302, "https://status.example/maintenance")),
+		"the header":              {answer: to(303, "/home").with("X-Session", "S1"), class: credential.ClassOK, access: "S1"},
+		"moved to TLS":            moved(to(302, "https://127.0.0.1/")),
+	})
 }
 
 func TestClassifyRefresh(t *testing.T) {
@@ -147,6 +190,7 @@ func TestClassifyRefresh(t *testing.T) {
 		"a redirect":          other(credential.ClassOperator, credential.ReasonClientMisconfigured, to(302, "/login")),
 		"a login page":        other(credential.ClassAmbiguous, credential.ReasonMalformedReply, json(loginPage)),
 		"nothing":             other(credential.ClassAmbiguous, credential.ReasonMalformedReply, json("")),
+		"a number":            other(credential.ClassAmbiguous, credential.ReasonMalformedReply, json(`{"token":5,"refreshToken":6}`)),
 		"a truth value":       other(credential.ClassAmbiguous, credential.ReasonMalformedReply, json(`{"token":true,"refreshToken":null}`)),
 		"an empty token":      other(credential.ClassAmbiguous, credential.ReasonMalformedReply, json(`{"token":""}`)),
 		"a line in it":        other(credential.ClassAmbiguous, credential.ReasonMalformedReply, json(`{"token":"a\nb"}`)),
@@ -185,6 +229,41 @@ func TestClassifySession(t *testing.T) {
 		"a code that is no state": other(credential.ClassRefused, credential.ReasonInvalidRequest, status(400).saying(`{"error":"invalid_grant"}`)),
 	})
 	checkRows(t, credential.MethodExtend, airline, rows)
+}
+
+// A session whose ID came in a body and travels in a cookie is over when that
+// cookie is deleted.
+func TestClassifyDeletedCookieOfSend(t *testing.T) {
+	t.Parallel()
+	body := func(url string) httpflow.Options {
+		o := airline(url)
+		o.Login.Response.AccessToken = httpflow.Place{JSON: "token"}
+		o.Refresh = shop(url).Refresh
+		return o
+	}
+	declared := func(url string) httpflow.Options {
+		o := body(url)
+		o.Extend.Response.AccessToken = httpflow.Place{JSON: "token"}
+		return o
+	}
+	gone := func(body string) says { return json(body).with("Set-Cookie", "sid=; Max-Age=0") }
+	rows := map[string]row{
+		"deleted":           dead(credential.ReasonSessionEnded, gone(`{}`)),
+		"deleted long ago":  dead(credential.ReasonSessionEnded, json(`{}`).with("Set-Cookie", "sid=x; Expires=Thu, 01 Jan 1970 00:00:00 GMT")),
+		"another's deleted": {answer: json(`{}`).with("Set-Cookie", "flash=; Max-Age=0"), class: credential.ClassOK},
+		"nothing":           {answer: json(`{}`), class: credential.ClassOK},
+	}
+	checkRows(t, credential.MethodExtend, body, rows)
+	checkRows(t, credential.MethodRefresh, body, map[string]row{
+		"deleted by a refresh": dead(credential.ReasonInvalidGrant, gone(`{}`)),
+		"a newer token":        {answer: gone(`{"token":"AT","refreshToken":"RT"}`), class: credential.ClassOK, access: "AT"},
+	})
+	checkRows(t, credential.MethodLogin, body, map[string]row{
+		"an older one deleted": {answer: gone(`{"token":"AT"}`), class: credential.ClassOK, access: "AT"},
+	})
+	checkRows(t, credential.MethodExtend, declared, map[string]row{
+		"deleted, and told": dead(credential.ReasonSessionEnded, gone(`{"token":"AT"}`)),
+	})
 }
 
 // A session call that is answered in JSON has no page for an answer.

@@ -234,7 +234,7 @@ func (c *call) judge(r *reply, keep func(credential.Found) error) credential.Out
 			out.Reason = r.cut.Outcome.Reason
 		}
 		if v.reason == credential.ReasonMalformedReply && c.mustIssue && found.Token.Access.IsZero() {
-			out.Missing = []credential.Absence{r.absent(named{"access_token", c.places.AccessToken}, notFound)}
+			out.Missing = []credential.Absence{r.absentToken(named{"access_token", c.places.AccessToken})}
 		}
 	}
 	out.Detail = detail(r, v, out.Missing)
@@ -293,6 +293,12 @@ func (c *call) tell(r *reply, out *credential.Outcome) {
 	}
 	for _, n := range c.places.list() {
 		if n.place.IsZero() || n.name == "user_data" || n.name == "access_token" {
+			continue
+		}
+		if n.name == "refresh_token" {
+			if out.Token.Refresh.IsZero() {
+				out.Missing = append(out.Missing, r.absentToken(n))
+			}
 			continue
 		}
 		if _, ok := r.text(n.place); !ok {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tidwall/gjson"
+
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/provider"
 	"github.com/refreshd/refreshd/internal/provider/wire"
@@ -125,13 +127,25 @@ func (r *reply) access(p Place) credential.Secret {
 }
 
 // token returns the token at a place, without the scheme that may stand before
-// it.
+// it. In JSON it is a string (RFC 6749 section 5.1): a number is something else.
 func (r *reply) token(p Place) (string, bool) {
+	if r.otherThanText(p) {
+		return "", false
+	}
 	text, ok := r.text(p)
 	if scheme, rest, two := strings.Cut(text, " "); two && strings.EqualFold(scheme, "Bearer") {
 		text = strings.TrimLeft(rest, " ")
 	}
 	return text, ok && text != ""
+}
+
+// otherThanText reports whether a JSON value that is no string stands at a place.
+func (r *reply) otherThanText(p Place) bool {
+	if p.JSON == "" {
+		return false
+	}
+	v, ok := r.json.find(p.JSON)
+	return ok && v.Type != gjson.String
 }
 
 // gone reports whether the reply deletes the cookie that is the place.

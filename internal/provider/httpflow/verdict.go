@@ -3,8 +3,6 @@ package httpflow
 import (
 	"cmp"
 	"net/http"
-	"net/url"
-	"path"
 	"strconv"
 	"strings"
 
@@ -130,47 +128,6 @@ func (c *call) failed(r *reply, fields provider.Fields, token bool) verdict {
 	return refused("")
 }
 
-// redirected says what a redirect means; it is not followed. A login that worked
-// often leads on to a page; one that did not, to a login page, as does a session
-// that is over.
-func (c *call) redirected(r *reply, token bool) verdict {
-	switch c.kind {
-	case kindLogin:
-		if r.leadsOn() && token && !r.toLoginPage(c.request.path()) {
-			return verdict{}
-		}
-		if r.leadsOn() {
-			return c.dead("a redirect")
-		}
-	case kindRefresh:
-	case kindExtend, kindVerify, kindUserData, kindLogout:
-		if r.leadsOn() || r.status == http.StatusTemporaryRedirect {
-			return c.dead("a redirect")
-		}
-	}
-	return operator("a redirect, which is not followed")
-}
-
-// toLoginPage reports whether a redirect leads to a page for logging in, or back
-// to the path that the login was sent to.
-func (r *reply) toLoginPage(from string) bool {
-	to, err := url.Parse(r.header.Get("Location"))
-	if err != nil {
-		return false
-	}
-	if path.Clean("/"+to.Path) == path.Clean("/"+from) {
-		return true
-	}
-	for segment := range strings.SplitSeq(strings.ToLower(to.Path), "/") {
-		name, _, _ := strings.Cut(segment, ".")
-		switch bare(name) {
-		case "login", "signin", "logon":
-			return true
-		}
-	}
-	return false
-}
-
 // bare is a word without what may stand between its parts.
 func bare(word string) string {
 	return strings.NewReplacer("-", "", "_", "", ".", "", " ", "").Replace(strings.ToLower(word))
@@ -182,30 +139,43 @@ func (c *call) failedOK(r *reply, fields provider.Fields, token bool) verdict {
 		return c.dead("a page with a field for a password")
 	}
 	if r.html && !token && (c.kind == kindLogin || c.kind != kindRefresh && c.wantsJSON) {
-		return c.unreadable("a page of HTML") // such as that of a proxy, while the backend is away
+		return c.unreadable(r, "a page of HTML") // such as that of a proxy, while the backend is away
 	}
 	if v := c.graphQL(r); v.decided() {
 		return v
 	}
-	for _, p := range []Place{c.places.AccessToken, c.places.RefreshToken} {
-		if r.gone(p) {
-			return c.dead("cookie " + p.Cookie + " was deleted")
-		}
+	if v := c.deleted(r, token); v.decided() {
+		return v
 	}
 	if c.mustIssue && !token {
 		if v := c.told(r, fields); v.decided() {
 			return v
 		}
-		return c.unreadable("")
+		return c.unreadable(r, "")
+	}
+	return verdict{}
+}
+
+// deleted says what it means that a reply deletes a cookie which is a token. A
+// token in a refresh's body is a newer one than the cookie that it came with.
+func (c *call) deleted(r *reply, token bool) verdict {
+	names := []string{c.places.AccessToken.Cookie, c.places.RefreshToken.Cookie}
+	if c.kind != kindRefresh || !token {
+		names = append(names, c.sentIn)
+	}
+	for _, name := range names {
+		if name != "" && r.gone(Place{Cookie: name}) {
+			return c.dead("cookie " + name + " was deleted")
+		}
 	}
 	return verdict{}
 }
 
 // unreadable is the verdict on a success that says nothing that was asked for. A
-// password is presented again with ever more time in between: accounts are
-// locked for that, and nothing says that it is wrong.
-func (c *call) unreadable(why string) verdict {
-	if c.kind == kindLogin {
+// password is not presented again before long: nothing says that it is wrong,
+// and accounts are locked for that. What was cut off may have had the token.
+func (c *call) unreadable(r *reply, why string) verdict {
+	if c.kind == kindLogin && r.cut == nil {
 		return verdict{credential.ClassRefused, credential.ReasonMalformedReply, why}
 	}
 	return malformed(why)
@@ -240,7 +210,7 @@ func (c *call) graphQL(r *reply) verdict {
 	case has("BAD_USER_INPUT"), has("FORBIDDEN"):
 		return refused("GraphQL errors")
 	}
-	return c.unreadable("GraphQL errors")
+	return c.unreadable(r, "GraphQL errors")
 }
 
 // told says what the error codes of the body mean.

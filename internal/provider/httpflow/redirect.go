@@ -1,0 +1,87 @@
+package httpflow
+
+import (
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+)
+
+// notFollowed is said of a redirect for which the settings are to blame.
+const notFollowed = "a redirect, which is not followed"
+
+// redirected says what a redirect means; it is not followed.
+func (c *call) redirected(r *reply, token bool) verdict {
+	switch c.kind {
+	case kindLogin:
+		return c.loginRedirected(r, token)
+	case kindRefresh:
+	case kindExtend, kindVerify, kindUserData, kindLogout:
+		if r.leadsOn() || r.status == http.StatusTemporaryRedirect {
+			return c.dead("a redirect")
+		}
+	}
+	return operator(notFollowed)
+}
+
+// loginRedirected says what a redirect means for a login. One that worked often
+// leads on to a page; one that did not, back to the form. A redirect elsewhere
+// without the token is neither: of the backend's own, the settings may look for
+// the token in the wrong place; of what stands before it, it is away.
+func (c *call) loginRedirected(r *reply, token bool) verdict {
+	from, to := c.request.wayTo(r.header.Get("Location"))
+	back := sameHost(from, to) && path.Clean("/"+from.Path) == path.Clean("/"+to.Path)
+	switch {
+	case back && from.Scheme == "http" && to.Scheme == "https",
+		!r.leadsOn() && (back || r.status != http.StatusTemporaryRedirect):
+		return operator(notFollowed) // it moved (RFC 9110 section 15.4)
+	case r.leadsOn() && (back || isLoginPage(to.Path)):
+		return c.dead("a redirect to a login page")
+	case r.leadsOn() && token:
+		return verdict{}
+	case r.leadsOn() && c.ownRedirect(r, from, to):
+		return c.unreadable(r, "a redirect to another page")
+	}
+	return unavailable("a redirect to another page")
+}
+
+// ownRedirect reports whether a redirect without a token looks like the backend's
+// own answer to a login, and not like that of a proxy while the backend is away.
+func (c *call) ownRedirect(r *reply, from, to *url.URL) bool {
+	if len(r.header.Values("Set-Cookie")) > 0 {
+		return true
+	}
+	return c.places.AccessToken.Header != "" && sameHost(from, to)
+}
+
+// wayTo returns where the request goes to, and where a Location leads from there
+// (RFC 9110 section 10.2.2); to the empty URL if that cannot be told.
+func (q *request) wayTo(location string) (from, to *url.URL) {
+	from, err := url.Parse(q.origin + q.path())
+	if err != nil {
+		from = &url.URL{}
+	}
+	to, err = from.Parse(location)
+	if err != nil || location == "" {
+		to = &url.URL{}
+	}
+	return from, to
+}
+
+func sameHost(a, b *url.URL) bool { return strings.EqualFold(a.Hostname(), b.Hostname()) }
+
+// isLoginPage reports whether a path reads like that of a page for logging in.
+func isLoginPage(at string) bool {
+	for segment := range strings.SplitSeq(strings.ToLower(at), "/") {
+		name, _, _ := strings.Cut(segment, ".")
+		name = bare(name)
+		for _, end := range []string{"form", "page", "failed", "failure", "error"} {
+			name = strings.TrimSuffix(name, end)
+		}
+		switch name {
+		case "login", "signin", "logon":
+			return true
+		}
+	}
+	return false
+}
