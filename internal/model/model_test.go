@@ -26,6 +26,7 @@ func TestEveryOrder(t *testing.T) {
 		for provider, p := range map[string]credential.Policy{"strict": model.Strict(), "grace": model.Graceful(), "not rotating": model.Steady()} {
 			t.Run(provider+"/"+name, func(t *testing.T) {
 				t.Parallel()
+				b := b // each provider has bounds of its own
 				if p.Rotates == credential.RotatesNo {
 					b.Troubles = min(b.Troubles, 1) // presenting a token again does no harm there
 				}
