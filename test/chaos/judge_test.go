@@ -191,9 +191,7 @@ func (v *verdict) add(name string, e oracle.Evidence, sum practice.Summary) {
 	for _, event := range unique(e.Log) {
 		switch {
 		case event.Type != string(credential.EventReauthRequired):
-		case slices.ContainsFunc(e.Acked, func(a oracle.Change) bool {
-			return a.Credential == event.Credential && a.Version < event.Version && strings.HasPrefix(dead[a.Grant], "revoked")
-		}):
+		case strings.HasPrefix(dead[e.GrantAt(event)], "revoked"):
 			v.withdrawn++
 		default:
 			v.lost[name]++

@@ -397,7 +397,30 @@ func TestALoginWithoutAVersion(t *testing.T) {
 	e.Grants = append(e.Grants, practice.GrantState{Grant: "g9", Generation: 1, Alive: true})
 	again := Change{Credential: alice, Kind: KindLogin, Grant: "g9", At: last.At.Add(time.Second)}
 	e.Acked = append(e.Acked, again)
-	assert.Equal(t, "g1", newTrial(e).grantAt(*last))
+	assert.Equal(t, "g1", newTrial(e).GrantAt(*last))
 	e.Acked[len(e.Acked)-1].At = last.At.Add(-time.Second)
-	assert.Equal(t, "g9", newTrial(e).grantAt(*last))
+	assert.Equal(t, "g9", newTrial(e).GrantAt(*last))
+}
+
+// Each call for a person is judged, not only a credential's first.
+func TestASecondCallForNothing(t *testing.T) {
+	t.Parallel()
+	e := sound()
+	lose(&e)
+	dies(&e, "reuse")
+	callsAPerson(&e)
+	p6 := func() (about []string) {
+		for _, v := range Check(e) {
+			if v.Promise == "P6" {
+				about = append(about, v.What)
+			}
+		}
+		return about
+	}
+	require.Empty(t, p6())
+	e.Grants = append(e.Grants, practice.GrantState{Grant: "g9", Generation: 1, Alive: true})
+	e.Acked = append(e.Acked, Change{Credential: alice, Kind: KindLogin, Grant: "g9", Version: 5, At: begin().Add(20 * time.Second)})
+	e.Log = append(e.Log, event(alice, 6, "credential.reauth_required", "reauth_required"))
+	require.Len(t, p6(), 1)
+	assert.Contains(t, p6()[0], "grant g9")
 }

@@ -6,36 +6,37 @@ import "github.com/refreshd/refreshd/internal/practice"
 // the grant for a reason that is not ours, or a reply was lost and the
 // provider grants no grace.
 func (c *trial) reauthRequired() {
-	called := map[string]string{} // by credential: the grant that it was about
-	for _, f := range c.Final {
-		if f.State == stateReauthRequired {
-			called[f.ID] = f.Grant
-		}
-	}
+	type call struct{ credential, grant string }
+	called, said := map[call]bool{}, map[string]bool{}
 	for _, e := range c.Log {
-		if _, known := called[e.Credential]; known || e.Type != "credential.reauth_required" {
-			continue
+		if e.Type == "credential.reauth_required" {
+			called[call{e.Credential, c.GrantAt(e)}] = true
+			said[e.Credential] = true
 		}
-		called[e.Credential] = c.grantAt(e)
 	}
-	for id, grant := range called {
-		if !c.endedByOthers(grant) && !c.lostWithoutGrace(grant) {
-			c.broken("P6", id, "reauth_required, although nobody had ended grant %s and none of its replies was lost without grace (%s)", grant, c.deathOf(grant))
+	for _, f := range c.Final {
+		if f.State == stateReauthRequired && !said[f.ID] {
+			called[call{f.ID, f.Grant}] = true
+		}
+	}
+	for one := range called {
+		if !c.endedByOthers(one.grant) && !c.lostWithoutGrace(one.grant) {
+			c.broken("P6", one.credential, "reauth_required, although nobody had ended grant %s and none of its replies was lost without grace (%s)", one.grant, c.deathOf(one.grant))
 		}
 	}
 }
 
-// grantAt is the grant that a credential had at a version. A login whose version
-// nobody was told, for its answer was lost, counts from its moment.
-func (c *trial) grantAt(e Event) string {
+// GrantAt is the grant that a credential had before an event of its own. A login
+// whose version nobody was told, for its answer was lost, counts from its moment.
+func (e *Evidence) GrantAt(event Event) string {
 	grant := ""
-	for _, a := range c.Acked {
-		if a.Credential != e.Credential || a.Kind != KindLogin {
+	for _, a := range e.Acked {
+		if a.Credential != event.Credential || a.Kind != KindLogin {
 			continue
 		}
-		before := a.Version < e.Version
+		before := a.Version < event.Version
 		if a.Version == 0 {
-			before = a.At.Before(e.At)
+			before = a.At.Before(event.At)
 		}
 		if before || grant == "" {
 			grant = a.Grant
