@@ -157,7 +157,7 @@ func (w *world) once(t *rapid.T) {
 
 func (w *world) userData(t *rapid.T) {
 	h := w.live()
-	write, ok := credential.TakeUserData(h, someUserData(t), w.nonce(), credential.BySchedule, w.now)
+	write, ok := credential.TakeUserData(h, someUserData(t), "", w.nonce(), credential.BySchedule, w.now)
 	if !ok {
 		t.Skip("known")
 	}

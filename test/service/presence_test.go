@@ -172,3 +172,27 @@ func TestBackAndForthFromTheBackground(t *testing.T) {
 	oneEventPerVersion(t, at.api, e.heardAll(), e.stream)
 	t.Log(fmt.Sprint("told of the one who came late: ", e.stream.told(fate["late"])))
 }
+
+// What a backend tells of its user in a call of its own is there right after the
+// login, and so is his UID, before anything was refreshed or extended.
+func TestUserDataIsThereAfterTheLogin(t *testing.T) {
+	t.Parallel()
+	e := newEstate(t)
+	b := e.backend("cookie", backends.Options{Kind: backends.KindCookie, Idle: time.Hour}, nil)
+	set := e.config["providers"].(map[string]any)["cookie"].(map[string]any) //nolint:errcheck,forcetypeassert // made by newHouse and backend
+	set["user_data"] = map[string]any{
+		"request":  set["session"].(map[string]any)["extend"].(map[string]any)["request"], //nolint:errcheck,forcetypeassert // made by BackendSettings
+		"response": map[string]any{"subject": "id", "user_data": "profile"},
+	}
+	at := e.open()
+	for user, id := range map[string]string{"signs-in": e.signUp("cookie", "signs-in"), "brings": e.bring("cookie", "brings", 0)} {
+		e.stream.awaitEvents(t, "credential.user_data_changed", id, 1)
+		subject, data := at.userData(t, id)
+		assert.Contains(t, string(data), "plan", user)
+		assert.Equal(t, b.UID(user), subject, user)
+		assert.Equal(t, b.UID(user), at.get(t, id).Subject, user)
+		assert.Len(t, b.Calls(backends.CallUse, user), 1, user)
+		assert.Equal(t, []string{"credential.connected", "credential.user_data_changed"}, e.stream.told(id))
+	}
+	oneEventPerVersion(t, at.api, e.heardAll(), e.stream)
+}

@@ -275,7 +275,7 @@ func touchWrites(b *bundle) {
 			return w
 		},
 		"user-data": func(h credential.Held) credential.Write {
-			w, _ := credential.TakeUserData(h, credential.UserData(`{"a":1}`), newNonce(), credential.ByProvider, b.now)
+			w, _ := credential.TakeUserData(h, credential.UserData(`{"a":1}`), "", newNonce(), credential.ByProvider, b.now)
 			return w
 		},
 	} {
