@@ -109,7 +109,7 @@ func TestBackAndForthFromTheBackground(t *testing.T) {
 	for _, user := range []string{"soon", "late", "changed"} {
 		fate[user] = e.signUp("header", user)
 	}
-	fate["stranger"] = e.bring("header", "stranger", 0)
+	fate["stranger"] = e.bring("header", "stranger")
 	for _, id := range fate {
 		r := at.presence(t, id, "background")
 		assert.Equal(t, "background", r.Presence)
@@ -185,7 +185,7 @@ func TestUserDataIsThereAfterTheLogin(t *testing.T) {
 		"response": map[string]any{"subject": "id", "user_data": "profile"},
 	}
 	at := e.open()
-	for user, id := range map[string]string{"signs-in": e.signUp("cookie", "signs-in"), "brings": e.bring("cookie", "brings", 0)} {
+	for user, id := range map[string]string{"signs-in": e.signUp("cookie", "signs-in"), "brings": e.bring("cookie", "brings")} {
 		e.stream.awaitEvents(t, "credential.user_data_changed", id, 1)
 		subject, data := at.userData(t, id)
 		assert.Contains(t, string(data), "plan", user)
