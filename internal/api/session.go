@@ -26,7 +26,7 @@ func (a *API) sessionRoutes() {
 		method: http.MethodPut, path: credentialPath + "/presence", id: "set-presence", tag: tagSessions, needs: readers(),
 		summary: "Tell who uses a session",
 		description: "active: somebody looks at it, and is told before its end (session.expiring). passive: it is kept alive silently, as without this call. " +
-			"background: nobody needs it now, its clock runs and nothing is sent; on the return from there it is extended at once if it may still live. " +
+			"background: nobody needs it now, its clock runs and nothing is sent; on the return from there it is extended at once if two thirds of its idle timeout have passed since its last use, and over if all of it has. " +
 			"409 no_session: its token has an expiry of its own, and its provider has no sessions.",
 		problems: []int{http.StatusNotFound, http.StatusConflict},
 	}, a.setPresence)

@@ -114,9 +114,18 @@ func (w *world) presence(t *rapid.T) {
 		w.fatalf("a presence was not taken")
 	}
 	r := w.store.load().Record
-	if to != credential.PresenceBackground && r.Session.Sliding() && h.Attempt == nil && !r.Paused && r.Refreshable &&
-		h.Record.Presence == credential.PresenceBackground && !credential.Due(r, nil, w.now).Refresh && !r.State.Terminal() {
-		w.fatalf("somebody came back, and nothing is due: %+v", r)
+	if h.Record.Presence != credential.PresenceBackground || !r.Session.Sliding() || h.Attempt != nil || !r.Refreshable || r.State.Terminal() {
+		return
+	}
+	lives := !r.Session.Ended && (r.State == credential.StateActive || r.State == credential.StateDegraded)
+	twoThirds := r.IssuedAt.Add(r.Session.Idle * 2 / 3)
+	switch {
+	case lives && w.now < twoThirds:
+		if r.RefreshAt != 0 && r.RefreshAt < twoThirds {
+			w.fatalf("somebody came back soon, and it is due before two thirds: %+v", r)
+		}
+	case r.Failures == 0 && !r.Paused && !credential.Due(r, nil, w.now).Refresh:
+		w.fatalf("somebody came back late, and nothing is due: %+v", r)
 	}
 }
 
@@ -148,7 +157,7 @@ func (w *world) once(t *rapid.T) {
 
 func (w *world) userData(t *rapid.T) {
 	h := w.live()
-	write, ok := credential.TakeUserData(h, someUserData(t), w.nonce(), credential.BySchedule, w.now)
+	write, ok := credential.TakeUserData(h, someUserData(t), "", w.nonce(), credential.BySchedule, w.now)
 	if !ok {
 		t.Skip("known")
 	}

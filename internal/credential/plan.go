@@ -24,15 +24,19 @@ func PlanOnce(h Held, at Millis, nonce Nonce, now Millis) (Write, bool) {
 	return c.done(h.Attempt), true
 }
 
-// TakeUserData stores what a backend told of its user in a call of its own. It
+// TakeUserData stores what a backend told of its user in a call of its own: data,
+// and the user's UID where none is known yet, which has no event of its own. It
 // reports false if that is what is stored.
-func TakeUserData(h Held, data UserData, nonce Nonce, by Initiator, now Millis) (Write, bool) {
-	if h.Record.State.Terminal() || data == nil || data.tooLong() || h.UserData.Equal(data) {
+func TakeUserData(h Held, data UserData, subject string, nonce Nonce, by Initiator, now Millis) (Write, bool) {
+	if h.Record.State.Terminal() {
 		return Write{}, false
 	}
 	c := beginChange(h, nonce, by, now)
-	c.write.UserData = &data
-	c.event(EventUserDataChanged, c.write.Record.State, c.write.Record.Reason)
+	c.tell(h, Received{Subject: subject, UserData: data})
+	if c.write.UserData == nil && c.write.Record.Subject == h.Record.Subject {
+		return Write{}, false
+	}
+	c.tellChanges()
 	return c.done(h.Attempt), true
 }
 

@@ -140,7 +140,7 @@ func TestOnceSurvives(t *testing.T) {
 			return credential.KeepAlternate(b.held, alternate(1, 4), b.nonce, noon)
 		},
 		"user's data": func(b *bundle) credential.Write {
-			w, _ := credential.TakeUserData(b.held, credential.UserData(`1`), b.nonce, credential.BySchedule, noon)
+			w, _ := credential.TakeUserData(b.held, credential.UserData(`1`), "", b.nonce, credential.BySchedule, noon)
 			return w
 		},
 	} {
@@ -160,17 +160,30 @@ func TestTakeUserData(t *testing.T) {
 		"another format": credential.UserData("{\"plan\":\"basic\",\n\"id\":1}"),
 		"too long":       credential.UserData(`"` + strings.Repeat("x", credential.MaxUserData) + `"`),
 	} {
-		_, ok := credential.TakeUserData(b.held, data, b.nonce, credential.BySchedule, noon)
+		_, ok := credential.TakeUserData(b.held, data, "u-8", b.nonce, credential.BySchedule, noon)
 		assert.False(t, ok, name)
 	}
 	data := credential.UserData(`{"id": 1, "plan": "gold"}`)
-	w, ok := credential.TakeUserData(b.held, data, b.nonce, credential.ByDemand, noon)
+	w, ok := credential.TakeUserData(b.held, data, "u-8", b.nonce, credential.ByDemand, noon)
 	require.True(t, ok)
 	checkWrite(t, b.held, w, changed(b.held, w, noon, nil), event{credential.EventUserDataChanged, credential.StateActive, credential.StateActive, credential.ReasonNone})
 	assert.Equal(t, data, w.Result(b.held).UserData)
 	assert.Equal(t, b.attempt.Deadline, w.Due)
+
+	// A UID is taken where none is known, with the data or without any news in it.
+	b.held.Record.Subject = ""
+	named := func(r *credential.Record) { r.Subject = "u-8" }
+	w, ok = credential.TakeUserData(b.held, data, "u-8", b.nonce, credential.ByDemand, noon)
+	require.True(t, ok)
+	checkWrite(t, b.held, w, changed(b.held, w, noon, named), event{credential.EventUserDataChanged, credential.StateActive, credential.StateActive, credential.ReasonNone})
+	assert.Equal(t, "u-8", w.Events[0].Subject)
+	w, ok = credential.TakeUserData(b.held, b.held.UserData, "u-8", b.nonce, credential.ByDemand, noon)
+	require.True(t, ok)
+	checkWrite(t, b.held, w, changed(b.held, w, noon, named))
+	_, ok = credential.TakeUserData(b.held, nil, "", b.nonce, credential.ByDemand, noon)
+	assert.False(t, ok)
 	b.in(credential.StateLoggedOut, true)
-	_, ok = credential.TakeUserData(b.held, data, b.nonce, credential.ByDemand, noon)
+	_, ok = credential.TakeUserData(b.held, data, "u-8", b.nonce, credential.ByDemand, noon)
 	assert.False(t, ok)
 }
 

@@ -229,10 +229,12 @@ func Extend(h Held, a Attempt, got Received, p Policy, by Initiator, now Millis)
 }
 
 // SetPresence stores who uses the session from now on. It reports false if that
-// is known. On the return from the background the time that has passed decides:
-// a session that may still live is extended at once, any other is over, and its
-// user is logged in again where that can be done silently: nobody has told him
-// that it would end.
+// is known. On the return from the background the time since the last use
+// decides, be that a login, a touch or an extension. Before two thirds of the
+// idle timeout have passed nothing is done: the session is due when it would have
+// been. From then on it is extended at once, unless such a call has just failed.
+// After the idle deadline it is over, and its user is logged in again where that
+// can be done silently: nobody has told him that it would end.
 func SetPresence(h Held, presence Presence, p Policy, nonce Nonce, now Millis) (Write, bool) {
 	if h.Record.State.Terminal() || h.Record.Presence == presence {
 		return Write{}, false
@@ -264,11 +266,30 @@ func SetPresence(h Held, presence Presence, p Policy, nonce Nonce, now Millis) (
 			r.RefreshAt, r.Session.CountdownAt = 0, 0
 		}
 		switch {
-		case returned && r.Refreshable:
-			r.RefreshAt = max(now, p.LoginAt(h.Record))
+		case returned && r.Refreshable && r.callsOnReturn(now):
+			r.RefreshAt = max(now, p.again(*r), p.LoginAt(h.Record))
+		case returned && r.RefreshAt != 0:
+			r.RefreshAt = max(r.RefreshAt, p.again(*r))
 		case r.Failures > 0 && r.RefreshAt != 0:
 			r.RefreshAt = max(r.RefreshAt, planned) // a backend that asked for time still has it
 		}
 	}
 	return c.done(h.Attempt), true
+}
+
+// callsOnReturn reports whether a return from the background leads to a call at
+// once: the session is over, or two thirds of its idle timeout have passed since
+// its last use.
+func (r Record) callsOnReturn(now Millis) bool {
+	valid := !r.Session.Ended && (r.State == StateActive || r.State == StateDegraded)
+	return !valid || now.Sub(r.IssuedAt) >= time.Duration(extendAt*float64(r.Session.Idle))
+}
+
+// again returns when the same can be done again after the failures that there
+// were, 0 if there were none.
+func (p Policy) again(r Record) Millis {
+	if r.Failures == 0 {
+		return 0
+	}
+	return r.LastAttempt.FailedAt.Add(p.Backoff(r.ID, r.Failures, r.Lifetime))
 }

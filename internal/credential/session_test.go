@@ -462,6 +462,7 @@ func TestExtensionKeepsADoubt(t *testing.T) {
 func TestSetPresence(t *testing.T) {
 	t.Parallel()
 	const away = credential.PresenceBackground
+	twoThirds := used.Add(idle * 2 / 3)
 	for name, c := range map[string]struct {
 		from, to credential.Presence
 		at       credential.Millis
@@ -473,7 +474,7 @@ func TestSetPresence(t *testing.T) {
 		refresh  credential.Millis // the planned extension; 0: none
 	}{
 		"goes away":                    {credential.PresencePassive, away, noon, false, "", "", nil, credential.StateActive, 0},
-		"back in time":                 {away, credential.PresenceActive, noon, false, "", "", nil, credential.StateActive, noon},
+		"back in time":                 {away, credential.PresenceActive, twoThirds, false, "", "", nil, credential.StateActive, twoThirds},
 		"back in time, silently":       {away, credential.PresencePassive, idleAt - 1, false, "", "", nil, credential.StateActive, idleAt - 1},
 		"back too late":                {away, credential.PresenceActive, idleAt, false, "", "", []credential.EventType{credential.EventExpired, credential.EventReauthRequired}, credential.StateReauthRequired, 0},
 		"back too late, logs out":      {away, credential.PresenceActive, idleAt, false, "", credential.DeathLogout, []credential.EventType{credential.EventLoggedOut}, credential.StateLoggedOut, 0},
@@ -505,6 +506,54 @@ func TestSetPresence(t *testing.T) {
 			}
 			checkUnshared(t, b.held, w)
 		})
+	}
+}
+
+// Who comes and goes costs no call: on each return the last use decides when the
+// session is extended, and a call that failed is not made again for it.
+func TestBackAndForth(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.session(credential.PresencePassive)
+	b.held.Attempt = nil
+	b.touched(noon)
+	h, now := b.held, noon
+	set := func(to credential.Presence) credential.Write {
+		now += 700
+		w, ok := credential.SetPresence(h, to, b.policy, b.nonce, now)
+		require.True(t, ok)
+		h = w.Result(h)
+		return w
+	}
+	for n := range 8 {
+		assert.Zero(t, set(credential.PresenceBackground).Due)
+		to := credential.PresencePassive
+		if n%2 == 1 {
+			to = credential.PresenceActive
+		}
+		w := set(to)
+		assert.GreaterOrEqual(t, w.Record.RefreshAt, noon.Add(idle*2/3), "used %s ago", now.Sub(noon))
+		assert.Less(t, w.Record.RefreshAt, noon.Add(idle))
+		assert.Equal(t, noon.Add(idle), w.Record.ExpiresAt)
+		assert.Equal(t, to == credential.PresenceActive, w.Record.Session.CountdownAt != 0)
+	}
+
+	// The backend is away when the return leads to a call.
+	set(credential.PresenceBackground)
+	now = noon.Add(idle * 2 / 3)
+	w := set(credential.PresencePassive)
+	assert.Equal(t, now, w.Record.RefreshAt, "two thirds have passed")
+	b.held = h
+	b.attempt.BegunAt = now
+	b.open(b.attempt)
+	o := credential.Outcome{Method: credential.MethodExtend, Class: credential.ClassTransient, Reason: credential.ReasonUnavailable}
+	failed := now
+	h = credential.Fail(b.held, b.attempt, o, b.policy, credential.BySchedule, failed).Result(b.held)
+	for range 4 {
+		set(credential.PresenceBackground)
+		w = set(credential.PresencePassive)
+		assert.GreaterOrEqual(t, w.Record.RefreshAt, failed.Add(b.policy.Backoff(h.Record.ID, 1, h.Record.Lifetime)))
+		now = failed
 	}
 }
 

@@ -135,7 +135,7 @@ func tell(t *testing.T) map[credential.EventType]CloudEvent {
 	grant.passes(3 * time.Hour)
 	grant.advanced()
 	data := credential.UserData(`{"plan":"team"}`)
-	write, changed := credential.TakeUserData(grant.held, data, grant.nonce(), credential.BySchedule, grant.now)
+	write, changed := credential.TakeUserData(grant.held, data, "", grant.nonce(), credential.BySchedule, grant.now)
 	require.True(t, changed)
 	grant.happens(write)
 	grant.failed(credential.ClassPermanent, credential.ReasonInvalidGrant)

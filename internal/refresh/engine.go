@@ -20,7 +20,7 @@ type Target struct {
 	Policy    credential.Policy
 	Limits    Limits
 	Exchanger Exchanger
-	UserData  bool // there is a call for it, to be made after each refresh
+	UserData  bool // there is a call for it, to be made after each sign-in and each refresh
 	LogsOut   bool // there is a call that ends a session, to be made at each log-out
 	Verify    bool // there is a call for it, to be made at each fetch
 	// Settings identifies the client's settings. When it changes, a breaker
@@ -96,6 +96,7 @@ type Engine struct {
 	barrier  *barrier
 	watch    *watch
 	missing  *missing
+	meeting  chan struct{}  // has an entry for each sign-in whose user data is asked for
 	mute     atomic.Int64   // boot time until which the store is not asked for what can be served from memory
 	heard    []atomic.Int64 // boot time at which each shard's event log was last read
 
@@ -120,7 +121,7 @@ func New(opts Options) *Engine {
 		store: opts.Store, registry: opts.Registry, permits: opts.Permits, journal: opts.Journal,
 		clock: opts.Clock, owner: opts.Owner, log: opts.Log, metrics: opts.Metrics, opts: opts,
 		heard: make([]atomic.Int64, opts.Shards), flights: newFlights(), tokens: newTokenCache(), ledger: newLedger(), crew: newCrew(), pace: newPace(),
-		watch: newWatch(opts.Silence), missing: newMissing(opts.Log, opts.Metrics), ctx: ctx, cancel: cancel,
+		watch: newWatch(opts.Silence), missing: newMissing(opts.Log, opts.Metrics), meeting: make(chan struct{}, signInFetches), ctx: ctx, cancel: cancel,
 	}
 	e.barrier = newBarrier(e)
 	e.commits = newCommitter(e.apply, opts.Log, e.barrier.met)

@@ -43,6 +43,8 @@ type fakeProvider struct {
 	user      string                                      // the user data that is told, if a target asks for it
 	dead      map[string]bool                             // access tokens that Verify refuses
 	verified  int
+	profile   func() (credential.UserData, credential.Outcome) // answers a call for user data, unless nil
+	profiled  int                                              // such calls
 }
 
 // reply is what the provider answers, and how much of it arrives.
@@ -179,6 +181,10 @@ func (p *fakeProvider) extend(in credential.Presentation) credential.Outcome {
 func (p *fakeProvider) UserData(context.Context, credential.Token, string) (credential.UserData, credential.Outcome) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.profiled++
+	if p.profile != nil {
+		return p.profile()
+	}
 	return credential.UserData(p.user), credential.Outcome{Class: credential.ClassOK}
 }
 

@@ -6,21 +6,60 @@ import (
 	"github.com/refreshd/refreshd/internal/credential"
 )
 
+// signInFetches is how many sign-ins have their user data asked for at once. What
+// more there are at that moment, as in an import, is asked for with the first
+// refresh of each.
+const signInFetches = 64
+
 // learnUserData asks the provider about its user once more, after a token was
-// installed, where its settings say so. It is told when it has changed; that it
-// cannot be had now says nothing of the credential, and the next refresh asks
-// again.
+// installed, where its settings say so.
 func (e *Engine) learnUserData(ctx context.Context, t *Target, result settled) {
-	if !t.UserData || result.err != nil || result.outcome.Class != credential.ClassOK || e.opts.Delegate != nil {
+	if t.UserData && result.err == nil && result.outcome.Class == credential.ClassOK && e.opts.Delegate == nil {
+		e.askUserData(ctx, t, result.held, credential.BySchedule)
+	}
+}
+
+// meetUser begins to ask the provider about a user who has just signed in, where
+// its settings say so and the login has not told it. Nobody waits for the answer
+// but the engine's stop.
+func (e *Engine) meetUser(ctx context.Context, t *Target, held credential.Held) {
+	r := held.Record
+	if !t.UserData || len(held.UserData) > 0 || r.Paused || !r.ValidAt(e.clock.Now(), readMargin) {
 		return
 	}
-	id := result.held.Record.ID
+	leave, err := e.enter()
+	if err != nil {
+		return // whoever comes next asks with the first refresh
+	}
+	select {
+	case e.meeting <- struct{}{}:
+	default:
+		leave()
+		e.log.Debug().Str("credential", string(r.ID)).Str("provider", t.Name).Msg("user data is asked for with the first refresh: too many sign in now")
+		return
+	}
+	e.crew.run(func() {
+		defer leave()
+		defer func() { <-e.meeting }()
+		ctx, cancel := e.untilStopped(context.WithoutCancel(ctx))
+		defer cancel()
+		if back, err := e.breakers.heldBack(ctx, t.Name); err == nil && !back {
+			e.askUserData(ctx, t, held, credential.ByOwner)
+		}
+	})
+}
+
+// askUserData asks the provider about its user, and stores what it tells. It is
+// told when it has changed; that it cannot be had now says nothing of the
+// credential, and the next refresh asks again.
+func (e *Engine) askUserData(ctx context.Context, t *Target, held credential.Held, by credential.Initiator) {
+	id := held.Record.ID
 	permits, err := e.takePermits(ctx, t, 1)
 	if err != nil {
 		e.log.Debug().Err(err).Str("credential", string(id)).Msg("user data is not asked for now")
 		return
 	}
-	data, o := t.Exchanger.UserData(context.WithoutCancel(ctx), result.held.Token, result.held.Record.Subject)
+	data, o := t.Exchanger.UserData(context.WithoutCancel(ctx), held.Token, held.Record.Subject)
 	permits.giveBack(ctx)
 	e.metrics.asked(t.Name, askedUserData, o.Class)
 	if o.Class != credential.ClassOK {
@@ -28,14 +67,14 @@ func (e *Engine) learnUserData(ctx context.Context, t *Target, result settled) {
 			Msg("user data could not be had")
 		return
 	}
-	if token := o.Token; !token.Access.IsZero() && !token.Access.Equal(result.held.Token.Access) {
-		e.replaceSession(ctx, t, result.held, token)
+	if token := o.Token; !token.Access.IsZero() && !token.Access.Equal(held.Token.Access) {
+		e.replaceSession(ctx, t, held, token)
 	}
 	_, err = e.amend(ctx, id, func(h credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
-		if h.Record.Grant != result.held.Record.Grant {
+		if h.Record.Grant != held.Record.Grant {
 			return credential.Write{}, false // it is of an earlier login
 		}
-		return credential.TakeUserData(h, data, nonce, credential.BySchedule, now)
+		return credential.TakeUserData(h, data, o.Subject, nonce, by, now)
 	})
 	if err != nil {
 		e.log.Info().Err(err).Str("credential", string(id)).Msg("user data could not be stored")

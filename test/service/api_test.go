@@ -51,8 +51,9 @@ type record struct {
 		IdleDeadline time.Time `json:"idle_deadline"`
 	} `json:"session"`
 	LastFailure *struct {
-		Reason string `json:"reason"`
-		Detail string `json:"detail"`
+		At     time.Time `json:"at"`
+		Reason string    `json:"reason"`
+		Detail string    `json:"detail"`
 	} `json:"last_failure"`
 }
 

@@ -2,7 +2,9 @@ package service
 
 import (
 	"fmt"
+	"log"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -24,8 +26,21 @@ const (
 type again int
 
 const (
-	never again = iota // one call, and no other while the test lasts
-	later              // again after a while, 2 s at the least (give or take a tenth)
+	// never: no due time is left, or none for minutes; one that asks for the
+	// operator has the breaker's probe, once a minute. There is one call.
+	never again = iota
+	// later: again at the due time that the failure leaves, not before, which is
+	// after 2 s at the least (give or take a tenth).
+	later
+)
+
+const (
+	// farAway is how far from a failure the due time is at least of what is not
+	// made again for now: a Retry-After of ten minutes, or the end of an hour.
+	farAway = 9 * time.Minute
+	// probeWait is how long after a refusal the breaker's first probe is made at
+	// the earliest, which is a minute.
+	probeWait = 50 * time.Second
 )
 
 // misreply is a reply that is no success, and what has to follow from it.
@@ -61,6 +76,10 @@ func quick(f backends.Fault) (backends.Fault, map[string]any) {
 	return f, map[string]any{"timeout": "1s"}
 }
 
+// badTLS is the row of a backend whose certificate nobody has signed: its calls do
+// not get as far as the ledger.
+const badTLS = "a certificate that is not trusted"
+
 func misreplies() []misreply {
 	slow, short := quick(backends.Fault{Hold: 4 * time.Second})
 	const refresh, login, use = backends.CallRefresh, backends.CallLogin, backends.CallUse
@@ -75,6 +94,10 @@ func misreplies() []misreply {
 		{"a bare 403", refresh, "", backends.Fault{Reply: &backends.Reply{Status: 403}}, nil, asksTheUser, "invalid_grant", never},
 		{"an error at 200", refresh, "", errorReply(200, "bad_refresh_token"), nil, asksTheUser, "invalid_grant", never},
 		{"ok false at 200", refresh, "", jsonReply(200, `{"ok":false,"error":"invalid_refresh_token"}`), nil, asksTheUser, "invalid_grant", never},
+		{"BAD_REFRESH_TOKEN", refresh, "", jsonReply(400, `{"status":"BAD_REFRESH_TOKEN","message":"missing or unknown refresh token"}`), nil, asksTheUser, "invalid_grant", never},
+		{"code 190", refresh, "", jsonReply(400, `{"error":{"message":"expired","type":"OAuthException","code":190,"error_subcode":463}}`), nil, asksTheUser, "invalid_grant", never},
+		{"login_required", refresh, "", errorReply(400, "login_required"), nil, asksTheUser, "interaction_required", never},
+		{"MFA", refresh, "", errorReply(400, "mfa_required"), nil, asksTheUser, "interaction_required", never},
 		{"declared as permanent", refresh, "", errorReply(409, "gone"), own, asksTheUser, "invalid_grant", never},
 		{"interaction_required", refresh, "", errorReply(400, "interaction_required"), nil, asksTheUser, "interaction_required", never},
 		{"consent_required", refresh, "", errorReply(400, "consent_required"), nil, asksTheUser, "consent_required", never},
@@ -89,9 +112,15 @@ func misreplies() []misreply {
 		{"500", refresh, "", backends.Fault{Reply: &backends.Reply{Status: 500}}, nil, keepsGoing, "provider_unavailable", never},
 		{"503", refresh, "", errorReply(503, "server_error"), nil, keepsGoing, "provider_unavailable", never},
 		{"temporarily_unavailable", refresh, "", errorReply(400, "temporarily_unavailable"), nil, keepsGoing, "provider_unavailable", never},
+		{"server_error at 400", refresh, "", errorReply(400, "server_error"), nil, keepsGoing, "provider_unavailable", never},
+		{"a bare ok false at 200", refresh, "", jsonReply(200, `{"ok":false}`), nil, keepsGoing, "malformed_reply", never},
 		{"a reply cut off", refresh, "", backends.Fault{Cut: true}, nil, keepsGoing, "network", never},
+		{"a connection reset", refresh, "", backends.Fault{Reset: true}, nil, keepsGoing, "network", never},
 		{"a reply too late", refresh, "", slow, short, keepsGoing, "timeout", never},
 		{"invalid_client", refresh, "", errorReply(401, "invalid_client"), nil, asksOperator, "client_misconfigured", never},
+		{"incorrect_client_credentials at 200", refresh, "", errorReply(200, "incorrect_client_credentials"), nil, asksOperator, "client_misconfigured", never},
+		{"bad_client_secret at 200", refresh, "", jsonReply(200, `{"ok":false,"error":"bad_client_secret"}`), nil, asksOperator, "client_misconfigured", never},
+		{badTLS, refresh, "", backends.Fault{}, nil, asksOperator, "client_misconfigured", never},
 		{"unauthorized_client", refresh, "", errorReply(400, "unauthorized_client"), nil, asksOperator, "client_misconfigured", never},
 		{"unsupported_grant_type", refresh, "", errorReply(400, "unsupported_grant_type"), nil, asksOperator, "client_misconfigured", never},
 		{"invalid_scope", refresh, "", errorReply(400, "invalid_scope"), nil, asksOperator, "client_misconfigured", never},
@@ -101,6 +130,7 @@ func misreplies() []misreply {
 		{"401", login, "", errorReply(401, "nope"), nil, asksTheUser, "login_refused", never},
 		{"403", login, "", errorReply(403, "nope"), nil, asksTheUser, "login_refused", never},
 		{"423", login, "", errorReply(423, "nope"), nil, asksTheUser, "account_locked", never},
+		{"MFA", login, "", errorReply(401, "mfa_required"), nil, asksTheUser, "interaction_required", never},
 		{"a login page at 200", login, "", pageReply(200), nil, asksTheUser, "login_refused", never},
 		{"refused at 200", login, "", errorReply(200, "invalid_credentials"), nil, asksTheUser, "login_refused", never},
 		{"503", login, "", backends.Fault{Reply: &backends.Reply{Status: 503}}, nil, keepsGoing, "provider_unavailable", later},
@@ -142,16 +172,21 @@ func TestEachErrorHasItsClass(t *testing.T) {
 			o.Kind = row.kind
 		}
 		e.backend(name(n), o, row.more)
+		if row.name == badTLS {
+			set := e.config["providers"].(map[string]any)[name(n)].(map[string]any)                 //nolint:errcheck,forcetypeassert // made by backend
+			set["refresh"].(map[string]any)["request"].(map[string]any)["url"] = untrusted(t) + "/" //nolint:errcheck,forcetypeassert // made by BackendRefresh
+		}
 	}
 	at := e.open()
 	began := make([]time.Time, len(rows))
+	failed := make([]record, len(rows)) // as it was right after the first failure
 	for n, row := range rows {
 		b := e.backends[name(n)]
 		var id string
 		if row.call == backends.CallLogin {
 			id = e.signUp(name(n), "ann")
 		} else {
-			id = e.bring(name(n), "ann", 0)
+			id = e.bring(name(n), "ann")
 		}
 		row.fault.Call = row.call
 		b.Add(row.fault)
@@ -163,6 +198,7 @@ func TestEachErrorHasItsClass(t *testing.T) {
 		default:
 			assert.Equal(t, http.StatusServiceUnavailable, refusedWith(t, err).Status, "%s: %s", row.call, row.name)
 		}
+		failed[n] = at.get(t, id)
 	}
 	// A session that is over and has a login to replace it gets one login.
 	relogged := map[int]string{}
@@ -172,20 +208,30 @@ func TestEachErrorHasItsClass(t *testing.T) {
 			require.NoError(t, at.refresh(t.Context(), relogged[n]), row.name)
 		}
 	}
-	pass(t.Context(), 3*time.Second) // in which what is presented again would be
+	made := func(n int) []backends.Entry {
+		calls := e.backends[name(n)].Calls(rows[n].call, "ann")
+		if rows[n].call == backends.CallLogin {
+			calls = calls[1:] // the first is its owner's
+		}
+		return calls
+	}
+	for n, row := range rows {
+		if row.again == later {
+			eventually(t, patience, func() (bool, string) {
+				return len(made(n)) > 1, fmt.Sprintf("%s: %s is not called again", row.call, row.name)
+			})
+		}
+	}
 
 	e.heardAll()
 	for n, row := range rows {
 		what := fmt.Sprintf("%s: %s", row.call, row.name)
-		b, id := e.backends[name(n)], name(n)+":ann"
+		id := name(n) + ":ann"
 		r := at.get(t, id)
 		assert.Equal(t, row.state, r.State, what)
 		breaker := e.providerState(at, name(n)).Breaker
 		assert.Equal(t, row.state == asksOperator, breaker.Open, "%s: the breaker", what)
-		calls := b.Calls(row.call, "ann")
-		if row.call == backends.CallLogin {
-			calls = calls[1:] // the first is its owner's
-		}
+		calls := made(n)
 		switch row.state {
 		case asksTheUser:
 			assert.Equal(t, row.reason, r.Reason, what)
@@ -208,15 +254,24 @@ func TestEachErrorHasItsClass(t *testing.T) {
 			_, err := at.token(t.Context(), id, 0)
 			require.NoError(t, err, "%s: and its token is served", what)
 		}
-		if row.again == never {
-			assert.Len(t, calls, 1, "%s: one call", what)
+		if row.again == later {
+			calledWhenDue(t, what, failed[n], calls)
 			continue
 		}
-		for i := 1; i < len(calls); i++ {
-			gap := calls[i].Received.Sub(calls[i-1].Received)
-			assert.GreaterOrEqual(t, gap, 1700*time.Millisecond, "%s: call %d", what, i+1)
+		soon := after(calls, began[n].Add(probeWait))
+		want := 1
+		if row.name == badTLS {
+			want = 0
 		}
-		assert.NotEmpty(t, calls, what)
+		assert.Len(t, calls[:len(calls)-len(soon)], want, "%s: one call", what)
+		switch row.state {
+		case asksTheUser:
+			assert.Zero(t, r.DueAt, "%s: nothing is planned", what)
+		case keepsGoing:
+			assert.True(t, r.DueAt.After(began[n].Add(farAway)), "%s: due at %s, failed at %s", what, r.DueAt, began[n])
+		case asksOperator:
+			assert.True(t, breaker.ProbeAt.After(began[n].Add(probeWait)), "%s: probed at %s, refused at %s", what, breaker.ProbeAt, began[n])
+		}
 	}
 	for n, id := range relogged {
 		b := e.backends[name(n)]
@@ -226,6 +281,34 @@ func TestEachErrorHasItsClass(t *testing.T) {
 	}
 	oneEventPerVersion(t, at.api, at.list(t), e.stream)
 	countedByClass(t, at, rows, name)
+}
+
+// calledWhenDue checks that a call that failed is made again when its record says
+// so, and not before. failed is the record right after a failure.
+func calledWhenDue(t *testing.T, what string, failed record, calls []backends.Entry) {
+	t.Helper()
+	require.NotNil(t, failed.LastFailure, what)
+	assert.GreaterOrEqual(t, failed.DueAt.Sub(failed.LastFailure.At), 1800*time.Millisecond, "%s: what is promised", what)
+	for i := 1; i < len(calls); i++ {
+		gap := calls[i].Received.Sub(calls[i-1].Received)
+		assert.GreaterOrEqual(t, gap, 1700*time.Millisecond, "%s: call %d", what, i+1)
+	}
+	// The record has the store's time, as nearly as a process knows it: by that the
+	// call that failed may have come a little after its failure.
+	next := after(calls, failed.LastFailure.At.Add(time.Second))
+	if assert.NotEmpty(t, next, "%s: it is called again", what) {
+		assert.False(t, next[0].Received.Before(failed.DueAt), "%s: called at %s, promised for %s", what, next[0].Received, failed.DueAt)
+	}
+}
+
+// untrusted is the address of a server whose certificate no authority has signed.
+func untrusted(t *testing.T) string {
+	t.Helper()
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ErrorLog = log.New(t.Output(), "", 0)
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	return server.URL
 }
 
 // countedByClass checks that the metrics have what became of the calls.

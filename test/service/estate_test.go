@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -105,16 +104,13 @@ func (e *estate) signUp(provider, user string) (id string) {
 
 // bring makes a user at a backend and stores a token that is there already,
 // without the login.
-func (e *estate) bring(provider, user string, expiresIn time.Duration) (id string) {
+func (e *estate) bring(provider, user string) (id string) {
 	e.t.Helper()
 	e.backends[provider].SetUser(user, password, `{"plan":"silver"}`)
 	m := e.backends[provider].Mint(user)
 	token := map[string]any{"access_token": m.Token}
 	if m.Refresh != "" {
 		token["refresh_token"] = m.Refresh
-	}
-	if expiresIn > 0 {
-		token["expires_in"] = int64(expiresIn / time.Second)
 	}
 	id = provider + ":" + user
 	body := map[string]any{"provider": provider, "token": token}

@@ -85,8 +85,9 @@ type providerState struct {
 	Name    string `json:"name"`
 	Paused  bool   `json:"paused"`
 	Breaker struct {
-		Open   bool   `json:"open"`
-		Reason string `json:"reason"`
+		Open    bool      `json:"open"`
+		Reason  string    `json:"reason"`
+		ProbeAt time.Time `json:"probe_at"`
 	} `json:"breaker"`
 }
 

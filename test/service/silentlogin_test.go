@@ -274,7 +274,7 @@ func TestUserDataIsToldWhenItChanges(t *testing.T) {
 	}
 	// What is first heard of a user of whom nothing was known is told as well.
 	for _, name := range []string{"shop", "header", "graphql"} {
-		id := e.bring(name, "bob", 0)
+		id := e.bring(name, "bob")
 		require.NoError(t, at.refresh(t.Context(), id), id)
 		_, data := at.userData(t, id)
 		assert.JSONEq(t, `{"plan":"silver"}`, string(data), id)

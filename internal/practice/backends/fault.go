@@ -16,6 +16,7 @@ type Fault struct {
 	Reply *Reply        // in place of what would be done and answered
 	Hold  time.Duration // after it was done, before the reply
 	Cut   bool          // the connection ends in place of the reply
+	Reset bool          // likewise, and the other side is told so (RFC 9293 section 3.5.2)
 }
 
 // Reply is an answer as it is.

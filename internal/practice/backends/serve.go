@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -46,7 +47,10 @@ func (b *Backend) serve(call Call) http.HandlerFunc {
 		if !pass(r.Context(), f.Hold) {
 			return
 		}
-		if f.Cut {
+		if f.Reset {
+			reset(w)
+		}
+		if f.Cut || f.Reset {
 			panic(http.ErrAbortHandler)
 		}
 		b.note(seq, func(e *Entry) { e.Status, e.Replied = a.status, time.Now() })
@@ -67,6 +71,19 @@ func pass(ctx context.Context, d time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
+}
+
+// reset ends a call's connection such that the other side meets an error, and not
+// an end.
+func reset(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // the end is all that is left to it
+	}
+	_ = conn.Close()
 }
 
 // read takes what a call brings from wherever its kind of backend has it.

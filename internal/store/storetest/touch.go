@@ -218,10 +218,12 @@ func touchBackground(b *bundle) {
 	_, err := b.store.Touch(b.ctx, []credential.ID{"alice"})
 	require.NoError(b, err)
 	b.requireScore(b.now.Add(time.Hour), "alice")
-	back, ok := credential.SetPresence(b.load("alice"), credential.PresencePassive, b.sessions(), newNonce(), b.now)
+	used := b.load("alice").Record.IssuedAt
+	back, ok := credential.SetPresence(b.load("alice"), credential.PresencePassive, b.sessions(), newNonce(), used.Add(idle/2))
 	require.True(b, ok)
 	b.apply(back)
-	assert.Equal(b, b.now, b.load("alice").Record.RefreshAt, "it is extended at once")
+	assert.GreaterOrEqual(b, b.load("alice").Record.RefreshAt, used.Add(idle*2/3), "the touch in the background was a use")
+	b.requireScore(b.load("alice").Record.RefreshAt, "alice")
 }
 
 func touchAttempt(b *bundle) {
@@ -273,7 +275,7 @@ func touchWrites(b *bundle) {
 			return w
 		},
 		"user-data": func(h credential.Held) credential.Write {
-			w, _ := credential.TakeUserData(h, credential.UserData(`{"a":1}`), newNonce(), credential.ByProvider, b.now)
+			w, _ := credential.TakeUserData(h, credential.UserData(`{"a":1}`), "", newNonce(), credential.ByProvider, b.now)
 			return w
 		},
 	} {

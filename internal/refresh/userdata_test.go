@@ -1,0 +1,207 @@
+package refresh
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+// asking makes the provider one that is asked about its user in a call of its
+// own, which data and subject are the answer to. A login tells neither data nor a
+// UID there.
+func (b *bundle) asking(data, subject string) Target {
+	b.provider.set(func(p *fakeProvider) {
+		p.profile = func() (credential.UserData, credential.Outcome) {
+			return credential.UserData(data), credential.Outcome{Class: credential.ClassOK, Subject: subject}
+		}
+	})
+	target := b.target()
+	target.UserData = true
+	return target
+}
+
+func (p *fakeProvider) profiles() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.profiled
+}
+
+// What is told of the user in a call of its own is there as soon as he has signed
+// in, with a password or with a token, and not with the first refresh.
+func TestUserDataIsFetchedAtTheSignIn(t *testing.T) {
+	t.Parallel()
+	for name, api := range map[string]bool{"a whole process": false, "one that does no exchanges": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.backend()
+			n := b.node("one", func(o *Options) {
+				if api {
+					o.Delegate = func(context.Context, credential.ID, uint64) error { return errAway }
+				}
+			})
+			n.SetTargets(t.Context(), []Target{b.asking(`{"plan":"free"}`, "uid-7")})
+			_, err := n.Put(t.Context(), signIn(password), Expect{})
+			require.NoError(t, err)
+			_, err = n.Put(t.Context(), b.login("bob"), Expect{})
+			require.NoError(t, err)
+			n.work.Wait()
+			for id, subject := range map[credential.ID]string{"alice": "uid-alice", "bob": "uid-7"} {
+				h := b.held(n, id)
+				assert.JSONEq(t, `{"plan":"free"}`, string(h.UserData), id)
+				assert.Equal(t, subject, h.Record.Subject, "%s: the login's word comes first", id)
+				assert.Equal(t, []credential.EventType{credential.EventConnected, credential.EventUserDataChanged}, b.events(n, id))
+			}
+			assert.Equal(t, 2, b.provider.profiles())
+
+			// The same again is no sign-in; another one is.
+			bob := credential.Login{ID: "bob", Provider: acme, Token: b.held(n, "bob").Token, ExpiresIn: life}
+			_, err = n.Put(t.Context(), bob, Expect{})
+			require.NoError(t, err)
+			n.work.Wait()
+			assert.Equal(t, 2, b.provider.profiles())
+			_, err = n.Put(t.Context(), signIn(password), Expect{})
+			require.NoError(t, err)
+			n.work.Wait()
+			assert.Equal(t, 3, b.provider.profiles())
+			assert.JSONEq(t, `{"plan":"free"}`, string(b.held(n, "alice").UserData))
+		})
+	}
+}
+
+// No call is made for what is known, or for a credential that is held back.
+func TestUserDataIsNotAskedForAtEverySignIn(t *testing.T) {
+	t.Parallel()
+	for name, prepare := range map[string]func(t *testing.T, b *bundle, n *node) credential.Login{
+		"the login tells it": func(_ *testing.T, b *bundle, _ *node) credential.Login {
+			b.provider.set(func(p *fakeProvider) { p.user = `{"plan":"gold"}` })
+			return signIn(password)
+		},
+		"the owner told it": func(_ *testing.T, _ *bundle, _ *node) credential.Login {
+			login := signIn(password)
+			login.UserData = credential.UserData(`{"plan":"gold"}`)
+			return login
+		},
+		"the backend is away": func(_ *testing.T, b *bundle, _ *node) credential.Login {
+			away := credential.Outcome{Class: credential.ClassTransient, Reason: credential.ReasonUnavailable}
+			b.provider.set(func(p *fakeProvider) { p.login = func(credential.SignIn) *credential.Outcome { return &away } })
+			return signIn(password)
+		},
+		"the provider is paused": func(t *testing.T, b *bundle, n *node) credential.Login {
+			t.Helper()
+			_, err := n.PauseProvider(t.Context(), acme, true)
+			require.NoError(t, err)
+			return b.login("alice")
+		},
+		"the credential is paused": func(t *testing.T, b *bundle, n *node) credential.Login {
+			t.Helper()
+			login := signIn(password)
+			login.UserData = credential.UserData(`{}`)
+			_, err := n.Put(t.Context(), login, Expect{})
+			require.NoError(t, err)
+			_, err = n.SetPaused(t.Context(), "alice", true, "")
+			require.NoError(t, err)
+			return b.login("alice")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.backend()
+			n := b.node("one")
+			n.SetTargets(t.Context(), []Target{b.asking(`{"plan":"free"}`, "")})
+			_, err := n.Put(t.Context(), prepare(t, b, n), Expect{})
+			require.NoError(t, err)
+			n.work.Wait()
+			assert.Zero(t, b.provider.profiles())
+		})
+	}
+}
+
+// A sign-in is answered while its user data is still asked for. What comes after
+// another login is of nobody who is there.
+func TestASignInDoesNotWaitForUserData(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.backend()
+	n := b.node("one")
+	target := b.asking("", "")
+	slow := slowProfile{fakeProvider: b.provider, asked: make(chan string, 2), answer: make(chan struct{})}
+	target.Exchanger = slow
+	n.SetTargets(t.Context(), []Target{target})
+	_, err := n.Put(t.Context(), signIn(password), Expect{})
+	require.NoError(t, err)
+	first := soon(t, slow.asked, "the first call")
+	_, err = n.Put(t.Context(), signIn(password), Expect{})
+	require.NoError(t, err)
+	second := soon(t, slow.asked, "the second call")
+	require.NotEqual(t, first, second)
+	close(slow.answer)
+	n.work.Wait()
+	assert.JSONEq(t, `{"seen by":"`+second+`"}`, string(b.held(n, "alice").UserData))
+	assert.Equal(t, []credential.EventType{
+		credential.EventConnected, credential.EventReauthorized, credential.EventUserDataChanged,
+	}, b.events(n, "alice"))
+}
+
+// What could not be had at the sign-in is asked for with the next refresh.
+func TestUserDataThatCouldNotBeHad(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.backend()
+	n := b.node("one")
+	target := b.asking("", "")
+	b.provider.set(func(p *fakeProvider) {
+		p.profile = func() (credential.UserData, credential.Outcome) {
+			return nil, credential.Outcome{Class: credential.ClassTransient, Reason: credential.ReasonUnavailable}
+		}
+	})
+	n.SetTargets(t.Context(), []Target{target})
+	_, err := n.Put(t.Context(), signIn(password), Expect{})
+	require.NoError(t, err)
+	n.work.Wait()
+	assert.Equal(t, credential.StateActive, b.held(n, "alice").Record.State)
+	b.asking(`{"plan":"pro"}`, "")
+	b.due()
+	b.batch(n, "alice")
+	assert.JSONEq(t, `{"plan":"pro"}`, string(b.held(n, "alice").UserData))
+}
+
+// A flood of sign-ins keeps no more than some calls in the air; the rest is left
+// to the first refreshes.
+func TestUserDataOfManySignIns(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	target := b.asking("", "")
+	const many = signInFetches + 3
+	slow := slowProfile{fakeProvider: b.provider, asked: make(chan string, many), answer: make(chan struct{})}
+	target.Exchanger = slow
+	n.SetTargets(t.Context(), []Target{target})
+	for i := range many {
+		b.put(n, credential.ID(fmt.Sprintf("user-%d", i)))
+	}
+	close(slow.answer)
+	n.work.Wait()
+	assert.Len(t, slow.asked, signInFetches)
+}
+
+// slowProfile tells which token it is asked with, and answers when it may.
+type slowProfile struct {
+	*fakeProvider
+
+	asked  chan string
+	answer chan struct{}
+}
+
+func (s slowProfile) UserData(_ context.Context, token credential.Token, _ string) (credential.UserData, credential.Outcome) {
+	seen := token.Access.Reveal()
+	s.asked <- seen
+	<-s.answer
+	return credential.UserData(`{"seen by":"` + seen + `"}`), credential.Outcome{Class: credential.ClassOK}
+}
