@@ -147,6 +147,7 @@ func misreplies() []misreply {
 		{"403", use, "", errorReply(403, "nope"), nil, asksTheUser, "session_ended", never},
 		{"419", use, "", pageReply(419), nil, asksTheUser, "session_ended", never},
 		{"302 to a login page", use, backends.KindCookie, pageReply(302, "Location", "/login"), nil, asksTheUser, "session_ended", never},
+		{"302 to a page for maintenance", use, backends.KindCookie, pageReply(302, "Location", "https://status.invalid/maintenance"), nil, keepsGoing, "provider_unavailable", later},
 		{"a login page at 200", use, "", pageReply(200), nil, asksTheUser, "session_ended", never},
 		{"UNAUTHENTICATED at 200", use, backends.KindGraphQL, jsonReply(200, `{"errors":[{"message":"x","extensions":{"code":"UNAUTHENTICATED"}}],"data":null}`), nil, asksTheUser, "session_ended", never},
 		{"503", use, "", backends.Fault{Reply: &backends.Reply{Status: 503}}, nil, keepsGoing, "provider_unavailable", later},

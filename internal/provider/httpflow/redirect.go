@@ -16,10 +16,29 @@ func (c *call) redirected(r *reply, token bool) verdict {
 	case kindLogin:
 		return c.loginRedirected(r, token)
 	case kindRefresh:
-	case kindExtend, kindVerify, kindUserData, kindLogout:
+	case kindLogout:
 		if r.leadsOn() || r.status == http.StatusTemporaryRedirect {
 			return c.dead("a redirect")
 		}
+	case kindExtend, kindVerify, kindUserData:
+		return c.sessionRedirected(r)
+	}
+	return operator(notFollowed)
+}
+
+// sessionRedirected says what a redirect means for a session in use. One that is
+// over is sent to log in again, or loses its cookie. Anything else may be a page for maintenance, and
+// a session that is over in truth ends when its time is up.
+func (c *call) sessionRedirected(r *reply) verdict {
+	_, to := c.request.wayTo(r.header.Get("Location"))
+	switch leads := r.leadsOn() || r.status == http.StatusTemporaryRedirect; {
+	case leads && isLoginPage(to.Path):
+		return c.dead("a redirect to a login page")
+	case leads:
+		if v := c.deleted(r, false); v.decided() {
+			return v
+		}
+		return unavailable("a redirect to another page")
 	}
 	return operator(notFollowed)
 }
