@@ -3,6 +3,7 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/failpoint"
@@ -25,6 +26,7 @@ type batch struct {
 	buf  []byte
 	ops  []op
 	sync bool          // someone waits for it to be durable
+	told int           // bytes of buf that the kernel already has, see tell
 	done chan struct{} // closed when it is, or has failed
 	err  error         // set before done is closed
 }
@@ -131,7 +133,22 @@ func (j *Journal) store(b *batch, off int64) error {
 	if !b.sync {
 		return nil
 	}
-	if err = failpoint.Hit(failpoint.JournalWritten); err == nil {
+	synced := make(chan error, 1)
+	go func() { synced <- flush(f) }()
+	for {
+		select {
+		case err := <-synced:
+			return err
+		case <-j.wake:
+			j.tell(f)
+		}
+	}
+}
+
+// flush makes what was written durable.
+func flush(f file) error {
+	err := failpoint.Hit(failpoint.JournalWritten)
+	if err == nil {
 		err = f.Sync()
 	}
 	if err == nil {
@@ -141,6 +158,27 @@ func (j *Journal) store(b *batch, off int64) error {
 		return fmt.Errorf("sync: %w", err)
 	}
 	return nil
+}
+
+// tell hands replies to the kernel that came while a batch is synced: on a slow
+// disk they may wait for long, and what the kernel has survives the end of this
+// process, if not that of the machine. They are where the next batch will be
+// written; a failure is its to find. Intents alone can wait: of one that is not
+// in the file it is certain that nothing was sent.
+func (j *Journal) tell(f file) {
+	j.mu.Lock()
+	next, off := j.next, j.end
+	replies := slices.ContainsFunc(next.ops, func(o op) bool { return o.typ == typeKeep && o.start >= next.told })
+	buf := next.buf[next.told:]
+	if j.broken != nil || !replies {
+		buf = nil
+	}
+	from := next.told
+	next.told += len(buf)
+	j.mu.Unlock()
+	if len(buf) > 0 {
+		_, _ = f.WriteAt(buf, off+int64(from))
+	}
 }
 
 // apply notes where the records of a written batch are. Called with mu held.
