@@ -77,7 +77,7 @@ func TestRepliesDoNotWaitForASync(t *testing.T) {
 				close(gate)
 				wg.Wait()
 				for n := range uint64(3) {
-					assert.NoError(t, kept[n+1], "from a new file where need be")
+					require.NoError(t, kept[n+1], "from a new file where need be")
 				}
 				assert.Len(t, none(afterCrash(t, d, 1)).Keeps, 3)
 				require.NoError(t, j.Close())
