@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -19,8 +20,9 @@ var ErrForbiddenAddress = errors.New("deliveries to this address are not allowed
 // NewClient returns an HTTP client for deliveries: it follows no redirect,
 // obeys no proxy variable, and checks each address as it is dialled, so that a
 // name cannot change between check and use. Addresses that are not public are
-// refused unless allowed returns a network that holds them; it is asked each
-// time, for a reload may change the answer.
+// refused unless allowed returns a network that holds them; it is asked for each
+// connection and again whenever something is sent over it, for a reload may
+// change the answer while a connection is kept for the next delivery.
 func NewClient(allowed func() []netip.Prefix) *http.Client {
 	dialer := &net.Dialer{
 		Timeout: 5 * time.Second,
@@ -34,12 +36,38 @@ func NewClient(allowed func() []netip.Prefix) *http.Client {
 	}
 	return &http.Client{
 		Transport: &http.Transport{
-			DialContext: dialer.DialContext, ForceAttemptHTTP2: true, TLSHandshakeTimeout: 5 * time.Second,
+			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+				conn, err := dialer.DialContext(ctx, network, address)
+				if err != nil {
+					return nil, err
+				}
+				return checkedConn{conn, allowed}, nil
+			},
+			ForceAttemptHTTP2: true, TLSHandshakeTimeout: 5 * time.Second,
 			MaxIdleConnsPerHost: LaneCount, IdleConnTimeout: 30 * time.Second,
 			ResponseHeaderTimeout: deliveryTimeout, MaxResponseHeaderBytes: 64 << 10,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+}
+
+// checkedConn sends nothing to an address that is not allowed any more.
+type checkedConn struct {
+	net.Conn
+
+	allowed func() []netip.Prefix
+}
+
+// Write is part of [net.Conn].
+func (c checkedConn) Write(b []byte) (int, error) {
+	to, ok := c.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return 0, fmt.Errorf("%w: %s", ErrForbiddenAddress, c.RemoteAddr())
+	}
+	if err := checkAddress(to.AddrPort().Addr(), c.allowed()); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(b)
 }
 
 func checkAddress(addr netip.Addr, allow []netip.Prefix) error {

@@ -1,11 +1,14 @@
 package delivery
 
 import (
+	"context"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -67,6 +70,43 @@ func TestNothingOfThisMachineIsReached(t *testing.T) {
 		require.ErrorIs(t, err, ErrForbiddenAddress, host)
 	}
 	assert.Empty(t, hits)
+}
+
+// A connection that is kept does not outlive the permission to use it.
+func TestWhatIsNotAllowedAnyMoreIsNotReached(t *testing.T) {
+	t.Parallel()
+	for name, start := range map[string]func(http.Handler) *httptest.Server{"plain": httptest.NewServer, "tls": httptest.NewTLSServer} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var hits, dialled atomic.Int64
+			server := start(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { hits.Add(1) }))
+			defer server.Close()
+			var allow atomic.Pointer[[]netip.Prefix]
+			allow.Store(&[]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")})
+			client := NewClient(func() []netip.Prefix { return *allow.Load() })
+			transport, ok := client.Transport.(*http.Transport)
+			require.True(t, ok)
+			if pool := server.Client().Transport.(*http.Transport).TLSClientConfig; pool != nil { //nolint:errcheck,forcetypeassert // httptest's
+				transport.TLSClientConfig = pool.Clone()
+			}
+			dial := transport.DialContext
+			transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+				dialled.Add(1)
+				return dial(ctx, network, address)
+			}
+			defer client.CloseIdleConnections()
+			for range 2 {
+				status, err := post(t, client, server.URL)
+				require.NoError(t, err)
+				require.Equal(t, http.StatusOK, status)
+			}
+			require.EqualValues(t, 1, dialled.Load(), "the connection is kept")
+			allow.Store(&[]netip.Prefix{})
+			_, err := post(t, client, server.URL)
+			require.ErrorIs(t, err, ErrForbiddenAddress)
+			assert.EqualValues(t, 2, hits.Load())
+		})
+	}
 }
 
 // A redirect is an answer like another: nobody goes where it points.
