@@ -16,7 +16,6 @@ import (
 	"log"
 	"net/http"
 	"os"
-	"os/signal"
 	"strings"
 
 	"github.com/refreshd/refreshd/client"
@@ -27,10 +26,7 @@ func main() {
 	id := flag.String("credential", "graph:alice", "`ID` of the credential, PROVIDER:USER here")
 	api := flag.String("api", "", "`URL` of the GraphQL endpoint")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := run(ctx, *url, *id, *api)
-	stop()
-	if err != nil {
+	if err := run(context.Background(), *url, *id, *api); err != nil {
 		log.Fatal(err)
 	}
 }

@@ -15,7 +15,6 @@ import (
 	"log"
 	"net/http"
 	"os"
-	"os/signal"
 	"strings"
 
 	"github.com/refreshd/refreshd/client"
@@ -26,10 +25,7 @@ func main() {
 	id := flag.String("credential", "shop:alice", "`ID` of the credential, PROVIDER:USER here")
 	api := flag.String("api", "", "`URL` of a call to the REST API")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := run(ctx, *url, *id, *api)
-	stop()
-	if err != nil {
+	if err := run(context.Background(), *url, *id, *api); err != nil {
 		log.Fatal(err)
 	}
 }
@@ -41,7 +37,11 @@ func run(ctx context.Context, url, id, api string) error {
 	}
 	defer c.Close()
 
-	if err := firstPage(ctx, c, id); err != nil {
+	err = firstPage(ctx, c, id)
+	if errors.Is(err, client.ErrNotFound) {
+		err = signIn(ctx, c, id, "nobody has signed in")
+	}
+	if err != nil {
 		return err
 	}
 
@@ -79,7 +79,7 @@ func firstPage(ctx context.Context, c *client.Client, id string) error {
 	switch {
 	case errors.Is(err, client.ErrNotFound):
 		fmt.Println("welcome page: nobody has signed in yet")
-		return nil
+		return err
 	case err != nil:
 		return err
 	case user.State == client.StateReauthRequired || user.State == client.StateLoggedOut:

@@ -7,12 +7,14 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/client"
 	"github.com/refreshd/refreshd/client/eventlog"
+	"github.com/refreshd/refreshd/internal/practice"
 	"github.com/refreshd/refreshd/internal/testproc"
 )
 
@@ -23,7 +25,8 @@ var openStreams = regexp.MustCompile(`(?m)^refreshd_event_streams (\d+)$`)
 func TestAThousandReconnects(t *testing.T) {
 	t.Parallel()
 	const times = 1000
-	h := newHouse(t, newProvider(t, providerOptions{}), "")
+	p := newProvider(t, providerOptions{Options: practice.Options{AccessTTL: time.Hour}}) // nothing comes by itself
+	h := newHouse(t, p, "")
 	at := h.start()
 	h.login(at.api, 20)
 	refreshAll(t, at.api, 20)
