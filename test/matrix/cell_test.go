@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -65,6 +66,7 @@ type cell struct {
 	ctx    context.Context //nolint:containedctx // the cell's own life
 	cancel context.CancelFunc
 	calls  sync.WaitGroup // that were made beside, and readers
+	enough atomic.Bool    // has been written: what is there is to be judged
 
 	armed   *testproc.Process // the process that is armed, A
 	owner   string            // its name

@@ -36,6 +36,7 @@ func (c *cell) evidence() oracle.Evidence {
 	if c.kind == grace {
 		e.Provider.Grace = graceTime
 	}
+	c.enough.Store(true)
 	harness.Eventually(c.t, harness.Patience, func() (bool, string) { return c.snapshot(&e) })
 	var last uint64 // of main, when A came to the point
 	for _, entry := range e.Ledger {

@@ -218,7 +218,7 @@ func fills(c *cell, a *harness.Instance) {
 	for n := range 8 {
 		id := fmt.Sprintf("%s%d", filler, n)
 		c.beside(func() {
-			for puts := 0; c.ctx.Err() == nil; puts++ {
+			for puts := 0; c.ctx.Err() == nil && !c.enough.Load(); puts++ {
 				m := c.mint("filler", quiet)
 				m.AccessToken += "." + padding
 				m.RefreshToken += "." + padding
