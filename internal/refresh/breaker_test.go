@@ -279,6 +279,26 @@ func TestRetryAfterIsTheClients(t *testing.T) {
 	assert.EqualValues(t, 1, held.Record.Generation)
 }
 
+// So it is where a login was answered so that its owner has just brought.
+func TestRetryAfterOfASignIn(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.backend()
+	n := b.node("one")
+	_, err := n.Put(t.Context(), signIn(password), Expect{})
+	require.NoError(t, err)
+	target := b.target()
+	target.Limits = Limits{Concurrency: 3, PerSecond: 100}
+	n.SetTargets(t.Context(), []Target{target})
+	limited := credential.Outcome{Class: credential.ClassRateLimited, Reason: credential.ReasonRateLimited, RetryAfter: time.Minute}
+	b.provider.set(func(p *fakeProvider) { p.login = func(credential.SignIn) *credential.Outcome { return &limited } })
+	_, err = n.Put(t.Context(), signIn(password), Expect{})
+	require.ErrorAs(t, err, new(*LoginPutOffError))
+	capacity, err := n.Capacity(t.Context(), acme, 2*time.Second)
+	require.NoError(t, err)
+	assert.Zero(t, capacity)
+}
+
 // A provider without limits asks nobody for permits.
 func TestNoLimits(t *testing.T) {
 	t.Parallel()

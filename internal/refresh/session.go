@@ -9,9 +9,9 @@ import (
 
 // SetPresence stores who uses a credential's session. On the return from the
 // background a session is extended that was not used for two thirds of its idle
-// timeout, and one that is over is replaced, as soon as there is a permit. Where there is no session and will be
-// none it is [ErrNoSession]. With a subject, a credential of another one does
-// not exist.
+// timeout, and one that is over is replaced, as soon as there is a permit. Where
+// there is no session and will be none it is [ErrNoSession]. With a subject, a
+// credential of another one does not exist.
 func (e *Engine) SetPresence(ctx context.Context, id credential.ID, presence credential.Presence, subject string) (credential.Held, error) {
 	none := false
 	held, err := e.owners(ctx, id, subject, func(h credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {

@@ -58,6 +58,7 @@ func (e *Engine) signIn(ctx context.Context, t *Target, login credential.Login) 
 	})
 	o.Method = credential.MethodLogin
 	e.metrics.exchanged(t.Name, o, e.clock.Boot()-started)
+	e.hold(ctx, t, o)
 	level := zerolog.InfoLevel
 	if o.Class == credential.ClassOK {
 		level = zerolog.DebugLevel

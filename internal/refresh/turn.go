@@ -201,9 +201,7 @@ func (e *Engine) take(ctx context.Context, tn *turn) settled {
 		return e.unsent(ctx, tn, *why)
 	}
 	e.pace.saw(tn.target.Name, took)
-	if outcome.Class == credential.ClassRateLimited && outcome.RetryAfter > 0 {
-		e.hold(ctx, tn.target, outcome.RetryAfter)
-	}
+	e.hold(ctx, tn.target, outcome)
 	return e.conclude(ctx, tn, outcome, sentAt)
 }
 
