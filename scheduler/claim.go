@@ -31,7 +31,7 @@ func (l *shardLoop) pick(ctx context.Context, list *dueList, n int) (ids []crede
 			return nil, false, err
 		}
 		if len(overdue) > n {
-			credential.OrderOverdue(overdue, now)
+			credential.OrderOverdue(overdue, l.d.recoverWithin(list.provider), now)
 		}
 		list.read = time.Now()
 		list.ahead = make([]credential.ID, len(overdue))

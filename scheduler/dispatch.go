@@ -27,15 +27,16 @@ const (
 
 // dispatcher claims what is due and enqueues it, with one loop per shard.
 type dispatcher struct {
-	index    Index
-	capacity Capacity
-	queue    tasks.Enqueuer
-	depth    Depth
-	clock    Clock
-	poll     time.Duration
-	hold     time.Duration
-	log      zerolog.Logger
-	metrics  *metrics
+	index         Index
+	capacity      Capacity
+	recoverWithin func(provider string) time.Duration
+	queue         tasks.Enqueuer
+	depth         Depth
+	clock         Clock
+	poll          time.Duration
+	hold          time.Duration
+	log           zerolog.Logger
+	metrics       *metrics
 
 	nudges    []chan struct{} // one per shard
 	providers atomic.Pointer[[]string]
@@ -46,7 +47,7 @@ type dispatcher struct {
 
 func newDispatcher(opts Options, m *metrics) *dispatcher {
 	d := &dispatcher{
-		index: opts.Index, capacity: opts.Capacity, queue: opts.Queue, depth: opts.Depth, clock: opts.Clock,
+		index: opts.Index, capacity: opts.Capacity, recoverWithin: opts.RecoverWithin, queue: opts.Queue, depth: opts.Depth, clock: opts.Clock,
 		poll: opts.Poll, hold: hold, log: opts.Logger, metrics: m,
 		nudges: make([]chan struct{}, opts.Shards), accounts: map[string]*account{},
 	}

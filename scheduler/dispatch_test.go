@@ -161,17 +161,19 @@ func TestALimitedProvidersBacklogIsClaimedAsItIsServed(t *testing.T) {
 func TestOfABacklogTheLivingGoBeforeTheDeadAndTheNearestToDeathFirst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		left := 4
+		left := 5
 		b := newBench(t, func(string, time.Duration) (int, error) { return left, nil }, "acme")
+		b.d.recoverWithin = func(provider string) time.Duration { return map[string]time.Duration{"acme": time.Minute}[provider] }
 		now := b.clock.Now()
 		b.index.expires = map[credential.ID]credential.Millis{
 			"dead-old": now - 5000, "dead-new": now - 1000, "lives-long": now + 90_000, "lives-short": now + 10_000, "lives-middle": now + 50_000,
 		}
-		b.index.add("acme", now-1, "dead-old", "dead-new", "lives-long", "lives-short", "lives-middle")
+		b.index.sent = map[credential.ID]credential.Millis{"dead-saved": now - 60_000, "dead-new": now - 60_001}
+		b.index.add("acme", now-1, "dead-saved", "dead-old", "dead-new", "lives-long", "lives-short", "lives-middle")
 		stop := run(t, b.loop)
 		synctest.Wait()
 		stop()
-		assert.Equal(t, []credential.ID{"lives-short", "lives-middle", "lives-long", "dead-old"}, b.queue.ids("acme"))
+		assert.Equal(t, []credential.ID{"dead-saved", "lives-short", "lives-middle", "lives-long", "dead-old"}, b.queue.ids("acme"))
 	})
 }
 

@@ -68,6 +68,7 @@ type fakeIndex struct {
 	mu       sync.Mutex
 	scores   map[string]map[credential.ID]credential.Millis
 	expires  map[credential.ID]credential.Millis
+	sent     map[credential.ID]credential.Millis // whose refresh token is in doubt
 	claims   map[credential.Nonce][]credential.ID
 	claimed  map[credential.ID][]credential.Millis // when each was claimed
 	released []credential.ID
@@ -138,7 +139,7 @@ func (f *fakeIndex) Overdue(_ context.Context, _ int, provider string, most, tak
 	for i := range list {
 		list[i].ExpiresAt = 0
 		if len(list) > take {
-			list[i].ExpiresAt = f.expires[list[i].ID]
+			list[i].ExpiresAt, list[i].FirstSent = f.expires[list[i].ID], f.sent[list[i].ID]
 		}
 	}
 	return list, now, nil
@@ -297,6 +298,9 @@ type bench struct {
 	d     *dispatcher
 }
 
+// noGrace is of providers that take no refresh token twice.
+func noGrace(string) time.Duration { return 0 }
+
 // newBench must be called inside a synctest bubble.
 func newBench(t *testing.T, capacity capacityFunc, providers ...string) *bench {
 	t.Helper()
@@ -311,7 +315,7 @@ func newBench(t *testing.T, capacity capacityFunc, providers ...string) *bench {
 func (b *bench) replica(capacity capacityFunc, providers ...string) *dispatcher {
 	var out io.Writer = b.log
 	d := newDispatcher(Options{
-		Index: b.index, Capacity: capacity, Queue: b.queue, Depth: b.queue, Clock: b.clock,
+		Index: b.index, Capacity: capacity, RecoverWithin: noGrace, Queue: b.queue, Depth: b.queue, Clock: b.clock,
 		Shards: 1, Poll: defaultPoll, Logger: zerolog.New(out),
 	}, newMetrics(prometheus.NewRegistry()))
 	d.setProviders(providers)

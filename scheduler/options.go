@@ -17,13 +17,16 @@ import (
 type Options struct {
 	Index    Index
 	Capacity Capacity
-	Queue    tasks.Enqueuer // an [asynq.Client]
-	Depth    Depth
-	Tasks    TaskInfo
-	Slots    Slots
-	Log      EventLog
-	Clock    Clock // must have been synced once; nobody else may sync it
-	Shards   int   // of the store
+	// RecoverWithin tells for how long a provider takes a refresh token again whose
+	// first presentation ended in doubt; 0 if it does not.
+	RecoverWithin func(provider string) time.Duration
+	Queue         tasks.Enqueuer // an [asynq.Client]
+	Depth         Depth
+	Tasks         TaskInfo
+	Slots         Slots
+	Log           EventLog
+	Clock         Clock // must have been synced once; nobody else may sync it
+	Shards        int   // of the store
 
 	// Retention is how long an event stays in the event log.
 	Retention time.Duration
@@ -44,7 +47,7 @@ type Index interface {
 	NextDue(ctx context.Context, shard int, provider string) (credential.Millis, bool, error)
 	// Overdue returns up to most entries whose score has passed, the lowest
 	// first, and the store's clock. If there are more than take, it also
-	// returns when their access tokens expire.
+	// returns what [credential.OrderOverdue] needs.
 	Overdue(ctx context.Context, shard int, provider string, most, take int) ([]credential.Overdue, credential.Millis, error)
 	// Claim moves the scores of those ids that are due to now + hold, and
 	// returns them in the same order. Repeated with the same nonce it returns

@@ -19,7 +19,7 @@ import (
 func (b *periodicBench) whole(index *fakeIndex, queue *fakeQueue, log *fakeLog) *Scheduler {
 	opts := b.opts
 	opts.Index, opts.Depth, opts.Log, opts.Shards, opts.Retention = index, queue, log, 1, time.Hour
-	opts.Capacity = capacityFunc(endless)
+	opts.Capacity, opts.RecoverWithin = capacityFunc(endless), noGrace
 	opts.Registerer = prometheus.NewRegistry()
 	return New(opts)
 }

@@ -3,6 +3,7 @@ package credential
 import (
 	"cmp"
 	"slices"
+	"time"
 )
 
 // Work is what a credential needs at some moment.
@@ -92,13 +93,25 @@ func (r Record) countdown() Millis {
 type Overdue struct {
 	ID        ID
 	ExpiresAt Millis // of the access token
+	FirstSent Millis // when the refresh token was first presented that is in doubt, 0 if none is
 }
 
-// OrderOverdue sorts what is overdue for a catch-up: those whose token still
-// lives before those whose token is dead, and within each the one that dies,
+// OrderOverdue sorts what is overdue for a catch-up: first the refresh tokens in
+// doubt that the provider still takes, for within long after they were first
+// presented, for with them a login ends; then those whose access token still
+// lives, then those whose access token is dead, and within each the one that dies,
 // or died, first.
-func OrderOverdue(list []Overdue, now Millis) {
+func OrderOverdue(list []Overdue, within time.Duration, now Millis) {
+	doubted := func(o Overdue) bool { return o.FirstSent != 0 && now <= o.FirstSent.Add(within) }
 	slices.SortStableFunc(list, func(a, b Overdue) int {
+		switch doubtA, doubtB := doubted(a), doubted(b); {
+		case doubtA && doubtB:
+			return cmp.Compare(a.FirstSent, b.FirstSent)
+		case doubtA:
+			return -1
+		case doubtB:
+			return 1
+		}
 		deadA, deadB := a.ExpiresAt <= now, b.ExpiresAt <= now
 		if deadA != deadB {
 			if deadB {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"pgregory.net/rapid"
@@ -116,22 +117,25 @@ func TestNextDueIsWhenDueAnswers(t *testing.T) {
 func TestOrderOverdue(t *testing.T) {
 	t.Parallel()
 	list := []credential.Overdue{
-		{"long dead", noon - hour},
-		{"lives long", noon + hour},
-		{"pending", 0},
-		{"just dead", noon},
-		{"twin a", noon + minute},
-		{"dies next", noon + 1},
-		{"died last", noon - 1},
-		{"twin b", noon + minute},
+		{"long dead", noon - hour, 0},
+		{"lives long", noon + hour, 0},
+		{"pending", 0, 0},
+		{"in doubt for a while", noon + hour, noon - 20_000},
+		{"just dead", noon, 0},
+		{"twin a", noon + minute, 0},
+		{"grace is over", noon + minute, noon - 30_001},
+		{"dies next", noon + 1, 0},
+		{"grace ends now", noon - hour, noon - 30_000},
+		{"died last", noon - 1, 0},
+		{"twin b", noon + minute, 0},
 	}
-	credential.OrderOverdue(list, noon)
+	credential.OrderOverdue(list, 30*time.Second, noon)
 	var got []credential.ID
 	for _, entry := range list {
 		got = append(got, entry.ID)
 	}
-	assert.Equal(t, []credential.ID{"dies next", "twin a", "twin b", "lives long", "pending", "long dead", "died last", "just dead"}, got)
-	credential.OrderOverdue(nil, noon)
+	assert.Equal(t, []credential.ID{"grace ends now", "in doubt for a while", "dies next", "twin a", "grace is over", "twin b", "lives long", "pending", "long dead", "died last", "just dead"}, got)
+	credential.OrderOverdue(nil, time.Minute, noon)
 }
 
 // Twins stay in the order of the index, which is that of their scores.
@@ -141,7 +145,7 @@ func TestOrderOverdueIsStable(t *testing.T) {
 	for i := range 1000 {
 		list = append(list, credential.Overdue{ID: credential.ID(fmt.Sprintf("%04d", i)), ExpiresAt: noon + credential.Millis(i%3)*minute})
 	}
-	credential.OrderOverdue(list, noon+1)
+	credential.OrderOverdue(list, 0, noon+1)
 	assert.True(t, slices.IsSortedFunc(list, func(a, b credential.Overdue) int {
 		deadA, deadB := a.ExpiresAt <= noon+1, b.ExpiresAt <= noon+1
 		return cmp.Or(cmp.Compare(count(deadA), count(deadB)), cmp.Compare(a.ExpiresAt, b.ExpiresAt), cmp.Compare(a.ID, b.ID))

@@ -41,14 +41,16 @@ func Install(h Held, a Attempt, got Received, p Policy, by Initiator, now Millis
 // unrotated leaves the refresh token that was presented in doubt: the provider
 // issues a new one with every refresh, and the reply had none where it should.
 // It is read wrongly, then, and the old one is spent. It is presented once more
-// inside a usable grace, if that has not been done, and else as the last resort.
+// inside a usable grace, unless that brought such a reply already: then that is
+// how this provider answers, and nothing is left but the last resort.
 func (c *change) unrotated(a Attempt, got Received, p Policy) Write {
 	r := &c.write.Record
+	again := a.Recovery && r.LastAttempt.Failure == ReasonMalformedReply && r.LastAttempt.FailedAt >= a.FirstSent
 	r.LastAttempt.FailedAt, r.LastAttempt.Failure, r.LastAttempt.Detail = c.now, ReasonMalformedReply, got.Detail
 	if a.FirstSent == 0 {
 		a.FirstSent = a.BegunAt
 	}
-	if a.Recovery {
+	if again {
 		a.RecoverAt = max(c.now, r.RefreshAt, lastMoment(*r))
 	} else {
 		a.RecoverAt = c.insideGrace(max(RecoverAt(*r, a, p, c.now), r.RefreshAt), a, p)

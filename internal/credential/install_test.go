@@ -307,8 +307,12 @@ func TestInstallWithoutTheRotation(t *testing.T) {
 	w = credential.Install(b.held, b.attempt, got, b.policy, credential.BySchedule, noon)
 	assert.Equal(t, w.Record.RefreshAt, w.Open.RecoverAt, "inside the grace the old one still works")
 	b.recovery(b.attempt.BegunAt)
+	lost := credential.Install(b.held, b.attempt, got, b.policy, credential.BySchedule, noon)
+	assert.Equal(t, lost.Record.RefreshAt, lost.Open.RecoverAt, "the doubt was about a reply that was lost")
+	b.held.Record.LastAttempt = w.Record.LastAttempt
 	w = credential.Install(b.held, b.attempt, got, b.policy, credential.BySchedule, noon)
 	assert.Equal(t, sent+hour-minute, w.Open.RecoverAt, "once, and not over and over")
+	b.held.Record.LastAttempt = credential.Attempts{}
 
 	for _, rotates := range []credential.Rotates{credential.RotatesAuto, credential.RotatesNo} {
 		b.policy.Rotates = rotates

@@ -85,6 +85,16 @@ func (p Policy) UsableGrace() time.Duration {
 	return 0
 }
 
+// RecoverWithin returns for how long after its first presentation a refresh token
+// can be presented safely once more: until then its answer comes inside the
+// provider's grace. 0 if the provider grants no usable grace.
+func (p Policy) RecoverWithin() time.Duration {
+	if grace := p.UsableGrace(); grace != 0 {
+		return grace - p.Times.Exchange - p.Times.Margin
+	}
+	return 0
+}
+
 // MayRotate reports whether presenting the same refresh token twice has to be
 // feared. What is not known counts as rotating.
 func (p Policy) MayRotate(seen Rotated) bool {

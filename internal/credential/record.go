@@ -173,6 +173,8 @@ type change struct {
 	now   Millis
 	by    Initiator
 	again Millis // after a failure: when the same can be done once more; 0 otherwise
+
+	unfailing bool // the failure is not the provider's
 }
 
 // begin starts a change of h.

@@ -109,7 +109,11 @@ func TestDoubtOfARecovery(t *testing.T) {
 	w := credential.Doubt(b.held, b.attempt, b.policy, noon)
 	assert.Equal(t, noon-9*minute, w.Open.FirstSent)
 	assert.True(t, w.Open.Recovery)
-	assert.Less(t, w.Open.RecoverAt, noon+35*second)
+	assert.Equal(t, noon, w.Open.RecoverAt, "nobody has failed whom one should leave alone for a while")
+
+	b.policy.Grace = 9 * time.Minute
+	w = credential.Doubt(b.held, b.attempt, b.policy, noon)
+	assert.Equal(t, issued+hour-minute, w.Open.RecoverAt, "what is left of the grace is too little: the last resort")
 }
 
 func TestPostpone(t *testing.T) {

@@ -62,11 +62,13 @@ func Abandon(h Held, a Attempt, by Initiator, now Millis) Write {
 }
 
 // Doubt marks an attempt whose owner is dead, which was sent, and whose reply
-// is in no journal.
+// is in no journal. That is no failure of the provider's, so inside a grace nobody
+// waits: what is left of it may be little.
 func Doubt(h Held, a Attempt, p Policy, now Millis) Write {
 	c := beginChange(h, a.endNonce(endDoubted, h.Record.Revision), BySchedule, now)
 	c.write.Attempt = a.Nonce
 	c.fail(Outcome{Class: ClassAmbiguous, Reason: ReasonOwnerDied}, p)
+	c.unfailing = true
 	return c.doubt(a, p.presented(h), p)
 }
 
@@ -95,18 +97,22 @@ func Postpone(h Held, a Attempt, p Policy, now Millis) Write {
 // graceEnd returns the last moment at which the old refresh token can still be
 // presented safely, 0 if the provider grants no usable grace.
 func graceEnd(a Attempt, p Policy) Millis {
-	grace := p.UsableGrace()
-	if grace == 0 || a.FirstSent == 0 {
+	within := p.RecoverWithin()
+	if within == 0 || a.FirstSent == 0 {
 		return 0
 	}
-	return a.FirstSent.Add(grace - p.Times.Exchange - p.Times.Margin)
+	return a.FirstSent.Add(within)
 }
 
 // insideGrace brings a recovery planned for at forward into the provider's
 // grace while that lasts, to half of what is left of it: whoever takes the
 // recovery up needs a moment to begin, and one begun after the end is too late.
+// Where it was not the provider that failed, there is nothing to wait for.
 func (c *change) insideGrace(at Millis, a Attempt, p Policy) Millis {
 	if end := graceEnd(a, p); end != 0 && c.now <= end {
+		if c.unfailing {
+			return c.now
+		}
 		return min(at, c.now+(end-c.now)/2)
 	}
 	return at

@@ -40,17 +40,27 @@ func (e *Engine) RefreshBatch(ctx context.Context, provider string, ids []creden
 		return credential.BatchReport{}, errors.Join(err, e.store.Release(ctx, provider, ids, e.clock.Now().Add(time.Minute)))
 	}
 	var report credential.BatchReport
-	rest := ids
+	rest, err := e.refreshAll(ctx, t, ids, &report)
+	if _, rested := errors.AsType[*restedError](err); err != nil && !rested {
+		now := e.clock.Boot()
+		e.stranded.add(t.Name, rest, now, now)
+	}
+	return report, err
+}
+
+// refreshAll carries out a batch, as far as permits are to be had in its time.
+// With an error it returns what was not begun and not given back either.
+func (e *Engine) refreshAll(ctx context.Context, t *Target, rest []credential.ID, report *credential.BatchReport) ([]credential.ID, error) {
 	started := e.clock.Boot()
 	for len(rest) > 0 {
 		allowed, err := e.breakers.allow(ctx, t.Name)
 		if err != nil {
-			return report, err
+			return rest, err
 		}
 		want := len(rest)
 		switch allowed {
 		case blocked, onHold:
-			return report, e.idle(ctx, t, rest, &report)
+			return rest, e.idle(ctx, t, rest, report)
 		case oneProbe:
 			want = 1
 		case free:
@@ -60,23 +70,22 @@ func (e *Engine) RefreshBatch(ctx context.Context, provider string, ids []creden
 			// Whoever rested for as long as a permit takes would find it taken by
 			// those that die later. What is claimed, and when, is the capacity's to say.
 			report.Returned += len(rest)
-			return report, e.store.Release(ctx, t.Name, rest, stillDue)
+			return rest, e.store.Release(ctx, t.Name, rest, stillDue)
 		}
 		if err != nil {
-			return report, err
+			return rest, err
 		}
 		n := min(permits.granted, want)
-		err = e.refreshSome(ctx, t, rest[:n], permits, &report)
-		rest = rest[n:]
-		if err != nil {
-			return report, err
+		if err := e.refreshSome(ctx, t, rest[:n], permits, report); err != nil {
+			return rest, err
 		}
+		rest = rest[n:]
 		if len(rest) > 0 && e.clock.Boot()-started > batchBudget {
 			report.Returned += len(rest)
-			return report, e.store.Release(ctx, t.Name, rest, stillDue)
+			return rest, e.store.Release(ctx, t.Name, rest, stillDue)
 		}
 	}
-	return report, nil
+	return nil, nil
 }
 
 // refreshSome begins as many attempts as there are permits and carries them to
@@ -249,6 +258,16 @@ func (e *Engine) Capacity(ctx context.Context, provider string, horizon time.Dur
 		return 0, err
 	}
 	return min(max(free, e.pace.turnover(provider, t.Limits, horizon)), most), nil
+}
+
+// RecoverWithin tells a dispatcher for how long after its first presentation a
+// provider takes a refresh token in doubt once more; 0 if it does not.
+func (e *Engine) RecoverWithin(provider string) time.Duration {
+	t, err := e.target(provider)
+	if err != nil {
+		return 0
+	}
+	return t.Policy.RecoverWithin()
 }
 
 // maxCapacity stands for "no limit".

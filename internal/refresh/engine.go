@@ -96,6 +96,7 @@ type Engine struct {
 	barrier  *barrier
 	watch    *watch
 	missing  *missing
+	stranded stranded
 	meeting  chan struct{}  // has an entry for each sign-in whose user data is asked for
 	mute     atomic.Int64   // boot time until which the store is not asked for what can be served from memory
 	heard    []atomic.Int64 // boot time at which each shard's event log was last read
@@ -204,7 +205,7 @@ func (e *Engine) tick(ctx context.Context) error {
 		return nil // the barrier adopts what it needs, and nobody is questioned meanwhile
 	}
 	e.dropRetained()
-	trouble := e.adopt(ctx) // of one journal is none of the rest's
+	trouble := errors.Join(e.unstrand(ctx), e.adopt(ctx)) // of one journal is none of the rest's
 	open, err := e.registry.OpenOwners(ctx)
 	if err != nil {
 		return errors.Join(trouble, err)

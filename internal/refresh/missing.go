@@ -50,7 +50,7 @@ func (m *missing) note(tn *turn, o credential.Outcome, boot time.Duration) crede
 		switch {
 		case absent.Name == missingRefresh && lost:
 			m.log.Warn().Str("credential", string(tn.held.Record.ID)).Str("provider", tn.target.Name).Str("missing", absent.String()).
-				Msg("the provider's settings say that every refresh brings a new refresh token, and the reply had none in its place: the old one may be spent, and is presented once more shortly before the access token expires; see the settings with refreshd provider check")
+				Msg("the provider's settings say that every refresh brings a new refresh token, and the reply had none in its place: the old one may be spent, and is presented once more, while the provider still takes it or else shortly before the access token expires; see the settings with refreshd provider check")
 		case strings.Contains(absent.Name, "expires"):
 			expiries = append(expiries, absent.String())
 		}

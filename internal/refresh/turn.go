@@ -96,7 +96,7 @@ func (e *Engine) begin(ctx context.Context, t *Target, list []wanted, by credent
 		for _, tn := range turns {
 			e.abandon(ctx, tn)
 		}
-		return nil, refused, errors.Join(err, e.rest(ctx, t, turns))
+		return nil, refused, &restedError{errors.Join(err, e.rest(ctx, t, turns))}
 	}
 	return turns, refused, nil
 }

@@ -24,10 +24,9 @@ const (
 )
 
 // Overdue returns up to most entries of a provider's due index in one shard
-// whose score has passed, the lowest score first, and the store's clock. Their
-// expiries are read only if there are more than take, for only then it matters
-// which go first; otherwise ExpiresAt is 0, as it is for one that cannot be
-// read.
+// whose score has passed, the lowest score first, and the store's clock. What
+// else is told of them is read only if there are more than take, for only then it
+// matters which go first; otherwise it is 0, as it is for one that cannot be read.
 func (s *Store) Overdue(ctx context.Context, shard int, provider string, most, take int) ([]credential.Overdue, credential.Millis, error) {
 	names, err := s.dueOf(shard, provider)
 	if err != nil {
@@ -65,15 +64,16 @@ func (s *Store) readExpiries(ctx context.Context, names shardKeys, list []creden
 		if err != nil {
 			return fmt.Errorf("expiries of overdue credentials: %w", err)
 		}
-		if len(reply) != len(part) {
+		if len(reply) != 2*len(part) {
 			return errReply
 		}
 		for i := range part {
-			ms, err := strconv.ParseInt(text(reply[i]), 10, 64)
-			if err != nil {
+			ends, err := strconv.ParseInt(text(reply[2*i]), 10, 64)
+			sent, bad := strconv.ParseInt(text(reply[2*i+1]), 10, 64)
+			if err != nil || bad != nil {
 				return errReply
 			}
-			part[i].ExpiresAt = credential.Millis(ms)
+			part[i].ExpiresAt, part[i].FirstSent = credential.Millis(ends), credential.Millis(sent)
 		}
 	}
 	return nil

@@ -154,8 +154,17 @@ func beginDoubt(b *bundle) {
 	doubt.Record.Revision++
 	doubt.Open.RecoverAt = b.now
 	b.apply(doubt)
+	shard := b.store.ShardOf("alice")
+	b.setScore("alice", b.now)
+	urgent, _, err := b.store.Overdue(b.ctx, shard, provider, 10, 0)
+	require.NoError(b, err)
+	assert.Contains(b, urgent, credential.Overdue{ID: "alice", ExpiresAt: doubt.Record.ExpiresAt, FirstSent: doubt.Open.FirstSent})
 	taken := b.begin(ask("alice"))
 	require.Equal(b, credential.RefusedNot, taken.Refusal)
+	b.setScore("alice", b.now)
+	urgent, _, err = b.store.Overdue(b.ctx, shard, provider, 10, 0)
+	require.NoError(b, err)
+	assert.Contains(b, urgent, credential.Overdue{ID: "alice", ExpiresAt: doubt.Record.ExpiresAt}, "it is in somebody's hands")
 	assert.True(b, taken.Held.Attempt.Recovery)
 	assert.False(b, taken.Held.Attempt.Doubt)
 	assert.Equal(b, doubt.Open.FirstSent, taken.Held.Attempt.FirstSent, "grace counts from the first presentation")
