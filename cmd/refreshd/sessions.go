@@ -99,7 +99,8 @@ const presenceHelp = `Tell who uses a session: active (somebody looks at it, and
 end), passive (it is kept alive silently, as it is unless told otherwise) or
 background (nobody needs it now: its clock runs, and nothing is sent). On the
 return from the background it is extended at once if two thirds of its idle
-timeout have passed since its last use; after all of that it is over.
+timeout have passed since its last use, also if its user has left again before
+the call was made; after all of that it is over.
 
     refreshd presence air:alice background
     refreshd presence air:alice active`

@@ -29,7 +29,7 @@ func Grant(h Held, b Begin, now Millis) (Refusal, *Attempt) {
 		return RefusedNoRefresh, nil
 	case b.Generation != 0 && b.Generation != r.Generation:
 		return RefusedMoved, nil
-	case !b.Force && open == nil && (r.NextRefresh() == 0 || r.NextRefresh() > now):
+	case !b.Force && open == nil && !r.refreshDue(now):
 		return RefusedNotDue, nil
 	}
 	granted := &Attempt{

@@ -10,7 +10,7 @@ import (
 type Work struct {
 	Refresh  bool // present the refresh token
 	Recover  bool // present it once more: an earlier attempt ended in doubt
-	Advance  bool // a moment has passed that has an event: expiry, a coming limit
+	Advance  bool // a moment has passed that changes the record: expiry, a coming limit
 	Question bool // an attempt is past its deadline: find out what became of its owner
 }
 
@@ -23,10 +23,10 @@ func Due(r Record, open *Attempt, now Millis) Work {
 		return Work{}
 	}
 	passed := func(m Millis) bool { return m != 0 && m <= now }
-	work := Work{Advance: passed(r.expiry()) || passed(r.WarnAt) || passed(r.countdown())}
+	work := Work{Advance: passed(r.expiry()) || passed(r.WarnAt) || passed(r.countdown()) || passed(r.lapse())}
 	switch {
 	case open == nil:
-		work.Refresh = r.presentable() && passed(r.NextRefresh())
+		work.Refresh = r.presentable() && r.refreshDue(now)
 	case open.Doubt:
 		work.Recover = r.presentable() && passed(open.RecoverAt)
 	default:
@@ -62,7 +62,7 @@ func (r Record) Clock() Millis {
 	if r.State.Terminal() {
 		return 0
 	}
-	return earliest(r.expiry(), r.WarnAt, r.countdown())
+	return earliest(r.expiry(), r.WarnAt, r.countdown(), r.lapse())
 }
 
 // expiry returns the moment at which the record turns expired, 0 if it has

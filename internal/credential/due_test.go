@@ -105,6 +105,12 @@ func TestNextDueIsWhenDueAnswers(t *testing.T) {
 			State:       rapid.SampledFrom(append(credential.States(), credential.StateDeleted)).Draw(t, "state"),
 			Refreshable: rapid.Bool().Draw(t, "refreshable"),
 			ExpiresAt:   moment.Draw(t, "expires"), RefreshAt: moment.Draw(t, "refresh"), WarnAt: moment.Draw(t, "warn"),
+			OnceAt: moment.Draw(t, "once"),
+		}
+		if rapid.Bool().Draw(t, "a session") {
+			r.Session.Idle = idle
+			r.Session.CountdownAt = moment.Draw(t, "countdown")
+			r.Presence = rapid.SampledFrom(credential.Presences()).Draw(t, "presence")
 		}
 		var open *credential.Attempt
 		if rapid.Bool().Draw(t, "open") {

@@ -14,10 +14,14 @@ func someUserData(t *rapid.T) credential.UserData {
 }
 
 // mayCall checks that an attempt may present what it was begun for.
-func (w *world) mayCall(f flight) {
+func (w *world) mayCall(f flight, forced bool) {
 	r := f.held.Record
 	if r.State.Terminal() || r.Paused {
 		w.fatalf("a call in state %s, paused %t", r.State, r.Paused)
+	}
+	away := r.Session.Sliding() && r.Presence == credential.PresenceBackground
+	if away && !forced && !f.attempt.Recovery && r.OnceAt == 0 && (w.left != clockOf(r) || !livesAt(r, w.now)) {
+		w.fatalf("a call although nobody needs it: %+v", r)
 	}
 	held := map[credential.Method]bool{
 		credential.MethodNone:    false,
@@ -114,18 +118,36 @@ func (w *world) presence(t *rapid.T) {
 		w.fatalf("a presence was not taken")
 	}
 	r := w.store.load().Record
+	if r.Session.Sliding() && to == credential.PresenceBackground {
+		w.leaves(h.Record, r)
+	}
 	if h.Record.Presence != credential.PresenceBackground || !r.Session.Sliding() || h.Attempt != nil || !r.Refreshable || r.State.Terminal() {
 		return
 	}
-	lives := !r.Session.Ended && (r.State == credential.StateActive || r.State == credential.StateDegraded)
+	alive := !r.Session.Ended && (r.State == credential.StateActive || r.State == credential.StateDegraded)
 	twoThirds := r.IssuedAt.Add(r.Session.Idle * 2 / 3)
 	switch {
-	case lives && w.now < twoThirds:
+	case alive && w.now < twoThirds:
 		if r.RefreshAt != 0 && r.RefreshAt < twoThirds {
 			w.fatalf("somebody came back soon, and it is due before two thirds: %+v", r)
 		}
 	case r.Failures == 0 && !r.Paused && !credential.Due(r, nil, w.now).Refresh:
 		w.fatalf("somebody came back late, and nothing is due: %+v", r)
+	}
+}
+
+// leaves notes whether the extension of a session had come due when its user
+// left, and checks that it is neither put off nor brought forward.
+func (w *world) leaves(before, after credential.Record) {
+	late := before.IssuedAt.Add(before.Session.Idle * 2 / 3)
+	due := before.RefreshAt <= w.now && w.now >= late
+	failed := before.Failures > 0 && before.LastAttempt.FailedAt >= late
+	w.left = clock{}
+	if before.RefreshAt != 0 && before.Refreshable && livesAt(before, w.now) && (due || failed) {
+		w.left = clockOf(after)
+		if after.RefreshAt != before.RefreshAt {
+			w.fatalf("its user leaves, and what was due at %d is due at %d", before.RefreshAt, after.RefreshAt)
+		}
 	}
 }
 

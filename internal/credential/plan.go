@@ -54,3 +54,12 @@ func (r Record) presentable() bool { return r.Refreshable && !r.Paused }
 // NextRefresh returns when the next refresh is planned, by the schedule or by
 // hand; 0 if none is.
 func (r Record) NextRefresh() Millis { return earliest(r.RefreshAt, r.OnceAt) }
+
+// refreshDue reports whether the next refresh has come.
+func (r Record) refreshDue(now Millis) bool {
+	at := r.NextRefresh()
+	if end := r.lapse(); end != 0 && end <= now {
+		at = r.OnceAt
+	}
+	return at != 0 && at <= now
+}

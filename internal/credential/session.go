@@ -9,7 +9,7 @@ type Presence string
 const (
 	PresenceActive     Presence = "active"     // somebody looks: warned before the end
 	PresencePassive    Presence = "passive"    // kept alive silently
-	PresenceBackground Presence = "background" // nobody needs it now: its clock runs, and nothing is done
+	PresenceBackground Presence = "background" // nobody needs it now: its clock runs, and nothing new is done
 )
 
 // Presences lists the presences that can be set.
@@ -105,8 +105,38 @@ const (
 	shortestCountdown = 5 * time.Second
 )
 
-// asleep reports whether the session's clock runs unwatched.
+// asleep reports whether the session's clock runs unwatched. An extension that is
+// planned then is one that its user has left behind; see [SetPresence].
 func (r Record) asleep() bool { return r.Session.Sliding() && r.Presence == PresenceBackground }
+
+// alive reports whether the session is not known to be over.
+func (r Record) alive() bool {
+	return r.Session.Sliding() && !r.Session.Ended && (r.State == StateActive || r.State == StateDegraded)
+}
+
+// late reports whether two thirds of the idle timeout have passed since the
+// session's last use.
+func (r Record) late(now Millis) bool {
+	return now.Sub(r.IssuedAt) >= time.Duration(extendAt*float64(r.Session.Idle))
+}
+
+// owed reports whether the session's extension has come due by now: it waits to
+// be made, or has failed and waits to be made again.
+func (r Record) owed(now Millis) bool {
+	if !r.alive() || !r.Refreshable || r.RefreshAt == 0 || r.ExpiresAt <= now {
+		return false
+	}
+	return r.RefreshAt <= now && r.late(now) || r.Failures > 0 && r.late(r.LastAttempt.FailedAt)
+}
+
+// lapse returns the moment from which an extension that somebody left behind
+// comes too late, 0 if there is none.
+func (r Record) lapse() Millis {
+	if r.RefreshAt == 0 || !r.asleep() || !r.alive() {
+		return 0
+	}
+	return r.ExpiresAt
+}
 
 // plan sets how the session is kept alive, by its provider's settings and by who
 // uses it.
@@ -235,6 +265,10 @@ func Extend(h Held, a Attempt, got Received, p Policy, by Initiator, now Millis)
 // been. From then on it is extended at once, unless such a call has just failed.
 // After the idle deadline it is over, and its user is logged in again where that
 // can be done silently: nobody has told him that it would end.
+//
+// What has come due stays due, whoever is there then: who looks in and leaves
+// before the call was made has it made all the same, as long as it can save the
+// session.
 func SetPresence(h Held, presence Presence, p Policy, nonce Nonce, now Millis) (Write, bool) {
 	if h.Record.State.Terminal() || h.Record.Presence == presence {
 		return Write{}, false
@@ -242,7 +276,7 @@ func SetPresence(h Held, presence Presence, p Policy, nonce Nonce, now Millis) (
 	c := beginChange(h, nonce, ByOwner, now)
 	r := &c.write.Record
 	returned := r.asleep() // who comes back from the background
-	alive := !r.Session.Ended && (r.State == StateActive || r.State == StateDegraded)
+	alive := r.alive()
 	switch {
 	case !r.Session.Sliding():
 		r.Presence = presence
@@ -256,7 +290,7 @@ func SetPresence(h Held, presence Presence, p Policy, nonce Nonce, now Millis) (
 			r.RefreshAt = now
 		}
 	default:
-		planned := r.RefreshAt
+		planned, owed := r.RefreshAt, r.owed(now)
 		r.Presence = presence
 		p.plan(r)
 		switch {
@@ -266,6 +300,8 @@ func SetPresence(h Held, presence Presence, p Policy, nonce Nonce, now Millis) (
 			r.RefreshAt, r.Session.CountdownAt = 0, 0
 		}
 		switch {
+		case owed:
+			r.RefreshAt = planned
 		case returned && r.Refreshable && r.callsOnReturn(now):
 			r.RefreshAt = max(now, p.again(*r), p.LoginAt(h.Record))
 		case returned && r.RefreshAt != 0:
@@ -280,10 +316,7 @@ func SetPresence(h Held, presence Presence, p Policy, nonce Nonce, now Millis) (
 // callsOnReturn reports whether a return from the background leads to a call at
 // once: the session is over, or two thirds of its idle timeout have passed since
 // its last use.
-func (r Record) callsOnReturn(now Millis) bool {
-	valid := !r.Session.Ended && (r.State == StateActive || r.State == StateDegraded)
-	return !valid || now.Sub(r.IssuedAt) >= time.Duration(extendAt*float64(r.Session.Idle))
-}
+func (r Record) callsOnReturn(now Millis) bool { return !r.alive() || r.late(now) }
 
 // again returns when the same can be done again after the failures that there
 // were, 0 if there were none.

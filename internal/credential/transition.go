@@ -187,7 +187,7 @@ func (c *change) fail(o Outcome, p Policy) {
 	if r.OnceAt != 0 && r.OnceAt <= c.now {
 		r.OnceAt = c.again // it is still to be made, and not at once
 	}
-	if r.Refreshable && !r.asleep() {
+	if r.Refreshable && (!r.asleep() || r.RefreshAt != 0) {
 		r.RefreshAt = c.again
 	}
 }
@@ -225,7 +225,8 @@ func (c *change) reauth(reason Reason) {
 }
 
 // Advance stores what the passing of time alone has brought: an expiry, a
-// coming limit. It reports false if there is nothing of the kind.
+// coming limit, an extension that comes too late. It reports false if there is
+// nothing of the kind.
 //
 // A session that runs out while it is being extended is only told to be expired:
 // whether it is over is for that call to say.
@@ -240,6 +241,9 @@ func Advance(h Held, p Policy, nonce Nonce, now Millis) (Write, bool) {
 		c.event(EventExpiring, r.State, r.Reason)
 	}
 	c.countdown()
+	if at := r.lapse(); at != 0 && at <= now {
+		r.RefreshAt = 0 // that it is over is told when somebody returns
+	}
 	if at := r.expiry(); h.Attempt != nil && r.Session.Sliding() && at != 0 && at <= now {
 		r.Session.CountdownAt = 0
 		r.RefreshAt = now

@@ -33,6 +33,23 @@ type world struct {
 	last     *credential.Write            // the last one that was written
 	start    map[string]credential.Millis // of the session that each access token is
 	refused  bool                         // the backend refused the stored name and password
+	left     clock                        // of the session whose user left when its extension had come due
+}
+
+// clock tells the idle timeouts of a session apart: each use starts another.
+type clock struct {
+	grant          uint64
+	used, extended credential.Millis
+}
+
+func clockOf(r credential.Record) clock {
+	return clock{r.Grant, r.IssuedAt, r.LastAttempt.SucceededAt}
+}
+
+// livesAt reports whether r is of a session that is not over at a moment.
+func livesAt(r credential.Record, at credential.Millis) bool {
+	on := r.State == credential.StateActive || r.State == credential.StateDegraded
+	return r.Session.Sliding() && !r.Session.Ended && on && at < r.ExpiresAt
 }
 
 // flight is one attempt that was begun.
@@ -225,8 +242,8 @@ func (w *world) check() {
 		w.fatalf("lost from the due index: %+v, open %+v", r, h.Attempt)
 	}
 	asleep := r.Session.Sliding() && r.Presence == credential.PresenceBackground
-	if asleep && r.RefreshAt != 0 {
-		w.fatalf("planned although nobody needs it: %+v", r)
+	if asleep {
+		w.checkAway(*h)
 	}
 	if w.store.due == 0 && !r.State.Terminal() && !r.Paused && !asleep {
 		w.fatalf("never due again: %+v, open %+v", r, h.Attempt)
@@ -250,6 +267,23 @@ func (w *world) check() {
 		if !h.Token.Access.IsZero() || len(h.Alternates) > 0 || !h.SignIn.IsZero() || h.UserData != nil {
 			w.fatalf("%s, and secrets are left", r.State)
 		}
+	}
+}
+
+// checkAway checks that of a session in the background nothing is planned but the
+// extension that had come due before its user left, and that for as long as it
+// can save the session.
+func (w *world) checkAway(h credential.Held) {
+	r := h.Record
+	owed := w.left == clockOf(r)
+	switch {
+	case !owed && r.RefreshAt != 0:
+		w.fatalf("planned although nobody needs it: %+v", r)
+	case owed && r.Refreshable && livesAt(r, w.now) && r.RefreshAt == 0:
+		w.fatalf("what was due when its user left was taken back: %+v", r)
+	}
+	if h.Attempt == nil && r.OnceAt == 0 && !livesAt(r, w.now) && credential.Due(r, nil, w.now).Refresh {
+		w.fatalf("to be called although that comes too late: %+v", r)
 	}
 }
 

@@ -9,7 +9,8 @@ import (
 
 // SetPresence stores who uses a credential's session. On the return from the
 // background a session is extended that was not used for two thirds of its idle
-// timeout, and one that is over is replaced, as soon as there is a permit. Where
+// timeout, and one that is over is replaced, as soon as there is a permit, and
+// the former also if its user has left again by then. Where
 // there is no session and will be none it is [ErrNoSession]. With a subject, a
 // credential of another one does not exist.
 func (e *Engine) SetPresence(ctx context.Context, id credential.ID, presence credential.Presence, subject string) (credential.Held, error) {

@@ -191,6 +191,60 @@ func TestASessionInTheBackground(t *testing.T) {
 	}
 }
 
+// Whoever returns when two thirds are over and leaves before the call was made
+// has his session extended, once, as soon as that can be done.
+func TestAReturnIsNotTakenBack(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		held time.Duration // how long no call gets through
+		want int
+	}{
+		"at once":         {0, 1},
+		"after a failure": {time.Minute, 1},
+		"too late":        {idle, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.sliding()
+			n := b.node("one")
+			b.session(n, false)
+			_, err := n.SetPresence(t.Context(), "alice", credential.PresenceBackground, "")
+			require.NoError(t, err)
+			b.clock.advance(idle * 4 / 5)
+			for _, to := range []credential.Presence{credential.PresencePassive, credential.PresenceActive, credential.PresenceBackground} {
+				_, err = n.SetPresence(t.Context(), "alice", to, "")
+				require.NoError(t, err)
+			}
+			if c.held > 0 {
+				away := credential.Outcome{Class: credential.ClassNotSent, Reason: credential.ReasonUnavailable}
+				b.provider.set(func(p *fakeProvider) { p.prepare = func() *credential.Outcome { return &away } })
+				b.batch(n, "alice")
+				b.provider.set(func(p *fakeProvider) { p.prepare = nil })
+				b.clock.advance(c.held)
+			}
+			told := b.events(n, "alice")
+			for range 3 {
+				b.batch(n, "alice")
+			}
+			_, extended := b.provider.counted()
+			assert.Equal(t, c.want, extended)
+			h := b.held(n, "alice")
+			assert.Equal(t, credential.PresenceBackground, h.Record.Presence)
+			assert.Zero(t, credential.NextDue(h.Record, h.Attempt), "nothing more in the background")
+			if c.want > 0 {
+				assert.Equal(t, b.clock.Now().Add(idle), h.Record.ExpiresAt)
+				return
+			}
+			assert.Equal(t, told, b.events(n, "alice"), "nobody is told until somebody returns")
+			_, err = n.SetPresence(t.Context(), "alice", credential.PresencePassive, "")
+			var over *StateError
+			require.ErrorAs(t, err, &over)
+			assert.Equal(t, credential.ReasonIdleTimeout, over.Reason)
+		})
+	}
+}
+
 func TestTheCountdownOfAnActiveUser(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -173,6 +173,57 @@ func TestBackAndForthFromTheBackground(t *testing.T) {
 	t.Log(fmt.Sprint("told of the one who came late: ", e.stream.told(fate["late"])))
 }
 
+// Whoever looks in when two thirds are over and is gone before the call could be
+// made keeps his session: it is extended once, while he is away.
+// Nobody who left before is called for.
+func TestALookInKeepsTheSession(t *testing.T) {
+	t.Parallel()
+	const idle = 21 * time.Second
+	e := newEstate(t)
+	b := e.backend("header", backends.Options{Kind: backends.KindHeader, Idle: idle}, nil)
+	at := e.open()
+	looks, flaps, left := e.signUp("header", "looks"), e.signUp("header", "flaps"), e.signUp("header", "left")
+	for _, id := range []string{looks, flaps, left} {
+		at.presence(t, id, "background")
+	}
+	old := at.get(t, looks).Session.IdleDeadline
+	pass(t.Context(), time.Until(at.get(t, left).Session.IdleDeadline.Add(-idle/3)))
+
+	// Until they have left, nothing can be called.
+	at.post(t, looks, "pause", nil, nil)
+	at.post(t, flaps, "pause", nil, nil)
+	for _, to := range []string{"passive", "background"} {
+		at.presence(t, looks, to)
+	}
+	for _, to := range []string{"active", "background", "passive", "active", "background", "passive", "background"} {
+		at.presence(t, flaps, to)
+	}
+	require.Empty(t, b.Calls(backends.CallUse, ""), "all of them have left before a call")
+	at.post(t, looks, "resume", nil, nil)
+	at.post(t, flaps, "resume", nil, nil)
+	if time.Until(old) < onItsWay {
+		t.Skip("the machine was too busy for those who came in time")
+	}
+	deadline := map[string]time.Time{}
+	for user, id := range map[string]string{"looks": looks, "flaps": flaps} {
+		e.stream.awaitEvents(t, "session.extended", id, 1)
+		r := at.get(t, id)
+		assert.Equal(t, "background", r.Presence, user)
+		assert.Equal(t, "active", r.State, user)
+		assert.True(t, r.Session.IdleDeadline.After(old), user)
+		deadline[user] = r.Session.IdleDeadline
+	}
+
+	// One call for each, and nothing more in the background, whatever passes.
+	pass(t.Context(), time.Until(deadline["looks"])+time.Second)
+	for user, until := range deadline {
+		assert.Len(t, b.Calls(backends.CallUse, user), 1, "%s, until %s", user, until)
+	}
+	assert.Empty(t, b.Calls(backends.CallUse, "left"))
+	assert.Equal(t, []string{"credential.connected"}, e.stream.told(left))
+	oneEventPerVersion(t, at.api, e.heardAll(), e.stream)
+}
+
 // What a backend tells of its user in a call of its own is there right after the
 // login, and so is his UID, before anything was refreshed or extended.
 func TestUserDataIsThereAfterTheLogin(t *testing.T) {

@@ -46,12 +46,14 @@ for i = 2, #KEYS do
     else
       local held, deadline, doubt, recoverAt, firstSent
       if f[2] and f[2] ~= '' then held, deadline, doubt, recoverAt, firstSent = string.match(f[2], OPEN) end
+      local laterRefresh, laterClock
       if f[4] then
-        local laterRefresh, laterClock = touched(h, f[4])
+        laterRefresh, laterClock = touched(h, f[4])
         refreshAt, clock = laterRefresh or refreshAt, laterClock or clock
       end
-      clock = ahead(tonumber(clock), at)
-      refreshAt = tonumber(refreshAt)
+      clock, refreshAt = tonumber(clock), tonumber(refreshAt)
+      if not laterRefresh and clock ~= 0 and clock <= at then refreshAt = left(h, refreshAt, at) end
+      clock = ahead(clock, at)
       if held == nonce then
         code = 'g'
       elseif terminal(state) then

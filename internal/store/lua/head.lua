@@ -67,6 +67,16 @@ local function touched(h, t)
   return used(at, idle, limit, warnAt, once, extend, warn)
 end
 
+-- left returns refresh at of a head h at a moment at which its clock has passed:
+-- an extension that somebody left behind who went into the background comes too
+-- late from the session's end on, as credential.Due says. What was asked for by
+-- hand stays.
+local function left(h, refreshAt, at)
+  local _, _, _, ends, _, _, _, _, once, _, warn = string.match(h, SESSION)
+  if warn == '-2' and tonumber(ends) <= at then return tonumber(once) end
+  return refreshAt
+end
+
 -- ahead returns a clock that has not passed, else a moment soon after now.
 local function ahead(clock, at)
   if clock ~= 0 and clock <= at then return at + AGAIN end

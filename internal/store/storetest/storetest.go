@@ -69,6 +69,7 @@ func Run(t *testing.T, fresh func(t *testing.T) *Harness) {
 		"touch/answers":                             touchAnswers,
 		"touch/each from the one before":            touchChain,
 		"touch/in the background":                   touchBackground,
+		"touch/after its user has left":             touchLeft,
 		"touch/while an attempt is open":            touchAttempt,
 		"touch/writes that do not know of it":       touchWrites,
 		"touch/scores that mean something else":     touchRests,

@@ -226,6 +226,57 @@ func touchBackground(b *bundle) {
 	b.requireScore(b.load("alice").Record.RefreshAt, "alice")
 }
 
+// touchLeft: an extension that was due when its user left is begun, until a touch
+// takes its place or the session is over.
+func touchLeft(b *bundle) {
+	leave := func(id credential.ID, age time.Duration) credential.Held {
+		h := b.session(id, age, credential.PresenceBackground)
+		for i, to := range []credential.Presence{credential.PresencePassive, credential.PresenceBackground} {
+			w, ok := credential.SetPresence(h, to, b.sessions(), newNonce(), h.Record.ExpiresAt.Add(-time.Minute+time.Duration(i)*time.Second))
+			require.True(b, ok)
+			b.apply(w)
+			h = b.load(id)
+		}
+		require.NotZero(b, h.Record.RefreshAt)
+		b.requireScore(h.Record.RefreshAt, id)
+		return h
+	}
+	leave("alice", idle-30*time.Second)
+	assert.Equal(b, credential.RefusedNot, b.begin(ask("alice")).Refusal)
+
+	h := leave("bob", idle-30*time.Second)
+	at := b.touch("bob")[0]
+	assert.Equal(b, h.Record.Touched(at), b.load("bob").Record)
+	_, ok := b.score("bob")
+	assert.False(b, ok, "nothing is left to be called")
+	assert.Equal(b, credential.RefusedNotDue, b.begin(ask("bob")).Refusal)
+	_, ok = b.score("bob")
+	assert.False(b, ok)
+
+	h = leave("carol", idle+time.Second)
+	assert.Equal(b, credential.RefusedNotDue, b.begin(ask("carol")).Refusal, "it comes too late")
+	score, ok := b.score("carol")
+	require.True(b, ok)
+	assert.Greater(b, score, b.now, "its clock is looked at")
+	w, ok := credential.Advance(h, b.sessions(), newNonce(), b.now)
+	require.True(b, ok)
+	b.apply(w)
+	assert.Equal(b, h.Record.Version, b.load("carol").Record.Version)
+	_, ok = b.score("carol")
+	assert.False(b, ok)
+
+	// Somebody left before he knew of a touch.
+	before := b.session("dave", idle-30*time.Second, "")
+	at = b.touch("dave")[0]
+	w, ok = credential.SetPresence(before, credential.PresenceBackground, b.sessions(), newNonce(), b.now)
+	require.True(b, ok)
+	require.NotZero(b, w.Due)
+	b.apply(w)
+	assert.Equal(b, w.Record.Touched(at), b.load("dave").Record)
+	_, ok = b.score("dave")
+	assert.False(b, ok)
+}
+
 func touchAttempt(b *bundle) {
 	b.session("alice", 11*time.Minute, "")
 	held := b.begun("alice")
