@@ -511,11 +511,11 @@ func (s *faultyStore) Free(ctx context.Context, provider string, limits Limits, 
 	return min(free, math.MaxInt32), most, err
 }
 
-func (s *faultyStore) Hold(ctx context.Context, provider string, lasts time.Duration) error {
+func (s *faultyStore) Hold(ctx context.Context, provider string, lasts time.Duration, why credential.Outcome) error {
 	if err := s.gone(); err != nil {
 		return err
 	}
-	return s.HoldPermits(ctx, provider, lasts)
+	return s.HoldPermits(ctx, provider, lasts, store.Hold{Reason: why.Reason, Detail: why.Detail})
 }
 
 // testJournal is a real journal; its records are not sealed.
