@@ -165,7 +165,7 @@ func (p *fakeProvider) signIn(in credential.Presentation) credential.Outcome {
 		p.sessions[token.Access.Reveal()] = true
 	}
 	_ = in.Keep(credential.Found{Token: token, Complete: true}) // a reply is used even where it could not be journaled
-	return credential.Outcome{Class: credential.ClassOK, Token: token, Subject: "uid-" + name, UserData: credential.UserData(p.user)}
+	return credential.Outcome{Class: credential.ClassOK, Token: token, Subject: "uid-" + name, UserData: p.told()}
 }
 
 func (p *fakeProvider) extend(in credential.Presentation) credential.Outcome {
@@ -178,6 +178,14 @@ func (p *fakeProvider) extend(in credential.Presentation) credential.Outcome {
 	return credential.Outcome{Class: credential.ClassOK}
 }
 
+// told is the user data that replies tell, nil where they tell none.
+func (p *fakeProvider) told() credential.UserData {
+	if p.user == "" {
+		return nil
+	}
+	return credential.UserData(p.user)
+}
+
 func (p *fakeProvider) UserData(context.Context, credential.Token, string) (credential.UserData, credential.Outcome) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -185,7 +193,7 @@ func (p *fakeProvider) UserData(context.Context, credential.Token, string) (cred
 	if p.profile != nil {
 		return p.profile()
 	}
-	return credential.UserData(p.user), credential.Outcome{Class: credential.ClassOK}
+	return p.told(), credential.Outcome{Class: credential.ClassOK}
 }
 
 func (p *fakeProvider) Verify(_ context.Context, token credential.Token, _ string) credential.Outcome {
