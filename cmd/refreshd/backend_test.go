@@ -17,8 +17,8 @@ const backendPassword = `pw-canary "of+every\user`
 const backendToken = "shop-token-of-"
 
 // startBackend starts a backend of one's own: it signs in with a name and a
-// password, and tells of its user. The user locked is locked, and for the user
-// away it is away.
+// password, and tells of its user. The user locked is locked, for the user away
+// it is away, and the user eager calls too often.
 func startBackend(t testing.TB) string {
 	t.Helper()
 	mux := http.NewServeMux()
@@ -32,6 +32,9 @@ func startBackend(t testing.TB) string {
 			w.WriteHeader(http.StatusBadRequest)
 		case in.Username == "away":
 			w.WriteHeader(http.StatusServiceUnavailable)
+		case in.Username == "eager":
+			w.Header().Set("Retry-After", "600")
+			w.WriteHeader(http.StatusTooManyRequests)
 		case in.Username == "locked":
 			w.WriteHeader(http.StatusLocked)
 		case in.Password != backendPassword:

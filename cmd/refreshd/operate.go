@@ -38,8 +38,8 @@ func (p *program) statusCommand() *cobra.Command {
 	}
 }
 
-// sayPaused tells a person what is held back, by hand or for its failures: it is
-// easily forgotten.
+// sayPaused tells a person what is held back, by hand, for its failures or at the
+// provider's wish: it is easily forgotten.
 func (p *program) sayPaused(raw json.RawMessage) error {
 	var status struct {
 		Paused    bool           `json:"paused"`
@@ -56,6 +56,9 @@ func (p *program) sayPaused(raw json.RawMessage) error {
 	for _, one := range status.Providers {
 		if one.Paused {
 			p.say("provider %s is paused; refreshd resume --provider %s lets it go on", one.Name, one.Name)
+		}
+		if one.Hold != nil {
+			p.say("provider %s has asked to be left alone until %s (%s), and goes on by itself then", one.Name, one.Hold.Until.Format(time.RFC3339), one.Hold.why())
 		}
 	}
 	for _, one := range status.Subscriptions {

@@ -70,6 +70,19 @@ type providerInfo struct {
 		Reason string     `json:"reason"`
 		Since  *time.Time `json:"since"`
 	} `json:"breaker"`
+	Hold *holdInfo `json:"hold"`
+}
+
+// holdInfo is what a provider has asked for that has had too many calls.
+type holdInfo struct {
+	Until  time.Time `json:"until"`
+	Reason string    `json:"reason"`
+	Detail string    `json:"detail"`
+}
+
+// why says what the provider answered.
+func (h holdInfo) why() string {
+	return strings.Join(slices.DeleteFunc([]string{h.Reason, h.Detail}, func(s string) bool { return s == "" }), ", ")
 }
 
 // state says in a few words whether the provider is called.
@@ -83,6 +96,9 @@ func (i providerInfo) state(allPaused bool) string {
 	}
 	if i.Breaker.Open {
 		words = append(words, "refuses the client")
+	}
+	if i.Hold != nil {
+		words = append(words, "held until "+i.Hold.Until.Format(time.RFC3339))
 	}
 	if words == nil {
 		return "in use"
@@ -114,11 +130,14 @@ func (p *program) providerListCommand() *cobra.Command {
 			}
 			w := p.table("NAME\tKIND\tSTATE\tREASON\tSINCE")
 			for _, one := range said.Providers {
-				since := "-"
+				reason, since := one.Breaker.Reason, "-"
 				if one.Breaker.Since != nil {
 					since = one.Breaker.Since.Format(time.RFC3339)
 				}
-				w.row("%s\t%s\t%s\t%s\t%s", one.Name, one.Kind, one.state(said.Paused), dash(one.Breaker.Reason), since)
+				if one.Hold != nil && reason == "" {
+					reason = one.Hold.why()
+				}
+				w.row("%s\t%s\t%s\t%s\t%s", one.Name, one.Kind, one.state(said.Paused), dash(reason), since)
 			}
 			if said.Paused {
 				p.say("the whole service is paused; refreshd resume --all lets it go on")

@@ -141,6 +141,7 @@ func (s *service) write(t testing.TB, name, listen string) string {
 			},
 			"shop": shopSettings(s.backend),
 			"air":  airlineSettings(s.backend),
+			"busy": shopSettings(s.backend),
 		},
 		"ssf": map[string]any{"issuer": "https://refreshd.example"},
 	})

@@ -596,5 +596,8 @@ func (s *fakeService) Status(context.Context) (api.Status, error) {
 func (s *fakeService) Providers(context.Context) ([]api.Provider, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return []api.Provider{{Name: "acme", Kind: "oauth2", Breaker: api.Breaker{Open: true, Reason: "client_misconfigured"}}}, s.paused, s.err
+	return []api.Provider{
+		{Name: "acme", Kind: "oauth2", Breaker: api.Breaker{Open: true, Reason: "client_misconfigured"}},
+		{Name: "busy", Kind: "http", Hold: &api.Hold{Until: noon.Time(), Reason: "rate_limited", Detail: "HTTP 429"}},
+	}, s.paused, s.err
 }

@@ -47,9 +47,18 @@ func plain(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
-// parseSpan reads a length of time: a Go duration such as 90s or 5m, or a
-// number of seconds. "" is 0.
+// parseSpan reads a length of time that is at most so long, and not negative.
 func parseSpan(location, text string, most time.Duration) (time.Duration, *Problem) {
+	span, p := parseDuration(location, text)
+	if p == nil && (span < 0 || span > most) {
+		return 0, invalid(location, fmt.Sprintf("must be from 0s to %s", most))
+	}
+	return span, p
+}
+
+// parseDuration reads a length of time: a Go duration such as 90s or 5m, or a
+// number of seconds. "" is 0.
+func parseDuration(location, text string) (time.Duration, *Problem) {
 	if text == "" {
 		return 0, nil
 	}
@@ -59,9 +68,6 @@ func parseSpan(location, text string, most time.Duration) (time.Duration, *Probl
 	span, err := time.ParseDuration(text)
 	if err != nil {
 		return 0, invalid(location, "must be a duration such as 60s, 5m or 96h (days are written as hours), or a number of seconds")
-	}
-	if span < 0 || span > most {
-		return 0, invalid(location, fmt.Sprintf("must be from 0s to %s", most))
 	}
 	return span, nil
 }

@@ -94,6 +94,14 @@ type Provider struct {
 	Kind    string  `json:"kind" example:"oauth2"`
 	Paused  bool    `json:"paused" doc:"It is held back: nothing is sent to it. The whole service may be held back as well, which stands in the status"`
 	Breaker Breaker `json:"breaker"`
+	Hold    *Hold   `json:"hold,omitempty" doc:"Absent while the provider takes calls: it has answered 429 with a Retry-After, or the like, and nothing is sent to it until then"`
+}
+
+// Hold is what a provider has asked for that has had too many calls.
+type Hold struct {
+	Until  time.Time `json:"until" doc:"When it is called again by itself: what it asked for and a tenth longer at the most, and no more than 15 minutes and that tenth"`
+	Reason string    `json:"reason,omitempty" example:"rate_limited"`
+	Detail string    `json:"detail,omitempty" doc:"Status and error code as the provider gave them" example:"HTTP 429"`
 }
 
 // Breaker is open while the provider refuses refreshd's own client: no
@@ -174,7 +182,7 @@ func (a *API) statusRoutes() {
 	})
 	define(a, route{
 		method: http.MethodGet, path: "/v1/providers", id: "list-providers", tag: tagService,
-		summary: "List the configured providers", description: "And whether their clients are held back. Any key will do.",
+		summary: "List the configured providers", description: "And whether their clients are held back, by hand, by their breaker or by what the provider has asked for. Any key will do.",
 	}, a.listProviders)
 }
 

@@ -45,7 +45,8 @@ func TestStatus(t *testing.T) {
 	b.service.paused = true
 	providers := b.call(t, http.MethodGet, "/v1/providers", "")
 	require.Equal(t, http.StatusOK, providers.status)
-	assert.JSONEq(t, `{"paused": true, "providers": [{"name": "acme", "kind": "oauth2", "paused": false, "breaker": {"open": true, "reason": "client_misconfigured"}}]}`, providers.body)
+	assert.JSONEq(t, `{"paused": true, "providers": [{"name": "acme", "kind": "oauth2", "paused": false, "breaker": {"open": true, "reason": "client_misconfigured"}},
+		{"name": "busy", "kind": "http", "paused": false, "breaker": {"open": false}, "hold": {"until": "2027-01-15T08:00:00Z", "reason": "rate_limited", "detail": "HTTP 429"}}]}`, providers.body)
 
 	b.service.err = errors.New("no")
 	assert.Equal(t, http.StatusInternalServerError, b.call(t, http.MethodGet, "/v1/status", "").status)

@@ -156,14 +156,12 @@ func (a *API) deleteSubscription(ctx context.Context, in *struct{ SubscriptionPa
 	return nil, nil //nolint:nilnil // huma answers with the status alone
 }
 
-// maxRetry is the longest wait between deliveries of one event that can be
-// read; how long it may be is checked with the rest.
-const maxRetry = 366 * 24 * time.Hour
-
+// parseRetry reads waits between deliveries of one event; how long they may be is
+// checked with the rest of the settings.
 func parseRetry(list []string) ([]time.Duration, *Problem) {
 	var waits []time.Duration
 	for i, text := range list {
-		wait, p := parseSpan("body.retry["+strconv.Itoa(i)+"]", text, maxRetry)
+		wait, p := parseDuration("body.retry["+strconv.Itoa(i)+"]", text)
 		if p != nil {
 			return nil, p
 		}

@@ -183,7 +183,6 @@ func TestBadSubscriptions(t *testing.T) {
 		"null":             `{"name":"ui","url":null,"types":["*"]}`,
 		"format":           `{"name":"ui","url":"https://a.example","types":["*"],"format":"fax"}`,
 		"retry":            `{"name":"ui","url":"https://a.example","types":["*"],"retry":["soon"]}`,
-		"negative retry":   `{"name":"ui","url":"https://a.example","types":["*"],"retry":["-5s"]}`,
 		"labels":           `{"name":"ui","url":"https://a.example","types":["*"],"labels":{"a":1}}`,
 		"enabled":          `{"name":"ui","url":"https://a.example","types":["*"],"enabled":"no"}`,
 		"a secret too big": `{"name":"ui","url":"https://a.example","types":["*"],"secret":"` + strings.Repeat("x", 129) + `"}`,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/refresh"
 	"github.com/refreshd/refreshd/internal/store"
 )
@@ -27,6 +28,6 @@ func (p permits) Free(ctx context.Context, provider string, limits refresh.Limit
 	return p.store.FreePermits(ctx, provider, store.Limits(limits), horizon)
 }
 
-func (p permits) Hold(ctx context.Context, provider string, lasts time.Duration) error {
-	return p.store.HoldPermits(ctx, provider, lasts)
+func (p permits) Hold(ctx context.Context, provider string, lasts time.Duration, why credential.Outcome) error {
+	return p.store.HoldPermits(ctx, provider, lasts, store.Hold{Reason: why.Reason, Detail: why.Detail})
 }

@@ -94,7 +94,10 @@ func (s *service) start(ctx context.Context) error {
 		s.openStore, s.watchRedis, s.openQueue, s.openEngine, s.openEvents, s.recover, s.startWork, s.watchStatus, s.startAPI,
 	} {
 		if err := step(ctx); err != nil {
-			return err
+			if s.redis == nil {
+				return err
+			}
+			return s.redis.Full(ctx, err)
 		}
 	}
 	return nil

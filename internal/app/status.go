@@ -9,6 +9,7 @@ import (
 	"github.com/hibiken/asynq"
 
 	"github.com/refreshd/refreshd/internal/api"
+	"github.com/refreshd/refreshd/internal/config"
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/redisconn"
 	"github.com/refreshd/refreshd/internal/store"
@@ -156,15 +157,19 @@ func (s apiService) recall(status *api.Status) {
 	schedules := schedulesOf(conf)
 	status.Providers = make([]api.ProviderStatus, 0, len(conf.Providers))
 	for _, name := range slices.Sorted(maps.Keys(conf.Providers)) {
-		plan, slot := schedules[name], k.slots[name]
+		plan, slot, client := schedules[name], k.slots[name], k.clients[name]
 		row := api.ProviderStatus{
-			Provider: api.Provider{Name: name, Kind: conf.Providers[name].Kind, Paused: k.clients[name].Paused, Breaker: k.clients[name].Breaker},
+			Provider: api.Provider{Name: name, Kind: conf.Providers[name].Kind, Paused: client.Paused, Breaker: client.Breaker},
 			Fetch: &api.FetchStatus{
 				Schedule: plan.String(), Slot: slot.Done, Running: slot.Running != 0, Outcome: slot.Outcome,
 				StartedAt: timeOf(slot.StartedAt), FinishedAt: timeOf(slot.FinishedAt), Counts: slot.Counts,
 			},
 		}
-		if next := plan.Next(s.clock.Now().Time()); !next.IsZero() {
+		now := s.clock.Now()
+		if client.Hold != nil && client.Hold.Until.After(now.Time()) {
+			row.Hold = client.Hold
+		}
+		if next := plan.Next(now.Time()); !next.IsZero() {
 			row.Fetch.NextAt = &next
 		}
 		status.Providers = append(status.Providers, row)
@@ -187,9 +192,17 @@ func (s apiService) Providers(ctx context.Context) (list []api.Provider, paused 
 	if all := records[len(names)]; all != nil {
 		paused = credential.BreakerOf(all.Record).Paused
 	}
+	holds, err := s.store.Holds(ctx, names...)
+	if err != nil {
+		return nil, false, err
+	}
 	list = make([]api.Provider, len(names))
 	for i, name := range names {
-		list[i] = api.Provider{Name: name, Kind: conf.Providers[name].Kind}
+		set := conf.Providers[name]
+		list[i] = api.Provider{Name: name, Kind: set.Kind}
+		if set.Limits != (config.Limits{}) { // without them nobody is held
+			list[i].Hold = holdOf(holds[i], s.clock.Now())
+		}
 		if records[i] == nil {
 			continue
 		}
@@ -202,6 +215,14 @@ func (s apiService) Providers(ctx context.Context) (list []api.Provider, paused 
 		}
 	}
 	return list, paused, nil
+}
+
+// holdOf shows a hold that has not ended.
+func holdOf(h store.Hold, now credential.Millis) *api.Hold {
+	if h.Until <= now {
+		return nil
+	}
+	return &api.Hold{Until: h.Until.Time(), Reason: string(h.Reason), Detail: h.Detail}
 }
 
 func (s apiService) subscriptions(ctx context.Context) ([]api.SubscriptionStatus, error) {

@@ -16,7 +16,7 @@ type Login struct {
 	ExpiresAt Millis        // 0 if unknown; wins over ExpiresIn
 
 	SignIn           SignIn        // kept, to log in again without asking; zero if the owner brought none
-	UserData         UserData      // nil if none
+	UserData         UserData      // nil if none is told
 	RefreshExpiresIn time.Duration // of the refresh token; 0 if unknown
 
 	// Failed is what came of a login that was made with SignIn and brought no
@@ -62,6 +62,9 @@ func Connect(before *Held, in Login, p Policy, nonce Nonce, now Millis) Write {
 	if in.UserData.tooLong() {
 		in.UserData = nil
 	}
+	if in.UserData == nil && in.sameUser(h) {
+		in.UserData = h.UserData
+	}
 	token := in.Token
 	c.write.Token = &token
 	c.write.SignIn, c.write.UserData = &in.SignIn, &in.UserData
@@ -95,6 +98,17 @@ func Connect(before *Held, in Login, p Policy, nonce Nonce, now Millis) Write {
 		c.fail(in.Failed, p) // it was made once, just now
 	}
 	return c.done(nil)
+}
+
+// sameUser reports whether the login is known to be that of the user whose
+// credential is stored. What is known of him then stays until it is told anew: told
+// again as it was, it is no change.
+func (in Login) sameUser(h Held) bool {
+	r, name := h.Record, in.SignIn.Username
+	if r.Provider != in.Provider || in.Subject != "" && r.Subject != "" && in.Subject != r.Subject {
+		return false
+	}
+	return !name.IsZero() && name.Equal(h.SignIn.Username)
 }
 
 // life returns how long the token that the owner brought still lives.

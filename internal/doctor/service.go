@@ -68,6 +68,11 @@ type Status struct {
 			Reason string `json:"reason"`
 			Detail string `json:"detail"`
 		} `json:"breaker"`
+		Hold *struct {
+			Until  time.Time `json:"until"`
+			Reason string    `json:"reason"`
+			Detail string    `json:"detail"`
+		} `json:"hold"`
 	} `json:"providers"`
 	Queues []struct {
 		Name     string `json:"name"`
@@ -193,6 +198,12 @@ func recovery(s Status) []Finding {
 func breakers(s Status) []Finding {
 	var list []Finding
 	for _, one := range s.Providers {
+		if one.Hold != nil {
+			list = append(list, Finding{
+				TopicProviders, Warn, fmt.Sprintf("provider %s has asked to be left alone until %s (%s)", one.Name, one.Hold.Until.Format(time.RFC3339), cmp.Or(one.Hold.Detail, one.Hold.Reason)),
+				"nothing of it is refreshed before; tokens are served while they live", "nothing, it goes on by itself; if it comes often, set its limits lower",
+			})
+		}
 		if one.Breaker.Open {
 			why := one.Breaker.Reason
 			if one.Breaker.Detail != "" {

@@ -47,6 +47,7 @@ type Options struct {
 // Conn is a Redis in use. Its methods may be called concurrently.
 type Conn struct {
 	kind     Kind
+	name     string   // scheme and address that redis.url names, without user and password; else ""
 	identity Identity // of the in-process store, which cannot be asked
 	clients  clients
 	settings settings // of the server, as of a few seconds ago

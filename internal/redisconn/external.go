@@ -22,7 +22,7 @@ func openExternal(ctx context.Context, o Options) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{kind: KindExternal, clients: newClients(t.client)}
+	c := &Conn{kind: KindExternal, name: t.name, clients: newClients(t.client)}
 	c.onClose(c.clients.close)
 	if err := awaitAnswer(ctx, c.clients.main, t.name, answerWithin, o.Log); err != nil {
 		return c.fail(err)

@@ -165,7 +165,7 @@ func (p *fakeProvider) signIn(in credential.Presentation) credential.Outcome {
 		p.sessions[token.Access.Reveal()] = true
 	}
 	_ = in.Keep(credential.Found{Token: token, Complete: true}) // a reply is used even where it could not be journaled
-	return credential.Outcome{Class: credential.ClassOK, Token: token, Subject: "uid-" + name, UserData: credential.UserData(p.user)}
+	return credential.Outcome{Class: credential.ClassOK, Token: token, Subject: "uid-" + name, UserData: p.told()}
 }
 
 func (p *fakeProvider) extend(in credential.Presentation) credential.Outcome {
@@ -178,6 +178,14 @@ func (p *fakeProvider) extend(in credential.Presentation) credential.Outcome {
 	return credential.Outcome{Class: credential.ClassOK}
 }
 
+// told is the user data that replies tell, nil where they tell none.
+func (p *fakeProvider) told() credential.UserData {
+	if p.user == "" {
+		return nil
+	}
+	return credential.UserData(p.user)
+}
+
 func (p *fakeProvider) UserData(context.Context, credential.Token, string) (credential.UserData, credential.Outcome) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -185,7 +193,7 @@ func (p *fakeProvider) UserData(context.Context, credential.Token, string) (cred
 	if p.profile != nil {
 		return p.profile()
 	}
-	return credential.UserData(p.user), credential.Outcome{Class: credential.ClassOK}
+	return p.told(), credential.Outcome{Class: credential.ClassOK}
 }
 
 func (p *fakeProvider) Verify(_ context.Context, token credential.Token, _ string) credential.Outcome {
@@ -511,11 +519,11 @@ func (s *faultyStore) Free(ctx context.Context, provider string, limits Limits, 
 	return min(free, math.MaxInt32), most, err
 }
 
-func (s *faultyStore) Hold(ctx context.Context, provider string, lasts time.Duration) error {
+func (s *faultyStore) Hold(ctx context.Context, provider string, lasts time.Duration, why credential.Outcome) error {
 	if err := s.gone(); err != nil {
 		return err
 	}
-	return s.HoldPermits(ctx, provider, lasts)
+	return s.HoldPermits(ctx, provider, lasts, store.Hold{Reason: why.Reason, Detail: why.Detail})
 }
 
 // testJournal is a real journal; its records are not sealed.

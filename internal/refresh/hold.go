@@ -24,7 +24,7 @@ func (e *Engine) hold(ctx context.Context, t *Target, o credential.Outcome) {
 	lasts += rand.N(lasts/10 + 1) //nolint:gosec // jitter
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitDeadline)
 	defer cancel()
-	if err := e.permits.Hold(ctx, t.Name, lasts); err != nil {
+	if err := e.permits.Hold(ctx, t.Name, lasts, o); err != nil {
 		e.log.Warn().Err(err).Str("provider", t.Name).Stringer("retry_after", o.RetryAfter).
 			Msg("a provider's Retry-After could not be told to the others; the credential that got it waits")
 	}

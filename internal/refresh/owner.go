@@ -86,7 +86,9 @@ func (e *Engine) Put(ctx context.Context, login credential.Login, expect Expect)
 		}
 		if written {
 			held := write.Result(credential.Held{})
-			e.meetUser(ctx, t, held)
+			if len(login.UserData) == 0 {
+				e.meetUser(ctx, t, held)
+			}
 			created := before == nil || before.Record.State == credential.StateDeleted
 			return Put{Held: held, Created: created}, nil
 		}

@@ -76,8 +76,8 @@ type Permits interface {
 	// Free estimates how many permits could be taken within horizon, and how
 	// many at the most if those that are out came back at once.
 	Free(ctx context.Context, provider string, limits Limits, horizon time.Duration) (free, most int, err error)
-	// Hold has none given out for a while.
-	Hold(ctx context.Context, provider string, lasts time.Duration) error
+	// Hold has none given out for a while, for the outcome of a call.
+	Hold(ctx context.Context, provider string, lasts time.Duration, why credential.Outcome) error
 }
 
 // Resting is what became due while its client was held back, and was given another

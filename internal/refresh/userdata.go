@@ -19,12 +19,12 @@ func (e *Engine) learnUserData(ctx context.Context, t *Target, result settled) {
 	}
 }
 
-// meetUser begins to ask the provider about a user who has just signed in, where
-// its settings say so and the login has not told it. Nobody waits for the answer
+// meetUser begins to ask the provider about a user who has just signed in, and of
+// whom the login has told nothing, where its settings say so. Nobody waits for the answer
 // but the engine's stop.
 func (e *Engine) meetUser(ctx context.Context, t *Target, held credential.Held) {
 	r := held.Record
-	if !t.UserData || len(held.UserData) > 0 || r.Paused || !r.ValidAt(e.clock.Now(), readMargin) {
+	if !t.UserData || r.Paused || !r.ValidAt(e.clock.Now(), readMargin) {
 		return
 	}
 	leave, err := e.enter()

@@ -3,6 +3,7 @@ package refresh
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -71,6 +72,64 @@ func TestUserDataIsFetchedAtTheSignIn(t *testing.T) {
 			assert.Equal(t, 3, b.provider.profiles())
 			assert.JSONEq(t, `{"plan":"free"}`, string(b.held(n, "alice").UserData))
 		})
+	}
+}
+
+// A login of the same user that tells nothing of him leaves what is known of him:
+// what the backend tells then is a change only if it is another, whether it was
+// asked right away or the login could only be made later.
+func TestUserDataIsToldAgainOnlyIfItChanged(t *testing.T) {
+	t.Parallel()
+	again := func(t *testing.T, login credential.Login, away bool, data string) (events []credential.EventType, stored string) {
+		t.Helper()
+		b := setup(t)
+		b.backend()
+		n := b.node("one")
+		n.SetTargets(t.Context(), []Target{b.asking(`{"plan":"free"}`, "")})
+		_, err := n.Put(t.Context(), signIn(password), Expect{})
+		require.NoError(t, err)
+		n.work.Wait()
+		before := b.events(n, "alice")
+		require.Equal(t, []credential.EventType{credential.EventConnected, credential.EventUserDataChanged}, before)
+
+		b.asking(data, "")
+		if away {
+			failed := credential.Outcome{Class: credential.ClassTransient, Reason: credential.ReasonUnavailable}
+			b.provider.set(func(p *fakeProvider) { p.login = func(credential.SignIn) *credential.Outcome { return &failed } })
+			b.clock.advance(2 * life)
+		}
+		put, err := n.Put(t.Context(), login, Expect{})
+		require.NoError(t, err)
+		n.work.Wait()
+		if away {
+			require.Equal(t, credential.StatePending, put.Held.Record.State)
+			b.provider.set(func(p *fakeProvider) { p.login = nil })
+			b.clock.advance(life)
+			b.batch(n, "alice")
+		}
+		held := b.held(n, "alice")
+		require.Equal(t, credential.StateActive, held.Record.State)
+		return b.events(n, "alice")[len(before):], string(held.UserData)
+	}
+	other := signIn(password)
+	other.Subject = "uid-9"
+	for name, test := range map[string]struct {
+		login credential.Login
+		data  string
+		tells bool
+	}{
+		"the same":             {signIn(password), `{"plan": "free"}`, false},
+		"another":              {signIn(password), `{"plan": "gold"}`, true},
+		"the same, of another": {other, `{"plan": "free"}`, true},
+	} {
+		for _, away := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, pending %t", name, away), func(t *testing.T) {
+				t.Parallel()
+				events, stored := again(t, test.login, away, test.data)
+				assert.JSONEq(t, test.data, stored)
+				assert.Equal(t, test.tells, slices.Contains(events, credential.EventUserDataChanged), "%v", events)
+			})
+		}
 	}
 }
 

@@ -29,7 +29,8 @@ import (
 //	rd:{refresh-07}:told             hash    <kind>:<subscription> -> ULID of the event about it that was appended last
 //	rd:{refresh-07}:claim:<nonce>    string  the IDs that a claim got, for its repetition
 //	rd:{permit:<provider>}:leases    zset    lease -> ms at which it ends
-//	rd:{permit:<provider>}:state     hash    used, tokens, at, l:<lease> -> permits
+//	rd:{permit:<provider>}:state     hash    used, tokens, at, l:<lease> -> permits;
+//	                                         hold, why, detail of the last hold
 //	rd:{keys}:all                    hash    SHA-256 of an API key -> its description
 //	rd:{tickets}:<SHA-256>           string  what a ticket lets see, by the hash of its text; gone with the ticket
 //	rd:{tickets}:made:<SHA-256>      string  how many an API key has made of late, by the key's hash

@@ -1,12 +1,18 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
 	"math"
+	"strconv"
 	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/refreshd/refreshd/internal/credential"
 )
 
 // Limits are those of one provider's client, shared by all replicas. Zero
@@ -83,19 +89,58 @@ func (s *Store) FreePermits(ctx context.Context, provider string, limits Limits,
 	return min(free, most), most, nil
 }
 
+// Hold is until when a provider has asked to be left alone, and with what words.
+// Its end may have passed.
+type Hold struct {
+	Until  credential.Millis // 0 if it never has
+	Reason credential.Reason
+	Detail string // of the outcome that asked for it
+}
+
 // HoldPermits has no more permits of a provider given out for a while, by
 // anyone: it has asked to be left alone. What is out stays out, and a longer
 // hold is not cut short. A provider without limits gives no permits out and
-// cannot be held.
-func (s *Store) HoldPermits(ctx context.Context, provider string, lasts time.Duration) error {
+// cannot be held. why tells in [Store.Holds] what it is for; its Until is of no
+// account.
+func (s *Store) HoldPermits(ctx context.Context, provider string, lasts time.Duration, why Hold) error {
 	if err := checkName("provider", provider); err != nil {
 		return err
 	}
-	_, err := s.runInt(ctx, s.scripts.hold, []string{keyPermitState(provider)}, max(lasts.Milliseconds(), 1))
+	_, err := s.runInt(ctx, s.scripts.hold, []string{keyPermitState(provider)}, max(lasts.Milliseconds(), 1), string(why.Reason), why.Detail)
 	if err != nil {
 		return fmt.Errorf("hold permits: %w", err)
 	}
 	return nil
+}
+
+// Holds reads the last hold of each provider, in order.
+func (s *Store) Holds(ctx context.Context, providers ...string) ([]Hold, error) {
+	keys := make([]string, len(providers))
+	replies := make([]*redis.SliceCmd, len(providers))
+	pipe := s.client.Pipeline()
+	for i, provider := range providers {
+		if err := checkName("provider", provider); err != nil {
+			return nil, err
+		}
+		keys[i] = keyPermitState(provider)
+		replies[i] = pipe.HMGet(ctx, keys[i], "hold", "why", "detail")
+	}
+	if len(keys) == 0 {
+		return nil, nil
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("read holds: %w", s.explain(ctx, err, keys...))
+	}
+	list := make([]Hold, len(keys))
+	for i, reply := range replies {
+		values := reply.Val()
+		until, err := strconv.ParseInt(cmp.Or(text(values[0]), "0"), 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("read holds: %s: %w", keys[i], errReply)
+		}
+		list[i] = Hold{Until: credential.Millis(until), Reason: credential.Reason(text(values[1])), Detail: text(values[2])}
+	}
+	return list, nil
 }
 
 // permits runs the script: granted, ms to wait, free at once, tokens in

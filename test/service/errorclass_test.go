@@ -2,9 +2,8 @@ package service
 
 import (
 	"fmt"
-	"log"
 	"net/http"
-	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -41,6 +40,9 @@ const (
 	// probeWait is how long after a refusal the breaker's first probe is made at
 	// the earliest, which is a minute.
 	probeWait = 50 * time.Second
+	// notForEver is how far from a failure the due time is at the most, whatever a
+	// Retry-After says: an hour and what is added to it.
+	notForEver = 90 * time.Minute
 )
 
 // misreply is a reply that is no success, and what has to follow from it.
@@ -72,13 +74,24 @@ func pageReply(status int, header ...string) backends.Fault {
 	return backends.Fault{Reply: r}
 }
 
+func pageless(status int, name, value string) backends.Fault {
+	return backends.Fault{Reply: &backends.Reply{Status: status, Header: map[string]string{name: value}}}
+}
+
+const unauthenticated = `{"errors":[{"message":"x","extensions":{"code":"UNAUTHENTICATED"}}],"data":null}`
+
 func quick(f backends.Fault) (backends.Fault, map[string]any) {
 	return f, map[string]any{"timeout": "1s"}
 }
 
-// badTLS is the row of a backend whose certificate nobody has signed: its calls do
-// not get as far as the ledger.
-const badTLS = "a certificate that is not trusted"
+func limited(retryAfter string) backends.Fault {
+	return backends.Fault{Reply: &backends.Reply{Status: 429, Header: map[string]string{"Retry-After": retryAfter}}}
+}
+
+func plain(f backends.Fault) backends.Fault {
+	f.Reply.Header["Content-Type"] = "text/plain"
+	return f
+}
 
 func misreplies() []misreply {
 	slow, short := quick(backends.Fault{Hold: 4 * time.Second})
@@ -106,10 +119,21 @@ func misreplies() []misreply {
 		{"nothing at 200", refresh, "", backends.Fault{Reply: &backends.Reply{Status: 200}}, nil, keepsGoing, "malformed_reply", never},
 		{"broken JSON at 200", refresh, "", jsonReply(200, `{"tok`), nil, keepsGoing, "malformed_reply", never},
 		{"invalid_request", refresh, "", errorReply(400, "invalid_request"), nil, keepsGoing, "invalid_request", later},
-		{"429", refresh, "", backends.Fault{Reply: &backends.Reply{Status: 429, Header: map[string]string{"Retry-After": "600"}}}, nil, keepsGoing, "rate_limited", never},
+		{"invalid_grant in plain text", refresh, "", plain(errorReply(400, "invalid_grant")), nil, asksTheUser, "invalid_grant", never},
+		{"refresh_token_already_used", refresh, "", errorReply(400, "refresh_token_already_used"), nil, asksTheUser, "invalid_grant", never},
+		{"internal_error at 200", refresh, "", jsonReply(200, `{"ok":false,"error":"internal_error"}`), nil, keepsGoing, "provider_unavailable", never},
+		{"429", refresh, "", limited("600"), nil, keepsGoing, "rate_limited", never},
+		{"429 until a date", refresh, "", limited(time.Now().Add(15 * time.Minute).UTC().Format(http.TimeFormat)), nil, keepsGoing, "rate_limited", never},
+		{"429 until a date that has passed", refresh, "", limited(time.Now().Add(-15 * time.Minute).UTC().Format(http.TimeFormat)), nil, keepsGoing, "rate_limited", later},
+		{"429 for ages", refresh, "", limited("999999999999999999999"), nil, keepsGoing, "rate_limited", never},
+		{"429 for a negative time", refresh, "", limited("-600"), nil, keepsGoing, "rate_limited", later},
+		{"429 with nonsense", refresh, "", limited("soon"), nil, keepsGoing, "rate_limited", later},
+		{"429 without a time", refresh, "", backends.Fault{Reply: &backends.Reply{Status: 429}}, nil, keepsGoing, "rate_limited", later},
 		{"slow_down", refresh, "", errorReply(400, "slow_down"), nil, keepsGoing, "rate_limited", later},
 		{"408", refresh, "", backends.Fault{Reply: &backends.Reply{Status: 408}}, nil, keepsGoing, "provider_unavailable", never},
 		{"500", refresh, "", backends.Fault{Reply: &backends.Reply{Status: 500}}, nil, keepsGoing, "provider_unavailable", never},
+		{"a page at 502", refresh, "", pageReply(502), nil, keepsGoing, "provider_unavailable", never},
+		{"423", refresh, "", errorReply(423, "nope"), nil, keepsGoing, "invalid_request", later},
 		{"503", refresh, "", errorReply(503, "server_error"), nil, keepsGoing, "provider_unavailable", never},
 		{"temporarily_unavailable", refresh, "", errorReply(400, "temporarily_unavailable"), nil, keepsGoing, "provider_unavailable", never},
 		{"server_error at 400", refresh, "", errorReply(400, "server_error"), nil, keepsGoing, "provider_unavailable", never},
@@ -117,6 +141,13 @@ func misreplies() []misreply {
 		{"a reply cut off", refresh, "", backends.Fault{Cut: true}, nil, keepsGoing, "network", never},
 		{"a connection reset", refresh, "", backends.Fault{Reset: true}, nil, keepsGoing, "network", never},
 		{"a reply too late", refresh, "", slow, short, keepsGoing, "timeout", never},
+		{"a body without end", refresh, "", jsonReply(200, strings.Repeat(" ", 2<<20)), nil, keepsGoing, "malformed_reply", never},
+		{bodyCut, refresh, "", backends.Fault{}, nil, keepsGoing, "network", never},
+		{bodyStops, refresh, "", backends.Fault{}, short, keepsGoing, "timeout", never},
+		{noName, refresh, "", backends.Fault{}, nil, keepsGoing, "network", later},
+		{nobody, refresh, "", backends.Fault{}, nil, keepsGoing, "network", later},
+		{noTLS, refresh, "", backends.Fault{}, nil, keepsGoing, "network", later},
+		{resetEarly, refresh, "", backends.Fault{}, nil, keepsGoing, "network", later},
 		{"invalid_client", refresh, "", errorReply(401, "invalid_client"), nil, asksOperator, "client_misconfigured", never},
 		{"incorrect_client_credentials at 200", refresh, "", errorReply(200, "incorrect_client_credentials"), nil, asksOperator, "client_misconfigured", never},
 		{"bad_client_secret at 200", refresh, "", jsonReply(200, `{"ok":false,"error":"bad_client_secret"}`), nil, asksOperator, "client_misconfigured", never},
@@ -125,6 +156,8 @@ func misreplies() []misreply {
 		{"unsupported_grant_type", refresh, "", errorReply(400, "unsupported_grant_type"), nil, asksOperator, "client_misconfigured", never},
 		{"invalid_scope", refresh, "", errorReply(400, "invalid_scope"), nil, asksOperator, "client_misconfigured", never},
 		{"404", refresh, "", backends.Fault{Reply: &backends.Reply{Status: 404}}, nil, asksOperator, "client_misconfigured", never},
+		{"405", refresh, "", backends.Fault{Reply: &backends.Reply{Status: 405}}, nil, asksOperator, "client_misconfigured", never},
+		{"302 to a login page", refresh, "", pageReply(302, "Location", "/login"), nil, asksOperator, "client_misconfigured", never},
 		{"a redirect", refresh, "", pageReply(307, "Location", "https://elsewhere.invalid/"), nil, asksOperator, "client_misconfigured", never},
 		// A name and a password.
 		{"401", login, "", errorReply(401, "nope"), nil, asksTheUser, "login_refused", never},
@@ -133,8 +166,14 @@ func misreplies() []misreply {
 		{"MFA", login, "", errorReply(401, "mfa_required"), nil, asksTheUser, "interaction_required", never},
 		{"a login page at 200", login, "", pageReply(200), nil, asksTheUser, "login_refused", never},
 		{"refused at 200", login, "", errorReply(200, "invalid_credentials"), nil, asksTheUser, "login_refused", never},
+		{"UNAUTHENTICATED at 200", login, "", jsonReply(200, unauthenticated), nil, asksTheUser, "login_refused", never},
 		{"503", login, "", backends.Fault{Reply: &backends.Reply{Status: 503}}, nil, keepsGoing, "provider_unavailable", later},
-		{"429", login, "", backends.Fault{Reply: &backends.Reply{Status: 429, Header: map[string]string{"Retry-After": "600"}}}, nil, keepsGoing, "rate_limited", never},
+		{"a page at 502", login, "", pageReply(502), nil, keepsGoing, "provider_unavailable", later},
+		{"a connection reset", login, "", backends.Fault{Reset: true}, nil, keepsGoing, "network", later},
+		{"a reply cut off", login, "", backends.Fault{Cut: true}, nil, keepsGoing, "network", later},
+		{"nothing at 200", login, "", backends.Fault{Reply: &backends.Reply{Status: 200}}, nil, keepsGoing, "malformed_reply", never},
+		{"broken JSON at 200", login, "", jsonReply(200, `{"tok`), nil, keepsGoing, "malformed_reply", never},
+		{"429", login, "", limited("600"), nil, keepsGoing, "rate_limited", never},
 		{"400", login, "", errorReply(400, "nope"), nil, keepsGoing, "invalid_request", never},
 		{"422", login, "", errorReply(422, "nope"), nil, keepsGoing, "invalid_request", never},
 		{"no token at 200", login, "", jsonReply(200, `{"success":false}`), nil, keepsGoing, "malformed_reply", never},
@@ -142,6 +181,8 @@ func misreplies() []misreply {
 		{"302 to a page for maintenance", login, "", pageReply(302, "Location", "https://status.invalid/maintenance"), nil, keepsGoing, "provider_unavailable", later},
 		{"a reply too late", login, "", slow, short, keepsGoing, "timeout", later},
 		{"404", login, "", backends.Fault{Reply: &backends.Reply{Status: 404}}, nil, asksOperator, "client_misconfigured", never},
+		{"405", login, "", backends.Fault{Reply: &backends.Reply{Status: 405}}, nil, asksOperator, "client_misconfigured", never},
+		{"308 to another place", login, "", pageReply(308, "Location", "/v2/login"), nil, asksOperator, "client_misconfigured", never},
 		// A session, without a login to replace it with.
 		{"401", use, "", errorReply(401, "nope"), nil, asksTheUser, "session_ended", never},
 		{"403", use, "", errorReply(403, "nope"), nil, asksTheUser, "session_ended", never},
@@ -149,7 +190,14 @@ func misreplies() []misreply {
 		{"302 to a login page", use, backends.KindCookie, pageReply(302, "Location", "/login"), nil, asksTheUser, "session_ended", never},
 		{"302 to a page for maintenance", use, backends.KindCookie, pageReply(302, "Location", "https://status.invalid/maintenance"), nil, keepsGoing, "provider_unavailable", later},
 		{"a login page at 200", use, "", pageReply(200), nil, asksTheUser, "session_ended", never},
-		{"UNAUTHENTICATED at 200", use, backends.KindGraphQL, jsonReply(200, `{"errors":[{"message":"x","extensions":{"code":"UNAUTHENTICATED"}}],"data":null}`), nil, asksTheUser, "session_ended", never},
+		{"UNAUTHENTICATED at 200", use, backends.KindGraphQL, jsonReply(200, unauthenticated), nil, asksTheUser, "session_ended", never},
+		{"440", use, "", pageReply(440), nil, asksTheUser, "session_ended", never},
+		{"a deleted cookie at 200", use, backends.KindCookie, pageless(200, "Set-Cookie", backends.SessionCookie+"=; Path=/; Max-Age=0"), nil, asksTheUser, "session_ended", never},
+		{"423", use, "", errorReply(423, "nope"), nil, keepsGoing, "invalid_request", later},
+		{"429", use, "", limited("600"), nil, keepsGoing, "rate_limited", never},
+		{"a connection reset", use, "", backends.Fault{Reset: true}, nil, keepsGoing, "network", later},
+		{"a reply cut off", use, "", backends.Fault{Cut: true}, nil, keepsGoing, "network", later},
+		{"404", use, "", backends.Fault{Reply: &backends.Reply{Status: 404}}, nil, asksOperator, "client_misconfigured", never},
 		{"503", use, "", backends.Fault{Reply: &backends.Reply{Status: 503}}, nil, keepsGoing, "provider_unavailable", later},
 		{"a reply too late", use, "", slow, short, keepsGoing, "timeout", later},
 	}
@@ -163,6 +211,7 @@ func TestEachErrorHasItsClass(t *testing.T) {
 	e := newEstate(t)
 	rows := misreplies()
 	name := func(n int) string { return fmt.Sprintf("row-%d", n) }
+	strangers := map[int]*stranger{}
 	for n := range rows {
 		row := &rows[n]
 		o := backends.Options{Kind: backends.KindBearer, Life: time.Hour, Refreshes: row.call == backends.CallRefresh}
@@ -173,9 +222,10 @@ func TestEachErrorHasItsClass(t *testing.T) {
 			o.Kind = row.kind
 		}
 		e.backend(name(n), o, row.more)
-		if row.name == badTLS {
-			set := e.config["providers"].(map[string]any)[name(n)].(map[string]any)                 //nolint:errcheck,forcetypeassert // made by backend
-			set["refresh"].(map[string]any)["request"].(map[string]any)["url"] = untrusted(t) + "/" //nolint:errcheck,forcetypeassert // made by BackendRefresh
+		if s := elsewhere(t, row.name); s != nil {
+			set := e.config["providers"].(map[string]any)[name(n)].(map[string]any)    //nolint:errcheck,forcetypeassert // made by backend
+			set["refresh"].(map[string]any)["request"].(map[string]any)["url"] = s.url //nolint:errcheck,forcetypeassert // made by BackendRefresh
+			strangers[n] = s
 		}
 	}
 	at := e.open()
@@ -210,6 +260,9 @@ func TestEachErrorHasItsClass(t *testing.T) {
 		}
 	}
 	made := func(n int) []backends.Entry {
+		if s := strangers[n]; s != nil {
+			return s.calls()
+		}
 		calls := e.backends[name(n)].Calls(rows[n].call, "ann")
 		if rows[n].call == backends.CallLogin {
 			calls = calls[1:] // the first is its owner's
@@ -219,7 +272,13 @@ func TestEachErrorHasItsClass(t *testing.T) {
 	for n, row := range rows {
 		if row.again == later {
 			eventually(t, patience, func() (bool, string) {
-				return len(made(n)) > 1, fmt.Sprintf("%s: %s is not called again", row.call, row.name)
+				calls := len(made(n))
+				if s := strangers[n]; s != nil && s.deaf {
+					if at.get(t, name(n)+":ann").LastFailure.At.After(failed[n].DueAt.Add(-time.Second)) {
+						calls = 2 // the service alone knows of them
+					}
+				}
+				return calls > 1, fmt.Sprintf("%s: %s is not called again", row.call, row.name)
 			})
 		}
 	}
@@ -255,13 +314,18 @@ func TestEachErrorHasItsClass(t *testing.T) {
 			_, err := at.token(t.Context(), id, 0)
 			require.NoError(t, err, "%s: and its token is served", what)
 		}
-		if row.again == later {
+		s := strangers[n]
+		switch {
+		case row.again == later && s != nil && s.deaf:
+			assert.GreaterOrEqual(t, failed[n].DueAt.Sub(failed[n].LastFailure.At), 1800*time.Millisecond, "%s: what is promised", what)
+			continue
+		case row.again == later:
 			calledWhenDue(t, what, failed[n], calls)
 			continue
 		}
 		soon := after(calls, began[n].Add(probeWait))
 		want := 1
-		if row.name == badTLS {
+		if s != nil && s.deaf {
 			want = 0
 		}
 		assert.Len(t, calls[:len(calls)-len(soon)], want, "%s: one call", what)
@@ -270,6 +334,7 @@ func TestEachErrorHasItsClass(t *testing.T) {
 			assert.Zero(t, r.DueAt, "%s: nothing is planned", what)
 		case keepsGoing:
 			assert.True(t, r.DueAt.After(began[n].Add(farAway)), "%s: due at %s, failed at %s", what, r.DueAt, began[n])
+			assert.True(t, r.DueAt.Before(began[n].Add(notForEver)), "%s: due at %s, failed at %s", what, r.DueAt, began[n])
 		case asksOperator:
 			assert.True(t, breaker.ProbeAt.After(began[n].Add(probeWait)), "%s: probed at %s, refused at %s", what, breaker.ProbeAt, began[n])
 		}
@@ -302,16 +367,6 @@ func calledWhenDue(t *testing.T, what string, failed record, calls []backends.En
 	}
 }
 
-// untrusted is the address of a server whose certificate no authority has signed.
-func untrusted(t *testing.T) string {
-	t.Helper()
-	server := httptest.NewUnstartedServer(http.NotFoundHandler())
-	server.Config.ErrorLog = log.New(t.Output(), "", 0)
-	server.StartTLS()
-	t.Cleanup(server.Close)
-	return server.URL
-}
-
 // countedByClass checks that the metrics have what became of the calls.
 func countedByClass(t *testing.T, at *instance, rows []misreply, name func(int) string) {
 	t.Helper()
@@ -328,6 +383,8 @@ func countedByClass(t *testing.T, at *instance, rows []misreply, name func(int) 
 		switch {
 		case row.name == "already being processed":
 			class = "not_processed"
+		case slices.Contains([]string{noName, nobody, noTLS, resetEarly}, row.name):
+			class = "not_sent"
 		case row.call == backends.CallLogin && row.reason == "malformed_reply":
 			class = "refused" // nothing is in doubt, and a password is not presented again soon
 		}

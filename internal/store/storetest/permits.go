@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/store"
 )
 
@@ -119,8 +120,9 @@ func permitsHold(b *bundle) {
 	limits := store.Limits{Concurrency: 5, PerSecond: 50}
 	granted, out, _ := b.permits(limits, 2, time.Hour)
 	require.Equal(b, 2, granted)
-	require.NoError(b, b.store.HoldPermits(b.ctx, provider, time.Minute))
-	require.NoError(b, b.store.HoldPermits(b.ctx, provider, time.Millisecond), "a longer one stands")
+	why := store.Hold{Reason: credential.ReasonRateLimited, Detail: "HTTP 429"}
+	require.NoError(b, b.store.HoldPermits(b.ctx, provider, time.Minute, why))
+	require.NoError(b, b.store.HoldPermits(b.ctx, provider, time.Millisecond, store.Hold{Detail: "HTTP 400 slow_down"}), "a longer one stands")
 	granted, none, wait := b.permits(limits, 1, time.Hour)
 	assert.Zero(b, granted)
 	assert.Empty(b, none)
@@ -134,7 +136,15 @@ func permitsHold(b *bundle) {
 	assert.Positive(b, most, "it ends before")
 	require.NoError(b, b.store.ReturnPermits(b.ctx, provider, out, 2))
 
-	require.NoError(b, b.store.HoldPermits(b.ctx, "another", 5*time.Millisecond))
+	holds, err := b.store.Holds(b.ctx, "another", provider)
+	require.NoError(b, err)
+	require.Len(b, holds, 2)
+	assert.Zero(b, holds[0])
+	assert.WithinRange(b, holds[1].Until.Time(), b.clock().Time().Add(30*time.Second), b.clock().Time().Add(time.Minute))
+	holds[1].Until = 0
+	assert.Equal(b, why, holds[1])
+
+	require.NoError(b, b.store.HoldPermits(b.ctx, "another", 5*time.Millisecond, why))
 	b.eventually(func() bool {
 		granted, _, _, err := b.store.Permits(b.ctx, "another", limits, 1, time.Hour)
 		require.NoError(b, err)

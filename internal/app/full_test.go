@@ -1,0 +1,40 @@
+package app
+
+import (
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/refreshd/refreshd/internal/redisconn"
+	"github.com/refreshd/refreshd/internal/testproc"
+)
+
+// TestStartOnARedisThatIsFull: a start that Redis has no memory for says what it
+// could not write, where, and what to do, at the first start as at any other; with
+// room it starts.
+func TestStartOnARedisThatIsFull(t *testing.T) {
+	server := testproc.StartRedis(t, testproc.RedisOptions{AppendFsync: "always"})
+	opts, err := redis.ParseURL(server.URL())
+	require.NoError(t, err)
+	client := redis.NewClient(opts)
+	t.Cleanup(func() { assert.NoError(t, client.Close()) })
+	f := newFolder(t, startProvider(t).url+"/token")
+	f.config["redis"] = map[string]any{"url": server.URL()}
+
+	for _, what := range []string{"(admin key: store an API key)", "(roll the store forward: heartbeat)"} {
+		require.NoError(t, client.ConfigSet(t.Context(), "maxmemory", "1000").Err())
+		r := begin(t, f, everything())
+		<-r.ended
+		full := new(redisconn.FullError)
+		require.ErrorAs(t, r.err, &full)
+		require.ErrorContains(t, r.err, "redis.url: "+server.URL()+" is out of memory (")
+		require.ErrorContains(t, r.err, " used of a maxmemory of 1000 bytes), and refused what has to be written first "+what+"; raise maxmemory")
+		assert.NotContains(t, r.err.Error(), "OOM command not allowed")
+
+		require.NoError(t, client.ConfigSet(t.Context(), "maxmemory", "0").Err())
+		r = run(t, f, everything())
+		require.NoError(t, r.end())
+	}
+}
