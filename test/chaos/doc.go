@@ -4,6 +4,7 @@
 //
 //	go test ./test/chaos -run TestCampaign -args -seed 7 -rotations 20000 -faults 2000
 //	go test ./test/chaos -run TestCampaign -args -replay FOLDER
+//	go test ./test/chaos -run TestJudge -args -judge FOLDER
 //
 // Three replicas run against practice providers: two of them share a data_dir
 // as two processes of one machine do, the third has its own. Every connection

@@ -112,10 +112,9 @@ func (c *campaign) inside(ctx context.Context, a act, r *replica) error {
 		delay := pick(a, 50*time.Millisecond, 150*time.Millisecond, 300*time.Millisecond)
 		point := pick(a, "journal.write", "journal.written")
 		if point == "journal.write" {
-			// A reply waits for a place among those that are read and not kept, two
-			// seconds at the most; its record waits for those before it, and then
-			// itself. Behind a slow sync it would be the kernel's at once.
-			r.slowed(2*time.Second + 2*delay)
+			// A record waits for the write before it, and then for its own. Behind a
+			// slow sync it would be the kernel's at once.
+			r.slowed(2 * delay)
 			defer r.slowed(0)
 		}
 		defer harness.Pass(context.WithoutCancel(ctx), delay+stepLength) // until the last one is through

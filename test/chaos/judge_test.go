@@ -35,6 +35,7 @@ type verdict struct {
 	presentations int64
 	rotations     int64
 	repliesLost   int            // rotations whose reply did not arrive
+	repeated      int            // last resorts that were made again
 	repliesDying  int            // and those whose reply came as the process died which had asked
 	lost          map[string]int // credentials that only a person could mend, by provider, the user's own doing apart
 	withdrawn     int            // that the user had ended at the provider
@@ -113,12 +114,8 @@ func (c *campaign) gather(ctx context.Context) verdict {
 	for _, name := range providerNames() {
 		p := c.house.providers[name]
 		e := oracle.Evidence{
-			Provider: oracle.Grace{Rotates: name != plain, Life: life},
-			Grants:   p.Grants(), Settled: c.settled, Send: sendTime,
+			Provider: promised(name), Grants: p.Grants(), Settled: c.settled, Send: sendTime,
 			Live: p.Live, Holds: p.Holds, Made: map[uint64]string{},
-		}
-		if name == grace {
-			e.Provider.Grace = graceTime
 		}
 		if name == strict {
 			e.Canaries = canaries
@@ -128,23 +125,12 @@ func (c *campaign) gather(ctx context.Context) verdict {
 		for seq, one := range by {
 			e.Made[seq] = laneReplica(one.Replica)
 		}
-		of := func(events []oracle.Event) (list []oracle.Event) {
-			for _, one := range events {
-				if one.Credential == "" || providerOf(one.Credential) == name {
-					list = append(list, one)
-				}
-			}
-			return list
-		}
-		e.Log, e.Seen = of(log), map[string][]oracle.Event{}
+		e.Log, e.Seen = ofProvider(name, log), map[string][]oracle.Event{}
 		for subscriber, events := range seen {
-			e.Seen[subscriber] = of(events)
+			e.Seen[subscriber] = ofProvider(name, events)
 		}
 		for _, r := range c.house.replicas {
-			for _, kill := range r.kills {
-				kill.Slow = max(kill.Slow, c.pulse.before(kill.At))
-				e.Kills = append(e.Kills, kill)
-			}
+			e.Kills = append(e.Kills, r.kills...)
 		}
 		for _, one := range c.readers {
 			for _, read := range one.all() {
@@ -164,7 +150,7 @@ func (c *campaign) gather(ctx context.Context) verdict {
 				e.Acked = append(e.Acked, a)
 			}
 		}
-		v.add(name, e, p.Summary())
+		v.add(name, e)
 		c.write("ledger-"+name+".jsonl", ledgerLines(e, by))
 		c.write("reads-"+name+".jsonl", lines(e.Reads))
 		c.write("kills.jsonl", lines(e.Kills))
@@ -174,16 +160,41 @@ func (c *campaign) gather(ctx context.Context) verdict {
 		finals[n].AccessToken = "" // it is not written down
 	}
 	c.write("final.jsonl", lines(finals))
+	c.write("settled.jsonl", lines([]time.Duration{c.settled}))
 	return v
 }
 
-func (v *verdict) add(name string, e oracle.Evidence, sum practice.Summary) {
+// promised is what a provider does with its refresh tokens.
+func promised(name string) oracle.Grace {
+	g := oracle.Grace{Rotates: name != plain, Life: life}
+	if name == grace {
+		g.Grace = graceTime
+	}
+	return g
+}
+
+// ofProvider are the events of a provider's credentials, and those of none.
+func ofProvider(name string, events []oracle.Event) (list []oracle.Event) {
+	for _, one := range events {
+		if one.Credential == "" || providerOf(one.Credential) == name {
+			list = append(list, one)
+		}
+	}
+	return list
+}
+
+func (v *verdict) add(name string, e oracle.Evidence) {
 	v.violations = append(v.violations, oracle.Check(e)...)
-	v.presentations += sum.Presentations
-	v.rotations += sum.Rotations
+	v.presentations += int64(len(e.Ledger))
+	for _, entry := range e.Ledger {
+		if entry.RotatedAt != 0 {
+			v.rotations++
+		}
+	}
 	undelivered, dying := oracle.Replies(e)
 	v.repliesLost += undelivered
 	v.repliesDying += dying
+	v.repeated += oracle.Repeated(e)
 	dead := map[string]string{}
 	for _, g := range e.Grants {
 		dead[g.Grant] = g.Death
@@ -306,17 +317,18 @@ func lines[T any](list []T) []byte {
 	return out.Bytes()
 }
 
-// ledgerLines shows a ledger with who made each call.
-func ledgerLines(e oracle.Evidence, by map[uint64]call) []byte {
-	type line struct {
-		practice.Entry
+// ledgerLine is an entry of a ledger with who made the call.
+type ledgerLine struct {
+	practice.Entry
 
-		Cut  bool `json:"cut"`
-		Call call `json:"call"`
-	}
-	list := make([]line, 0, len(e.Ledger))
+	Cut  bool `json:"cut"`
+	Call call `json:"call"`
+}
+
+func ledgerLines(e oracle.Evidence, by map[uint64]call) []byte {
+	list := make([]ledgerLine, 0, len(e.Ledger))
 	for _, entry := range e.Ledger {
-		list = append(list, line{entry, e.Cut[entry.Seq], by[entry.Seq]})
+		list = append(list, ledgerLine{entry, e.Cut[entry.Seq], by[entry.Seq]})
 	}
 	return lines(list)
 }
@@ -337,6 +349,7 @@ func (c *campaign) table(v verdict, took time.Duration) string {
 	row("rotations", v.rotations)
 	row("rotations whose reply did not arrive", v.repliesLost)
 	row("replies that came as their process died", v.repliesDying)
+	row("last resorts made again, for no answer came", v.repeated)
 	row("longest sync of the disk", c.pulse.longest().Round(time.Millisecond))
 	row("credentials lost", fmt.Sprintf("%d with a strict provider, %d with grace, %d that does not rotate; %d were withdrawn by their users", v.lost[strict], v.lost[grace], v.lost[plain], v.withdrawn))
 	row("settled after", c.settled.Round(time.Millisecond))

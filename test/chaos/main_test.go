@@ -27,6 +27,7 @@ const (
 	flagUsers     = "users"
 	flagOnly      = "only"
 	flagProgram   = "program"
+	flagJudge     = "judge"
 )
 
 func TestMain(m *testing.M) {
@@ -42,6 +43,7 @@ func TestMain(m *testing.M) {
 	flag.Int(flagUsers, 120, "credentials at each of the providers that rotate")
 	flag.String(flagOnly, "", "inject only kinds of faults that match this regular expression")
 	flag.String(flagProgram, "", "a refreshd that is built already, with the tag failpoints; empty builds one")
+	flag.String(flagJudge, "", "folder of an earlier run, whose evidence TestJudge holds against the promises once more")
 	flag.Parse()
 	zerolog.SetGlobalLevel(zerolog.WarnLevel) // a part of toxiproxy logs to the global logger
 	goleak.VerifyTestMain(m,

@@ -9,12 +9,16 @@ import (
 	"github.com/refreshd/refreshd/internal/practice"
 )
 
+// Dying is how long before its owner's kill a reply may have come and still
+// count as one that died with it.
+const Dying = 50 * time.Millisecond
+
 const (
-	// dying is how long before its owner's kill a rotation counts as one whose
-	// reply may have died with it.
-	dying = 50 * time.Millisecond
 	// slack is for the way between two processes on a busy machine.
 	slack = 500 * time.Millisecond
+	// way is how long a call is under way to the provider: a campaign's slow links
+	// hold it up by 170 ms at the most.
+	way = 200 * time.Millisecond
 	// stale is how old an answer from a process's memory may be.
 	stale = time.Second
 	// settleWithin is the time that P8 allows.
@@ -44,6 +48,11 @@ func Check(e Evidence) []Violation {
 	}
 	c.afterDeath()
 	c.refusedClient()
+	return c.sorted()
+}
+
+// sorted are the promises that were found broken, in their order.
+func (c *trial) sorted() []Violation {
 	slices.SortFunc(c.found, func(a, b Violation) int { return strings.Compare(a.String(), b.String()) })
 	return c.found
 }
@@ -97,6 +106,7 @@ type trial struct {
 	Evidence
 
 	found    []Violation
+	repeated int // last resorts
 	families map[string]*family
 }
 
@@ -165,7 +175,7 @@ func (c *trial) arrived(e practice.Entry) bool {
 // it was under way, or so soon after that the reply may not have been read.
 func (c *trial) killedAround(e practice.Entry) bool {
 	credential := c.families[e.Grant].credential
-	from, to := e.Received-int64(dying), max(e.RotatedAt, e.RepliedAt)+int64(dying)
+	from, to := e.Received-int64(Dying), max(e.RotatedAt, e.RepliedAt)+int64(Dying)
 	return slices.ContainsFunc(c.Kills, func(k Kill) bool {
 		at := k.At.UnixNano()
 		return !slices.Contains(k.Kept, credential) && at >= from && at < to+int64(k.Slow) && c.maker(e, k)

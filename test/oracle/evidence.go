@@ -21,9 +21,9 @@ type Kill struct {
 	// Kept are the credentials whose last reply is known to have been in the
 	// journal by then: the kill excuses nothing about them.
 	Kept []string
-	// Slow is for how long the fault injector, or the disk as it was measured
-	// beside the process, held back what it had to sync by then: so much longer
-	// a reply may have died with it.
+	// Slow is for how long the fault injector held back what the process had to
+	// hand to the kernel by then: so much longer a reply may have died with it. A
+	// disk that only syncs slowly holds nothing back.
 	Slow time.Duration
 }
 

@@ -40,6 +40,25 @@ func refusal(seq uint64, generation uint32, after time.Duration, verdict practic
 	return e
 }
 
+// mended is another presentation of alice's second generation, within a grace:
+// the ledger's nth entry, which brings the nth generation.
+func mended(n uint32, after time.Duration) practice.Entry {
+	e := rotation(uint64(n), "g1", 2, after)
+	e.Outcome, e.Verdict, e.NewGeneration = practice.OutcomeGrace, practice.OutcomeGrace, n
+	return e
+}
+
+// unrotated is a presentation of alice's third generation that brought an access
+// token and no refresh token.
+func unrotated(seq uint64, after time.Duration) practice.Entry {
+	return refusal(seq, 3, after, practice.OutcomeRefreshed)
+}
+
+// newest tells the generations that access tokens named after their grant have.
+func newest(of map[string]uint32) func(string) (string, uint32) {
+	return func(token string) (string, uint32) { return token, of[token] }
+}
+
 func event(credential string, version uint64, kind, state string) Event {
 	return Event{
 		ID: fmt.Sprintf("%s/%d/0a", credential, version), Credential: credential, Type: kind, State: state,
@@ -155,6 +174,61 @@ func TestPromises(t *testing.T) {
 		}, func(e *Evidence) { e.Ledger[4].Received = at(8400 * time.Millisecond) }}, "P1"},
 		{"strict, the access token still good", []func(*Evidence){lose, again(8300 * time.Millisecond), func(e *Evidence) { dies(e, "reuse") }, callsAPerson}, "P1"},
 		{"strict, the access token about to expire", []func(*Evidence){lose, again(9500 * time.Millisecond), func(e *Evidence) { dies(e, "reuse") }, callsAPerson}, ""},
+		{"in grace, again and again, for replies that were lost each time", []func(*Evidence){lose, grace, func(e *Evidence) {
+			e.Provider.Grace = time.Minute
+			e.Ledger[4].Delivered = false
+			e.Ledger = append(e.Ledger, mended(6, 9500*time.Millisecond), mended(7, 20*time.Second))
+			e.Cut[6] = true
+			e.Holds = newest(map[string]uint32{"g1": 7, "g2": 3})
+		}}, ""},
+		{"in grace, again and again, though one reply in between had arrived", []func(*Evidence){lose, grace, func(e *Evidence) {
+			e.Provider.Grace = time.Minute
+			e.Ledger = append(e.Ledger, mended(6, 9500*time.Millisecond), mended(7, 20*time.Second))
+			e.Cut[6] = true
+			e.Holds = newest(map[string]uint32{"g1": 7, "g2": 3})
+		}}, "P1 P2"},
+		{"in grace, for a reply that was spoilt, and used all the same", []func(*Evidence){func(e *Evidence) {
+			e.Provider.Grace, e.Cut[2], e.Cut[5] = time.Minute, true, true
+			e.Ledger = append(e.Ledger, rotation(5, "g1", 3, 8500*time.Millisecond), mended(6, 9*time.Second))
+			e.Holds = newest(map[string]uint32{"g1": 6, "g2": 3})
+		}}, "P1"},
+		{"in grace, for a reply without a refresh token", []func(*Evidence){func(e *Evidence) {
+			e.Provider.Grace = time.Minute
+			e.Ledger = append(e.Ledger, unrotated(5, 12*time.Second), rotation(6, "g1", 3, 13*time.Second))
+			e.Holds = newest(map[string]uint32{"g1": 4, "g2": 3})
+		}}, ""},
+		{"after the grace, twice, the access token at its end", []func(*Evidence){lose, grace, func(e *Evidence) {
+			e.Provider.Grace = 300 * time.Millisecond
+			e.Cut[5] = true
+			e.Ledger = append(e.Ledger, mended(6, 9500*time.Millisecond))
+			e.Holds = newest(map[string]uint32{"g1": 6, "g2": 3})
+		}}, ""},
+		{"strict, a second time after the last resort", []func(*Evidence){lose, again(9500 * time.Millisecond), func(e *Evidence) {
+			dies(e, "reuse")
+			e.Ledger[4].Delivered = false
+			e.Ledger = append(e.Ledger, refusal(6, 2, 15*time.Second, practice.OutcomeRevoked))
+		}, callsAPerson}, ""},
+		{"strict, after a last resort at which the provider did not look", []func(*Evidence){lose, again(9500 * time.Millisecond), func(e *Evidence) {
+			dies(e, "reuse")
+			e.Ledger[4].Verdict = ""
+			e.Ledger = append(e.Ledger, refusal(6, 2, 15*time.Second, practice.OutcomeReuse))
+		}, callsAPerson}, ""},
+		{"strict, the access token still good, and the provider did not look at it", []func(*Evidence){lose, again(8300 * time.Millisecond), func(e *Evidence) {
+			e.Ledger[4].Verdict = ""
+		}, callsAPerson}, "P1"},
+		{"strict, for a reply without a refresh token, its access token still good", []func(*Evidence){func(e *Evidence) {
+			e.Ledger = append(e.Ledger, unrotated(5, 12*time.Second), rotation(6, "g1", 3, 14*time.Second))
+			e.Holds = newest(map[string]uint32{"g1": 4, "g2": 3})
+		}}, "P1"},
+		{"strict, for replies without a refresh token, whose access tokens were about to expire", []func(*Evidence){func(e *Evidence) {
+			e.Ledger = append(e.Ledger, unrotated(5, 12*time.Second), unrotated(6, 17*time.Second), rotation(7, "g1", 3, 22*time.Second))
+			e.Holds = newest(map[string]uint32{"g1": 4, "g2": 3})
+		}}, ""},
+		{"strict, the second such reply not delivered, and once more", []func(*Evidence){func(e *Evidence) {
+			e.Ledger = append(e.Ledger, unrotated(5, 12*time.Second), unrotated(6, 17*time.Second), rotation(7, "g1", 3, 22*time.Second))
+			e.Ledger[5].Delivered = false
+			e.Holds = newest(map[string]uint32{"g1": 4, "g2": 3})
+		}}, ""},
 		{"two in the air", []func(*Evidence){lose, grace, func(e *Evidence) {
 			e.Ledger[1].RepliedAt, e.Ledger[4].Concurrent = at(10*time.Second), 2
 		}}, "P1"},
@@ -236,6 +310,7 @@ func TestPromises(t *testing.T) {
 		}}, ""},
 		{"our own second presentation ended the grant", []func(*Evidence){again(9 * time.Second), callsAPerson, func(e *Evidence) { dies(e, "reuse") }}, "P1 P2 P6"},
 		{"a lost reply, and no grace", []func(*Evidence){lose, callsAPerson}, ""},
+		{"a reply that was spoilt, and used all the same", []func(*Evidence){func(e *Evidence) { e.Cut[1] = true }, callsAPerson}, "P6"},
 		{"a lost reply, in spite of a grace", []func(*Evidence){lose, callsAPerson, func(e *Evidence) { e.Provider.Grace = time.Minute }}, "P6"},
 		{"a reply that died with its owner", []func(*Evidence){callsAPerson, killAt(8*time.Second + 40*time.Millisecond)}, ""},
 		{"a reply that was kept before its owner died", []func(*Evidence){callsAPerson, killAt(8*time.Second+40*time.Millisecond, alice)}, "P6"},
@@ -400,6 +475,33 @@ func TestALoginWithoutAVersion(t *testing.T) {
 	assert.Equal(t, "g1", newTrial(e).GrantAt(*last))
 	e.Acked[len(e.Acked)-1].At = last.At.Add(-time.Second)
 	assert.Equal(t, "g9", newTrial(e).GrantAt(*last))
+}
+
+// What is judged of the provider's side alone is judged alike.
+func TestPresentations(t *testing.T) {
+	t.Parallel()
+	e := sound()
+	assert.Empty(t, Presentations(e))
+	e.Final, e.Log, e.Seen = nil, nil, nil
+	e.Ledger = append(e.Ledger, refusal(5, 2, 9*time.Second, practice.OutcomeReuse))
+	found := Presentations(e)
+	require.Len(t, found, 1)
+	assert.Equal(t, "P1", found[0].Promise)
+	assert.Equal(t, alice, found[0].Credential)
+	e.Acked, e.Provider.Life = nil, 0
+	e.Ledger[1].Delivered = false
+	assert.Empty(t, Presentations(e), "when the access token expired is not known")
+}
+
+func TestRepeated(t *testing.T) {
+	t.Parallel()
+	e := sound()
+	lose(&e)
+	e.Ledger = append(e.Ledger, refusal(5, 2, 9500*time.Millisecond, practice.OutcomeReuse))
+	e.Ledger[4].Delivered = false
+	assert.Zero(t, Repeated(e))
+	e.Ledger = append(e.Ledger, refusal(6, 2, 15*time.Second, practice.OutcomeRevoked))
+	assert.Equal(t, 1, Repeated(e))
 }
 
 // Each call for a person is judged, not only a credential's first.

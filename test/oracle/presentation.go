@@ -1,33 +1,79 @@
 package oracle
 
 import (
+	"slices"
 	"time"
 
 	"github.com/refreshd/refreshd/internal/practice"
 )
 
-// presentations is P1: no generation is presented again once it was spent,
-// but to ask once more for a reply that did not come.
+// Presentations judges P1 alone, for runs of which the provider's side is all
+// that matters. What is not there of the rest of the evidence excuses nothing,
+// but for the end of an access token: where that is not known, it may have come.
+func Presentations(e Evidence) []Violation {
+	c := newTrial(e)
+	c.presentations()
+	return c.sorted()
+}
+
+// Repeated counts the last resorts that were made again, for no answer came to
+// the one before.
+func Repeated(e Evidence) int {
+	c := newTrial(e)
+	c.presentations()
+	return c.repeated
+}
+
+// turns are the presentations of one generation so far.
+type turns struct {
+	first, last practice.Entry // that the provider looked at
+	spender     practice.Entry // the one that spent it
+	lastResort  practice.Entry // the one that was made when the access token was about to expire
+}
+
+// presentations is P1: no generation is presented again, but to ask once more
+// for a reply that did not come.
 func (c *trial) presentations() {
 	for _, f := range c.families {
-		last := map[uint32]practice.Entry{}  // by generation: its last presentation
-		first := map[uint32]practice.Entry{} // by generation: the one that spent it
+		all := map[uint32]*turns{}
 		for _, e := range f.entries {
-			before, again := last[e.Generation]
-			if again && e.Concurrent > 1 && !c.over(before, e) {
-				c.broken("P1", f.credential, "generation %d was presented (%d) while an earlier presentation (%d) was in the air", e.Generation, e.Seq, before.Seq)
+			of := all[e.Generation]
+			if of == nil {
+				of = &turns{}
+				all[e.Generation] = of
 			}
-			if !judged(e) {
-				continue
+			if of.last.Seq != 0 {
+				if e.Concurrent > 1 && !c.over(of.last, e) {
+					c.broken("P1", f.credential, "generation %d was presented (%d) while an earlier presentation (%d) was in the air", e.Generation, e.Seq, of.last.Seq)
+				}
+				if c.Provider.Rotates {
+					c.again(f, of, e)
+				}
 			}
-			if spender, spent := first[e.Generation]; spent {
-				c.again(f, spender, before, e)
-			} else if e.RotatedAt != 0 {
-				first[e.Generation] = e
+			if judged(e) {
+				of.take(e)
 			}
-			last[e.Generation] = e
 		}
 	}
+}
+
+// take notes a presentation that the provider looked at.
+func (t *turns) take(e practice.Entry) {
+	if t.first.Seq == 0 {
+		t.first = e
+	}
+	if t.spender.Seq == 0 && e.RotatedAt != 0 {
+		t.spender = e
+	}
+	t.last = e
+}
+
+// since is the moment from which the provider's grace counts (Unix ns).
+func (t *turns) since() int64 {
+	if t.spender.Seq != 0 {
+		return t.spender.RotatedAt
+	}
+	return t.first.Received
 }
 
 // over reports whether a had ended when b arrived, or its sender had.
@@ -35,43 +81,88 @@ func (c *trial) over(a, b practice.Entry) bool {
 	return a.RepliedAt != 0 && a.RepliedAt <= b.Received || c.killedSince(a, b.Received)
 }
 
-// again judges a presentation of a generation that was spent by the entry
-// spender and presented last by the entry before.
-func (c *trial) again(f *family, spender, before, e practice.Entry) {
-	after := time.Duration(e.Received - spender.RotatedAt)
+// again judges a presentation of a generation that was presented before. Each
+// one has to have a doubt of its own: the one right before it, as far as the
+// provider looked at it, must have ended without an answer that was taken in.
+// Inside the grace that is enough. Outside of it, and where there is none, it
+// may not come before the access token is about to expire. One more after that
+// has the lost reply of the last resort for its doubt: it costs nothing, for
+// either of both has spent the token if the provider saw both, and whoever ended
+// the login instead would end a good one if it did not. It is counted.
+func (c *trial) again(f *family, of *turns, e practice.Entry) {
+	after := time.Duration(e.Received - of.since())
 	switch {
-	case c.arrived(before):
-		c.broken("P1", f.credential, "generation %d was presented again (%d), %s after it was spent, although the reply (%d) had arrived", e.Generation, e.Seq, after, before.Seq)
+	case deadly(of.last) && c.arrived(of.last): // P9 has it
+	case c.answered(f, of.last, e.Received):
+		c.broken("P1", f.credential, "generation %d was presented again (%d), %s after it was spent, although the reply (%d) had arrived", e.Generation, e.Seq, after, of.last.Seq)
 	case c.Provider.Grace > 0 && after <= c.Provider.Grace:
 	case !c.aboutToExpire(f, e):
 		c.broken("P1", f.credential, "generation %d was presented again (%d), %s after it was spent, while its access token was still good", e.Generation, e.Seq, after)
+	case !judged(e):
+	default:
+		if of.lastResort.Seq != 0 && !c.renewed(of) {
+			c.repeated++
+		}
+		of.lastResort = e
 	}
 }
 
-// aboutToExpire reports whether the access token that came with the presented
-// generation was near its end.
+// answered reports whether the reply to a presentation is known to have been
+// taken in by a moment (Unix ns): it came whole to a program that lived on, or
+// the token that it brought was presented by then. A reply without a refresh
+// token, where the provider rotates, is none: whether the old one was spent is
+// as uncertain as before.
+func (c *trial) answered(f *family, e practice.Entry, by int64) bool {
+	if e.NewGeneration == 0 {
+		return deadly(e) && c.arrived(e)
+	}
+	return c.arrived(e) || f.used(e.NewGeneration, by)
+}
+
+// used reports whether a generation was presented before a moment (Unix ns).
+func (f *family) used(generation uint32, by int64) bool {
+	return slices.ContainsFunc(f.entries, func(e practice.Entry) bool {
+		return e.Generation == generation && e.Received < by
+	})
+}
+
+// renewed reports whether the last resort brought another access token, though
+// no refresh token: the next resort comes when that one is about to expire.
+func (c *trial) renewed(of *turns) bool {
+	return of.last.Seq == of.lastResort.Seq && of.last.Verdict == practice.OutcomeRefreshed && of.last.Delivered
+}
+
+// aboutToExpire reports whether the access token that is served with the
+// presented generation was near its end: a tenth of its life, a second at the
+// least and a minute at the most, are left by then. The program counts that
+// life from when it sent, the judge from when the call arrived: a little more
+// may be left, for the way of that call.
 func (c *trial) aboutToExpire(f *family, e practice.Entry) bool {
-	end, life := c.endOf(f, e.Generation)
+	end, life := c.endOf(f, e)
 	if end.IsZero() {
 		return true // nothing to go on with
 	}
 	window := min(max(life/10, time.Second), time.Minute)
-	return time.Unix(0, e.Received).After(end.Add(-window - slack))
+	return time.Unix(0, e.Received).After(end.Add(-window - way))
 }
 
-// endOf is when the access token of a generation expires, and how long it
-// lived; zero where that is not known.
-func (c *trial) endOf(f *family, generation uint32) (end time.Time, life time.Duration) {
+// endOf is when the newest access token expires that is known to have come with
+// a presentation's generation, and how long it lived; zero where that is not
+// known.
+func (c *trial) endOf(f *family, presented practice.Entry) (end time.Time, life time.Duration) {
+	end, life = f.storedTill, f.storedTill.Sub(f.storedAt)
 	for _, e := range f.entries {
-		if e.RotatedAt == 0 || e.NewGeneration != generation {
+		brought := e.RotatedAt != 0 && e.NewGeneration == presented.Generation
+		again := e.Verdict == practice.OutcomeRefreshed && e.Generation == presented.Generation && c.arrived(e)
+		if !brought && !again || e.Received >= presented.Received {
 			continue
 		}
 		if c.Provider.Life == 0 {
 			return time.Time{}, 0
 		}
-		return time.Unix(0, e.Received).Add(c.Provider.Life), c.Provider.Life
+		end, life = time.Unix(0, e.Received).Add(c.Provider.Life), c.Provider.Life
 	}
-	return f.storedTill, f.storedTill.Sub(f.storedAt)
+	return end, life
 }
 
 // newest is P2: what came and was kept is what is used from then on.

@@ -1,6 +1,10 @@
 package oracle
 
-import "github.com/refreshd/refreshd/internal/practice"
+import (
+	"math"
+
+	"github.com/refreshd/refreshd/internal/practice"
+)
 
 // reauthRequired is P6: a person is only called where the provider has ended
 // the grant for a reason that is not ours, or a reply was lost and the
@@ -75,15 +79,15 @@ func (c *trial) endedByOthers(grant string) bool {
 	return false
 }
 
-// lostWithoutGrace reports whether a rotation's reply did not arrive and
-// asking again could not mend it.
+// lostWithoutGrace reports whether a rotation's reply did not arrive, nor did
+// anybody ever use what it brought, and asking again could not mend it.
 func (c *trial) lostWithoutGrace(grant string) bool {
 	f := c.families[grant]
 	if f == nil || c.Provider.Grace > 0 {
 		return false
 	}
 	for _, e := range f.entries {
-		if e.RotatedAt != 0 && !c.arrived(e) {
+		if e.RotatedAt != 0 && !c.arrived(e) && !f.used(e.NewGeneration, math.MaxInt64) {
 			return true
 		}
 	}

@@ -11,7 +11,9 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -21,6 +23,7 @@ import (
 
 	"github.com/refreshd/refreshd/internal/practice"
 	"github.com/refreshd/refreshd/internal/testproc"
+	"github.com/refreshd/refreshd/test/oracle"
 )
 
 const (
@@ -67,6 +70,30 @@ type provider struct {
 
 	url    string
 	secret string
+
+	mu     sync.Mutex
+	minted []oracle.Change // when each grant was handed out, and until when its access token is good
+}
+
+// Mint makes grants and notes when.
+func (p *provider) Mint(req practice.MintRequest) ([]practice.Minted, error) {
+	now := time.Now()
+	minted, err := p.Server.Mint(req)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, m := range minted {
+		p.minted = append(p.minted, oracle.Change{
+			Credential: m.Subject, Kind: oracle.KindLogin, Grant: m.Grant, At: now, ExpiresAt: now.Add(time.Duration(m.ExpiresIn) * time.Second),
+		})
+	}
+	return minted, err
+}
+
+// logins are the grants that were handed out.
+func (p *provider) logins() []oracle.Change {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.minted)
 }
 
 type providerOptions struct {

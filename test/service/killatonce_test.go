@@ -16,6 +16,7 @@ import (
 
 	"github.com/refreshd/refreshd/internal/practice"
 	"github.com/refreshd/refreshd/internal/testproc"
+	"github.com/refreshd/refreshd/test/oracle"
 )
 
 // killAtOnce is a kill amid very many exchanges.
@@ -213,6 +214,6 @@ func (k killAtOnce) judge(t *testing.T, p *provider, all map[string]record, deat
 	}
 	assert.LessOrEqual(t, read, readAtOnce, "lost while they were being read")
 	t.Logf("%d logins lost, %d of them while the reply was being read (the oldest %s before the kill); %d replies undelivered in all, %d delivered less than %s before the kill",
-		len(lost), read, oldest.Round(time.Millisecond), undelivered, dying, readWithin)
+		len(lost), read, oldest.Round(time.Millisecond), undelivered, dying, oracle.Dying)
 	return lost
 }
