@@ -118,9 +118,3 @@ type outageError struct{ err error }
 
 func (e *outageError) Error() string { return "the store cannot be reached: " + e.err.Error() }
 func (e *outageError) Unwrap() error { return e.err }
-
-// restedError says that what could not be begun was put off.
-type restedError struct{ err error }
-
-func (e *restedError) Error() string { return e.err.Error() }
-func (e *restedError) Unwrap() error { return e.err }
