@@ -89,7 +89,11 @@ type campaign struct {
 func newCampaign(t *testing.T, o options) *campaign {
 	t.Helper()
 	testproc.SkipWithoutRedis(t)
-	dir, err := os.MkdirTemp(option[string](t, flagOut), fmt.Sprintf("chaos-%s-%d-", o.Redis, o.Seed)) //nolint:usetesting // it is kept where a promise was broken
+	out := option[string](t, flagOut)
+	if out != "" {
+		require.NoError(t, os.MkdirAll(out, 0o700), "the folder that -out names")
+	}
+	dir, err := os.MkdirTemp(out, fmt.Sprintf("chaos-%s-%d-", o.Redis, o.Seed)) //nolint:usetesting // it is kept where a promise was broken
 	require.NoError(t, err)
 	c := &campaign{options: o, sabotage: o.Sabotage, t: t, dir: dir, owners: &owners{}, pulse: &pulse{}, injected: map[string]int{}}
 	t.Cleanup(c.tidy) // after everything that is in it has ended
