@@ -193,8 +193,8 @@ func Recall(h Held, a Attempt, p Policy, now Millis) (Write, bool) {
 	}
 	var expect Nonce
 	if open != nil {
-		if open.Nonce == a.Nonce || open.BegunAt > a.BegunAt {
-			return Write{}, false
+		if open.Nonce == a.Nonce || open.BegunAt > a.BegunAt || open.Recovery && open.BegunAt == a.BegunAt {
+			return Write{}, false // it was begun later: a recovery comes after what it recovers
 		}
 		expect = open.Nonce
 		if open.FirstSent != 0 {

@@ -171,6 +171,9 @@ func TestRecall(t *testing.T) {
 	open.Attempt = &credential.Attempt{Nonce: credential.Nonce{8}, BegunAt: now + 1}
 	_, ok = credential.Recall(open, a, policy, now+1)
 	assert.False(t, ok, "somebody got the right to present it later")
+	open.Attempt = &credential.Attempt{Nonce: credential.Nonce{8}, BegunAt: now, FirstSent: now, Recovery: true}
+	_, ok = credential.Recall(open, a, policy, now+1)
+	assert.False(t, ok, "its recovery began at the same moment")
 	open.Attempt = &credential.Attempt{Nonce: credential.Nonce{8}, BegunAt: now - 1, FirstSent: now - 9, Doubt: true}
 	write, ok = credential.Recall(open, a, policy, now+1)
 	require.True(t, ok, "an older doubt came back in place of its recovery")
