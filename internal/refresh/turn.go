@@ -69,7 +69,7 @@ func (e *Engine) take(ctx context.Context, tn *turn) settled {
 	started := e.clock.Boot()
 	asked := *tn // a reply may be dealt with while the request's end is still being written
 	var refused atomic.Pointer[error]
-	var handed atomic.Pointer[func() error] // a reply is read by another goroutine
+	var handed atomic.Pointer[handing] // a reply is read by another goroutine
 	outcome := tn.target.Exchanger.Exchange(ctx, credential.Presentation{
 		Method: tn.method, Token: tn.held.Token, SignIn: tn.held.SignIn, Subject: tn.held.Record.Subject,
 		MaySend: func() error {
@@ -79,15 +79,19 @@ func (e *Engine) take(ctx context.Context, tn *turn) settled {
 			}
 			return err
 		},
-		Hand: func(found credential.Found) { handed.Store(new(e.hand(&asked, found, sentAt))) },
+		Hand: func(found credential.Found) { handed.Store(&handing{found, e.hand(&asked, found, sentAt)}) },
 		Keep: func(found credential.Found) error {
-			durable := handed.Load()
-			if durable == nil {
-				durable = new(e.hand(tn, found, sentAt))
+			if read := handed.Load(); read != nil {
+				return kept(read.durable)
 			}
-			return kept(*durable)
+			return kept(e.hand(tn, found, sentAt))
 		},
 	})
+	if read := handed.Load(); read != nil && outcome.Class == credential.ClassAmbiguous && outcome.Token == (credential.Token{}) {
+		// The call was given up just as its reply was read.
+		_ = kept(read.durable) // a reply is used even where it could not be journaled
+		outcome.Token, outcome.ExpiresIn = read.found.Token, credential.ParseExpiresIn(read.found.ExpiresIn)
+	}
 	outcome.Method = tn.method
 	_ = failpoint.Hit(failpoint.SendAnswered) // what came is dealt with in any case
 	took := e.clock.Boot() - started
@@ -147,6 +151,12 @@ func (e *Engine) unsent(ctx context.Context, tn *turn, why error) settled {
 	}
 	e.abandon(ctx, tn)
 	return settled{held: tn.held, outcome: credential.Outcome{Class: credential.ClassNotSent, Reason: credential.ReasonTimeout}}
+}
+
+// handing is a token on its way into the journal.
+type handing struct {
+	found   credential.Found
+	durable func() error // waits until it is there
 }
 
 // hand notes a received token in the journal. What it returns waits until that
