@@ -67,9 +67,9 @@ func TestInTheMiddleOfAnExchange(t *testing.T) {
 func TestSoakInTheMiddleOfAnExchange(t *testing.T) {
 	soak(t)
 	for _, what := range []fate{replyComes, replyLost, ownerKilled} {
-		for grace, rounds := range map[time.Duration]int{0: 3, time.Minute: 2} {
+		for _, grace := range []time.Duration{0, time.Minute} {
 			t.Run(fmt.Sprintf("%s, grace %s", what, grace), func(t *testing.T) {
-				inTheMiddle(t, what, grace, 10, rounds, 15*time.Second, 45*time.Second)
+				inTheMiddle(t, what, grace, 10, 2, 15*time.Second, 45*time.Second)
 			})
 		}
 	}
