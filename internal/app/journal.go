@@ -58,7 +58,16 @@ type foundForm struct {
 	Detail string            `json:"m,omitempty"`
 }
 
-func (j *sealedJournal) Keep(kept refresh.Kept) error {
+func (j *sealedJournal) Keep(kept refresh.Kept) (durable func() error) {
+	record, err := j.sealed(kept)
+	if err != nil {
+		return func() error { return err }
+	}
+	return j.journal.Hand(record)
+}
+
+// sealed makes a record of what a provider answered.
+func (j *sealedJournal) sealed(kept refresh.Kept) (journal.Keep, error) {
 	plain, err := json.Marshal(foundForm{
 		Access: []byte(kept.Found.Token.Access.Reveal()), Refresh: []byte(kept.Found.Token.Refresh.Reveal()),
 		Type: kept.Found.Token.Type, Scope: kept.Found.Token.Scope,
@@ -66,15 +75,15 @@ func (j *sealedJournal) Keep(kept refresh.Kept) error {
 		Ended: kept.Ended.Reason, Detail: kept.Ended.Detail, Method: kept.Method,
 	})
 	if err != nil {
-		return errors.New("a received token has no form that can be journaled")
+		return journal.Keep{}, errors.New("a received token has no form that can be journaled")
 	}
 	sealed, err := j.keys.Seal(plain, seal.AD(kept.ID, fieldKept, kept.Grant, kept.Generation))
 	if err != nil {
-		return err
+		return journal.Keep{}, err
 	}
-	return j.journal.Keep(journal.Keep{
+	return journal.Keep{
 		Nonce: kept.Nonce, ID: kept.ID, Generation: kept.Generation, Grant: kept.Grant, At: kept.At, Sealed: sealed,
-	})
+	}, nil
 }
 
 // loginForm is the plain form of what an owner brought.
@@ -341,7 +350,7 @@ func (f foundForm) ended() credential.Outcome {
 type noJournal struct{}
 
 func (noJournal) Intend(context.Context, []refresh.Intent) error { return errNoJournal }
-func (noJournal) Keep(refresh.Kept) error                        { return errNoJournal }
+func (noJournal) Keep(refresh.Kept) func() error                 { return func() error { return errNoJournal } }
 func (noJournal) Note(context.Context, ...refresh.Change) error  { return nil }
 func (noJournal) Drop(...credential.Nonce)                       {}
 func (noJournal) Adopt(context.Context) ([]refresh.Dead, error)  { return nil, nil }

@@ -84,7 +84,7 @@ func (s story) tell(t *testing.T, dir string, keys *seal.Keyset) {
 	j := openJournal(t, dir, "dead", keys)
 	require.NoError(t, j.Intend(t.Context(), s.intents))
 	for _, kept := range s.kept {
-		require.NoError(t, j.Keep(kept))
+		require.NoError(t, j.Keep(kept)())
 	}
 	for _, change := range s.changes {
 		require.NoError(t, j.Note(t.Context(), change))
@@ -143,7 +143,7 @@ func TestDroppedRecordsAreGone(t *testing.T) {
 	dir, keys, s := filepath.Join(t.TempDir(), "journal"), newKeyset(t), newStory()
 	j := openJournal(t, dir, "dead", keys)
 	require.NoError(t, j.Intend(t.Context(), s.intents))
-	require.NoError(t, j.Keep(s.kept[0]))
+	require.NoError(t, j.Keep(s.kept[0])())
 	require.NoError(t, j.Note(t.Context(), s.changes[0]))
 	j.Drop(s.kept[0].Nonce, s.changes[0].Nonce, s.intents[0].Nonce)
 	require.NoError(t, j.journal.Close())
@@ -218,7 +218,7 @@ func TestProcessWithoutAJournalPresentsNothing(t *testing.T) {
 	t.Parallel()
 	var j refresh.Journal = noJournal{}
 	require.ErrorIs(t, j.Intend(t.Context(), []refresh.Intent{intent(1, "user:one")}), errNoJournal)
-	require.ErrorIs(t, j.Keep(refresh.Kept{}), errNoJournal)
+	require.ErrorIs(t, j.Keep(refresh.Kept{})(), errNoJournal)
 	require.NoError(t, j.Note(t.Context(), refresh.Change{ID: "user:one", Kind: refresh.ChangeLogout}), "Redis alone has it")
 	j.Drop(nonce(1))
 	dead, err := j.Adopt(t.Context())

@@ -94,6 +94,10 @@ func (a Attempt) endNonce(e ending, revision uint64) Nonce {
 	return n
 }
 
+// ended reports whether a write was the one that settled a, or installed its
+// token: half of the attempt's nonce is in it.
+func (a Attempt) ended(write Nonce) bool { return [8]byte(write[8:]) == [8]byte(a.Nonce[8:]) }
+
 // Begin asks the store for the sole right to present the current generation.
 type Begin struct {
 	ID         ID

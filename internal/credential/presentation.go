@@ -22,6 +22,13 @@ type Presentation struct {
 	// is known to be ClassNotSent.
 	MaySend func() error
 
+	// Hand, if not nil, may be called once, before Keep and with the same, by the
+	// goroutine that has read a whole reply from the network and before anybody
+	// else sees it. It puts what was found where the end of this process does not
+	// reach it, and must return soon: that it survives the end of the machine is
+	// for Keep to wait for. The exchange may have been given up meanwhile.
+	Hand func(Found)
+
 	// Keep is called at most once, as soon as a token was found in the reply
 	// and before anything else is looked at. Should it fail, the outcome
 	// carries the token all the same.

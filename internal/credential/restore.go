@@ -179,13 +179,20 @@ func Reopen(h Held, a Attempt) (Write, bool) {
 }
 
 // Recall decides about a presentation that the journal of a dead owner tells of
-// and the store knows nothing of: neither is the attempt open, nor has it
-// failed, nor brought a token. The store has lost it, and with it the right to
-// present that generation's refresh token, which is in doubt from now on. It reports false if
-// there is nothing to put back.
-func Recall(h Held, a Attempt, p Policy, now Millis) (Write, bool) {
+// and the store knows nothing of: neither is the attempt open, nor was its end
+// the last that was written, nor has it brought a token. The store has lost it,
+// and with it the right to present that generation's refresh token, which is in
+// doubt from now on. It reports false if there is nothing to put back.
+//
+// Where another attempt is open for that generation, it matters which of the two
+// came first. No clock tells: the store's may have fallen back as well. If the
+// generation is known to have been presented before, as it is by a doubt and by
+// a recovery, it stays so whatever becomes of them, and nothing is missing.
+// Otherwise one of the two ended before anything was sent. later says that it was
+// not the open one: its owner has put back what it knows, and would have ended it.
+func Recall(h Held, a Attempt, later bool, p Policy, now Millis) (Write, bool) {
 	r, open := h.Record, h.Attempt
-	if r.State.Terminal() || r.Grant != a.Grant || r.Generation != a.Generation || open == nil && failedSince(r.LastAttempt, a.BegunAt) {
+	if r.State.Terminal() || r.Grant != a.Grant || r.Generation != a.Generation || open == nil && a.ended(r.LastWrite) {
 		return Write{}, false
 	}
 	if p.presented(h) != MethodRefresh {
@@ -193,13 +200,10 @@ func Recall(h Held, a Attempt, p Policy, now Millis) (Write, bool) {
 	}
 	var expect Nonce
 	if open != nil {
-		if open.Nonce == a.Nonce || open.BegunAt > a.BegunAt || open.Recovery && open.BegunAt == a.BegunAt {
-			return Write{}, false // it was begun later: a recovery comes after what it recovers
+		if open.Nonce == a.Nonce || later || open.presented() {
+			return Write{}, false
 		}
 		expect = open.Nonce
-		if open.FirstSent != 0 {
-			a.FirstSent, a.Recovery = open.FirstSent, true
-		}
 	}
 	h.Attempt = &a
 	write := Doubt(h, a, p, now)
@@ -207,9 +211,13 @@ func Recall(h Held, a Attempt, p Policy, now Millis) (Write, bool) {
 	return write, true
 }
 
-// failedSince reports whether an attempt has failed after a moment. A token that
-// was dead when it was installed counts as a failure too, but ended no other
-// attempt.
-func failedSince(last Attempts, begun Millis) bool {
-	return last.FailedAt > begun && last.FailedAt > last.SucceededAt
+// presented reports whether the store knows that the generation of an open
+// attempt was presented before, or may have been.
+func (a Attempt) presented() bool { return a.Doubt || a.Recovery }
+
+// Unordered reports whether [Recall] has to be told which of two came first: a,
+// or the attempt that is open.
+func Unordered(h Held, a Attempt) bool {
+	open := h.Attempt
+	return open != nil && open.Nonce != a.Nonce && !open.presented()
 }

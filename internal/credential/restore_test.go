@@ -154,8 +154,8 @@ func TestRecall(t *testing.T) {
 	h := after[2]
 	policy := credential.Policy{Rotates: credential.RotatesYes, Times: credential.DefaultTimes(0)}
 	now := h.Record.RefreshAt
-	a := credential.Attempt{Nonce: credential.Nonce{7}, Owner: "dead", Generation: h.Record.Generation, Grant: h.Record.Grant, BegunAt: now, FirstSent: now}
-	write, ok := credential.Recall(h, a, policy, now+1)
+	a := credential.Attempt{Nonce: credential.Nonce{7, 8: 7}, Owner: "dead", Generation: h.Record.Generation, Grant: h.Record.Grant, BegunAt: now, FirstSent: now}
+	write, ok := credential.Recall(h, a, false, policy, now+1)
 	require.True(t, ok)
 	got := write.Result(h)
 	require.NotNil(t, got.Attempt)
@@ -163,30 +163,84 @@ func TestRecall(t *testing.T) {
 	assert.Equal(t, a.Nonce, got.Attempt.Nonce)
 	assert.True(t, write.Attempt.IsZero(), "no attempt is open now")
 
-	failed := h
-	failed.Record.LastAttempt.FailedAt = now + 1
-	_, ok = credential.Recall(failed, a, policy, now+1)
-	assert.False(t, ok, "the store knows how it ended")
 	open := h
-	open.Attempt = &credential.Attempt{Nonce: credential.Nonce{8}, BegunAt: now + 1}
-	_, ok = credential.Recall(open, a, policy, now+1)
-	assert.False(t, ok, "somebody got the right to present it later")
-	open.Attempt = &credential.Attempt{Nonce: credential.Nonce{8}, BegunAt: now, FirstSent: now, Recovery: true}
-	_, ok = credential.Recall(open, a, policy, now+1)
-	assert.False(t, ok, "its recovery began at the same moment")
-	open.Attempt = &credential.Attempt{Nonce: credential.Nonce{8}, BegunAt: now - 1, FirstSent: now - 9, Doubt: true}
-	write, ok = credential.Recall(open, a, policy, now+1)
-	require.True(t, ok, "an older doubt came back in place of its recovery")
-	assert.Equal(t, now-9, write.Open.FirstSent, "the grace began with the first presentation")
-	assert.Equal(t, credential.Nonce{8}, write.Attempt)
+	open.Attempt = &a
+	_, ok = credential.Recall(open, a, false, policy, now+1)
+	assert.False(t, ok, "it is open")
 	dead := h
 	dead.Record.LastAttempt = credential.Attempts{FailedAt: now + 1, SucceededAt: now + 1}
-	_, ok = credential.Recall(dead, a, policy, now+1)
+	_, ok = credential.Recall(dead, a, false, policy, now+1)
 	assert.True(t, ok, "a token that was dead when it was installed ended no other attempt")
 	moved := h
 	moved.Record.Generation++
-	_, ok = credential.Recall(moved, a, policy, now+1)
+	_, ok = credential.Recall(moved, a, false, policy, now+1)
 	assert.False(t, ok)
+}
+
+// The store's clock may have fallen back with the store: what is right does not
+// depend on the moments that it gave.
+func TestRecallWithoutAClock(t *testing.T) {
+	t.Parallel()
+	_, after := chain(t)
+	policy := credential.Policy{Rotates: credential.RotatesYes, Times: credential.DefaultTimes(0)}
+	now := after[2].Record.RefreshAt
+	a := credential.Attempt{
+		Nonce: credential.Nonce{7, 8: 7}, Owner: "dead", Generation: after[2].Record.Generation, Grant: after[2].Record.Grant, BegunAt: now, FirstSent: now,
+	}
+	other := credential.Attempt{Nonce: credential.Nonce{8, 8: 8}, Owner: "other", Generation: a.Generation, Grant: a.Grant}
+	opened := func(change func(b *credential.Attempt)) func(*credential.Held, credential.Millis) {
+		return func(h *credential.Held, at credential.Millis) {
+			b := other
+			b.BegunAt = at
+			change(&b)
+			h.Attempt = &b
+		}
+	}
+	ended := func(write func(h credential.Held, at credential.Millis) credential.Write) func(*credential.Held, credential.Millis) {
+		return func(h *credential.Held, at credential.Millis) { *h = write(*h, at).Result(*h) }
+	}
+	refused := credential.Outcome{Class: credential.ClassRateLimited, Reason: credential.ReasonRateLimited}
+	for name, c := range map[string]struct {
+		stored func(h *credential.Held, at credential.Millis)
+		later  bool
+		put    bool
+	}{
+		"its recovery":          {stored: opened(func(b *credential.Attempt) { b.Recovery, b.FirstSent = true, now })},
+		"a recovery of another": {stored: opened(func(b *credential.Attempt) { b.Recovery, b.FirstSent = true, now-9 })},
+		"a doubt":               {stored: opened(func(b *credential.Attempt) { b.Doubt, b.FirstSent = true, now-9 })},
+		"begun later":           {stored: opened(func(*credential.Attempt) {}), later: true},
+		"one that had ended":    {stored: opened(func(*credential.Attempt) {}), put: true},
+		"it failed": {stored: ended(func(h credential.Held, at credential.Millis) credential.Write {
+			h.Attempt = &a
+			return credential.Fail(h, a, refused, policy, credential.BySchedule, at)
+		})},
+		"it was never sent": {stored: ended(func(h credential.Held, at credential.Millis) credential.Write {
+			h.Attempt = &a
+			return credential.Abandon(h, a, credential.BySchedule, at)
+		})},
+		"another failed before it": {put: true, stored: ended(func(h credential.Held, at credential.Millis) credential.Write {
+			b := other
+			h.Attempt = &b
+			return credential.Fail(h, b, refused, policy, credential.BySchedule, at)
+		})},
+	} {
+		for clock, at := range map[string]credential.Millis{"fell back": now - 60_000, "stood still": now, "went on": now + 60_000} {
+			h := after[2]
+			c.stored(&h, at)
+			write, put := credential.Recall(h, a, c.later, policy, at+1)
+			assert.Equal(t, c.put, put, "%s, the clock %s", name, clock)
+			if !put {
+				continue
+			}
+			got := write.Result(h)
+			require.NotNil(t, got.Attempt)
+			assert.True(t, got.Attempt.Doubt)
+			assert.Equal(t, a.Nonce, got.Attempt.Nonce)
+			if h.Attempt != nil {
+				assert.Equal(t, h.Attempt.Nonce, write.Attempt, "it takes the place of that one and no other")
+			}
+		}
+	}
 }
 
 func TestAwaited(t *testing.T) {
@@ -284,11 +338,11 @@ func TestRecallOfASession(t *testing.T) {
 	b := setup(t)
 	b.session(credential.PresencePassive)
 	b.held.Attempt = nil
-	_, wanted := credential.Recall(b.held, b.attempt, b.policy, noon)
+	_, wanted := credential.Recall(b.held, b.attempt, false, b.policy, noon)
 	assert.False(t, wanted, "an extension can be made again")
 	b.policy.Rotates = credential.RotatesYes
 	b.held.Record.HasRefresh, b.held.Token.Refresh = true, credential.NewSecret("rt-4")
-	w, wanted := credential.Recall(b.held, b.attempt, b.policy, noon)
+	w, wanted := credential.Recall(b.held, b.attempt, false, b.policy, noon)
 	assert.True(t, wanted)
 	assert.True(t, w.Open.Doubt)
 }

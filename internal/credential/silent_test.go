@@ -132,7 +132,7 @@ func TestLoginFails(t *testing.T) {
 	b.onlyLogin()
 	w := credential.Doubt(b.held, b.attempt, b.policy, noon)
 	assert.True(t, w.Close, "its owner died")
-	_, wanted := credential.Recall(credential.Held{Record: b.held.Record}, b.attempt, b.policy, noon)
+	_, wanted := credential.Recall(credential.Held{Record: b.held.Record}, b.attempt, false, b.policy, noon)
 	assert.False(t, wanted, "nothing is in doubt")
 }
 

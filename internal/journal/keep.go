@@ -28,13 +28,26 @@ type lateKeep struct {
 // fails with [ErrNoRoom] where the disk is full. Keeping again with the same
 // nonce replaces what was kept. While the journal is broken it waits up to 4 s
 // to be usable again before it fails with [ErrBroken].
-func (j *Journal) Keep(k Keep) error {
+func (j *Journal) Keep(k Keep) error { return j.Hand(k)() }
+
+// Hand begins to keep a reply: when it returns the kernel has it, unless the
+// journal is broken or that fails, and the end of this process does not take it
+// away any more. durable does the rest of [Journal.Keep]; it is called once.
+func (j *Journal) Hand(k Keep) (durable func() error) {
 	if err := k.check(); err != nil {
-		return err
+		return func() error { return err }
 	}
+	b, l, err := j.admit(&k)
+	if b != nil && err == nil {
+		j.tell()
+	}
+	return func() error { return j.settle(&k, b, l, err) }
+}
+
+// settle waits until an admitted reply is durable.
+func (j *Journal) settle(k *Keep, b *batch, l *lateKeep, err error) error {
 	var deadline time.Time
 	for {
-		b, l, err := j.admit(&k)
 		if l != nil {
 			if deadline.IsZero() {
 				deadline = time.Now().Add(keepPatience)
@@ -48,6 +61,7 @@ func (j *Journal) Keep(k Keep) error {
 		if !errors.Is(b.err, ErrBroken) {
 			return b.err
 		}
+		b, l, err = j.admit(k)
 	}
 }
 

@@ -222,6 +222,7 @@ func (j *Journal) exchange(r *rewrite) (done []file, err error) {
 	done = append(j.spares, j.file)
 	j.file, j.allocated, j.spares, r.file = r.file, r.allocated, nil, nil
 	j.end += shift
+	j.next.told = 0
 	j.rewriteAt = rewriteSegments * j.segment
 	return done, err
 }

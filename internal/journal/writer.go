@@ -133,16 +133,7 @@ func (j *Journal) store(b *batch, off int64) error {
 	if !b.sync {
 		return nil
 	}
-	synced := make(chan error, 1)
-	go func() { synced <- flush(f) }()
-	for {
-		select {
-		case err := <-synced:
-			return err
-		case <-j.wake:
-			j.tell(f)
-		}
-	}
+	return flush(f)
 }
 
 // flush makes what was written durable.
@@ -160,24 +151,35 @@ func flush(f file) error {
 	return nil
 }
 
-// tell hands replies to the kernel that came while a batch is synced: on a slow
-// disk they may wait for long, and what the kernel has survives the end of this
-// process, if not that of the machine. They are where the next batch will be
-// written; a failure is its to find. Intents alone can wait: of one that is not
-// in the file it is certain that nothing was sent.
-func (j *Journal) tell(f file) {
+// tell hands what the next batch holds to the kernel. Whoever brings a reply
+// does so himself, at once: neither the writer's turn, nor a sync that is under
+// way, nor another goroutine stands between a reply that was read and the
+// kernel, and what the kernel has survives the end of this process, if not that
+// of the machine.
+//
+// It is written where the batch will be; a failure is the batch's to find. No two
+// bytes of a file are ever written differently, so it does no harm that others
+// write the same, or that the batch was written meanwhile, or the file exchanged.
+// What others are still writing is written along, so that no gap is left.
+func (j *Journal) tell() {
 	j.mu.Lock()
-	next, off := j.next, j.end
-	replies := slices.ContainsFunc(next.ops, func(o op) bool { return o.typ == typeKeep && o.start >= next.told })
-	buf := next.buf[next.told:]
-	if j.broken != nil || !replies {
+	f, next := j.file, j.next
+	from := next.told
+	buf, off := slices.Clone(next.buf[from:]), j.end+int64(from)
+	if j.broken != nil || f == nil {
 		buf = nil
 	}
-	from := next.told
-	next.told += len(buf)
 	j.mu.Unlock()
-	if len(buf) > 0 {
-		_, _ = f.WriteAt(buf, off+int64(from))
+	if len(buf) == 0 {
+		return
+	}
+	if _, err := f.WriteAt(buf, off); err != nil {
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.next == next && j.file == f {
+		next.told = max(next.told, from+len(buf))
 	}
 }
 

@@ -95,7 +95,7 @@ func (m *machine) crash(s state, i uint8) {
 		return
 	}
 	w := &s.workers[i]
-	s.dead[place] = remains{left: true, owner: w.owner, journal: w.journal, adopter: nobody}
+	s.dead[place] = remains{left: true, owner: w.owner, journal: w.journal, adopter: nobody, ready: w.ready}
 	for n := range s.dead {
 		if d := &s.dead[n]; d.left && d.adopter == i {
 			d.adopter, d.step = nobody, 0

@@ -53,7 +53,11 @@ func (m *machine) inheritOpen(s state, i, n uint8) {
 			continue
 		}
 		a := attemptOf(e, d.owner, m.policy())
-		if write, ok := credential.Recall(m.held(s.store), a, m.policy(), moment(s.now)); ok {
+		later, waits := m.beganLater(&s, i, *d, a)
+		if waits {
+			return
+		}
+		if write, ok := credential.Recall(m.held(s.store), a, later, m.policy(), moment(s.now)); ok {
 			m.must(&s, i, write)
 		}
 		if a := m.held(s.store).Attempt; a != nil && a.Nonce == e.nonce {
@@ -69,6 +73,33 @@ func (m *machine) inheritOpen(s state, i, n uint8) {
 	}
 	d.step = 2
 	m.emit(step{kind: stepInherit, who: i, arg: n}, s)
+}
+
+// beganLater reports whether the attempt that is open was begun after a, which
+// the journal of a dead owner tells of, or that this cannot be told yet.
+func (m *machine) beganLater(s *state, i uint8, d remains, a credential.Attempt) (later, waits bool) {
+	h := m.held(s.store)
+	if !credential.Unordered(h, a) {
+		return false, false
+	}
+	owner := h.Attempt.Owner
+	for n, w := range s.workers {
+		switch {
+		case ownerName(w.owner) != owner:
+		case uint8(n) == i:
+			later = w.phase != idle && m.turns.get(w.turn).held.attempt().Nonce == h.Attempt.Nonce
+			return later, !later
+		default:
+			return w.ready == s.run, w.ready != s.run
+		}
+	}
+	for _, other := range s.dead {
+		if other.left && ownerName(other.owner) == owner {
+			ready := other.ready == s.run
+			return ready, !ready && other.step < 2 && other.owner != d.owner
+		}
+	}
+	return false, false
 }
 
 // attemptOf rebuilds an attempt from its owner's intent.

@@ -83,6 +83,7 @@ type remains struct {
 	owner   uint8
 	journal uint16
 	adopter uint8
+	ready   uint8 // the run for which its owner had put back what it knew
 	step    uint8 // 0, 1: the received tokens are put back, 2: the open attempts are settled
 }
 

@@ -59,7 +59,7 @@ const (
 )
 
 func attemptNonce(n uint8) credential.Nonce {
-	return credential.Nonce{0: nonceAttempt, 9: n}
+	return credential.Nonce{0: nonceAttempt, 9: n, 15: 1} // its second half is no write's
 }
 
 // writeNonce is unique for each write, as random ones are: no process writes a

@@ -610,20 +610,20 @@ func (j *testJournal) Intend(ctx context.Context, intents []Intent) error {
 	return j.file.Intent(ctx, list)
 }
 
-func (j *testJournal) Keep(kept Kept) error {
+func (j *testJournal) Keep(kept Kept) (durable func() error) {
 	j.mu.Lock()
 	err := j.keep
 	j.mu.Unlock()
 	if err != nil {
-		return err
+		return func() error { return err }
 	}
 	form := formOf(kept.Found)
 	form.Ended = kept.Ended.Reason
 	data, err := json.Marshal(form)
 	if err != nil {
-		return err
+		return func() error { return err }
 	}
-	return j.file.Keep(journal.Keep{
+	return j.file.Hand(journal.Keep{
 		Nonce: kept.Nonce, ID: kept.ID, Generation: kept.Generation, Grant: kept.Grant, At: kept.At, Sealed: data,
 	})
 }

@@ -111,11 +111,14 @@ type Exchanger interface {
 	Verify(ctx context.Context, token credential.Token, subject string) credential.Outcome
 }
 
-// Journal is the local write-ahead journal. What Intend, Keep and Note have
-// acknowledged survives a kill -9 and a power cut.
+// Journal is the local write-ahead journal. What Intend and Note have
+// acknowledged, and what Keep calls durable, survives a kill -9 and a power cut.
 type Journal interface {
 	Intend(ctx context.Context, intents []Intent) error
-	Keep(kept Kept) error
+	// Keep returns when the end of this process cannot take kept away any more,
+	// if that can be. durable returns when the end of the machine cannot either;
+	// only then, and without an error, is it kept.
+	Keep(kept Kept) (durable func() error)
 	Note(ctx context.Context, changes ...Change) error
 	// Drop forgets records that the store is known to hold.
 	Drop(nonces ...credential.Nonce)

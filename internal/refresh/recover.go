@@ -178,12 +178,13 @@ func (e *Engine) rollForward(ctx context.Context, dead Dead, force bool) (settle
 // is not configured any more, or its record cannot be read. That must keep
 // neither the others nor the service from going on.
 func (e *Engine) ownTrouble(err error, owner string, id credential.ID, left map[credential.ID]bool) error {
-	if _, single := errors.AsType[itemsError](err); !single && !errors.Is(err, ErrUnknownProvider) && !errors.Is(err, errAwaits) {
+	awaits := errors.Is(err, errAwaits) || errors.Is(err, errUnordered)
+	if _, single := errors.AsType[itemsError](err); !single && !errors.Is(err, ErrUnknownProvider) && !awaits {
 		return err
 	}
 	left[id] = true
 	level := zerolog.WarnLevel
-	if errors.Is(err, errAwaits) {
+	if awaits {
 		level = zerolog.DebugLevel
 	}
 	e.log.WithLevel(level).Err(err).Str("owner", owner).Str("credential", string(id)).
@@ -283,7 +284,11 @@ func (e *Engine) recall(ctx context.Context, intent Intent, owner string, force 
 		if credential.Missing(*h, a) && !force {
 			return errAwaits
 		}
-		write, wanted := credential.Recall(*h, a, t.Policy, e.clock.Now())
+		later, err := e.beganLater(ctx, *h, a, force)
+		if err != nil {
+			return err
+		}
+		write, wanted := credential.Recall(*h, a, later, t.Policy, e.clock.Now())
 		if !wanted {
 			return nil
 		}
@@ -292,6 +297,42 @@ func (e *Engine) recall(ctx context.Context, intent Intent, owner string, force 
 			return err
 		}
 	}
+}
+
+// beganLater reports whether the attempt that is open was begun after a, of which
+// a dead owner's journal tells. It was if its own owner has put back what it
+// knows into this run of the store: the open one's end would be there, and no two
+// of one generation were open at a time. Whoever has not yet, or whose journal is
+// still to be adopted, is waited for; force says that nothing more will come.
+func (e *Engine) beganLater(ctx context.Context, h credential.Held, a credential.Attempt, force bool) (bool, error) {
+	if !credential.Unordered(h, a) {
+		return false, nil
+	}
+	owner := h.Attempt.Owner
+	if owner == e.owner {
+		if held := e.ledger.holds(h.Attempt.Nonce); held || force {
+			return held, nil
+		}
+		return false, errUnordered
+	}
+	roster, err := e.registry.Roster(ctx)
+	if err != nil {
+		return false, err
+	}
+	m, now := roster.Members[owner], e.clock.Boot()
+	if m.Ready != "" && m.Ready == *e.barrier.run.Load() {
+		return true, nil
+	}
+	e.watch.also(owner, now)
+	dead := owner == a.Owner
+	if !dead {
+		s := e.standing(owner, m, now)
+		dead = s.Dead(e.opts.Silence + e.opts.Quarantine)
+		if !force && (s.Left || !dead) {
+			return false, errUnordered
+		}
+	}
+	return !dead, nil
 }
 
 // receivedOf reads the journal's form of a reply. Whether the rest of it was
@@ -307,6 +348,10 @@ func receivedOf(kept Kept) credential.Received {
 // errAwaits says that a received token belongs to a login that the store has
 // lost, and that somebody else has to put back.
 var errAwaits = errors.New("it belongs to a login that the store does not have; its owner's journal will bring it")
+
+// errUnordered says that a dead owner's presentation cannot be put back before
+// the attempt that is open in its place is looked at.
+var errUnordered = errors.New("another attempt is open in its place, whose owner has not told what became of it")
 
 // storing makes a write that was decided on h, and reports whether the record
 // was still that one.

@@ -84,3 +84,33 @@ func TestStandingStillBeforeRecovering(t *testing.T) {
 	b.batch(heir, "alice")
 	assert.Equal(t, 2, b.provider.calls(), "once, as the last resort")
 }
+
+// givenUp is a provider whose reply is read by another goroutine just as the
+// call is given up.
+type givenUp struct{ *fakeProvider }
+
+func (p givenUp) Exchange(ctx context.Context, in credential.Presentation) credential.Outcome {
+	in.Keep = func(found credential.Found) error {
+		in.Hand(found)
+		return nil
+	}
+	_ = p.fakeProvider.Exchange(ctx, in)
+	return credential.Outcome{Class: credential.ClassAmbiguous, Reason: credential.ReasonTimeout}
+}
+
+// A token that was read and handed to the journal is installed, also where
+// whoever made the call has not seen the reply.
+func TestAReplyThatOnlyTheReaderSaw(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	b.put(n, "alice")
+	b.due()
+	target := b.target()
+	target.Exchanger = givenUp{b.provider}
+	n.SetTargets(t.Context(), []Target{target})
+	b.batch(n, "alice")
+	h := b.held(n, "alice")
+	assert.EqualValues(t, 2, h.Record.Generation)
+	assert.Nil(t, h.Attempt, "nothing is in doubt")
+}

@@ -69,6 +69,7 @@ func (e *Engine) take(ctx context.Context, tn *turn) settled {
 	started := e.clock.Boot()
 	asked := *tn // a reply may be dealt with while the request's end is still being written
 	var refused atomic.Pointer[error]
+	var handed atomic.Pointer[handing] // a reply is read by another goroutine
 	outcome := tn.target.Exchanger.Exchange(ctx, credential.Presentation{
 		Method: tn.method, Token: tn.held.Token, SignIn: tn.held.SignIn, Subject: tn.held.Record.Subject,
 		MaySend: func() error {
@@ -78,8 +79,19 @@ func (e *Engine) take(ctx context.Context, tn *turn) settled {
 			}
 			return err
 		},
-		Keep: func(found credential.Found) error { return e.keep(tn, found, sentAt) },
+		Hand: func(found credential.Found) { handed.Store(&handing{found, e.hand(&asked, found, sentAt)}) },
+		Keep: func(found credential.Found) error {
+			if read := handed.Load(); read != nil {
+				return kept(read.durable)
+			}
+			return kept(e.hand(tn, found, sentAt))
+		},
 	})
+	if read := handed.Load(); read != nil && outcome.Class == credential.ClassAmbiguous && outcome.Token == (credential.Token{}) {
+		// The call was given up just as its reply was read.
+		_ = kept(read.durable) // a reply is used even where it could not be journaled
+		outcome.Token, outcome.ExpiresIn = read.found.Token, credential.ParseExpiresIn(read.found.ExpiresIn)
+	}
 	outcome.Method = tn.method
 	_ = failpoint.Hit(failpoint.SendAnswered) // what came is dealt with in any case
 	took := e.clock.Boot() - started
@@ -141,12 +153,19 @@ func (e *Engine) unsent(ctx context.Context, tn *turn, why error) settled {
 	return settled{held: tn.held, outcome: credential.Outcome{Class: credential.ClassNotSent, Reason: credential.ReasonTimeout}}
 }
 
-// keep notes a received token in the journal.
-func (e *Engine) keep(tn *turn, found credential.Found, sentAt credential.Millis) error {
+// handing is a token on its way into the journal.
+type handing struct {
+	found   credential.Found
+	durable func() error // waits until it is there
+}
+
+// hand notes a received token in the journal. What it returns waits until that
+// is durable.
+func (e *Engine) hand(tn *turn, found credential.Found, sentAt credential.Millis) (durable func() error) {
 	if err := failpoint.Hit(failpoint.KeepBefore); err != nil {
-		return err
+		return func() error { return err }
 	}
-	err := e.journal.Keep(Kept{
+	return e.journal.Keep(Kept{
 		Intent: Intent{
 			Nonce: tn.attempt.Nonce, ID: tn.held.Record.ID,
 			Generation: tn.attempt.Generation, Grant: tn.attempt.Grant, At: sentAt,
@@ -154,6 +173,11 @@ func (e *Engine) keep(tn *turn, found credential.Found, sentAt credential.Millis
 		Method: tn.method,
 		Found:  found,
 	})
+}
+
+// kept waits until a token that was handed to the journal is durable.
+func kept(durable func() error) error {
+	err := durable()
 	if err == nil {
 		err = failpoint.Hit(failpoint.KeepNoted)
 	}
@@ -173,7 +197,7 @@ func (e *Engine) keepEnded(tn *turn, o credential.Outcome, sentAt credential.Mil
 			},
 			Method: tn.method,
 			Ended:  credential.EndedBy(tn.attempt, o),
-		})
+		})()
 	}
 	if err != nil {
 		e.log.Debug().Err(err).Str("credential", string(tn.held.Record.ID)).Msg("that a grant is dead could not be noted in the journal before it is stored")

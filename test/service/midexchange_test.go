@@ -59,7 +59,7 @@ func TestInTheMiddleOfAnExchange(t *testing.T) {
 	for _, what := range []fate{replyComes, replyLost, ownerKilled} {
 		t.Run(string(what), func(t *testing.T) {
 			t.Parallel()
-			inTheMiddle(t, what, 1, 1, 5*time.Second, 15*time.Second)
+			inTheMiddle(t, what, 0, 1, 1, 5*time.Second, 15*time.Second)
 		})
 	}
 }
@@ -67,17 +67,24 @@ func TestInTheMiddleOfAnExchange(t *testing.T) {
 func TestSoakInTheMiddleOfAnExchange(t *testing.T) {
 	soak(t)
 	for _, what := range []fate{replyComes, replyLost, ownerKilled} {
-		t.Run(string(what), func(t *testing.T) {
-			inTheMiddle(t, what, 10, 4, 15*time.Second, 45*time.Second)
-		})
+		for _, grace := range []time.Duration{0, time.Minute} {
+			t.Run(fmt.Sprintf("%s, grace %s", what, grace), func(t *testing.T) {
+				inTheMiddle(t, what, grace, 10, 2, 15*time.Second, 45*time.Second)
+			})
+		}
 	}
 }
 
-func inTheMiddle(t *testing.T, what fate, copies, rounds int, takes, life time.Duration) {
+func inTheMiddle(t *testing.T, what fate, grace time.Duration, copies, rounds int, takes, life time.Duration) {
 	t.Helper()
 	server := testproc.StartRedis(t, testproc.RedisOptions{AppendFsync: "always"})
-	p := newProvider(t, providerOptions{Options: practice.Options{AccessTTL: life}})
+	o := practice.Options{AccessTTL: life}
+	if grace > 0 {
+		o.Reuse, o.Grace = practice.ReuseGrace, grace
+	}
+	p := newProvider(t, providerOptions{Options: o})
 	h := newHouse(t, p, server.URL())
+	h.acme()["rotation"] = map[string]any{"rotates": "yes", "grace": grace.String()}
 	owner, other := h.start(), h.start()
 	var living atomic.Pointer[api]
 	living.Store(other.api)
@@ -105,7 +112,7 @@ func inTheMiddle(t *testing.T, what fate, copies, rounds int, takes, life time.D
 		p.ClearFaults()
 		all := settled(t, owner.api, len(list), life+patience)
 		for _, m := range list {
-			m.judge(t, p, owner.api, all[m.id], what)
+			m.judge(t, p, owner.api, all[m.id], what, grace)
 		}
 		again := presentedOnce(t, p)
 		t.Logf("round %d: %d exchanges, %d presented again after a lost reply", round+1, len(list), again)
@@ -197,11 +204,11 @@ func (m *midExchange) do(t *testing.T, p *provider) {
 }
 
 // judge holds a credential against what its owner said last.
-func (m *midExchange) judge(t *testing.T, p *provider, at *api, r record, what fate) {
+func (m *midExchange) judge(t *testing.T, p *provider, at *api, r record, what fate, grace time.Duration) {
 	t.Helper()
 	name := fmt.Sprintf("%s, %s, %s", what, m.deed, m.id)
 	if m.grant == m.first.Grant {
-		if what == replyComes {
+		if what == replyComes || grace > 0 {
 			assert.Equal(t, "active", r.State, name)
 			works(t, p, at, []string{m.id})
 			return

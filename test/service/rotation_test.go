@@ -96,8 +96,9 @@ func TestSoakKilledProcessesLoseNothing(t *testing.T) {
 type kill struct {
 	owner         string
 	before, after time.Time
-	received      int // replies in its journal
-	open          int // attempts that it left open
+	starved       *starvation // until then; nil if it was not looked at
+	received      int         // replies in its journal
+	open          int         // attempts that it left open
 }
 
 // takeUpTime is how soon a neighbour has taken up what a killed process held.

@@ -46,8 +46,29 @@ const readAtOnce = 16
 // the process that was killed in the next moment, while it read it.
 func died(kills []kill, e practice.Entry) bool {
 	return e.Delivered && slices.ContainsFunc(kills, func(k kill) bool {
-		return e.RepliedAt > k.before.Add(-oracle.Dying).UnixNano() && e.RepliedAt < k.after.UnixNano()
+		return e.RepliedAt > k.before.Add(-k.dying(e)).UnixNano() && e.RepliedAt < k.after.UnixNano()
 	})
+}
+
+// dying is how long before the kill a reply may have come and still have died
+// with the process: as long as ever, and the time in which the machine did not
+// let it run.
+func (k kill) dying(e practice.Entry) time.Duration {
+	if k.starved == nil {
+		return oracle.Dying
+	}
+	return oracle.Dying + k.starved.since(time.Unix(0, e.RepliedAt))
+}
+
+// age tells how long a reply was there when its reader was killed, and for how
+// much of that the machine had no processor for it.
+func (k kill) age(e practice.Entry) string {
+	came := time.Unix(0, e.RepliedAt)
+	text := fmt.Sprintf("%s before the kill", k.before.Sub(came).Round(time.Millisecond))
+	if k.starved != nil {
+		text += fmt.Sprintf(", of which a thread waited %s for a processor", k.starved.since(came).Round(time.Millisecond))
+	}
+	return text
 }
 
 // presentedOnce holds the ledger against the promise about presentations, with
@@ -66,7 +87,13 @@ func presentedOnce(t testing.TB, p *provider, kills ...kill) (again int) {
 		e.Provider.Grace = settings.Grace
 	}
 	for _, k := range kills {
-		for at := k.before; at.Before(k.after); at = at.Add(oracle.Dying) {
+		from := k.before
+		for _, entry := range e.Ledger { // those that the machine kept it from reading
+			if came := time.Unix(0, entry.RepliedAt); died([]kill{k}, entry) && came.Before(from) {
+				from = came
+			}
+		}
+		for at := from; at.Before(k.after); at = at.Add(oracle.Dying) {
 			e.Kills = append(e.Kills, oracle.Kill{At: at})
 		}
 		e.Kills = append(e.Kills, oracle.Kill{At: k.after})

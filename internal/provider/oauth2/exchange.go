@@ -33,7 +33,7 @@ func (p *Provider) Exchange(ctx context.Context, in credential.Presentation, sco
 	if in.Token.Refresh.IsZero() {
 		return notSent("there is no refresh token")
 	}
-	reply, err := p.post(ctx, to, p.refreshForm(in.Token.Refresh, scope), in.MaySend)
+	reply, err := p.post(ctx, to, p.refreshForm(in.Token.Refresh, scope), in.MaySend, handing(in.Hand))
 	if err != nil {
 		p.suspect(err.outcome)
 		return err.outcome
@@ -62,9 +62,22 @@ func (p *Provider) refreshForm(refresh credential.Secret, scope string) string {
 	return form
 }
 
-// post sends a form. maySend may be nil.
-func (p *Provider) post(ctx context.Context, to *url.URL, form string, maySend func() error) (*wire.Reply, *failed) {
-	reply, err := p.wire.Do(ctx, wire.Request{Method: http.MethodPost, URL: to, Header: p.header(), Body: form, MaySend: maySend})
+// handing returns what hands on the token in a reply, for whoever reads it; nil
+// if nobody wants it.
+func handing(hand func(credential.Found)) func(body []byte) {
+	if hand == nil {
+		return nil
+	}
+	return func(body []byte) {
+		if found := provider.Parse(body, false).Found; !found.IsZero() {
+			hand(found)
+		}
+	}
+}
+
+// post sends a form. maySend and came, which see in [wire.Request], may be nil.
+func (p *Provider) post(ctx context.Context, to *url.URL, form string, maySend func() error, came func([]byte)) (*wire.Reply, *failed) {
+	reply, err := p.wire.Do(ctx, wire.Request{Method: http.MethodPost, URL: to, Header: p.header(), Body: form, MaySend: maySend, Came: came})
 	if err != nil {
 		return nil, wireFailure(err)
 	}

@@ -172,6 +172,13 @@ type Request struct {
 	// error.
 	MaySend func() error
 
+	// Came, if not nil, is given the body of a reply of known length that came
+	// whole and is not compressed, as soon as its last byte was read, before
+	// anybody else sees it. It is called on the goroutine that read it, at most
+	// once, and must return soon. The body is valid meanwhile. Do may have been
+	// given up by then.
+	Came func(body []byte)
+
 	// Safe says that the call changes nothing at the provider, so that its
 	// context may end it at any time.
 	Safe bool
@@ -225,6 +232,9 @@ func (c *Client) Do(ctx context.Context, in Request) (*Reply, error) {
 
 	s := newSending(ctx, c, abort)
 	s.maySend = in.MaySend
+	if in.Came != nil {
+		s.arrival = &arrival{came: in.Came, buffers: &c.buffers}
+	}
 	defer s.stopWaiting()
 	if !in.Safe {
 		s.slot = &slot{gate: c.gate, done: sending.Done(), time: allowed}

@@ -20,6 +20,7 @@ type conn struct {
 	// Of the call that has the connection.
 	slot    *slot        // nil if it needs none
 	maySend func() error // nil if there is nothing to ask
+	arrival *arrival     // nil if nobody waits for the reply on its way
 	sending bool         // a piece of its request is on its way down
 	refused error        // what came of maySend: nothing is written any more, not even by TLS
 }
@@ -92,8 +93,14 @@ func (c *conn) permitted() error {
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	c.mu.Lock()
+	expected := c.framer.at != frameIdle
 	taken := c.framer.feed(p[:n])
+	var came *arrival
+	if expected && c.framer.at == frameIdle {
+		came, c.arrival, c.framer.body = c.arrival, nil, nil
+	}
 	c.mu.Unlock()
+	came.end()
 	switch taken {
 	case n:
 		return n, err
@@ -114,10 +121,14 @@ func (c *conn) sent() int64 {
 
 // serve gives the connection to a call, which finds out how many bytes were
 // handed to the network before it.
-func (c *conn) serve(s *slot, maySend func() error) int64 {
+func (c *conn) serve(s *slot, maySend func() error, a *arrival) int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.slot, c.maySend = s, maySend
+	c.slot, c.maySend, c.arrival = s, maySend, a
+	c.framer.body = nil
+	if a != nil {
+		c.framer.body = a.take
+	}
 	return c.written
 }
 

@@ -46,6 +46,8 @@ type framer struct {
 	length  int64 // of Content-Length; -1 if there was none
 	chunked bool
 	framing bool // the last header line was about the body's length
+
+	body func(part []byte) // receives what belongs to a body of known length; may be nil
 }
 
 // begin expects a reply. It is an error if an earlier one did not end
@@ -77,6 +79,7 @@ func (f *framer) feed(in []byte) int {
 			return len(in)
 		case frameBody, frameChunk:
 			n := min(f.left, int64(len(rest)))
+			f.pass(rest[:n])
 			f.left -= n
 			taken += int(n)
 			if f.left == 0 {
@@ -87,6 +90,18 @@ func (f *framer) feed(in []byte) int {
 		}
 	}
 	return taken
+}
+
+// pass hands on what of data, the next bytes of a body or chunk, is content: a
+// chunk's last two bytes are the CRLF behind it.
+func (f *framer) pass(data []byte) {
+	content := int64(len(data))
+	if f.at == frameChunk {
+		content = min(content, max(0, f.left-int64(len("\r\n"))))
+	}
+	if f.body != nil && content > 0 {
+		f.body(data[:content])
+	}
 }
 
 // feedLine adds to the current line, acts on it when it is complete, and

@@ -18,6 +18,7 @@ type sending struct {
 
 	slot    *slot        // nil if the call needs none
 	maySend func() error // nil if there is nothing to ask
+	arrival *arrival     // nil if nobody waits for the reply on its way
 	conn    *conn        // nil until there is one
 	before  int64        // bytes that had been written on it before
 	interim int          // 1xx replies
@@ -79,7 +80,7 @@ func (s *sending) gotConn(info httptrace.GotConnInfo) {
 	if !waited {
 		c.retire()
 	}
-	s.conn, s.before = c, c.serve(s.slot, s.maySend)
+	s.conn, s.before = c, c.serve(s.slot, s.maySend, s.arrival)
 }
 
 func (s *sending) gotInterim(int, textproto.MIMEHeader) error {
