@@ -19,6 +19,6 @@ func TestSpan(t *testing.T) {
 		assert.Equal(t, want, time.Duration(s), text)
 	}
 	var s span
-	assert.Error(t, s.Set(""))
-	assert.Error(t, s.Set("soon"))
+	require.Error(t, s.Set(""))
+	require.Error(t, s.Set("soon"))
 }
