@@ -61,7 +61,7 @@ func (r *service) config() string {
 	return fmt.Sprintf(`data_dir: ./data
 redis: {url: "unix://%s"}
 keyset: {file: ./data/keyset.json}
-schedule: {refresh_at: 0.9, jitter: 0}
+schedule: {refresh_at: 0.9, jitter: 0, min_interval: 0s}
 providers:
   %s:
     kind: oauth2

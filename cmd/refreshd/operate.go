@@ -60,6 +60,9 @@ func (p *program) sayPaused(raw json.RawMessage) error {
 		if one.Hold != nil {
 			p.say("provider %s has asked to be left alone until %s (%s), and goes on by itself then", one.Name, one.Hold.Until.Format(time.RFC3339), one.Hold.why())
 		}
+		if one.TokensLive > 0 {
+			p.say("provider %s: tokens live %gs, shorter than schedule.min_interval, and are dead in between; see with refreshd provider check %s whether the life is told in another unit", one.Name, one.TokensLive, one.Name)
+		}
 	}
 	for _, one := range status.Subscriptions {
 		if one.State == "disabled" {

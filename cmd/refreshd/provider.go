@@ -70,7 +70,8 @@ type providerInfo struct {
 		Reason string     `json:"reason"`
 		Since  *time.Time `json:"since"`
 	} `json:"breaker"`
-	Hold *holdInfo `json:"hold"`
+	Hold       *holdInfo `json:"hold"`
+	TokensLive float64   `json:"tokens_live_seconds"`
 }
 
 // holdInfo is what a provider has asked for that has had too many calls.

@@ -1,8 +1,10 @@
 package api
 
 import (
+	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -56,8 +58,9 @@ func parseSpan(location, text string, most time.Duration) (time.Duration, *Probl
 	return span, p
 }
 
-// parseDuration reads a length of time: a Go duration such as 90s or 5m, or a
-// number of seconds. "" is 0.
+// parseDuration reads a length of time as the configuration and the command line
+// write it: a Go duration such as 90s or 5m, with days before it as in 4d or
+// 1d12h, or a number of seconds. "" is 0.
 func parseDuration(location, text string) (time.Duration, *Problem) {
 	if text == "" {
 		return 0, nil
@@ -66,10 +69,32 @@ func parseDuration(location, text string) (time.Duration, *Problem) {
 		text += "s"
 	}
 	span, err := time.ParseDuration(text)
+	if days, rest, ok := strings.Cut(text, "d"); ok {
+		span, err = parseDays(days, rest)
+	}
 	if err != nil {
-		return 0, invalid(location, "must be a duration such as 60s, 5m or 96h (days are written as hours), or a number of seconds")
+		return 0, invalid(location, "must be a duration such as 60s, 5m, 4d or 1d12h, or a number of seconds")
 	}
 	return span, nil
+}
+
+var errDays = errors.New("not a number of days, and what is less than one behind it")
+
+// parseDays reads days, and what stands behind them.
+func parseDays(days, rest string) (time.Duration, error) {
+	// As so many hours, which leaves the grammar of numbers to the standard library.
+	n, err := time.ParseDuration(days + "h")
+	if err != nil || n < 0 || n > math.MaxInt64/24 || strings.ContainsAny(days+rest, "+-") || strings.ContainsAny(days, "hmsuµn") {
+		return 0, errDays
+	}
+	var more time.Duration
+	if rest != "" {
+		more, err = time.ParseDuration(rest)
+	}
+	if err != nil || more > math.MaxInt64-24*n {
+		return 0, errDays
+	}
+	return 24*n + more, nil
 }
 
 const (

@@ -119,6 +119,7 @@ type ProviderStatus struct {
 	Provider
 
 	Fetch       *FetchStatus     `json:"fetch,omitempty" doc:"Absent before the first one"`
+	TokensLive  float64          `json:"tokens_live_seconds,omitempty" doc:"How long its tokens live, as this process has read it; absent unless that is shorter than schedule.min_interval: its unit may be another"`
 	Credentials map[string]int64 `json:"credentials,omitempty" doc:"Credentials by state, where they are counted"`
 }
 

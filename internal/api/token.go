@@ -133,7 +133,7 @@ type refreshIn struct {
 type RefreshBody struct {
 	RejectedGeneration uint64 `json:"rejected_generation,omitempty" doc:"Generation of the token that was refused; absent or 0: refresh whatever is in hand" example:"7"`
 
-	After  string     `json:"after,omitempty" maxLength:"32" doc:"Refresh once after that time: a duration such as 10m, or a number of seconds; 0s is as soon as there is a permit" example:"10m"`
+	After  string     `json:"after,omitempty" maxLength:"32" doc:"Refresh once after that time: a duration such as 10m or 4d, or a number of seconds; 0s is as soon as there is a permit" example:"10m"`
 	At     *time.Time `json:"at,omitempty" doc:"Refresh once at that moment, in place of after"`
 	Cancel bool       `json:"cancel,omitempty" doc:"Take back what was asked for with after or at"`
 }

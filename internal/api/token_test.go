@@ -34,7 +34,7 @@ func TestMinTTL(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"60s": "1m0s", "5m": "5m0s", "90": "1m30s", "": "0s", "0": "0s", "1500ms": "1.5s", "8784h": "8784h0m0s",
-		"-1s": "", "-5": "", "abc": "", "1e9": "", "8785h": "", "99999999999": "", "1e400": "", "60 s": "", "0x10": "", "NaN": "", "5d": "",
+		"-1s": "", "-5": "", "abc": "", "1e9": "", "8785h": "", "99999999999": "", "1e400": "", "60 s": "", "0x10": "", "NaN": "", "5dd": "",
 	} {
 		t.Run(text, func(t *testing.T) {
 			t.Parallel()

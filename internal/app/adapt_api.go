@@ -187,7 +187,7 @@ func (r apiRecords) Record(ctx context.Context, id credential.ID) (*credential.H
 	if list[0] == nil || list[0].Record.State == credential.StateDeleted {
 		return nil, nil //nolint:nilnil // nothing stored is an answer
 	}
-	return list[0], nil
+	return new(r.engine.Shown(*list[0])), nil
 }
 
 func (r apiRecords) UserData(ctx context.Context, id credential.ID) (*credential.Held, error) {
@@ -202,6 +202,9 @@ func (r apiRecords) UserData(ctx context.Context, id credential.ID) (*credential
 
 func (r apiRecords) List(ctx context.Context, want api.RecordFilter, cursor string, limit int) ([]credential.Held, string, error) {
 	list, next, err := r.store.List(ctx, store.Filter(want), cursor, limit)
+	for i, h := range list {
+		list[i] = r.engine.Shown(h)
+	}
 	return list, next, fault(err)
 }
 

@@ -108,7 +108,7 @@ func outage(reason credential.Reason, provider string) string {
 	case credential.ReasonStoreUnavailable:
 		return "Redis does not answer, or gets back what it lost; bring it back, everything goes on by itself then. /readyz has more"
 	case credential.ReasonOwnerDied:
-		return "the process that refreshed it is gone, and what became of that is being found out; bring its machine back if it is lost"
+		return "the process that was at work on it is not heard of; it is given time to come back with the answer, then another one takes it up by itself. Bring its machine back if it is lost"
 	default:
 		return "it goes on by itself; refreshd get tells of the last failure"
 	}

@@ -1,7 +1,10 @@
 package app
 
 import (
+	"fmt"
 	"os"
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -10,12 +13,21 @@ import (
 	"github.com/refreshd/refreshd/internal/credential"
 )
 
-// Every reason that a user may be shown stands in the table of the manual.
+// The reasons that a user may be shown are those in the table of the manual, and
+// no others.
 func TestEveryReasonIsDocumented(t *testing.T) {
 	t.Parallel()
 	manual, err := os.ReadFile("../../docs/operations.md")
 	require.NoError(t, err)
-	for _, reason := range credential.Reasons() {
-		assert.Contains(t, string(manual), "\n| `"+string(reason)+"` | ")
+	_, section, ok := strings.Cut(string(manual), "\n## Reasons\n")
+	require.True(t, ok)
+	section, _, _ = strings.Cut(section, "\n## ")
+	var told []credential.Reason
+	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\|").FindAllStringSubmatch(section, -1) {
+		told = append(told, credential.Reason(row[1]))
 	}
+	assert.ElementsMatch(t, credential.Reasons(), told)
+	events, err := os.ReadFile("../../docs/events.md")
+	require.NoError(t, err)
+	assert.Contains(t, string(events), fmt.Sprintf("of a subscription `%s` or `%s` |", credential.ReasonGone, credential.ReasonUndeliverable))
 }

@@ -325,7 +325,7 @@ func policy(conf *config.Config, set config.Provider) credential.Policy {
 		}
 	}
 	return credential.Policy{
-		RefreshAt: conf.Schedule.RefreshAt, Jitter: conf.Schedule.Jitter,
+		RefreshAt: conf.Schedule.RefreshAt, Jitter: conf.Schedule.Jitter, MinInterval: conf.Schedule.MinInterval,
 		DefaultLifetime: set.DefaultLifetime,
 		Rotates:         set.Rotation.Rotates, Grace: set.Rotation.Grace,
 		RefreshIdle: set.RefreshToken.Idle, RefreshAbsolute: set.RefreshToken.Absolute, WarnBefore: warnBefore,

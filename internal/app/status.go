@@ -165,6 +165,7 @@ func (s apiService) recall(status *api.Status) {
 				StartedAt: timeOf(slot.StartedAt), FinishedAt: timeOf(slot.FinishedAt), Counts: slot.Counts,
 			},
 		}
+		row.TokensLive = s.engine.Brief(name).Seconds()
 		now := s.clock.Now()
 		if client.Hold != nil && client.Hold.Until.After(now.Time()) {
 			row.Hold = client.Hold

@@ -88,6 +88,8 @@ func TestRefused(t *testing.T) {
 		"refresh_at 0":          {"schedule: {refresh_at: 0}", []string{"schedule.refresh_at: 0 does not lie between 0 and 1"}},
 		"refresh_at 1":          {"schedule: {refresh_at: 1}", []string{"schedule.refresh_at: 1 does not lie between 0 and 1"}},
 		"jitter 0.31":           {"schedule: {jitter: 0.31}", []string{"schedule.jitter: 0.31 does not lie between 0 and 0.3"}},
+		"min_interval":          {"schedule: {min_interval: 61s}", []string{"schedule.min_interval: 1m1s does not lie between 0s and 1m0s"}},
+		"min_interval below 0":  {"schedule: {min_interval: -1s}", []string{"schedule.min_interval", "-1s"}},
 		"refresh_at and jitter": {"schedule: {refresh_at: 0.7, jitter: 0.25}", []string{"schedule.refresh_at: 0.7 and schedule.jitter 0.25 together are 0.95", "at most 0.9"}},
 		"jitter above it":       {"schedule: {refresh_at: 0.1, jitter: 0.1}", []string{"schedule.refresh_at: 0.1 is not above schedule.jitter 0.1"}},
 		"timeout too short":     {under("timeout: 500ms"), []string{"providers.acme.timeout: 500ms does not lie between 1s and 5m0s"}},

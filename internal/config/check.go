@@ -27,12 +27,14 @@ const (
 	maxShards    = 64
 	minRetention = time.Hour
 	maxJitter    = 0.3
-	latestPlan   = 0.9 // of a token's life: a planned refresh leaves the rest
-	minTimeout   = time.Second
-	maxTimeout   = 5 * time.Minute
-	minStep      = 100 * time.Millisecond
-	maxStep      = time.Minute
-	minSilence   = time.Second // heartbeats come once in that time
+	// maxMinInterval is the shortest life that providers are known to give.
+	maxMinInterval = time.Minute
+	latestPlan     = 0.9 // of a token's life: a planned refresh leaves the rest
+	minTimeout     = time.Second
+	maxTimeout     = 5 * time.Minute
+	minStep        = 100 * time.Millisecond
+	maxStep        = time.Minute
+	minSilence     = time.Second // heartbeats come once in that time
 )
 
 // checkRecovery looks at the allowances of an attempt's steps.
@@ -170,6 +172,9 @@ func (l *loader) checkSchedule() {
 	}
 	if s.Jitter < 0 || s.Jitter > maxJitter {
 		l.refuse(jitter, "%v does not lie between 0 and %v; it is a part of a token's life", s.Jitter, maxJitter)
+	}
+	if s.MinInterval < 0 || s.MinInterval > maxMinInterval {
+		l.refuse("schedule.min_interval", "%s does not lie between 0s and %s; leave it out for 10s", s.MinInterval, maxMinInterval)
 	}
 	if !l.readable(refreshAt, jitter) {
 		return

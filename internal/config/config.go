@@ -55,6 +55,9 @@ type Schedule struct {
 	Fetch     schedule.Schedule `yaml:"fetch"`      // unless a provider has its own
 	RefreshAt float64           `yaml:"refresh_at"` // part of an access token's life
 	Jitter    float64           `yaml:"jitter"`     // part of that life, either way
+	// MinInterval is how long after a token was issued its refresh is planned at the
+	// earliest.
+	MinInterval time.Duration `yaml:"min_interval"`
 }
 
 // Provider is one authorization server, of kind oauth2, or one backend of one's
@@ -251,7 +254,7 @@ func Default() *Config {
 		DataDir:      "data",
 		Redis:        Redis{Shards: 1},
 		Keyset:       Keyset{File: "data/keyset.json"},
-		Schedule:     Schedule{Fetch: defaultFetch(), RefreshAt: 0.66, Jitter: 0.1},
+		Schedule:     Schedule{Fetch: defaultFetch(), RefreshAt: 0.66, Jitter: 0.1, MinInterval: 10 * time.Second},
 		Providers:    map[string]Provider{},
 		Recovery:     defaultRecovery(),
 		Events:       Events{Retention: 96 * time.Hour},

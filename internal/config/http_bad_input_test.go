@@ -1,8 +1,10 @@
 package config
 
 import (
+	"os"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -147,7 +149,8 @@ func TestBackendsThatAreRefused(t *testing.T) {
 	}
 }
 
-// TestReasonsOfFailuresExist: what can be declared is known to the domain.
+// TestReasonsOfFailuresExist: what can be declared is known to the domain, and is
+// what the manual and the schema list.
 func TestReasonsOfFailuresExist(t *testing.T) {
 	t.Parallel()
 	fields := fieldsOf(reflect.TypeFor[Failure]())
@@ -156,4 +159,7 @@ func TestReasonsOfFailuresExist(t *testing.T) {
 	for _, reason := range fields[i].oneof {
 		assert.Contains(t, credential.Reasons(), credential.Reason(reason))
 	}
+	manual, err := os.ReadFile("../../docs/providers.md")
+	require.NoError(t, err)
+	assert.Contains(t, string(manual), "\n| `reason` | not a condition: why, for people; one of `"+strings.Join(fields[i].oneof, "`, `")+"`. The usual one of the call and the class unless set |\n")
 }

@@ -8,6 +8,7 @@ const (
 	EvidenceLiving Evidence = iota // somebody works on it
 	EvidenceUnsent                 // it is certain that nothing was sent
 	EvidenceSent                   // it may have been sent, and no reply is known
+	EvidenceSilent                 // nothing is heard of its owner, which proves nothing
 )
 
 // EvidenceOfDead tells what the journal of an owner who is proven dead says of
@@ -38,8 +39,9 @@ func EvidenceOfOwn(held, journaled bool) Evidence {
 
 // Inherit settles an attempt that its owner does not settle, on the evidence
 // there is: what was not sent is closed, what may have been sent is in doubt
-// from now on. It reports false if there is nothing to do: somebody works on
-// it, or it is open no longer, or in doubt already.
+// from now on. An owner's silence is enough past the deadline of what
+// [SpendsNothing]. It reports false if there is nothing to do: somebody works on
+// it, or may, or it is open no longer, or in doubt already.
 func Inherit(h Held, a Attempt, e Evidence, p Policy, now Millis) (Write, bool) {
 	if h.Attempt == nil || h.Attempt.Nonce != a.Nonce || h.Attempt.Doubt {
 		return Write{}, false
@@ -50,8 +52,19 @@ func Inherit(h Held, a Attempt, e Evidence, p Policy, now Millis) (Write, bool) 
 		return Abandon(h, *h.Attempt, BySchedule, now), true
 	case EvidenceSent:
 		return Doubt(h, *h.Attempt, p, now), true
+	case EvidenceSilent:
+		if SpendsNothing(h) && h.Attempt.Deadline <= now {
+			return Doubt(h, *h.Attempt, p, now), true
+		}
 	}
 	return Write{}, false
+}
+
+// SpendsNothing reports whether the open attempt of h, which is not in doubt, can
+// have presented no refresh token, whatever the settings were by which it was
+// begun: none is held. Done once more, it is an extension or a login too many.
+func SpendsNothing(h Held) bool {
+	return h.Attempt != nil && !h.Attempt.Doubt && !h.Record.HasRefresh
 }
 
 // Missing reports whether the store lacks the generation that a presents, or

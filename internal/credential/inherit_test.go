@@ -2,6 +2,7 @@ package credential_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/assert"
@@ -38,6 +39,17 @@ func TestInherit(t *testing.T) {
 		assert.Empty(t, cmp.Diff(credential.Write{}, w))
 	}
 	nothing(b.held, credential.EvidenceLiving, "somebody works on it")
+	late := b.attempt.Deadline
+	_, ok = credential.Inherit(b.held, b.attempt, credential.EvidenceSilent, b.policy, late.Add(time.Hour))
+	assert.False(t, ok, "a refresh token may have been presented")
+	spendless := b.held
+	spendless.Record.HasRefresh, spendless.Record.HasLogin = false, true
+	_, ok = credential.Inherit(spendless, b.attempt, credential.EvidenceSilent, b.policy, late-1)
+	assert.False(t, ok, "before its deadline")
+	w, ok = credential.Inherit(spendless, b.attempt, credential.EvidenceSilent, b.policy, late)
+	assert.True(t, ok)
+	assert.True(t, w.Close)
+	assert.Nil(t, w.Open, "nothing is in doubt")
 	other := setup(t)
 	other.attempt.Nonce = nonceOf(9)
 	other.open(other.attempt)

@@ -169,12 +169,19 @@ func (c *change) install(h Held, got Received, p Policy) {
 		r.setLimit(got.SentAt, got.RefreshExpiresIn, p)
 	}
 	r.setToken(token, got.SentAt, p.Lifetime(got.ExpiresIn, got.ExpiresAt, got.SentAt), p)
+	again := token.Access.Equal(h.Token.Access) // what is left of its life may be short
+	if !again {
+		p.space(r)
+	}
 	if method == MethodLogin || c.rolls(h, got.SentAt) {
 		r.useRefresh(got.SentAt, got.RefreshExpiresIn)
 	}
 	if r.ExpiresAt <= c.now {
 		c.tellChanges()
 		c.fail(Outcome{Class: ClassAmbiguous, Reason: ReasonTimeout}, p)
+		if !again {
+			p.space(r)
+		}
 		return
 	}
 	kind := EventRefreshed

@@ -44,6 +44,7 @@ const (
 type Policy struct {
 	RefreshAt       float64       // part of the life after which a refresh is due, 0 to 1
 	Jitter          float64       // spread around it, as a part of the life
+	MinInterval     time.Duration // from one issued token to the next planned refresh, at least; 0: none
 	DefaultLifetime time.Duration // of an access token whose reply tells none; 0 means FallbackLifetime
 	Rotates         Rotates
 	Grace           time.Duration // how long a spent refresh token still works; 0 is strict or unknown
@@ -141,6 +142,25 @@ func (p Policy) PlanRefresh(id ID, version uint64, issued Millis, life time.Dura
 	return at
 }
 
+// space puts the planned refresh of a token that was issued just now off, so that
+// one that is told to live for a moment is not replaced every moment: it lives
+// longer than was read, or the provider is at fault, and is asked for more than
+// anybody means to. A token that lives for MinInterval or longer is still replaced
+// before its end, and so is a refresh token.
+func (p Policy) space(r *Record) {
+	if r.RefreshAt == 0 || r.Session.Sliding() {
+		return
+	}
+	wait := p.MinInterval
+	if r.Lifetime >= wait {
+		wait = min(wait, time.Duration((1-minLifeLeft)*float64(r.Lifetime)))
+	}
+	if p.RefreshIdle > 0 {
+		wait = min(wait, p.RefreshIdle/2)
+	}
+	r.RefreshAt = max(r.RefreshAt, r.IssuedAt.Add(wait))
+}
+
 // Backoff returns how long to wait after the given number of failures in a
 // row: it doubles from 2 s to 5 min, never takes more than a quarter of the
 // token's life, so that a short one is attempted again before it ends, and
@@ -149,7 +169,7 @@ func (p Policy) Backoff(id ID, failures int, life time.Duration) time.Duration {
 	wait := firstBackoff << min(max(failures-1, 0), 10)
 	wait = min(wait, maxBackoff)
 	if life > 0 {
-		wait = max(min(wait, life/4), minBackoff)
+		wait = max(min(wait, max(life, p.MinInterval)/4), minBackoff)
 	}
 	return time.Duration(float64(wait) * (0.9 + 0.2*spread(id, uint64(max(failures, 0)))))
 }

@@ -34,6 +34,7 @@ func configText(listen, providerURL string, perSecond int) string {
 listen: %s
 data_dir: ./data
 keyset: {file: ./data/keyset.json}
+schedule: {min_interval: 0s} # for --access-ttl of a few seconds
 providers:
   %s:
     kind: oauth2

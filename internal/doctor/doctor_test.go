@@ -178,9 +178,12 @@ func TestQueuesAndBreakers(t *testing.T) {
 	assert.Contains(t, list[3].What, "12000; nobody has to mend them")
 	assert.Contains(t, list[1].Remedy, "client_id")
 	list = asked(t, isReady, `{"version": "1", "providers": [{"name": "acme", "breaker": {"open": false},
-		"hold": {"until": "2026-01-02T03:04:05Z", "reason": "rate_limited", "detail": "HTTP 429"}}]}`)
-	assert.Equal(t, []Severity{OK, Warn}, judged(t, list...))
+		"hold": {"until": "2026-01-02T03:04:05Z", "reason": "rate_limited", "detail": "HTTP 429"},
+		"tokens_live_seconds": 3.6}]}`)
+	assert.Equal(t, []Severity{OK, Warn, Warn}, judged(t, list...))
 	assert.Equal(t, "provider acme has asked to be left alone until 2026-01-02T03:04:05Z (HTTP 429)", list[1].What)
+	assert.Equal(t, "provider acme: tokens live 3.6s", list[2].What)
+	assert.Contains(t, list[2].Remedy, "refreshd provider check acme")
 	assert.Contains(t, list[1].Remedy, "limits")
 	list = asked(t, isReady, `{"version": "1", "paused": true, "providers": [
 		{"name": "shop", "kind": "http", "paused": true, "breaker": {"open": true, "reason": "client_misconfigured", "detail": "HTTP 404"}}]}`)

@@ -73,6 +73,7 @@ type Status struct {
 			Reason string    `json:"reason"`
 			Detail string    `json:"detail"`
 		} `json:"hold"`
+		TokensLive float64 `json:"tokens_live_seconds"`
 	} `json:"providers"`
 	Queues []struct {
 		Name     string `json:"name"`
@@ -202,6 +203,12 @@ func breakers(s Status) []Finding {
 			list = append(list, Finding{
 				TopicProviders, Warn, fmt.Sprintf("provider %s has asked to be left alone until %s (%s)", one.Name, one.Hold.Until.Format(time.RFC3339), cmp.Or(one.Hold.Detail, one.Hold.Reason)),
 				"nothing of it is refreshed before; tokens are served while they live", "nothing, it goes on by itself; if it comes often, set its limits lower",
+			})
+		}
+		if one.TokensLive > 0 {
+			list = append(list, Finding{
+				TopicProviders, Warn, fmt.Sprintf("provider %s: tokens live %gs", one.Name, one.TokensLive),
+				"that is shorter than schedule.min_interval, so they are dead in between", "see with refreshd provider check " + one.Name + " whether their life is told in another unit than the settings say; if they do live that short, lower schedule.min_interval",
 			})
 		}
 		if one.Breaker.Open {

@@ -139,14 +139,19 @@ func (m *machine) orphan(s state, i uint8) {
 	}
 }
 
-// takeOver is what must not be done: to take an owner for dead because
-// nothing is heard of him.
+// takeOver is what others do about an attempt because nothing is heard of its
+// owner. What presents a refresh token must not be taken over: that is to take
+// him for dead.
 func (m *machine) takeOver(s state, i uint8) {
 	a := m.held(s.store).Attempt
-	if !m.without(WithoutProofOfDeath) || a == nil || a.Owner == ownerName(s.workers[i].owner) {
+	if a == nil || a.Owner == ownerName(s.workers[i].owner) {
 		return
 	}
-	if m.inherit(&s, i, *a, credential.EvidenceSent) {
+	evidence := credential.EvidenceSilent
+	if m.without(WithoutProofOfDeath) {
+		evidence = credential.EvidenceSent
+	}
+	if m.inherit(&s, i, *a, evidence) {
 		m.emit(step{kind: stepTakeOver, who: i}, s)
 	}
 }

@@ -83,7 +83,11 @@ func (r *run) places(o credential.Outcome) {
 		at := slices.IndexFunc(rest, func(a credential.Absence) bool { return slices.Contains(row.names, a.Name) })
 		switch {
 		case row.declared && row.found && at < 0:
-			r.add(CheckReply, OK, "the "+row.what+" is in its place", "")
+			what := "the " + row.what + " is in its place"
+			if row.what == "expiry" && o.ExpiresIn > 0 && !r.Session {
+				what += ": the token lives " + spoken(o.ExpiresIn)
+			}
+			r.add(CheckReply, OK, what, "")
 		case row.declared:
 			found := ""
 			if at >= 0 {
@@ -94,6 +98,7 @@ func (r *run) places(o credential.Outcome) {
 				"compare login.response."+row.key+" with what the provider answers, or leave it out")
 		}
 	}
+	r.life(CheckReply, o)
 	r.missing(CheckReply, "login.response", rest)
 	if !told && !r.Session && !r.Places.Expiry {
 		r.add(CheckReply, Warn, fmt.Sprintf("nothing tells when the token expires, so it counts as valid for %s", cmp.Or(r.Lifetime, credential.FallbackLifetime).Round(time.Second)),
@@ -108,6 +113,9 @@ func (r *run) result(check Check, o credential.Outcome, worked string) {
 		lost := check == CheckRefresh && r.Rotates && o.Token.Refresh.IsZero()
 		if !lost {
 			r.add(check, OK, worked+fully(o), "")
+		}
+		if check == CheckRefresh {
+			r.life(check, o)
 		}
 		r.missing(check, sectionOf(check)+".response", o.Missing)
 		if lost && !slices.ContainsFunc(o.Missing, func(a credential.Absence) bool { return a.Name == "refresh_token" }) {

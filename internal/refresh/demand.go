@@ -290,10 +290,18 @@ func (e *Engine) follow(ctx context.Context, t *Target, held credential.Held, to
 			forget()
 			return settled{err: err}
 		}
+		late := &UnavailableError{Reason: credential.ReasonTimeout, RetryAfter: time.Second}
+		if err == nil {
+			late = e.unsettled(fresh)
+		}
 		ended := fresh.Attempt == nil || fresh.Attempt.Doubt || fresh.Record.Generation != held.Record.Generation
 		if err == nil && ended && (!toBegin || fresh.Record.Revision != held.Record.Revision) {
 			forget()
 			return settled{held: fresh}
+		}
+		if deadline, _ := ctx.Deadline(); late.RetryAfter > time.Until(deadline) && late.Reason == credential.ReasonOwnerDied {
+			forget()
+			return settled{err: late} // it will not end while anybody waits here
 		}
 		timer := time.NewTimer(followPoll)
 		var over error
@@ -301,7 +309,7 @@ func (e *Engine) follow(ctx context.Context, t *Target, held credential.Held, to
 		case <-heard:
 		case <-timer.C:
 		case <-ctx.Done():
-			over = &UnavailableError{Reason: credential.ReasonTimeout, RetryAfter: time.Second}
+			over = late
 		case <-e.ctx.Done():
 			over = ErrStopping
 		}

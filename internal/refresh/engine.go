@@ -96,6 +96,7 @@ type Engine struct {
 	barrier  *barrier
 	watch    *watch
 	missing  *missing
+	brief    *brief
 	stranded stranded
 	meeting  chan struct{}  // has an entry for each sign-in whose user data is asked for
 	mute     atomic.Int64   // boot time until which the store is not asked for what can be served from memory
@@ -122,7 +123,7 @@ func New(opts Options) *Engine {
 		store: opts.Store, registry: opts.Registry, permits: opts.Permits, journal: opts.Journal,
 		clock: opts.Clock, owner: opts.Owner, log: opts.Log, metrics: opts.Metrics, opts: opts,
 		heard: make([]atomic.Int64, opts.Shards), flights: newFlights(), tokens: newTokenCache(), ledger: newLedger(), crew: newCrew(), pace: newPace(),
-		watch: newWatch(opts.Silence), missing: newMissing(opts.Log, opts.Metrics), meeting: make(chan struct{}, signInFetches), ctx: ctx, cancel: cancel,
+		watch: newWatch(opts.Silence), missing: newMissing(opts.Log, opts.Metrics), brief: newBrief(opts.Log), meeting: make(chan struct{}, signInFetches), ctx: ctx, cancel: cancel,
 	}
 	e.barrier = newBarrier(e)
 	e.commits = newCommitter(e.apply, opts.Log, e.barrier.met)

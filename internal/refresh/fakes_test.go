@@ -91,9 +91,9 @@ func (p *fakeProvider) Exchange(_ context.Context, in credential.Presentation) c
 	}
 	switch in.Method {
 	case credential.MethodLogin:
-		return p.signIn(in)
+		return p.late(in, p.signIn)
 	case credential.MethodExtend:
-		return p.extend(in)
+		return p.late(in, p.extend)
 	case credential.MethodRefresh, credential.MethodNone:
 	}
 	token := in.Token.Refresh.Reveal()
@@ -143,6 +143,28 @@ func (p *fakeProvider) Revoke(_ context.Context, token credential.Token) error {
 	}
 	p.revoked = append(p.revoked, victim.Reveal())
 	return nil
+}
+
+// late holds the answer to a login or an extension back, if answers are.
+func (p *fakeProvider) late(in credential.Presentation, answer func(credential.Presentation) credential.Outcome) credential.Outcome {
+	p.mu.Lock()
+	hold := p.hold
+	p.mu.Unlock()
+	if hold == nil {
+		return answer(in)
+	}
+	keep, found := in.Keep, credential.Found{}
+	in.Keep = func(f credential.Found) error {
+		found = f
+		return nil
+	}
+	o := answer(in)
+	p.entered <- string(in.Method)
+	<-hold
+	if !found.IsZero() {
+		_ = keep(found) // as above
+	}
+	return o
 }
 
 // signIn logs a user in, with a refresh token if the provider has no sessions.

@@ -452,35 +452,6 @@ func (e *Engine) closeOrphans(ctx context.Context, own []credential.ID) error {
 	return trouble
 }
 
-// question looks for attempts whose owners have gone silent. On another machine
-// a silent heartbeat proves nothing: it starts the quarantine, in which the
-// owner or its journal may come back. After that the attempt counts as sent and
-// unknown. On this machine the journal's lock tells: nobody who holds it is
-// overruled, however long he is silent.
-func (e *Engine) question(ctx context.Context, open map[string][]credential.ID) error {
-	roster, err := e.registry.Roster(ctx)
-	if err != nil {
-		return err
-	}
-	now := e.clock.Boot()
-	var trouble error
-	for owner, ids := range open {
-		if owner == e.owner {
-			continue
-		}
-		e.watch.also(owner, now)
-		if s := e.standing(owner, roster.Members[owner], now); s.Left || !s.Dead(e.opts.Silence+e.opts.Quarantine) {
-			continue
-		}
-		for _, id := range ids {
-			if err := e.inherit(ctx, id, owner, func(credential.Nonce) credential.Evidence { return credential.EvidenceSent }); err != nil {
-				trouble = errors.Join(trouble, fmt.Errorf("attempt of %s, whose owner is silent: %w", id, err))
-			}
-		}
-	}
-	return trouble
-}
-
 // heldAndTarget reads a record and finds its provider; the record is nil if
 // there is none any more.
 func (e *Engine) heldAndTarget(ctx context.Context, id credential.ID) (*credential.Held, *Target, error) {

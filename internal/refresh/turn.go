@@ -211,6 +211,7 @@ func (e *Engine) keepEnded(tn *turn, o credential.Outcome, sentAt credential.Mil
 func (e *Engine) conclude(ctx context.Context, tn *turn, o credential.Outcome, sentAt credential.Millis) settled {
 	o = e.missing.note(tn, o, e.clock.Boot())
 	e.logOutcome(tn, o)
+	e.brief.note(tn.target, tn.held, o, sentAt)
 	got := receivedBy(tn, o, sentAt)
 	switch {
 	case brings(tn, o):

@@ -82,3 +82,12 @@ func (w *watch) silent(owner string, now time.Duration) time.Duration {
 	}
 	return now - b.since
 }
+
+// seen returns for how long the owner's heartbeat was seen to stand still, up to
+// the last look: nothing is known of the time since.
+func (w *watch) seen(owner string) time.Duration {
+	w.mu.Lock()
+	last := w.last
+	w.mu.Unlock()
+	return max(w.silent(owner, last), 0)
+}

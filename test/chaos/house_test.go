@@ -153,7 +153,8 @@ func (h *house) newReplica(n int) *replica {
 	require.NoError(h.t, r.configure(map[string]any{
 		"listen": "127.0.0.1:0", "data_dir": r.data, "redis": map[string]any{"url": "redis://" + r.toRedis.address()},
 		"keyset": map[string]any{"file": h.keyset}, "log": map[string]any{"level": "info"},
-		"network": map[string]any{"allow": []string{"127.0.0.0/8"}}, "providers": providers,
+		"schedule": map[string]any{"min_interval": "0s"},
+		"network":  map[string]any{"allow": []string{"127.0.0.0/8"}}, "providers": providers,
 		"recovery": map[string]any{
 			"quarantine": quarantine.String(), "silence": silenceTime.String(), "send": sendTime.String(),
 			"commit": commitTime.String(), "margin": marginTime.String(),

@@ -42,6 +42,7 @@ func NewHouse(t testing.TB, program string, p *Provider, redisURL string) *House
 		"redis":    map[string]any{"url": redisURL},
 		"network":  map[string]any{"allow": []string{"127.0.0.0/8"}},
 		"log":      map[string]any{"level": "info"},
+		"schedule": map[string]any{"min_interval": "0s"}, // lives are of seconds here
 		"providers": map[string]any{ProviderName: map[string]any{
 			"kind": "oauth2", "token_url": p.URL + "/token", "revoke_url": p.URL + "/revoke",
 			"client_id": ClientID, "client_secret": map[string]any{"file": "./client.secret"}, "client_auth": "basic",

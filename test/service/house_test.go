@@ -172,6 +172,7 @@ func newHouse(t testing.TB, p *provider, redisURL string) *house {
 		"redis":    map[string]any{"url": redisURL},
 		"network":  map[string]any{"allow": []string{"127.0.0.0/8"}},
 		"log":      map[string]any{"level": "info"},
+		"schedule": map[string]any{"min_interval": "0s"}, // lives are of seconds here
 		"providers": map[string]any{providerName: map[string]any{
 			"kind": "oauth2", "token_url": p.url + "/token", "revoke_url": p.url + "/revoke",
 			"client_id": clientID, "client_secret": map[string]any{"file": "./client.secret"}, "client_auth": "basic",

@@ -45,7 +45,7 @@ func (w backlog) run(t *testing.T) {
 	h := newHouse(t, p, testproc.StartRedis(t, testproc.RedisOptions{AppendFsync: "always"}).URL())
 	// While they are stored, nobody refreshes; they are due after a hundredth of
 	// their life.
-	h.config["schedule"] = map[string]any{"refresh_at": 0.01, "jitter": 0}
+	h.config["schedule"] = map[string]any{"refresh_at": 0.01, "jitter": 0, "min_interval": "0s"}
 	front := h.startAs("api")
 	dead := w.count / 6
 	wanted := w.seed(t, p, front.api, dead)

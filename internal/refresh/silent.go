@@ -1,0 +1,114 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+// question looks for attempts whose owners have gone silent. On another machine
+// a silent heartbeat proves nothing: it starts the quarantine, in which the
+// owner or its journal may come back. After that the attempt counts as sent and
+// unknown. On this machine the journal's lock tells: nobody who holds it is
+// overruled, however long he is silent. What spends nothing needs no proof: it is
+// taken over at its deadline, wherever its owner is silent. A journal that is
+// free is adopted first, for it may have the answer.
+func (e *Engine) question(ctx context.Context, open map[string][]credential.ID) error {
+	roster, err := e.registry.Roster(ctx)
+	if err != nil {
+		return err
+	}
+	now := e.clock.Boot()
+	var trouble error
+	for owner, ids := range open {
+		if owner == e.owner {
+			continue
+		}
+		e.watch.also(owner, now)
+		s := e.standing(owner, roster.Members[owner], now)
+		switch {
+		case s.Left && !s.Locked:
+		case !s.Left && s.Dead(e.opts.Silence+e.opts.Quarantine):
+			trouble = errors.Join(trouble, e.inheritAll(ctx, ids, owner, credential.EvidenceSent))
+		case s.Silent >= e.opts.Silence:
+			ids, err := e.spendingNothing(ctx, ids)
+			trouble = errors.Join(trouble, err, e.inheritAll(ctx, ids, owner, credential.EvidenceSilent))
+		}
+	}
+	return trouble
+}
+
+func (e *Engine) inheritAll(ctx context.Context, ids []credential.ID, owner string, evidence credential.Evidence) error {
+	var trouble error
+	for _, id := range ids {
+		if err := e.inherit(ctx, id, owner, func(credential.Nonce) credential.Evidence { return evidence }); err != nil {
+			trouble = errors.Join(trouble, fmt.Errorf("attempt of %s, whose owner is silent: %w", id, err))
+		}
+	}
+	return trouble
+}
+
+// spendingNothing returns those whose open attempt is past its deadline and
+// presented no refresh token. What cannot be read is left to those who tell of it.
+func (e *Engine) spendingNothing(ctx context.Context, ids []credential.ID) ([]credential.ID, error) {
+	now := e.clock.Now()
+	var list []credential.ID
+	for ids := range slices.Chunk(ids, putBackAtOnce) {
+		found, err := e.store.Load(ctx, ids...)
+		if _, single := errors.AsType[itemsError](err); err != nil && !single {
+			return list, err
+		}
+		for i, h := range found {
+			if h != nil && credential.SpendsNothing(*h) && h.Attempt.Deadline <= now {
+				list = append(list, ids[i])
+			}
+		}
+	}
+	return list, nil
+}
+
+// takenUp returns when the open attempt of h is taken up by others than its
+// owner, who is silent; 0 while he is heard, or if that cannot be told: he is
+// stopped, on this machine, and a refresh token is at stake.
+func (e *Engine) takenUp(h credential.Held) credential.Millis {
+	a := h.Attempt
+	if a == nil || a.Doubt || a.Owner == e.owner {
+		return 0
+	}
+	now := e.clock.Now()
+	silent := e.watch.seen(a.Owner)
+	switch _, locked := e.opts.Folder.Look(a.Owner); {
+	case silent < e.opts.Silence:
+		return 0
+	case credential.SpendsNothing(h):
+		return max(a.Deadline, now).Add(tickEvery)
+	case locked:
+		return 0
+	default:
+		return now.Add(max(e.opts.Silence+e.opts.Quarantine-silent, 0) + tickEvery)
+	}
+}
+
+// Shown returns h as it is to be shown: an attempt whose owner is silent has for
+// its deadline the moment at which others take it up.
+func (e *Engine) Shown(h credential.Held) credential.Held {
+	if at := e.takenUp(h); at != 0 {
+		a := *h.Attempt
+		a.Deadline = at
+		h.Attempt = &a
+	}
+	return h
+}
+
+// unsettled says why an attempt of somebody else's has not ended yet, and when it
+// is looked at.
+func (e *Engine) unsettled(h credential.Held) *UnavailableError {
+	if at := e.takenUp(h); at != 0 {
+		return &UnavailableError{Reason: credential.ReasonOwnerDied, RetryAfter: max(at.Sub(e.clock.Now()), time.Second)}
+	}
+	return &UnavailableError{Reason: credential.ReasonTimeout, RetryAfter: time.Second}
+}

@@ -1,0 +1,129 @@
+package refresh
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+// An extension, or a login with what is stored, whose owner has gone silent is
+// taken over at its deadline, on this machine too, where he is only stopped. What
+// he hears afterwards changes nothing.
+func TestWhatSpendsNothingIsTakenOver(t *testing.T) {
+	t.Parallel()
+	session := func(b *bundle) { b.sliding() }
+	logins := func(b *bundle) {
+		b.sliding()
+		b.policy.Sessions = credential.SessionPolicy{}
+	}
+	for _, row := range []struct {
+		name             string
+		provider         func(*bundle)
+		elsewhere        bool
+		logins, extended int // in all
+	}{
+		{"extension, on another machine", session, true, 1, 2},
+		{"extension, on this machine", session, false, 1, 2},
+		{"login, on another machine", logins, true, 3, 0},
+		{"login, on this machine", logins, false, 3, 0},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			row.provider(b)
+			place := func(*Options) {}
+			if row.elsewhere {
+				place = func(o *Options) { o.Folder = journals{t.TempDir(), "another place"} }
+			}
+			slow, fast := b.node("slow"), b.node("fast", place)
+			b.session(slow, true)
+			due := b.held(slow, "alice").Record.RefreshAt
+			b.clock.advance(due.Sub(b.clock.Now()))
+			let := b.provider.holding()
+			done := start(func() (credential.BatchReport, error) {
+				return slow.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
+			})
+			soon(t, b.provider.entered, "the slow call")
+			b.provider.set(func(p *fakeProvider) { p.hold = nil }) // the calls after it are answered at once
+			defer let()
+			taken := b.held(slow, "alice").Attempt
+			require.NotNil(t, taken)
+
+			for b.clock.Now() < taken.Deadline {
+				require.NoError(t, fast.tick(t.Context()))
+				assert.Equal(t, taken, b.held(fast, "alice").Attempt, "before its deadline")
+				b.clock.advance(time.Second)
+			}
+			assert.Equal(t, b.clock.Now().Add(time.Second), fast.Shown(b.held(fast, "alice")).Attempt.Deadline, "it is taken up with the next look")
+			require.NoError(t, fast.tick(t.Context()))
+			h := b.held(fast, "alice")
+			assert.Nil(t, h.Attempt)
+			assert.Equal(t, credential.ReasonOwnerDied, h.Record.LastAttempt.Failure)
+			b.clock.advance(h.Record.RefreshAt.Sub(b.clock.Now()))
+			b.batch(fast, "alice")
+			after := b.held(fast, "alice")
+			assert.Equal(t, credential.StateActive, after.Record.State)
+
+			let()
+			require.NoError(t, soon(t, done, "the late answer").err)
+			assert.Equal(t, after, b.held(fast, "alice"))
+			made, extended := b.provider.counted()
+			assert.Equal(t, row.logins, made)
+			assert.Equal(t, row.extended, extended)
+			assert.Empty(t, b.provider.revoked, "nobody is logged out: that may end every session of the user")
+		})
+	}
+}
+
+// An owner who is heard keeps what spends nothing, past its deadline too.
+func TestWhatSpendsNothingIsLeftToWhoIsHeard(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.sliding()
+	slow, fast := b.node("slow"), b.node("fast")
+	b.session(slow, true)
+	b.clock.advance(idle * 4 / 5)
+	let := b.provider.holding()
+	done := start(func() (credential.BatchReport, error) {
+		return slow.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
+	})
+	soon(t, b.provider.entered, "the slow call")
+	for range 60 {
+		b.clock.advance(time.Second)
+		require.NoError(t, slow.tick(t.Context()))
+		require.NoError(t, fast.tick(t.Context()))
+	}
+	h := b.held(fast, "alice")
+	require.NotNil(t, h.Attempt)
+	assert.Less(t, h.Attempt.Deadline, b.clock.Now())
+	assert.Equal(t, h, fast.Shown(h))
+	let()
+	require.NoError(t, soon(t, done, "the answer").err)
+	assert.Nil(t, b.held(fast, "alice").Attempt)
+}
+
+// Whoever asks for a credential whose refresh a silent owner has not settled is
+// told at once, and when that is looked at.
+func TestWhoAsksInAQuarantine(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.distant("alice")
+	n := b.node("one")
+	for range 65 {
+		require.NoError(t, n.tick(t.Context()))
+		b.clock.advance(time.Second)
+	}
+	left := 10*time.Minute + 5*time.Second - 64*time.Second + tickEvery // as of the last look
+	_, err := n.Refresh(t.Context(), "alice", 0)
+	var away *UnavailableError
+	require.ErrorAs(t, err, &away)
+	assert.Equal(t, credential.ReasonOwnerDied, away.Reason)
+	assert.Equal(t, left, away.RetryAfter)
+	shown := n.Shown(b.held(n, "alice"))
+	assert.Equal(t, b.clock.Now().Add(left), credential.NextDue(shown.Record, shown.Attempt))
+	assert.Zero(t, b.provider.calls())
+}
