@@ -278,7 +278,9 @@ func TestTuneSession(t *testing.T) {
 			t.Helper()
 			assert.Equal(t, used+hour, r.LimitAt)
 		}},
-		"a limit that has passed": {credential.PresencePassive, func(p *credential.Policy) { p.Sessions.Absolute, p.WarnBefore, p.Sessions.Idle = 4*time.Minute, 0, 4*time.Minute }, func(t *testing.T, before, r credential.Record) {
+		"a limit that has passed": {credential.PresencePassive, func(p *credential.Policy) {
+			p.Sessions.Absolute, p.WarnBefore, p.Sessions.Idle = 4*time.Minute, 0, 4*time.Minute
+		}, func(t *testing.T, before, r credential.Record) {
 			t.Helper()
 			assert.Zero(t, r.LimitAt)
 			assert.Equal(t, before.ExpiresAt, r.ExpiresAt)
