@@ -114,7 +114,7 @@ func (b *bundle) due() credential.Millis { return b.held.Record.Session.Successo
 // loginFails is a login ahead of the limit, at a moment, that brings nothing.
 func (b *bundle) loginFails(t *testing.T, at credential.Millis, o credential.Outcome) credential.Write {
 	t.Helper()
-	refusal, attempt := credential.Grant(b.held, credential.Begin{ID: "acct-1", Nonce: nonceOf(uint64(at)), Lasts: time.Minute}, at)
+	refusal, attempt := credential.Grant(b.held, credential.Begin{ID: "acct-1", Nonce: nonceOf(100 + b.held.Record.Revision), Lasts: time.Minute}, at)
 	require.Equal(t, credential.RefusedNot, refusal)
 	require.Equal(t, credential.MethodLogin, b.policy.MethodAt(b.held.Record, at))
 	b.open(*attempt)
