@@ -39,6 +39,7 @@ type dispatcher struct {
 	metrics       *metrics
 
 	nudges    []chan struct{} // one per shard
+	glances   []chan struct{} // likewise
 	providers atomic.Pointer[[]string]
 
 	mu       sync.Mutex
@@ -49,10 +50,10 @@ func newDispatcher(opts Options, m *metrics) *dispatcher {
 	d := &dispatcher{
 		index: opts.Index, capacity: opts.Capacity, recoverWithin: opts.RecoverWithin, queue: opts.Queue, depth: opts.Depth, clock: opts.Clock,
 		poll: opts.Poll, hold: hold, log: opts.Logger, metrics: m,
-		nudges: make([]chan struct{}, opts.Shards), accounts: map[string]*account{},
+		nudges: make([]chan struct{}, opts.Shards), glances: make([]chan struct{}, opts.Shards), accounts: map[string]*account{},
 	}
 	for i := range d.nudges {
-		d.nudges[i] = make(chan struct{}, 1)
+		d.nudges[i], d.glances[i] = make(chan struct{}, 1), make(chan struct{}, 1)
 	}
 	d.providers.Store(&[]string{})
 	return d
@@ -63,8 +64,12 @@ func (d *dispatcher) setProviders(names []string) {
 	d.nudge()
 }
 
-func (d *dispatcher) nudge() {
-	for _, c := range d.nudges {
+func (d *dispatcher) nudge() { tellAll(d.nudges) }
+
+func (d *dispatcher) glance() { tellAll(d.glances) }
+
+func tellAll(loops []chan struct{}) {
+	for _, c := range loops {
 		select {
 		case c <- struct{}{}:
 		default:
@@ -123,6 +128,13 @@ func (d *dispatcher) loop(ctx context.Context, shard int) {
 			return
 		case <-d.nudges[shard]:
 			l.lookNow()
+		case <-d.glances[shard]:
+			timer.Reset(d.gather()) // a thousand of them are one look
+			select {
+			case <-ctx.Done():
+			case <-timer.C:
+			}
+			l.glance()
 		case <-timer.C:
 		}
 		timer.Stop()
@@ -157,6 +169,16 @@ type dueList struct {
 func (l *shardLoop) lookNow() {
 	for _, list := range l.lists {
 		list.lookAt, list.ahead = time.Time{}, nil
+	}
+}
+
+// glance has the lists looked at that had nothing when they last were. Where there
+// was work, a look is not far off.
+func (l *shardLoop) glance() {
+	for _, list := range l.lists {
+		if !list.busy {
+			list.lookAt = time.Time{}
+		}
 	}
 }
 

@@ -63,6 +63,29 @@ func TestANudgeMakesItLookAtOnce(t *testing.T) {
 	})
 }
 
+// However many glances there are, what is due is dispatched within a moment, and
+// the index is asked once for all of them.
+func TestAGlanceFindsWhatIsDue(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, endless, "acme")
+		stop := run(t, b.loop)
+		synctest.Wait()
+		b.index.add("acme", b.clock.Now(), "one")
+		at := b.clock.Now()
+		for range 10 {
+			b.d.glance()
+			synctest.Wait()
+		}
+		<-time.After(50 * time.Millisecond)
+		synctest.Wait()
+		stop()
+		sent := b.queue.sent()
+		require.Len(t, sent, 1)
+		assert.Less(t, sent[0].at.Sub(at), 50*time.Millisecond)
+	})
+}
+
 func TestABacklogIsDispatchedAtOnceInBatches(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

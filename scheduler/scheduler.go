@@ -87,6 +87,12 @@ func (s *Scheduler) Stop() {
 // while it looks are one.
 func (s *Scheduler) Nudge() { s.dispatcher.nudge() }
 
+// Glance makes the dispatcher look at once for what is due where there was nothing
+// when it last looked. It may be called for every single credential: those that
+// come within a moment are one look, which reads no more than one score a
+// provider.
+func (s *Scheduler) Glance() { s.dispatcher.glance() }
+
 // Why says why a sweep is made outside the schedule.
 type Why string
 
@@ -95,6 +101,7 @@ const (
 	WhyClientRecovered Why = "client" // the provider accepts this client again
 	WhyClientRetuned   Why = "retune" // a client that is refused got other settings
 	WhyClockStep       Why = "clock"  // scores were computed by another time
+	WhySettings        Why = "tune"   // sessions may live by other settings than there are
 )
 
 // Sweep enqueues an extra sweep of a provider, to be done at once. Replicas

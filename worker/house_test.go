@@ -40,6 +40,11 @@ func (noVerifier) Verify(context.Context, string, []credential.ID) (asked, refus
 	return 0, 0, nil
 }
 
+// noTuner finds every session as it should be.
+type noTuner struct{}
+
+func (noTuner) TuneSessions(context.Context, string, []credential.Held) (int, error) { return 0, nil }
+
 // house is a real Redis with the real store and asynq on it.
 type house struct {
 	t         *testing.T
@@ -87,7 +92,7 @@ func (h *house) pool(client *redis.Client, reg *prometheus.Registry, change func
 	opts := worker.Options{
 		NewServer: func(cfg asynq.Config) *asynq.Server { return asynq.NewServerFromRedisClient(client, cfg) },
 		Refresher: &recorder{}, Deliverer: deliverFunc(func(context.Context, string, int) error { return nil }),
-		Walker: h.store, Verifier: noVerifier{}, Slots: slots{h.store}, Clock: h.clock, Owner: "owner", Shards: h.store.Shards(),
+		Walker: h.store, Verifier: noVerifier{}, Tuner: noTuner{}, Slots: slots{h.store}, Clock: h.clock, Owner: "owner", Shards: h.store.Shards(),
 		ShutdownTimeout: patience, AsynqLog: logging.NewAsynq(discard), Logger: discard, Registerer: reg,
 	}
 	change(&opts)

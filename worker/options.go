@@ -23,6 +23,7 @@ type Options struct {
 	Deliverer Deliverer
 	Walker    Walker
 	Verifier  Verifier
+	Tuner     Tuner
 	Slots     Slots
 	Clock     Clock
 	Owner     string // a random ID of this process start
@@ -80,6 +81,13 @@ type Verifier interface {
 	// has what is refused refreshed. It returns how many it asked about and how
 	// many were refused.
 	Verify(ctx context.Context, provider string, ids []credential.ID) (asked, refused int, err error)
+}
+
+// Tuner sees to it that sessions are planned by the present settings.
+type Tuner interface {
+	// TuneSessions looks at a provider's credentials and returns how many it has
+	// planned anew.
+	TuneSessions(ctx context.Context, provider string, list []credential.Held) (int, error)
 }
 
 // Slots keeps the progress of sweeps.

@@ -41,6 +41,7 @@ type Pool struct {
 	deliverer Deliverer
 	walker    Walker
 	verifier  Verifier
+	tuner     Tuner
 	slots     Slots
 	clock     Clock
 	owner     string
@@ -73,7 +74,7 @@ func New(opts Options) (*Pool, error) {
 	}
 	stopping, cancel := context.WithCancelCause(context.Background())
 	p := &Pool{
-		refresher: opts.Refresher, deliverer: opts.Deliverer, walker: opts.Walker, verifier: opts.Verifier, slots: opts.Slots,
+		refresher: opts.Refresher, deliverer: opts.Deliverer, walker: opts.Walker, verifier: opts.Verifier, tuner: opts.Tuner, slots: opts.Slots,
 		clock: opts.Clock, owner: opts.Owner, log: opts.Logger, metrics: newMetrics(opts.Registerer),
 		stopping: stopping, cancel: cancel, stopped: make(chan struct{}),
 	}

@@ -48,6 +48,7 @@ const (
 	countHealed     = "healed"     // an index was wrong about it
 	countVerified   = "verified"   // the provider was asked whether it still takes the token
 	countRefused    = "refused"    // of the verified ones: it does not
+	countTuned      = "tuned"      // sessions that were planned by other settings than there are
 	countUnreadable = "unreadable" // stored, and not to be read by this version or keyset
 )
 
@@ -55,6 +56,7 @@ const (
 type sweep struct {
 	walker  Walker
 	verify  Verifier
+	tuner   Tuner
 	slots   Slots
 	clock   Clock
 	metrics *metrics
@@ -73,7 +75,7 @@ func (p *Pool) fetchSweep(ctx context.Context, payload []byte) error {
 	ctx, cancel := p.allowed(ctx, 0)
 	defer cancel()
 	s := &sweep{
-		walker: p.walker, verify: p.verifier, slots: p.slots, clock: p.clock, metrics: p.metrics, task: task,
+		walker: p.walker, verify: p.verifier, tuner: p.tuner, slots: p.slots, clock: p.clock, metrics: p.metrics, task: task,
 		owner: p.owner + "/" + rand.Text()[:8],
 		log:   p.log.With().Str("provider", task.Provider).Int64("slot", task.Slot).Int("resume", task.Resume).Logger(),
 	}
@@ -102,7 +104,7 @@ func (s *sweep) run(ctx context.Context) error {
 	}
 	s.log.WithLevel(level).AnErr("cause", err).Str("outcome", outcome).Stringer("took", time.Since(started)).
 		Int64(countSeen, counts[countSeen]).Int64(countLive, counts[countLive]).Int64(countDead, counts[countDead]).
-		Int64(countDue, counts[countDue]).Int64(countVerified, counts[countVerified]).Int64(countRefused, counts[countRefused]).Int64(countHealed, counts[countHealed]).Int64(countUnreadable, counts[countUnreadable]).
+		Int64(countDue, counts[countDue]).Int64(countVerified, counts[countVerified]).Int64(countRefused, counts[countRefused]).Int64(countHealed, counts[countHealed]).Int64(countTuned, counts[countTuned]).Int64(countUnreadable, counts[countUnreadable]).
 		Msg("fetch ended")
 	return s.end(ctx, outcome)
 }
@@ -192,6 +194,13 @@ func (s *sweep) page(ctx context.Context) (counts map[string]int64, next string,
 		}
 	}
 	counts[countHealed], err = s.heal(ctx, list, due, now)
+	if err == nil {
+		var tuned int
+		tuned, err = s.tuner.TuneSessions(ctx, s.task.Provider, list)
+		if tuned > 0 {
+			counts[countTuned] = int64(tuned)
+		}
+	}
 	if err == nil {
 		err = s.verified(ctx, list, counts)
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -196,8 +197,20 @@ func (v *fakeVerifier) Verify(_ context.Context, _ string, ids []credential.ID) 
 	return len(ids), refused, nil
 }
 
+// fakeTuner counts what it was shown.
+type fakeTuner struct {
+	seen  atomic.Int64
+	tunes int // of each page
+}
+
+func (f *fakeTuner) TuneSessions(_ context.Context, provider string, list []credential.Held) (int, error) {
+	f.seen.Add(int64(len(list)))
+	return f.tunes, nil
+}
+
 // sweepBench is a pool without servers.
 type sweepBench struct {
+	tuner  *fakeTuner
 	pool   *Pool
 	verify *fakeVerifier
 	walker *fakeWalker
@@ -206,10 +219,10 @@ type sweepBench struct {
 
 func newSweepBench(t *testing.T, pages ...[]credential.Held) *sweepBench {
 	t.Helper()
-	b := &sweepBench{verify: &fakeVerifier{idle: true}, walker: &fakeWalker{pages: pages, scores: map[credential.ID]credential.Millis{}}, slots: &fakeSlots{}}
+	b := &sweepBench{tuner: &fakeTuner{}, verify: &fakeVerifier{idle: true}, walker: &fakeWalker{pages: pages, scores: map[credential.ID]credential.Millis{}}, slots: &fakeSlots{}}
 	stopping, cancel := context.WithCancelCause(t.Context())
 	b.pool = &Pool{
-		walker: b.walker, verifier: b.verify, slots: b.slots, clock: wallClock{}, owner: "owner", log: zerolog.New(io.Discard),
+		walker: b.walker, verifier: b.verify, tuner: b.tuner, slots: b.slots, clock: wallClock{}, owner: "owner", log: zerolog.New(io.Discard),
 		metrics: newMetrics(prometheus.NewRegistry()), stopping: stopping, cancel: cancel,
 	}
 	return b
@@ -260,12 +273,15 @@ func TestASweepHasTokensVerified(t *testing.T) {
 		far := credential.At(time.Now()).Add(time.Hour)
 		list := append(page(2*verifyChunk, far), held("gone", credential.StateReauthRequired, 0))
 		b := newSweepBench(t, list)
+		b.tuner.tunes = 1
 		b.verify.idle, b.verify.bad = false, map[credential.ID]bool{list[3].Record.ID: true}
 		require.NoError(t, b.sweep(t, thisSlot, time.Minute))
 		assert.Len(t, b.verify.asked, 2*verifyChunk)
 		assert.NotContains(t, b.verify.asked, credential.ID("gone"))
 		assert.Equal(t, 2, b.verify.chunks)
 		assert.Equal(t, 2, b.slots.saves)
+		assert.Equal(t, b.slots.kept.Counts[countSeen], b.tuner.seen.Load(), "sessions are seen to")
+		assert.Positive(t, b.slots.kept.Counts[countTuned])
 		assert.EqualValues(t, 2*verifyChunk, b.slots.kept.Counts[countVerified])
 		assert.EqualValues(t, 1, b.slots.kept.Counts[countRefused])
 	})

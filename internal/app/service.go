@@ -210,6 +210,8 @@ func (s *service) openEngine(ctx context.Context) error {
 		OfflineReads:      time.Duration(s.conf.Load().OfflineReads),
 		OnClientRecovered: s.clientRecovered,
 		OnClientRetuned:   s.clientRetuned,
+		OnSessionsChanged: s.sessionsChanged,
+		OnDue:             s.due,
 	}
 	if !s.opts.Roles.Worker {
 		opts.Delegate = s.delegate
@@ -279,6 +281,20 @@ func (s *service) clientRecovered(provider string) {
 }
 
 func (s *service) clientRetuned(provider string) { s.sweep(provider, scheduler.WhyClientRetuned) }
+
+// sessionsChanged has the sessions of a provider seen to, which live by other
+// settings. Each process that loads settings asks for a sweep of its own: one that
+// another asked for may be made by a third that goes by the old ones still.
+func (s *service) sessionsChanged(provider string) {
+	s.sweep(provider, scheduler.WhySettings+scheduler.Why("-"+rand.Text()[:8]))
+}
+
+// due has what is due now looked for at once.
+func (s *service) due() {
+	if plan := s.scheduler.Load(); plan != nil {
+		plan.Glance()
+	}
+}
 
 // sweep has every credential of a provider looked at, so that refreshes which
 // were held back are due at once.
@@ -362,7 +378,7 @@ func (s *service) startWork(ctx context.Context) error {
 		client := s.redis.QueueClient()
 		pool, err := worker.New(worker.Options{
 			NewServer: func(conf asynq.Config) *asynq.Server { return asynq.NewServerFromRedisClient(client, conf) },
-			Refresher: s.engine, Deliverer: s.deliverer, Walker: s.store, Verifier: s.engine, Slots: fetchSlots{s.store},
+			Refresher: s.engine, Deliverer: s.deliverer, Walker: s.store, Verifier: s.engine, Tuner: s.engine, Slots: fetchSlots{s.store},
 			Clock: s.clock, Owner: s.owner, Shards: s.store.Shards(), ShutdownTimeout: longestAttempt(s.conf.Load()),
 			AsynqLog: logging.NewAsynq(s.log), Logger: logging.Component(s.log, "worker"), Registerer: s.registry,
 		})
@@ -394,6 +410,11 @@ func (s *service) startWork(ctx context.Context) error {
 	plan.SetSchedules(schedulesOf(s.conf.Load())) //nolint:contextcheck // as above
 	plan.Start()                                  //nolint:contextcheck // as above
 	s.scheduler.Store(plan)
+	for name, set := range s.conf.Load().Providers {
+		if set.Session.IdleTimeout > 0 { // the settings may be others than those of before the start
+			s.sessionsChanged(name) //nolint:contextcheck // as above
+		}
+	}
 	return nil
 }
 

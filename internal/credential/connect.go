@@ -122,8 +122,10 @@ func (in Login) life(p Policy, now Millis) time.Duration {
 // setToken makes t the record's token, issued at issued for life.
 func (r *Record) setToken(t Token, issued Millis, life time.Duration, p Policy) {
 	r.HasRefresh = !t.Refresh.IsZero()
+	before := r.Session
 	r.Session = Session{}
 	if p.Sessions.Idle > 0 {
+		r.Session.StartedAt, r.Session.Successor = before.StartedAt, before.Successor // of the limit that it has
 		r.Refreshable = p.Sessions.Extend || p.canReplace(*r)
 		r.openSession(issued, p)
 		return
@@ -164,14 +166,24 @@ func (r *Record) setLimit(at Millis, told time.Duration, p Policy) {
 	switch {
 	case p.Sessions.Idle > 0:
 		total = p.Sessions.Absolute
+		r.Session.StartedAt, r.Session.Successor = at, Successor{}
 	case !r.HasRefresh:
 		total = 0
 	case told > 0:
 		total = told
 	}
-	r.LimitAt, r.WarnAt = 0, 0
+	limit := Millis(0)
 	if total > 0 {
-		r.LimitAt = at.Add(min(total, MaxRefreshLifetime))
-		r.WarnAt = max(r.LimitAt.Add(-min(p.WarnBefore, total/2)), at+1)
+		limit = at.Add(min(total, MaxRefreshLifetime))
+	}
+	r.setLimitAt(limit, total, p)
+}
+
+// setLimitAt sets the absolute end, total after its beginning, and when it is
+// announced; 0 is none.
+func (r *Record) setLimitAt(limit Millis, total time.Duration, p Policy) {
+	r.LimitAt, r.WarnAt = limit, 0
+	if limit != 0 {
+		r.WarnAt = max(limit.Add(-min(p.WarnBefore, total/2)), limit.Add(-min(total, MaxRefreshLifetime))+1)
 	}
 }

@@ -23,7 +23,7 @@ func Due(r Record, open *Attempt, now Millis) Work {
 		return Work{}
 	}
 	passed := func(m Millis) bool { return m != 0 && m <= now }
-	work := Work{Advance: passed(r.expiry()) || passed(r.WarnAt) || passed(r.countdown()) || passed(r.lapse())}
+	work := Work{Advance: passed(r.expiry()) || passed(r.AnnouncedAt()) || passed(r.countdown()) || passed(r.lapse())}
 	switch {
 	case open == nil:
 		work.Refresh = r.presentable() && r.refreshDue(now)
@@ -62,7 +62,7 @@ func (r Record) Clock() Millis {
 	if r.State.Terminal() {
 		return 0
 	}
-	return earliest(r.expiry(), r.WarnAt, r.countdown(), r.lapse())
+	return earliest(r.expiry(), r.AnnouncedAt(), r.countdown(), r.lapse())
 }
 
 // expiry returns the moment at which the record turns expired, 0 if it has

@@ -184,16 +184,18 @@ func (c *change) install(h Held, got Received, p Policy) {
 		}
 		return
 	}
-	kind := EventRefreshed
+	kind, state, reason := EventRefreshed, StateActive, ReasonNone
 	switch {
+	case method == MethodExtend && r.unreplaced():
+		kind, state, reason = EventSessionExtended, r.State, r.Reason
 	case r.State != StateActive:
 		kind = EventRecovered
 	case method == MethodExtend:
 		kind = EventSessionExtended
 	}
-	c.event(kind, StateActive, ReasonNone)
+	c.event(kind, state, reason)
 	if scopeChanged(h.Token.Scope, token.Scope) {
-		c.event(EventClaimsChanged, StateActive, ReasonNone)
+		c.event(EventClaimsChanged, state, reason)
 	}
 	c.tellChanges()
 }

@@ -34,6 +34,9 @@ func (p Policy) Method(r Record) Method {
 // that refuses a login in words that are not known, or answers it without a
 // token, may count it as a wrong password, and lock the account for the next.
 func (p Policy) LoginAt(r Record) Millis {
+	if s := r.Session; s.Ended && s.Successor.Refused && s.Successor.At > r.LastAttempt.FailedAt && p.Method(r) == MethodLogin {
+		return s.Successor.At
+	}
 	if r.Failures == 0 || p.Method(r) != MethodLogin {
 		return 0
 	}
@@ -58,5 +61,8 @@ func (p Policy) presented(h Held) Method {
 	if p.canRefresh(h.Record) {
 		return MethodRefresh
 	}
-	return p.Method(h.Record)
+	if h.Attempt == nil {
+		return p.Method(h.Record)
+	}
+	return p.MethodAt(h.Record, h.Attempt.BegunAt)
 }

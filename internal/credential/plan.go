@@ -51,9 +51,14 @@ func (r *Record) served(begun Millis) {
 // presentable reports whether something can be presented, and may be.
 func (r Record) presentable() bool { return r.Refreshable && !r.Paused }
 
-// NextRefresh returns when the next refresh is planned, by the schedule or by
-// hand; 0 if none is.
-func (r Record) NextRefresh() Millis { return earliest(r.RefreshAt, r.OnceAt) }
+// NextRefresh returns when the next refresh is planned, by the schedule, by hand or
+// ahead of a session's limit; 0 if none is.
+func (r Record) NextRefresh() Millis { return earliest(r.RefreshAt, r.ByHandOrLimit()) }
+
+// ByHandOrLimit returns when the next refresh is planned that no use of a session
+// puts off: one that was asked for by hand, or the session's replacement ahead of
+// its limit; 0 if none is.
+func (r Record) ByHandOrLimit() Millis { return earliest(r.OnceAt, r.successorAt()) }
 
 // refreshDue reports whether the next refresh has come.
 func (r Record) refreshDue(now Millis) bool {

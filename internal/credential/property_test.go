@@ -138,7 +138,7 @@ func (w *world) ask(force bool) {
 	if !force && !work.Refresh && !work.Recover {
 		w.fatalf("begun although nothing is due: %+v", work)
 	}
-	f := flight{attempt: *begun.Held.Attempt, held: begun.Held, method: w.policy.Method(begun.Held.Record)}
+	f := flight{attempt: *begun.Held.Attempt, held: begun.Held, method: w.policy.MethodAt(begun.Held.Record, w.now)}
 	w.mayCall(f, force)
 	if f.attempt.Recovery && credential.RecoverAt(f.held.Record, f.attempt, w.policy, w.now) > w.now {
 		w.settle(f, func(h credential.Held) credential.Write { return credential.Postpone(h, f.attempt, w.policy, w.now) })

@@ -58,6 +58,8 @@ type Session struct {
 	WarnBefore  time.Duration // from the countdown's first event to the deadline; 0: nobody is told
 	CountdownAt Millis        // when session.expiring is due next; 0 if it is not
 	Ended       bool          // the backend said that it is over, or a limit was reached
+	StartedAt   Millis        // when its backend made it, from where an absolute limit counts; 0 if that is not known
+	Successor   Successor
 }
 
 // Sliding reports whether the token is a sliding session.
@@ -87,11 +89,15 @@ func (r *Record) useSession(at Millis) {
 	if r.Presence == PresenceBackground {
 		return
 	}
-	if s.ExtendAfter > 0 && r.Refreshable && at.Add(s.ExtendAfter) < r.ExpiresAt {
+	limited := r.ExpiresAt == r.LimitAt
+	if s.ExtendAfter > 0 && r.Refreshable && at.Add(s.ExtendAfter) < r.ExpiresAt && !limited { // nothing is longer than its limit
 		r.RefreshAt = at.Add(s.ExtendAfter)
 	}
 	if s.WarnBefore > 0 {
 		s.CountdownAt = max(r.ExpiresAt.Add(-s.WarnBefore), at+1)
+		if limited {
+			s.CountdownAt = max(s.CountdownAt, r.QuietUntil())
+		}
 	}
 }
 
@@ -140,7 +146,7 @@ func (r Record) lapse() Millis {
 
 // plan sets how the session is kept alive, by its provider's settings and by who
 // uses it.
-func (p Policy) plan(r *Record) {
+func (p Policy) plan(r *Record, now Millis) {
 	s := &r.Session
 	s.Idle = r.Learned.of(p.Sessions.Idle)
 	s.ExtendAfter, s.WarnBefore = 0, 0
@@ -152,9 +158,10 @@ func (p Policy) plan(r *Record) {
 			s.ExtendAfter = s.Idle - p.lastCall(s.Idle)
 		}
 	default:
-		part := extendAt + extendSpread*spread(r.ID, r.Version+1)
+		part := extendAt + extendSpread*spread(r.ID, r.Grant)
 		s.ExtendAfter = time.Duration(part * float64(s.Idle))
 	}
+	p.planLimit(r, now)
 }
 
 // lastCall is how long before the idle deadline an active user's session is
@@ -168,7 +175,7 @@ func (p Policy) lastCall(idle time.Duration) time.Duration {
 // has.
 func (r *Record) openSession(at Millis, p Policy) {
 	r.Session.Ended = false
-	p.plan(r)
+	p.plan(r, at)
 	r.useSession(at)
 }
 
@@ -192,9 +199,9 @@ func (c *change) countdown() {
 // at once unless nobody needs it now.
 func (c *change) sessionOver(reason Reason, p Policy) {
 	r := &c.write.Record
-	loginAt := p.LoginAt(*r)
+	loginAt := max(p.LoginAt(*r), p.loginWaits(*r))
 	r.Session.Ended = true
-	r.Session.CountdownAt, r.RefreshAt = 0, 0
+	r.Session.CountdownAt, r.RefreshAt, r.WarnAt = 0, 0, 0 // no limit of it is to come
 	r.ExpiresAt = min(r.ExpiresAt, c.now)
 	left := r.Presence == PresenceActive && p.Sessions.OnActive == ActiveEnd && reason == ReasonIdleTimeout
 	r.Refreshable = !left && p.canReplace(*r)
@@ -250,10 +257,10 @@ func Extend(h Held, a Attempt, got Received, p Policy, by Initiator, now Millis)
 		c.sessionOver(r.endOf(), p)
 		return c.leave(a, p)
 	}
-	if r.State != StateActive {
+	if r.State != StateActive && !r.unreplaced() {
 		c.event(EventRecovered, StateActive, ReasonNone)
 	}
-	c.event(EventSessionExtended, StateActive, ReasonNone)
+	c.event(EventSessionExtended, r.State, r.Reason)
 	c.tellChanges()
 	return c.leave(a, p)
 }
@@ -287,17 +294,19 @@ func SetPresence(h Held, presence Presence, p Policy, nonce Nonce, now Millis) (
 		}
 		r.Presence = presence
 		if r.Refreshable {
-			r.RefreshAt = now
+			r.RefreshAt = max(now, p.loginWaits(*r))
 		}
 	default:
 		planned, owed := r.RefreshAt, r.owed(now)
 		r.Presence = presence
-		p.plan(r)
 		switch {
 		case alive && r.ExpiresAt > now:
-			r.useSession(r.IssuedAt)
-		case r.asleep():
-			r.RefreshAt, r.Session.CountdownAt = 0, 0
+			r.replan(p, now)
+		default:
+			p.plan(r, now)
+			if r.asleep() {
+				r.RefreshAt, r.Session.CountdownAt = 0, 0
+			}
 		}
 		switch {
 		case owed:

@@ -209,7 +209,7 @@ func TestExtendBeyondTheLimit(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.session(credential.PresencePassive)
-	b.held.Record.LimitAt = noon
+	b.held.Record.LimitAt, b.held.Record.Session.StartedAt = noon, 0
 	w := b.extend(sent, noon)
 	assert.Equal(t, []credential.EventType{credential.EventExpired, credential.EventReauthRequired}, types(w))
 	assert.Equal(t, credential.ReasonAbsoluteTimeout, w.Record.Reason)

@@ -168,16 +168,28 @@ func (c *change) settle(a Attempt, again Millis) Write {
 // the state.
 func (c *change) fail(o Outcome, p Policy) {
 	r := &c.write.Record
+	successor := o.Method != MethodExtend && r.alive() && r.Session.Successor.At != 0 && r.Session.Successor.At <= c.now
+	apart := successor && p.Sessions.Extend // what keeps the session alive is another call, and goes on
 	c.noteFailure(o)
-	wait := p.Backoff(r.ID, r.Failures, r.Lifetime)
+	if apart {
+		r.Failures--
+	}
+	failures, life := r.Failures, r.Lifetime
+	if successor {
+		failures, life = r.Session.Successor.Failures+1, p.Sessions.Absolute
+	}
+	wait := p.Backoff(r.ID, failures, life)
 	if told := min(o.RetryAfter, maxRetryAfter); told > 0 {
 		wait = max(wait, told+time.Duration(retryJitter*spread(r.ID, uint64(max(r.Failures, 0)))*float64(told)))
 	}
-	if o.Class == ClassRefused && (o.Method == MethodLogin || r.Failures > refusedPatience) {
+	if o.Class == ClassRefused && (o.Method == MethodLogin || failures > refusedPatience) {
 		wait = max(wait, refusedWait)
 	}
 	if r.State == StateActive && r.ExpiresAt > c.now {
 		c.event(EventDegraded, StateDegraded, o.Reason)
+	}
+	if successor {
+		c.failSuccessor(o, wait)
 	}
 	c.expire(o.Reason, p)
 	if r.State.Terminal() {
@@ -186,6 +198,9 @@ func (c *change) fail(o Outcome, p Policy) {
 	c.again = c.now.Add(wait)
 	if r.OnceAt != 0 && r.OnceAt <= c.now {
 		r.OnceAt = c.again // it is still to be made, and not at once
+	}
+	if apart && r.alive() {
+		return
 	}
 	if r.Refreshable && (!r.asleep() || r.RefreshAt != 0) {
 		r.RefreshAt = c.again
@@ -221,6 +236,7 @@ func (c *change) expire(reason Reason, p Policy) {
 func (c *change) reauth(reason Reason) {
 	r := &c.write.Record
 	r.RefreshAt, r.WarnAt, r.OnceAt, r.Session.CountdownAt = 0, 0, 0, 0
+	r.Session.Successor = Successor{}
 	c.event(EventReauthRequired, StateReauthRequired, reason)
 }
 
@@ -236,7 +252,7 @@ func Advance(h Held, p Policy, nonce Nonce, now Millis) (Write, bool) {
 	}
 	c := beginChange(h, nonce, BySchedule, now)
 	r := &c.write.Record
-	if r.WarnAt != 0 && r.WarnAt <= now {
+	if at := r.AnnouncedAt(); at != 0 && at <= now {
 		r.WarnAt = 0
 		c.event(EventExpiring, r.State, r.Reason)
 	}

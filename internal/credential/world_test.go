@@ -248,6 +248,10 @@ func (w *world) check() {
 	if w.store.due == 0 && !r.State.Terminal() && !r.Paused && !asleep {
 		w.fatalf("never due again: %+v, open %+v", r, h.Attempt)
 	}
+	if _, differs := credential.TuneSession(*h, w.policy, nonceOf(3), w.now); differs {
+		w.fatalf("it lives by other settings than there are: %+v", r)
+	}
+	w.checkLimit(*h)
 	if way := w.policy.Method(r) != credential.MethodNone; r.Refreshable != way && !r.State.Terminal() {
 		w.fatalf("refreshable is %t, and %q the way: %+v", r.Refreshable, w.policy.Method(r), r)
 	}
@@ -267,6 +271,29 @@ func (w *world) check() {
 		if !h.Token.Access.IsZero() || len(h.Alternates) > 0 || !h.SignIn.IsZero() || h.UserData != nil {
 			w.fatalf("%s, and secrets are left", r.State)
 		}
+	}
+}
+
+// checkLimit checks that a session which can be replaced silently is replaced
+// ahead of its limit, and that nobody is told of that unless it fails.
+func (w *world) checkLimit(h credential.Held) {
+	r := h.Record
+	ends := r.Presence == credential.PresenceActive && w.policy.Sessions.OnActive == credential.ActiveEnd
+	if !livesAt(r, w.now) || r.LimitAt == 0 || !r.HasLogin || !w.policy.CanLogin || ends || r.Presence == credential.PresenceBackground {
+		return
+	}
+	at := r.ByHandOrLimit()
+	if at == 0 || at >= r.LimitAt && r.Session.Successor.Failures == 0 {
+		w.fatalf("not replaced ahead of its limit: %+v", r)
+	}
+	if r.OnceAt == 0 && h.Attempt == nil && !r.Paused && !credential.Due(r, nil, at).Refresh {
+		w.fatalf("nothing is due when it is to be replaced: %+v", r)
+	}
+	if r.OnceAt != 0 || r.Session.Successor.Failures > 0 || w.now >= at {
+		return
+	}
+	if r.ExpiresAt == r.LimitAt && r.Session.CountdownAt != 0 && r.Session.CountdownAt <= at {
+		w.fatalf("its users would be told of an end that is prevented: %+v", r)
 	}
 }
 

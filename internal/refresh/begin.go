@@ -55,7 +55,7 @@ func (e *Engine) begin(ctx context.Context, t *Target, list []wanted, by credent
 		}
 		turns = append(turns, &turn{
 			target: t, held: answer.Held, attempt: *answer.Held.Attempt, by: by, rejected: rejected,
-			method: t.Policy.Method(answer.Held.Record),
+			method: t.Policy.MethodAt(answer.Held.Record, answer.Now),
 			asked:  asked, answered: answered, now: answer.Now,
 		})
 		e.ledger.granted(turns[len(turns)-1])

@@ -69,6 +69,12 @@ type Options struct {
 	// and is to be probed. Either way what was held back is to be looked at at
 	// once.
 	OnClientRecovered, OnClientRetuned func(provider string)
+	// OnSessionsChanged is called when other settings are in force for a provider
+	// with sliding sessions: those that live are to be seen to, by
+	// [Engine.TuneSessions].
+	OnSessionsChanged func(provider string)
+	// OnDue is called when an owner's word has made a credential due now.
+	OnDue func()
 }
 
 // Engine refreshes credentials. Create it with [New], then [Engine.Start];
@@ -138,16 +144,24 @@ func New(opts Options) *Engine {
 func (e *Engine) SetTargets(ctx context.Context, targets []Target) {
 	next := make(map[string]*Target, len(targets))
 	before := *e.targets.Load()
-	var changed []string
+	var changed, sliding []string
 	for _, t := range targets {
 		next[t.Name] = &t
 		if old, ok := before[t.Name]; ok && old.Settings != t.Settings {
 			changed = append(changed, t.Name)
 		}
+		if old, ok := before[t.Name]; ok && old.Policy != t.Policy && t.Policy.Sessions.Idle > 0 {
+			sliding = append(sliding, t.Name)
+		}
 	}
 	e.targets.Store(&next)
 	for _, name := range changed {
 		e.breakers.retune(ctx, name)
+	}
+	if e.opts.OnSessionsChanged != nil {
+		for _, name := range sliding {
+			e.opts.OnSessionsChanged(name)
+		}
 	}
 }
 

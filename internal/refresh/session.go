@@ -74,6 +74,9 @@ func (e *Engine) owners(ctx context.Context, id credential.ID, subject string, d
 	if err != nil {
 		return credential.Held{}, e.unavailable(err)
 	}
+	if at := credential.NextDue(held.Record, held.Attempt); at != 0 && at <= e.clock.Now() && e.opts.OnDue != nil {
+		e.opts.OnDue()
+	}
 	if r := held.Record; r.State.Terminal() {
 		return held, &StateError{State: r.State, Reason: r.Reason, Since: r.Since}
 	}

@@ -463,3 +463,84 @@ func TestVerify(t *testing.T) {
 	assert.Equal(t, bob.Record.Generation+1, b.held(n, "bob").Record.Generation)
 	assert.EqualValues(t, 1, b.held(n, "alice").Record.Generation)
 }
+
+// A session with an absolute limit is replaced ahead of it by one login, however
+// many look at it.
+func TestASessionIsReplacedAheadOfItsLimit(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.sliding()
+	b.policy.Sessions.Absolute = 2 * time.Hour
+	n := b.node("one")
+	other := b.node("two")
+	b.session(n, true)
+	before := b.held(n, "alice")
+	for b.clock.Now() < before.Record.LimitAt-1 && b.held(n, "alice").Record.Generation == before.Record.Generation {
+		b.clock.advance(idle / 3)
+		_, err := n.Touch(t.Context(), []credential.ID{"alice"})
+		require.NoError(t, err)
+		b.batch(n, "alice")
+		b.batch(other, "alice")
+	}
+	h := b.held(n, "alice")
+	assert.Less(t, b.clock.Now(), before.Record.LimitAt)
+	assert.NotEqual(t, before.Token.Access, h.Token.Access)
+	assert.Equal(t, b.clock.Now().Add(2*time.Hour), h.Record.LimitAt)
+	logins, extended := b.provider.counted()
+	assert.Equal(t, 2, logins)
+	assert.Zero(t, extended)
+	assert.Equal(t, []credential.EventType{credential.EventConnected, credential.EventRefreshed}, b.events(n, "alice"))
+}
+
+// Other settings reach a session that nothing but touches reach.
+func TestTuneSessions(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.sliding()
+	n := b.node("one")
+	b.session(n, false)
+	tune := func(provider string) int {
+		t.Helper()
+		h := b.held(n, "alice")
+		tuned, err := n.TuneSessions(t.Context(), provider, []credential.Held{{Record: h.Record, Attempt: h.Attempt}})
+		require.NoError(t, err)
+		return tuned
+	}
+	assert.Zero(t, tune(acme))
+	b.policy.Sessions.Idle = time.Hour
+	other := b.node("two")
+	assert.Zero(t, tune(acme), "by its own settings")
+	h := b.held(n, "alice")
+	assert.Zero(t, tune("another"))
+	tuned, err := other.TuneSessions(t.Context(), acme, []credential.Held{h})
+	require.NoError(t, err)
+	assert.Equal(t, 1, tuned)
+	touches, err := n.Touch(t.Context(), []credential.ID{"alice"})
+	require.NoError(t, err)
+	assert.Equal(t, b.clock.Now().Add(time.Hour), touches[0].Deadline)
+	assert.Equal(t, []credential.EventType{credential.EventConnected}, b.events(n, "alice"))
+}
+
+// What an owner's word makes due is looked for at once.
+func TestAReturnIsLookedForAtOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.sliding()
+	n := b.node("one")
+	b.session(n, false)
+	looked := 0
+	n.opts.OnDue = func() { looked++ }
+	set := func(presence credential.Presence) {
+		t.Helper()
+		_, err := n.SetPresence(t.Context(), "alice", presence, "")
+		require.NoError(t, err)
+	}
+	set(credential.PresenceBackground)
+	set(credential.PresencePassive)
+	assert.Zero(t, looked, "nothing is due")
+	set(credential.PresenceBackground)
+	b.clock.advance(idle * 4 / 5)
+	assert.Zero(t, looked)
+	set(credential.PresencePassive)
+	assert.Equal(t, 1, looked)
+}

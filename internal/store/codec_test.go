@@ -75,6 +75,9 @@ func genSession() *rapid.Generator[credential.Session] {
 		return credential.Session{
 			Idle: genDuration().Draw(t, "idle"), ExtendAfter: genDuration().Draw(t, "extend after"), WarnBefore: genDuration().Draw(t, "warn before"),
 			CountdownAt: genMillis().Draw(t, "countdown"), Ended: rapid.Bool().Draw(t, "ended"),
+			StartedAt: genMillis().Draw(t, "started"), Successor: credential.Successor{
+				At: genMillis().Draw(t, "successor"), Failures: int(rapid.Int32().Draw(t, "failed logins")), Refused: rapid.Bool().Draw(t, "refused"),
+			},
 		}
 	})
 }
@@ -368,7 +371,7 @@ func TestDecodeRecordRefusals(t *testing.T) {
 		"flags too long":  {strings.Replace(h, " a0 ", " a00 ", 1), r, "h"},
 		"a word more":     {h + " x", r, "h"},
 		"six words more":  {h + " 1 2 3 4 5 6", r, "h"},
-		"eight more":      {h + " 1 2 3 4 5 6 7 8", r, "h"},
+		"nine more":       {h + " 1 2 3 4 5 6 7 8 9", r, "h"},
 		"not a number":    {h + " 1 2 3 4 5 6 x", r, "h"},
 		"a word less":     {strings.Replace(h, " acme ", " ", 1), r, "h"},
 		"a huge length":   {h, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "r"},

@@ -19,12 +19,15 @@ var (
 // write with what the scripts need to tell its clock after a touch, as
 // credential.Record.Touched and credential.NextDue do:
 //
-//	<last use> <idle> <limit> <warn at> <once at> <extend after> <warn before>
+//	<last use> <idle> <limit> <warn at> <once at> <extend after> <warn before>[ <quiet until>]
 //
-// Moments and durations are ms. Extend after is -1 if no extension is planned,
-// warn before is -1 if nobody is told of the end, and -2 if nothing is told at
-// all, because the session's clock runs unwatched. The head of a session that
-// is over, or has not begun, goes on with a single 0.
+// Moments and durations are ms. Once at is the next refresh that no use puts
+// off: one that was asked for by hand, or the replacement ahead of the limit.
+// Extend after is -1 if no extension is planned, warn before is -1 if nobody is
+// told of the end, and -2 if nothing is told at all, because the session's clock
+// runs unwatched. Quiet until, which is left out if it is 0, is the moment before
+// which an end by the limit is not told. The head of a session that is over, or
+// has not begun, goes on with a single 0.
 //
 // The moment of the last touch is in a field of its own, t, that only the touch
 // script writes. It stands there only beside the head of a living session, and
@@ -56,9 +59,12 @@ func appendSessionWords(b []byte, rec credential.Record) []byte {
 		warn = s.WarnBefore.Milliseconds()
 	}
 	for _, n := range [...]int64{
-		int64(rec.IssuedAt), s.Idle.Milliseconds(), int64(rec.LimitAt), int64(rec.WarnAt), int64(rec.OnceAt), extend, warn,
+		int64(rec.IssuedAt), s.Idle.Milliseconds(), int64(rec.LimitAt), int64(rec.AnnouncedAt()), int64(rec.ByHandOrLimit()), extend, warn,
 	} {
 		b = strconv.AppendInt(append(b, ' '), n, 10)
+	}
+	if quiet := rec.QuietUntil(); quiet > 0 {
+		b = strconv.AppendInt(append(b, ' '), int64(quiet), 10)
 	}
 	return b
 }
@@ -71,6 +77,9 @@ func skipSessionWords(f *fields) {
 		return
 	}
 	for range 7 {
+		_ = f.millis()
+	}
+	if f.rest != "" {
 		_ = f.millis()
 	}
 }
@@ -107,7 +116,8 @@ const (
 	flagLearned  // early, age, life follow
 	presenceUnit // times 0 to 3: none, active, passive, background
 
-	flagsEnd = 4 * presenceUnit
+	flagLimit = 4 * presenceUnit // started at follows, and what is planned ahead of the limit
+	flagsEnd  = 2 * flagLimit
 )
 
 func presenceCode(p credential.Presence) (code uint64, ok bool) {
@@ -137,7 +147,8 @@ func appendWays(b []byte, rec credential.Record) ([]byte, error) {
 		return nil, errPresence
 	}
 	s, ended := rec.Session, rec.Session.Ended
-	s.Ended = false
+	started, next := s.StartedAt, s.Successor
+	s.Ended, s.StartedAt, s.Successor = false, 0, credential.Successor{}
 	flags := presence * presenceUnit
 	for _, f := range [...]struct {
 		set  bool
@@ -151,6 +162,7 @@ func appendWays(b []byte, rec credential.Record) ([]byte, error) {
 		{s != credential.Session{}, flagSession},
 		{rec.OnceAt != 0, flagOnce},
 		{rec.Learned != credential.Learned{}, flagLearned},
+		{started != 0 || next != credential.Successor{}, flagLimit},
 	} {
 		if f.set {
 			flags |= f.flag
@@ -171,6 +183,13 @@ func appendWays(b []byte, rec credential.Record) ([]byte, error) {
 		b = binary.AppendVarint(b, int64(rec.Learned.Early))
 		b = binary.AppendVarint(b, int64(rec.Learned.Age))
 		b = binary.AppendVarint(b, int64(rec.Learned.Life))
+	}
+	if flags&flagLimit != 0 {
+		b = appendMillis(b, started)
+		b = appendMillis(b, next.At)
+		b = appendMillis(b, rec.RefreshAt) // which the head may not show
+		b = binary.AppendVarint(b, int64(next.Failures))
+		b = appendBool(b, next.Refused)
 	}
 	return b, nil
 }
@@ -202,5 +221,12 @@ func (r *reader) ways(rec *credential.Record) {
 		rec.Learned.Early = r.int()
 		rec.Learned.Age = time.Duration(r.varint())
 		rec.Learned.Life = time.Duration(r.varint())
+	}
+	if flags&flagLimit != 0 {
+		rec.Session.StartedAt = r.millis()
+		rec.Session.Successor.At = r.millis()
+		rec.RefreshAt = r.millis()
+		rec.Session.Successor.Failures = r.int()
+		rec.Session.Successor.Refused = r.bool()
 	}
 }

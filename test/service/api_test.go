@@ -49,6 +49,8 @@ type record struct {
 	Session    *struct {
 		IdleTimeout  int64     `json:"idle_timeout"`
 		IdleDeadline time.Time `json:"idle_deadline"`
+
+		AbsoluteDeadline *time.Time `json:"absolute_deadline"`
 	} `json:"session"`
 	LastFailure *struct {
 		At     time.Time `json:"at"`

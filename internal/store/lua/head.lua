@@ -8,8 +8,8 @@ local HEAD = '^1 %d+ (%a)([01]) (%S+) (%d+) (%d+) (%-?%d+) (%-?%d+) '
 -- nonce, deadline, doubt, recover at, first sent
 local OPEN = '^(%x+) %S+ %d+ %d+ %d+ (%-?%d+) ([01]) (%-?%d+) (%-?%d+)'
 -- of a living session: state, presentable, provider, expires at, last use,
--- idle, limit, warn at, once at, extend after, warn before
-local SESSION = '^1 %d+ (%a)([01]) (%S+) %d+ %d+ %-?%d+ %-?%d+ (%-?%d+) %d+ %x+ (%-?%d+) (%-?%d+) (%-?%d+) (%-?%d+) (%-?%d+) (%-?%d+) (%-?%d+)$'
+-- idle, limit, warn at, once at, extend after, warn before, quiet until
+local SESSION = '^1 %d+ (%a)([01]) (%S+) %d+ %d+ %-?%d+ %-?%d+ (%-?%d+) %d+ %x+ (%-?%d+) (%-?%d+) (%-?%d+) (%-?%d+) (%-?%d+) (%-?%d+) (%-?%d+) ?(%d*)$'
 -- How soon a credential is looked at again whose announcement is overdue, or
 -- which waits for an alternate: whoever was told takes care of it now, this is
 -- for the case that he dies.
@@ -47,13 +47,14 @@ end
 
 -- used returns refresh at, clock and expires at of a session after a use of it,
 -- as credential.Record.Touched does. The words are those of its head.
-local function used(at, idle, limit, warnAt, once, extend, warn)
-  local refreshAt, clock, ends = tonumber(once), tonumber(warnAt), soonest(at + idle, tonumber(limit))
-  extend, warn = tonumber(extend), tonumber(warn)
+local function used(at, idle, limit, warnAt, once, extend, warn, quiet)
+  limit = tonumber(limit)
+  local refreshAt, clock, ends = tonumber(once), tonumber(warnAt), soonest(at + idle, limit)
+  extend, warn, quiet = tonumber(extend), tonumber(warn), ends == limit and tonumber(quiet) or 0
   if warn ~= -2 then
     clock = soonest(clock, ends)
-    if extend >= 0 and at + extend < ends then refreshAt = soonest(refreshAt, at + extend) end
-    if warn >= 0 then clock = soonest(clock, math.max(ends - warn, at + 1)) end
+    if extend >= 0 and at + extend < ends and ends ~= limit then refreshAt = soonest(refreshAt, at + extend) end
+    if warn >= 0 then clock = soonest(clock, math.max(ends - warn, at + 1, quiet)) end
   end
   return refreshAt, clock, ends
 end
@@ -61,10 +62,10 @@ end
 -- touched does so for the moment of the last touch beside the head h. It
 -- returns nil if the head knows of that touch, or is not one of a session.
 local function touched(h, t)
-  local _, _, _, _, last, idle, limit, warnAt, once, extend, warn = string.match(h, SESSION)
+  local _, _, _, _, last, idle, limit, warnAt, once, extend, warn, quiet = string.match(h, SESSION)
   local at = tonumber(t)
   if not last or not at or at <= tonumber(last) then return nil end
-  return used(at, idle, limit, warnAt, once, extend, warn)
+  return used(at, idle, limit, warnAt, once, extend, warn, quiet)
 end
 
 -- left returns refresh at of a head h at a moment at which its clock has passed:

@@ -125,6 +125,13 @@ func (b *bundle) anySession(rnd *rand.Rand, r *credential.Record) {
 		Idle: idle, ExtendAfter: pick(rnd, 0, 10*time.Minute, 12*time.Minute+700*time.Microsecond),
 		WarnBefore: pick(rnd, 0, 3*time.Minute, idle), CountdownAt: b.anyMoment(rnd), Ended: rnd.IntN(10) == 0,
 	}
+	if r.LimitAt != 0 {
+		r.Session.StartedAt = r.LimitAt.Add(-2 * time.Hour)
+		r.Session.Successor = credential.Successor{
+			At:       pick(rnd, 0, r.LimitAt.Add(-time.Hour), r.LimitAt.Add(-10*time.Minute), r.LimitAt.Add(-time.Minute)),
+			Failures: pick(rnd, 0, 0, 2),
+		}
+	}
 }
 
 // anyTouches puts a touch beside some of the sessions that were written, as
