@@ -71,11 +71,13 @@ func (l *shardLoop) claim(ctx context.Context, provider string, ids []credential
 	}
 }
 
-// enqueue puts claimed credentials on the queue. What the queue does not take
-// is due again at once.
-func (l *shardLoop) enqueue(ctx context.Context, provider string, ids []credential.ID) error {
+// enqueue puts claimed credentials on the queue, in batches that are like one.
+// What the queue does not take is due again at once.
+func (l *shardLoop) enqueue(ctx context.Context, like tasks.Batch, ids []credential.ID) error {
+	provider := like.Provider
 	for batch := range slices.Chunk(ids, tasks.MaxBatch) {
-		task, err := tasks.NewBatch(l.shard, tasks.Batch{Provider: provider, IDs: batch})
+		like.IDs = batch
+		task, err := tasks.NewBatch(l.shard, like)
 		if err == nil {
 			err = failpoint.Hit(failpoint.DispatchEnqueue)
 		}

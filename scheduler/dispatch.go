@@ -28,6 +28,7 @@ const (
 // dispatcher claims what is due and enqueues it, with one loop per shard.
 type dispatcher struct {
 	index         Index
+	clocks        Clocks
 	capacity      Capacity
 	recoverWithin func(provider string) time.Duration
 	queue         tasks.Enqueuer
@@ -48,7 +49,7 @@ type dispatcher struct {
 
 func newDispatcher(opts Options, m *metrics) *dispatcher {
 	d := &dispatcher{
-		index: opts.Index, capacity: opts.Capacity, recoverWithin: opts.RecoverWithin, queue: opts.Queue, depth: opts.Depth, clock: opts.Clock,
+		index: opts.Index, clocks: opts.Clocks, capacity: opts.Capacity, recoverWithin: opts.RecoverWithin, queue: opts.Queue, depth: opts.Depth, clock: opts.Clock,
 		poll: opts.Poll, hold: hold, log: opts.Logger, metrics: m,
 		nudges: make([]chan struct{}, opts.Shards), glances: make([]chan struct{}, opts.Shards), accounts: map[string]*account{},
 	}
@@ -162,13 +163,15 @@ type dueList struct {
 
 	ahead []credential.ID // overdue ones that were read and ordered, and not yet claimed
 	read  time.Time       // when that was
+
+	waiting waiting // what is overdue and waits for its turn
 }
 
 // lookNow has every list looked at, and read again: what is overdue may be other
 // than it was.
 func (l *shardLoop) lookNow() {
 	for _, list := range l.lists {
-		list.lookAt, list.ahead = time.Time{}, nil
+		list.lookAt, list.ahead, list.waiting = time.Time{}, nil, waiting{}
 	}
 }
 
@@ -265,7 +268,7 @@ func (l *shardLoop) look(ctx context.Context, list *dueList, queue *room, others
 		if list.busy {
 			longest = l.d.busy()
 		}
-		list.busy = false
+		list.busy, list.waiting = false, waiting{}
 		if some {
 			longest = min(longest, until(due.Sub(now)))
 		}
@@ -299,7 +302,7 @@ func (l *shardLoop) dispatch(ctx context.Context, list *dueList, queue *room, sh
 		return 0, err
 	}
 	if capacity <= 0 {
-		return l.d.busy(), nil
+		return l.d.busy(), l.tell(ctx, list, queue, share)
 	}
 	endless := capacity >= mostOverdue
 	account := l.d.account(list.provider)
@@ -308,7 +311,7 @@ func (l *shardLoop) dispatch(ctx context.Context, list *dueList, queue *room, sh
 		taken = account.reserve(time.Now(), window, capacity, want)
 	}
 	if taken.n == 0 {
-		return l.d.limited(), nil
+		return l.d.limited(), l.tell(ctx, list, queue, share)
 	}
 	ids, more, err := l.pick(ctx, list, taken.n)
 	if err == nil {
@@ -322,7 +325,7 @@ func (l *shardLoop) dispatch(ctx context.Context, list *dueList, queue *room, sh
 	}
 	queue.left -= (len(ids) + tasks.MaxBatch - 1) / tasks.MaxBatch
 	list.busy = true
-	if err := l.enqueue(ctx, list.provider, ids); err != nil {
+	if err := l.enqueue(ctx, tasks.Batch{Provider: list.provider}, ids); err != nil {
 		return 0, err
 	}
 	if len(ids) > 0 {
@@ -334,6 +337,6 @@ func (l *shardLoop) dispatch(ctx context.Context, list *dueList, queue *room, sh
 	case endless:
 		return 0, nil
 	default:
-		return l.d.limited(), nil
+		return l.d.limited(), l.tell(ctx, list, queue, share)
 	}
 }

@@ -68,6 +68,8 @@ type fakeIndex struct {
 	mu       sync.Mutex
 	scores   map[string]map[credential.ID]credential.Millis
 	expires  map[credential.ID]credential.Millis
+	clocks   map[credential.ID]credential.Millis // when time alone brings something
+	seen     int                                 // entries that Clocks has returned
 	sent     map[credential.ID]credential.Millis // whose refresh token is in doubt
 	claims   map[credential.Nonce][]credential.ID
 	claimed  map[credential.ID][]credential.Millis // when each was claimed
@@ -143,6 +145,33 @@ func (f *fakeIndex) Overdue(_ context.Context, _ int, provider string, most, tak
 		}
 	}
 	return list, now, nil
+}
+
+// Clocks reads as a sorted set is read: by score, then by ID.
+func (f *fakeIndex) Clocks(_ context.Context, _ int, provider string, from credential.Place, till credential.Millis, most int) ([]credential.Overdue, credential.Place, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var ids []credential.ID
+	for id, at := range f.scores[provider] {
+		if at >= from.Score && at <= till {
+			ids = append(ids, id)
+		}
+	}
+	slices.SortFunc(ids, func(a, b credential.ID) int {
+		return cmp.Or(cmp.Compare(f.scores[provider][a], f.scores[provider][b]), cmp.Compare(a, b))
+	})
+	ids = ids[min(from.Past, len(ids)):]
+	ids = ids[:min(most, len(ids))]
+	list, next := make([]credential.Overdue, len(ids)), from
+	for i, id := range ids {
+		list[i] = credential.Overdue{ID: id, Clock: f.clocks[id]}
+		if at := f.scores[provider][id]; at != next.Score {
+			next = credential.Place{Score: at}
+		}
+		next.Past++
+	}
+	f.seen += len(ids)
+	return list, next, nil
 }
 
 func (f *fakeIndex) Claim(_ context.Context, _ int, provider string, ids []credential.ID, nonce credential.Nonce, hold time.Duration) ([]credential.ID, error) {
@@ -315,7 +344,7 @@ func newBench(t *testing.T, capacity capacityFunc, providers ...string) *bench {
 func (b *bench) replica(capacity capacityFunc, providers ...string) *dispatcher {
 	var out io.Writer = b.log
 	d := newDispatcher(Options{
-		Index: b.index, Capacity: capacity, RecoverWithin: noGrace, Queue: b.queue, Depth: b.queue, Clock: b.clock,
+		Index: b.index, Clocks: b.index, Capacity: capacity, RecoverWithin: noGrace, Queue: b.queue, Depth: b.queue, Clock: b.clock,
 		Shards: 1, Poll: defaultPoll, Logger: zerolog.New(out),
 	}, newMetrics(prometheus.NewRegistry()))
 	d.setProviders(providers)

@@ -16,6 +16,7 @@ import (
 // All of them are used by many goroutines at once.
 type Options struct {
 	Index    Index
+	Clocks   Clocks
 	Capacity Capacity
 	// RecoverWithin tells for how long a provider takes a refresh token again whose
 	// first presentation ended in doubt; 0 if it does not.
@@ -56,6 +57,14 @@ type Index interface {
 	// Release makes what was claimed and handed to nobody due at the given
 	// moment.
 	Release(ctx context.Context, provider string, ids []credential.ID, at credential.Millis) error
+}
+
+// Clocks tells when the own clocks of overdue credentials bring something.
+type Clocks interface {
+	// Clocks reads up to most entries of the due index from a place on, the
+	// lowest score first, up to those whose score is till, and returns the place
+	// behind them.
+	Clocks(ctx context.Context, shard int, provider string, from credential.Place, till credential.Millis, most int) (list []credential.Overdue, next credential.Place, err error)
 }
 
 // Capacity estimates how many due credentials of a provider can be begun

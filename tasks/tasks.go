@@ -25,6 +25,10 @@ const MaxBatch = 100
 type Batch struct {
 	Provider string          `json:"provider"`
 	IDs      []credential.ID `json:"ids"` // 1 to MaxBatch
+	// ClockOnly has stored what time alone has brought, and nothing presented: it
+	// is not their turn for a call. A worker of an earlier version does not know it,
+	// and refreshes them.
+	ClockOnly bool `json:"clock_only,omitempty"`
 }
 
 // Single is the payload of [TypeRefreshSingle].

@@ -100,7 +100,7 @@ func (noFolder) Owners() ([]string, error) { return nil, nil }
 type noJournal struct{}
 
 func (*noJournal) Intend(context.Context, []refresh.Intent) error { return nil }
-func (*noJournal) Keep(refresh.Kept) error                        { return nil }
+func (*noJournal) Keep(refresh.Kept) func() error                 { return func() error { return nil } }
 func (*noJournal) Note(context.Context, ...refresh.Change) error  { return nil }
 func (*noJournal) Drop(...credential.Nonce)                       {}
 func (*noJournal) Adopt(context.Context) ([]refresh.Dead, error)  { return nil, nil }

@@ -21,7 +21,11 @@ func (p *Pool) refreshBatch(ctx context.Context, payload []byte) error {
 	if err != nil {
 		return err
 	}
-	report, err := p.refresher.RefreshBatch(ctx, batch.Provider, batch.IDs)
+	work := p.refresher.RefreshBatch
+	if batch.ClockOnly {
+		work = p.refresher.AdvanceBatch
+	}
+	report, err := work(ctx, batch.Provider, batch.IDs)
 	p.metrics.batch(batch.Provider, report)
 	if err != nil {
 		return fmt.Errorf("batch of %d credentials of %s: %w", len(batch.IDs), batch.Provider, err)

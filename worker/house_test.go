@@ -122,6 +122,13 @@ func (r *recorder) RefreshBatch(ctx context.Context, provider string, ids []cred
 	return report, nil
 }
 
+func (r *recorder) AdvanceBatch(_ context.Context, provider string, ids []credential.ID) (credential.BatchReport, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.batches = append(r.batches, tasks.Batch{Provider: provider, IDs: ids, ClockOnly: true})
+	return credential.BatchReport{Advanced: len(ids)}, nil
+}
+
 func (r *recorder) Refresh(ctx context.Context, id credential.ID, rejected uint64) (credential.Held, error) {
 	r.mu.Lock()
 	r.singles = append(r.singles, tasks.Single{ID: id, RejectedGeneration: rejected})

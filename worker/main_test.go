@@ -62,6 +62,10 @@ func (stuckRefresher) RefreshBatch(_ context.Context, _ string, ids []credential
 	select {}
 }
 
+func (stuckRefresher) AdvanceBatch(context.Context, string, []credential.ID) (credential.BatchReport, error) {
+	select {}
+}
+
 func (stuckRefresher) Refresh(context.Context, credential.ID, uint64) (credential.Held, error) {
 	select {}
 }

@@ -47,6 +47,9 @@ type Options struct {
 type Refresher interface {
 	// RefreshBatch refreshes what is due of a batch.
 	RefreshBatch(ctx context.Context, provider string, ids []credential.ID) (credential.BatchReport, error)
+	// AdvanceBatch stores what the passing of time alone has brought to those of a
+	// batch, and presents nothing.
+	AdvanceBatch(ctx context.Context, provider string, ids []credential.ID) (credential.BatchReport, error)
 	// Refresh refreshes one credential unless a later generation than rejected
 	// is installed; 0 refreshes whichever is.
 	Refresh(ctx context.Context, id credential.ID, rejected uint64) (credential.Held, error)

@@ -53,7 +53,7 @@ func (p *program) printRecords(list []record, held pauses) error {
 			state += " (in doubt)"
 		}
 		w.row("%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s", one.ID, one.Provider, state, dash(one.reason()), one.Version,
-			until(one.ExpiresAt), until(one.DueAt), dash(strings.Join(append(held.of(one), one.notes()...), ", ")))
+			until(one.ExpiresAt), until(held.due(one)), dash(strings.Join(append(held.notes(one), one.notes()...), ", ")))
 	}
 	return w.Flush()
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -30,10 +31,11 @@ when its provider goes on.
     refreshd resume --provider github
     refreshd resume --all`
 
-// pauses are what is held back beside single credentials.
+// pauses are what is held back beside single credentials, by hand or at a
+// provider's wish.
 type pauses struct {
 	service   bool
-	providers map[string]bool
+	providers map[string]providerInfo
 }
 
 // pauses asks what is held back. It is told beside something else, which does
@@ -46,24 +48,52 @@ func (r *remote) pauses(ctx context.Context) pauses {
 	if r.call(ctx, http.MethodGet, "/v1/providers", nil, &said) != nil {
 		return pauses{}
 	}
-	held := pauses{service: said.Paused, providers: map[string]bool{}}
+	held := pauses{service: said.Paused, providers: map[string]providerInfo{}}
 	for _, one := range said.Providers {
-		held.providers[one.Name] = one.Paused
+		held.providers[one.Name] = one
 	}
 	return held
 }
 
-// of lists what holds a credential back.
+// of lists by whose hand a credential is held back.
 func (h pauses) of(one record) []string {
 	var list []string
 	if one.Paused {
 		list = append(list, "paused")
 	}
-	if h.providers[one.Provider] {
+	if h.providers[one.Provider].Paused {
 		list = append(list, "provider paused")
 	}
 	if h.service {
 		list = append(list, "service paused")
+	}
+	return list
+}
+
+// hold is what keeps a credential from being called that is due before its end, at
+// its provider's wish; nil if nothing does.
+func (h pauses) hold(one record) *holdInfo {
+	hold := h.providers[one.Provider].Hold
+	if hold == nil || one.DueAt == nil || !one.DueAt.Before(hold.Until) {
+		return nil
+	}
+	return hold
+}
+
+// due is when a credential is looked at next to be called: nobody does before the
+// end of a hold.
+func (h pauses) due(one record) *time.Time {
+	if hold := h.hold(one); hold != nil {
+		return &hold.Until
+	}
+	return one.DueAt
+}
+
+// notes lists what holds a credential back, and for how long where that is known.
+func (h pauses) notes(one record) []string {
+	list := h.of(one)
+	if hold := h.hold(one); hold != nil {
+		list = append(list, hold.note())
 	}
 	return list
 }

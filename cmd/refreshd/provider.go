@@ -86,6 +86,15 @@ func (h holdInfo) why() string {
 	return strings.Join(slices.DeleteFunc([]string{h.Reason, h.Detail}, func(s string) bool { return s == "" }), ", ")
 }
 
+// note says it beside a credential.
+func (h holdInfo) note() string {
+	note := "provider held until " + h.Until.Format(time.RFC3339)
+	if why := h.why(); why != "" {
+		note += " (" + why + ")"
+	}
+	return note
+}
+
 // state says in a few words whether the provider is called.
 func (i providerInfo) state(allPaused bool) string {
 	var words []string

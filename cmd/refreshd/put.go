@@ -95,7 +95,7 @@ func (r *remote) awaitFailure(ctx context.Context, one record, held pauses) reco
 	defer cancel()
 	tick := time.NewTicker(failureWithin / 10)
 	defer tick.Stop()
-	for one.HasLogin && one.State == statePending && one.Failure == nil && len(held.of(one)) == 0 {
+	for one.HasLogin && one.State == statePending && one.Failure == nil && len(held.notes(one)) == 0 {
 		select {
 		case <-ctx.Done():
 			return one
@@ -119,8 +119,8 @@ func (p *program) sayPending(one record, held pauses) {
 		p.say("it is %s by now", one.State)
 		return
 	}
-	why := held.of(one)
-	if one.Failure != nil {
+	why := held.notes(one)
+	if hold := held.hold(one); one.Failure != nil && (hold == nil || hold.Reason != one.Failure.Reason) {
 		why = append(why, one.Failure.String())
 	}
 	said := "no access token yet"
@@ -131,7 +131,7 @@ func (p *program) sayPending(one record, held pauses) {
 		said += ": " + strings.Join(why, ", ")
 	}
 	if one.DueAt != nil && len(held.of(one)) == 0 {
-		said += "; it is done again at " + one.DueAt.Format(time.RFC3339)
+		said += "; it is done again at " + held.due(one).Format(time.RFC3339)
 	}
 	p.say("%s", said)
 }

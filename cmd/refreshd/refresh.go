@@ -50,6 +50,12 @@ func (p *program) refreshCommand() *cobra.Command {
 				DueAt  *time.Time `json:"due_at"`
 			}
 			if err := r.call(cmd.Context(), http.MethodPost, credentialPath(given[0], "refresh"), body, &said); err != nil {
+				var one record
+				if r.call(cmd.Context(), http.MethodGet, credentialPath(given[0]), nil, &one) == nil {
+					if hold := r.pauses(cmd.Context()).providers[one.Provider].Hold; hold != nil {
+						p.say("%s", hold.note())
+					}
+				}
 				return err
 			}
 			switch {
@@ -63,6 +69,8 @@ func (p *program) refreshCommand() *cobra.Command {
 			one, held, err := p.shownRecord(cmd, r, http.MethodGet, credentialPath(given[0]), nil)
 			if list := held.of(one); err == nil && said.DueAt != nil && len(list) > 0 {
 				p.say("it waits until what is paused is resumed: %s", strings.Join(list, ", "))
+			} else if hold := held.hold(one); err == nil && said.DueAt != nil && hold != nil {
+				p.say("it waits: %s", hold.note())
 			}
 			return err
 		},

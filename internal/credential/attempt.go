@@ -118,6 +118,7 @@ const (
 	RefusedMoved     Refusal = "moved"     // the generation is not the current one
 	RefusedTerminal  Refusal = "terminal"  // no call is made in this state
 	RefusedNotDue    Refusal = "not_due"   // nothing to do yet
+	RefusedOver      Refusal = "over"      // the session's clock has run out, which is to be told first
 	RefusedOpen      Refusal = "open"      // another attempt is open
 	RefusedAlternate Refusal = "alternate" // a received token waits to be installed first
 	RefusedNoRefresh Refusal = "no_token"  // there is nothing to present, or it is paused

@@ -27,6 +27,8 @@ func Grant(h Held, b Begin, now Millis) (Refusal, *Attempt) {
 		return RefusedOpen, nil
 	case !r.presentable():
 		return RefusedNoRefresh, nil
+	case open == nil && r.over(now):
+		return RefusedOver, nil
 	case b.Generation != 0 && b.Generation != r.Generation:
 		return RefusedMoved, nil
 	case !b.Force && open == nil && !r.refreshDue(now):

@@ -26,7 +26,7 @@ func Due(r Record, open *Attempt, now Millis) Work {
 	work := Work{Advance: passed(r.expiry()) || passed(r.AnnouncedAt()) || passed(r.countdown()) || passed(r.lapse())}
 	switch {
 	case open == nil:
-		work.Refresh = r.presentable() && r.refreshDue(now)
+		work.Refresh = r.presentable() && r.refreshDue(now) && !r.over(now)
 	case open.Doubt:
 		work.Recover = r.presentable() && passed(open.RecoverAt)
 	default:
@@ -94,6 +94,14 @@ type Overdue struct {
 	ID        ID
 	ExpiresAt Millis // of the access token
 	FirstSent Millis // when the refresh token was first presented that is in doubt, 0 if none is
+	Clock     Millis // when the passing of time alone brings something next, 0 if it does not; see [Record.Clock]
+}
+
+// Place is how far a reading of a due index has come that goes on later: behind
+// as many entries of a score. The zero value is the beginning.
+type Place struct {
+	Score Millis
+	Past  int
 }
 
 // OrderOverdue sorts what is overdue for a catch-up: first the refresh tokens in

@@ -123,17 +123,17 @@ func TestNextDueIsWhenDueAnswers(t *testing.T) {
 func TestOrderOverdue(t *testing.T) {
 	t.Parallel()
 	list := []credential.Overdue{
-		{"long dead", noon - hour, 0},
-		{"lives long", noon + hour, 0},
-		{"pending", 0, 0},
-		{"in doubt for a while", noon + hour, noon - 20_000},
-		{"just dead", noon, 0},
-		{"twin a", noon + minute, 0},
-		{"grace is over", noon + minute, noon - 30_001},
-		{"dies next", noon + 1, 0},
-		{"grace ends now", noon - hour, noon - 30_000},
-		{"died last", noon - 1, 0},
-		{"twin b", noon + minute, 0},
+		{"long dead", noon - hour, 0, 0},
+		{"lives long", noon + hour, 0, 0},
+		{"pending", 0, 0, 0},
+		{"in doubt for a while", noon + hour, noon - 20_000, 0},
+		{"just dead", noon, 0, 0},
+		{"twin a", noon + minute, 0, 0},
+		{"grace is over", noon + minute, noon - 30_001, 0},
+		{"dies next", noon + 1, 0, 0},
+		{"grace ends now", noon - hour, noon - 30_000, 0},
+		{"died last", noon - 1, 0, 0},
+		{"twin b", noon + minute, 0, 0},
 	}
 	credential.OrderOverdue(list, 30*time.Second, noon)
 	var got []credential.ID

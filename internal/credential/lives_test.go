@@ -175,7 +175,7 @@ func (w *world) once(t *rapid.T) {
 	if w.commit(h, write, growth{}) != credential.StatusWritten {
 		w.fatalf("a planned refresh was not taken")
 	}
-	if r := write.Record; r.Refreshable && !r.Paused && !credential.Due(r, nil, max(at, w.now)).Refresh {
+	if r := write.Record; r.Refreshable && !r.Paused && credential.Due(r, nil, max(at, w.now)).None() {
 		w.fatalf("asked for, and not due: %+v", r)
 	}
 }

@@ -135,6 +135,13 @@ func (r Record) owed(now Millis) bool {
 	return r.RefreshAt <= now && r.late(now) || r.Failures > 0 && r.late(r.LastAttempt.FailedAt)
 }
 
+// over reports whether the session's clock has run out, and nobody has been told
+// yet. A call that would extend it comes too late, whoever asks for it. One whose
+// clock runs unwatched is not judged before somebody returns.
+func (r Record) over(now Millis) bool {
+	return r.alive() && !r.asleep() && r.ExpiresAt != 0 && r.ExpiresAt <= now
+}
+
 // lapse returns the moment from which an extension that somebody left behind
 // comes too late, 0 if there is none.
 func (r Record) lapse() Millis {

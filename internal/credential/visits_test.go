@@ -203,13 +203,10 @@ func (v *visits) call(t *rapid.T, a credential.Attempt) {
 		t.Fatalf("called %s after the last use", v.now.Sub(v.used))
 	case v.failed != 0 && v.now < max(v.failed.Add(900*time.Millisecond), v.notSoon):
 		t.Fatalf("called again %s after a failure", v.now.Sub(v.failed))
-	case v.asleep() && (!v.there || v.now >= v.end()):
+	case v.now >= v.end():
+		t.Fatalf("called %s after its end: %+v", v.now.Sub(v.end()), r)
+	case v.asleep() && !v.there:
 		t.Fatalf("called for nobody: %+v", r)
-	}
-	if v.now >= v.end() {
-		o := over()
-		v.stored(credential.Fail(v.held, a, o, v.policy, credential.BySchedule, v.now))
-		return
 	}
 	if rapid.IntRange(0, 2).Draw(t, "fails") > 0 {
 		got := credential.Received{Method: credential.MethodExtend, SentAt: v.now}

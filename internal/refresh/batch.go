@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/refreshd/refreshd/internal/credential"
@@ -69,8 +70,7 @@ func (e *Engine) refreshAll(ctx context.Context, t *Target, rest []credential.ID
 		if _, busy := errors.AsType[*UnavailableError](err); busy {
 			// Whoever rested for as long as a permit takes would find it taken by
 			// those that die later. What is claimed, and when, is the capacity's to say.
-			report.Returned += len(rest)
-			return rest, e.store.Release(ctx, t.Name, rest, stillDue)
+			return rest, e.handBack(ctx, t, rest, report)
 		}
 		if err != nil {
 			return rest, err
@@ -81,11 +81,71 @@ func (e *Engine) refreshAll(ctx context.Context, t *Target, rest []credential.ID
 		}
 		rest = rest[n:]
 		if len(rest) > 0 && e.clock.Boot()-started > batchBudget {
-			report.Returned += len(rest)
-			return rest, e.store.Release(ctx, t.Name, rest, stillDue)
+			return rest, e.handBack(ctx, t, rest, report)
 		}
 	}
 	return nil, nil
+}
+
+// handBack gives back what there was no permit for, as it is by now.
+func (e *Engine) handBack(ctx context.Context, t *Target, ids []credential.ID, report *credential.BatchReport) error {
+	report.Returned += len(ids)
+	if _, err := e.advanceAll(ctx, t, ids, report); err != nil {
+		return err
+	}
+	return e.store.Release(ctx, t.Name, ids, stillDue)
+}
+
+// AdvanceBatch stores what the passing of time alone has brought to those of a
+// batch, and gives them back to the due index: they wait for a call whose turn has
+// not come. An error means that the batch as a whole could not be worked on, and
+// the due index will bring it back.
+func (e *Engine) AdvanceBatch(ctx context.Context, provider string, ids []credential.ID) (credential.BatchReport, error) {
+	leave, err := e.enter()
+	if err != nil {
+		return credential.BatchReport{}, err
+	}
+	defer leave()
+	t, err := e.target(provider)
+	if err != nil {
+		return credential.BatchReport{}, errors.Join(err, e.store.Release(ctx, provider, ids, e.clock.Now().Add(time.Minute)))
+	}
+	var report credential.BatchReport
+	if err := e.handBack(ctx, t, ids, &report); err != nil {
+		now := e.clock.Boot()
+		e.stranded.add(t.Name, ids, now, now)
+		return report, err
+	}
+	return report, nil
+}
+
+// advanceAll stores what the passing of time alone has brought to each of ids,
+// and returns what is stored then; nil where there is none, or none that can be
+// read.
+func (e *Engine) advanceAll(ctx context.Context, t *Target, ids []credential.ID, report *credential.BatchReport) ([]*credential.Held, error) {
+	list, err := e.store.Load(ctx, ids...)
+	if _, single := errors.AsType[itemsError](err); err != nil && !single {
+		return nil, err
+	}
+	var wg sync.WaitGroup
+	var advanced atomic.Int64
+	for i, h := range list {
+		if h == nil || !credential.Due(h.Record, h.Attempt, e.clock.Now()).Advance {
+			continue
+		}
+		wg.Add(1)
+		e.crew.run(func() {
+			defer wg.Done()
+			after, done := e.advanceClock(ctx, t, *h)
+			if done {
+				advanced.Add(1)
+			}
+			list[i] = &after
+		})
+	}
+	wg.Wait()
+	report.Advanced += int(advanced.Load())
+	return list, nil
 }
 
 // refreshSome begins as many attempts as there are permits and carries them to
@@ -153,54 +213,53 @@ func (e *Engine) landRefused(ctx context.Context, t *Target, answer credential.B
 	case answer.Refusal == credential.RefusedAlternate:
 		result = e.installAlternate(ctx, t, answer.ID)
 		report.Advanced++
-	case e.advanceClock(ctx, t, answer.Held):
-		report.Advanced++
 	default:
-		report.Skipped++
+		if _, advanced := e.advanceClock(ctx, t, answer.Held); advanced {
+			report.Advanced++
+		} else {
+			report.Skipped++
+		}
 	}
 	land(answer.ID, result)
 	return answer.ID
 }
 
 // advanceClock stores what the passing of time alone has brought, such as an
-// expiry, and reports whether there was anything. seen may lack the secrets, as
-// the answer to a refused begin does: what is written has to know all that it
-// leads to, so the record is read once more.
-func (e *Engine) advanceClock(ctx context.Context, t *Target, seen credential.Held) bool {
+// expiry, and returns what is stored then and whether there was anything. seen may
+// lack the secrets, as the answer to a refused begin does: what is written has to
+// know all that it leads to, so the record is read once more.
+func (e *Engine) advanceClock(ctx context.Context, t *Target, seen credential.Held) (credential.Held, bool) {
 	if seen.Record.ID == "" || !credential.Due(seen.Record, seen.Attempt, e.clock.Now()).Advance {
-		return false
+		return seen, false
 	}
-	again, err := e.reload(ctx, seen.Record.ID)
-	if err != nil || again == nil {
-		return false
-	}
-	for h := *again; ; {
-		write, ok := credential.Advance(h, t.Policy, newNonce(), e.clock.Now())
-		if !ok {
-			return false
+	for {
+		again, err := e.reload(ctx, seen.Record.ID)
+		if err != nil || again == nil {
+			return seen, false // the due index brings it back
 		}
-		written, err := e.commit(ctx, h, write, nil)
+		write, ok := credential.Advance(*again, t.Policy, newNonce(), e.clock.Now())
+		if !ok {
+			return *again, false
+		}
+		written, err := e.commit(ctx, *again, write, nil)
 		if err != nil {
-			return false // the due index brings it back
+			return *again, false
 		}
 		if written {
-			return true
+			return write.Result(*again), true
 		}
-		again, err := e.reload(ctx, h.Record.ID)
-		if err != nil || again == nil {
-			return false
-		}
-		h = *again
 	}
 }
 
 // idle does for a held-back client what needs no call: expiries are still
 // published. What stays due rests for a while.
 func (e *Engine) idle(ctx context.Context, t *Target, ids []credential.ID, report *credential.BatchReport) error {
-	list, err := e.store.Load(ctx, ids...)
-	if _, single := errors.AsType[itemsError](err); err != nil && !single {
+	advanced := report.Advanced
+	list, err := e.advanceAll(ctx, t, ids, report)
+	if err != nil {
 		return err
 	}
+	report.Skipped += len(ids) - (report.Advanced - advanced)
 	now := e.clock.Now()
 	again := now.Add(idlePause)
 	if state, err := e.breakers.state(ctx, t.Name); err == nil && state.ProbeAt > now {
@@ -209,13 +268,7 @@ func (e *Engine) idle(ctx context.Context, t *Target, ids []credential.ID, repor
 	later := map[credential.Millis][]credential.ID{}
 	for i, h := range list {
 		if h == nil {
-			report.Skipped++
 			continue
-		}
-		if e.advanceClock(ctx, t, *h) {
-			report.Advanced++
-		} else {
-			report.Skipped++
 		}
 		at := again
 		if clock := h.Record.Clock(); clock > now {

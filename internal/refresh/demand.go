@@ -271,6 +271,11 @@ func (e *Engine) refusedDemand(ctx context.Context, t *Target, held credential.H
 		return e.installAlternate(ctx, t, held.Record.ID)
 	case credential.RefusedUnknown:
 		return settled{err: ErrNotFound}
+	case credential.RefusedOver:
+		if after, advanced := e.advanceClock(ctx, t, answer.Held); advanced {
+			e.tokens.put(after)
+			return settled{held: after} // there may be another way now
+		}
 	case credential.RefusedNot, credential.RefusedMoved, credential.RefusedTerminal,
 		credential.RefusedNotDue, credential.RefusedNoRefresh:
 	}

@@ -174,6 +174,8 @@ func (s *Store) readBegun(answer *credential.Begun, nonce credential.Nonce, key,
 		answer.Refusal = credential.RefusedNotDue
 	case "r":
 		answer.Refusal = credential.RefusedNoRefresh
+	case "e":
+		answer.Refusal = credential.RefusedOver
 	case "c": // decoding says what is wrong with it
 	case "w":
 		answer.Err = &WrongTypeError{Key: key, Got: "value of another type", Want: wantType(key)}

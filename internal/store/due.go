@@ -53,6 +53,37 @@ func (s *Store) Overdue(ctx context.Context, shard int, provider string, most, t
 	return list, credential.Millis(now), err
 }
 
+// Clocks reads up to most entries of a provider's due index in one shard from a
+// place on, with what else is told of them, up to those whose score is till. next
+// is the place behind them: who goes on from there finds what has come since, but
+// not what was put back in between.
+func (s *Store) Clocks(ctx context.Context, shard int, provider string, from credential.Place, till credential.Millis, most int) (list []credential.Overdue, next credential.Place, err error) {
+	names, err := s.dueOf(shard, provider)
+	if err != nil {
+		return nil, from, err
+	}
+	key := names.due + provider
+	page, err := s.client.ZRangeArgsWithScores(ctx, redis.ZRangeArgs{
+		Key: key, Start: int64(from.Score), Stop: int64(till), ByScore: true, Offset: int64(from.Past), Count: int64(most),
+	}).Result()
+	if err != nil {
+		return nil, from, fmt.Errorf("clocks of overdue credentials: %w", s.explain(ctx, err, key))
+	}
+	next = from
+	for _, z := range page {
+		id, ok := z.Member.(string)
+		if !ok {
+			return nil, from, errReply
+		}
+		list = append(list, credential.Overdue{ID: credential.ID(id)})
+		if score := credential.Millis(z.Score); score != next.Score {
+			next = credential.Place{Score: score}
+		}
+		next.Past++
+	}
+	return list, next, s.readExpiries(ctx, names, list)
+}
+
 func (s *Store) readExpiries(ctx context.Context, names shardKeys, list []credential.Overdue) error {
 	for from := 0; from < len(list); from += perScript {
 		part := list[from:min(from+perScript, len(list))]
@@ -64,16 +95,17 @@ func (s *Store) readExpiries(ctx context.Context, names shardKeys, list []creden
 		if err != nil {
 			return fmt.Errorf("expiries of overdue credentials: %w", err)
 		}
-		if len(reply) != 2*len(part) {
+		if len(reply) != 3*len(part) {
 			return errReply
 		}
 		for i := range part {
-			ends, err := strconv.ParseInt(text(reply[2*i]), 10, 64)
-			sent, bad := strconv.ParseInt(text(reply[2*i+1]), 10, 64)
-			if err != nil || bad != nil {
+			ends, err := strconv.ParseInt(text(reply[3*i]), 10, 64)
+			sent, bad := strconv.ParseInt(text(reply[3*i+1]), 10, 64)
+			clock, worse := strconv.ParseInt(text(reply[3*i+2]), 10, 64)
+			if err != nil || bad != nil || worse != nil {
 				return errReply
 			}
-			part[i].ExpiresAt, part[i].FirstSent = credential.Millis(ends), credential.Millis(sent)
+			part[i].ExpiresAt, part[i].FirstSent, part[i].Clock = credential.Millis(ends), credential.Millis(sent), credential.Millis(clock)
 		}
 	}
 	return nil

@@ -89,6 +89,9 @@ type providerState struct {
 		Reason  string    `json:"reason"`
 		ProbeAt time.Time `json:"probe_at"`
 	} `json:"breaker"`
+	Hold struct {
+		Until time.Time `json:"until"`
+	} `json:"hold"`
 }
 
 func (e *estate) providerState(at *instance, name string) providerState {

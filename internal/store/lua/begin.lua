@@ -9,6 +9,7 @@
 --       credential: nonce, generation ('0' for any)
 -- Reply now, then for each credential: 'g' granted, 'u' unknown, 't' terminal,
 --       'o' open, 'a' an alternate of this generation, 'm' moved, 'n' not due, 'r' nothing to present,
+--       'e' a session whose end is to be told first,
 --       'c' head unreadable, 'w' no hash. If the run is another: {'run', id}.
 --
 -- The records themselves are read by commands that follow in the same
@@ -46,9 +47,9 @@ for i = 2, #KEYS do
     else
       local held, deadline, doubt, recoverAt, firstSent
       if f[2] and f[2] ~= '' then held, deadline, doubt, recoverAt, firstSent = string.match(f[2], OPEN) end
-      local laterRefresh, laterClock
+      local laterRefresh, laterClock, laterEnds
       if f[4] then
-        laterRefresh, laterClock = touched(h, f[4])
+        laterRefresh, laterClock, laterEnds = touched(h, f[4])
         refreshAt, clock = laterRefresh or refreshAt, laterClock or clock
       end
       clock, refreshAt = tonumber(clock), tonumber(refreshAt)
@@ -66,6 +67,8 @@ for i = 2, #KEYS do
         code, score = 'o', due(presentable, refreshAt, clock, deadline, doubt, recoverAt)
       elseif presentable ~= '1' then
         code, score = 'r', clock
+      elseif not held and over(h, laterEnds, at) then
+        code, score = 'e', clock
       elseif asked ~= '0' and asked ~= generation then
         code, score = 'm', soonest(clock, held and tonumber(recoverAt) or refreshAt)
       elseif not force and not held and (refreshAt == 0 or refreshAt > at) then

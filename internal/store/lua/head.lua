@@ -78,6 +78,16 @@ local function left(h, refreshAt, at)
   return refreshAt
 end
 
+-- over tells of a head h whether its session's clock has run out at a moment, as
+-- credential.Record.over does. later is its end by a touch beside the head, nil if
+-- there is none.
+local function over(h, later, at)
+  local _, _, _, ends, _, _, _, _, _, _, warn = string.match(h, SESSION)
+  if not ends or warn == '-2' then return false end
+  ends = later or tonumber(ends)
+  return ends ~= 0 and ends <= at
+end
+
 -- ahead returns a clock that has not passed, else a moment soon after now.
 local function ahead(clock, at)
   if clock ~= 0 and clock <= at then return at + AGAIN end

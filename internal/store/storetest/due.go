@@ -59,6 +59,45 @@ func dueOverdue(b *bundle) {
 	require.Error(b, err)
 }
 
+// dueClocks: the overdue are read page by page, also where many have one score,
+// and what comes later is read from where the last page ended.
+func dueClocks(b *bundle) {
+	list := b.inShard(8)
+	slices.Sort(list)
+	late, ahead := list[6], list[7]
+	for i, id := range list {
+		b.due(id)
+		b.setScore(id, b.now-credential.Millis(2-min(i/2, 1))) // two of one score, then others
+	}
+	b.setScore(late, b.now)
+	b.setScore(ahead, b.now.Add(time.Hour))
+	var from credential.Place
+	read := func(till credential.Millis, most int) []credential.ID {
+		page, next, err := b.store.Clocks(b.ctx, 0, provider, from, till, most)
+		require.NoError(b, err)
+		for _, o := range page {
+			r := b.load(o.ID).Record
+			assert.Equal(b, credential.Overdue{ID: o.ID, ExpiresAt: r.ExpiresAt, Clock: r.Clock()}, o)
+		}
+		from = next
+		return overdueIDs(page)
+	}
+	assert.Equal(b, list[:3], read(b.now-1, 3))
+	assert.Equal(b, list[3:5], read(b.now-1, 2))
+	assert.Equal(b, list[5:6], read(b.now-1, 3))
+	assert.Empty(b, read(b.now-1, 3))
+	assert.Equal(b, []credential.ID{late}, read(b.now, 3))
+	assert.Empty(b, read(b.now, 3), "what is not overdue is not read")
+	_, _, err := b.store.Clocks(b.ctx, b.store.Shards(), provider, from, b.now, 1)
+	require.Error(b, err)
+	b.apply(credential.Logout(b.load(late), newNonce(), b.now))
+	b.setScore(late, b.now)
+	page, _, err := b.store.Clocks(b.ctx, 0, provider, credential.Place{Score: b.now}, b.now, 1)
+	require.NoError(b, err)
+	require.Len(b, page, 1)
+	assert.Zero(b, page[0].Clock, "a record that is left over has none")
+}
+
 func overdueIDs(list []credential.Overdue) []credential.ID {
 	ids := make([]credential.ID, len(list))
 	for i, o := range list {

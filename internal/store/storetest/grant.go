@@ -66,7 +66,7 @@ func beginAsGranted(b *bundle) {
 	}
 	for _, refusal := range []credential.Refusal{
 		credential.RefusedNot, credential.RefusedUnknown, credential.RefusedMoved, credential.RefusedTerminal,
-		credential.RefusedNotDue, credential.RefusedOpen, credential.RefusedAlternate, credential.RefusedNoRefresh,
+		credential.RefusedNotDue, credential.RefusedOpen, credential.RefusedAlternate, credential.RefusedNoRefresh, credential.RefusedOver,
 	} {
 		assert.Positive(b, seen[refusal], "no case was answered with %q", refusal)
 	}

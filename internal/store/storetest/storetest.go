@@ -82,6 +82,7 @@ func Run(t *testing.T, fresh func(t *testing.T) *Harness) {
 		"load/unknown and many shards":              loadMany,
 		"load/one that cannot be opened":            loadUnreadable,
 		"due/overdue in order":                      dueOverdue,
+		"due/clocks of those that wait":             dueClocks,
 		"due/claims hold":                           dueClaim,
 		"due/a claim repeated":                      dueClaimTwice,
 		"due/claims never overlap":                  dueClaimRace,

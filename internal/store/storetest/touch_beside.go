@@ -217,7 +217,9 @@ func touchScripts(b *bundle) {
 	b.setScore(bob, b.now-2)
 	found, _, err := b.store.Overdue(b.ctx, 0, provider, 10, 0)
 	require.NoError(b, err)
-	assert.Equal(b, []credential.Overdue{{ID: bob, ExpiresAt: stale.Record.ExpiresAt}, {ID: alice, ExpiresAt: at.Add(idle)}}, found)
+	assert.Equal(b, []credential.Overdue{
+		{ID: bob, ExpiresAt: stale.Record.ExpiresAt, Clock: stale.Record.Clock()}, {ID: alice, ExpiresAt: at.Add(idle), Clock: after.Clock()},
+	}, found)
 
 	// Somebody computed the right score before the touch.
 	touched := b.touch(bob)[0]
