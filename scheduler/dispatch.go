@@ -9,7 +9,6 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/tasks"
 )
 
@@ -17,8 +16,8 @@ const (
 	// hold is how long a claim lasts. What is not begun by then is claimed
 	// again: whatever became of its task, it is not later than this.
 	hold = 5 * time.Second
-	// mostOverdue is how many overdue credentials are looked at together, to
-	// find those that are nearest to death; a capacity of so many is no limit.
+	// mostOverdue is how many overdue credentials are claimed together at the
+	// most; a capacity of so many is no limit.
 	mostOverdue = 5000
 	// mostWaiting is how many batches may wait in a queue. Beyond that they
 	// would wait for longer than their claims hold.
@@ -147,16 +146,15 @@ type dueList struct {
 	lookAt   time.Time
 	busy     bool // there was work at the last look
 	down     bool // the last look failed
-
-	ahead []credential.ID // overdue ones that were read and ordered, and not yet claimed
-	read  time.Time       // when that was
+	backlog  *backlog
 }
 
 // lookNow has every list looked at, and read again: what is overdue may be other
 // than it was.
 func (l *shardLoop) lookNow() {
 	for _, list := range l.lists {
-		list.lookAt, list.ahead = time.Time{}, nil
+		list.lookAt = time.Time{}
+		list.backlog.again()
 	}
 }
 
@@ -207,7 +205,9 @@ func (l *shardLoop) refit() {
 	for _, name := range *names {
 		list, ok := before[name]
 		if !ok {
-			list = &dueList{provider: name}
+			list = &dueList{provider: name, backlog: &backlog{
+				index: l.d.index, clock: l.d.clock, within: l.d.recoverWithin, poll: l.d.poll, page: pageSize, shard: l.shard, provider: name,
+			}}
 		}
 		l.lists = append(l.lists, list)
 	}
@@ -244,6 +244,7 @@ func (l *shardLoop) look(ctx context.Context, list *dueList, queue *room, others
 			longest = l.d.busy()
 		}
 		list.busy = false
+		list.backlog.forget()
 		if some {
 			longest = min(longest, until(due.Sub(now)))
 		}
@@ -288,10 +289,7 @@ func (l *shardLoop) dispatch(ctx context.Context, list *dueList, queue *room, sh
 	if taken.n == 0 {
 		return l.d.limited(), nil
 	}
-	ids, more, err := l.pick(ctx, list, taken.n)
-	if err == nil {
-		ids, err = l.claim(ctx, list.provider, ids)
-	}
+	ids, more, err := l.take(ctx, list, taken.n)
 	if !endless {
 		account.settle(taken, len(ids))
 	}
@@ -309,7 +307,7 @@ func (l *shardLoop) dispatch(ctx context.Context, list *dueList, queue *room, sh
 	switch {
 	case !more:
 		return l.d.gather(), nil
-	case endless:
+	case endless, list.backlog.blind:
 		return 0, nil
 	default:
 		return l.d.limited(), nil

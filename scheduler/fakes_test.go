@@ -73,7 +73,8 @@ type fakeIndex struct {
 	claimed  map[credential.ID][]credential.Millis // when each was claimed
 	released []credential.ID
 	looks    int
-	reads    int
+	pages    int // read of the index
+	records  int // and how many records
 	loseNext int // how many answers of Claim get lost
 	fail     map[string]error
 }
@@ -121,28 +122,34 @@ func (f *fakeIndex) NextDue(_ context.Context, _ int, provider string) (credenti
 	return first, first != 0, nil
 }
 
-func (f *fakeIndex) Overdue(_ context.Context, _ int, provider string, most, take int) ([]credential.Overdue, credential.Millis, error) {
-	now := f.clock.Now()
+func (f *fakeIndex) Overdue(_ context.Context, _ int, provider string, from, till credential.Millis, skip, most int) ([]credential.Overdue, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.reads++
+	f.pages++
+	if err := f.fail[provider]; err != nil {
+		return nil, err
+	}
 	var list []credential.Overdue
 	for id, at := range f.scores[provider] {
-		if at <= now {
-			list = append(list, credential.Overdue{ID: id, ExpiresAt: at})
+		if from <= at && at <= till {
+			list = append(list, credential.Overdue{ID: id, Due: at})
 		}
 	}
 	slices.SortFunc(list, func(a, b credential.Overdue) int {
-		return cmp.Or(cmp.Compare(a.ExpiresAt, b.ExpiresAt), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(cmp.Compare(a.Due, b.Due), cmp.Compare(a.ID, b.ID))
 	})
-	list = list[:min(len(list), most)]
-	for i := range list {
-		list[i].ExpiresAt = 0
-		if len(list) > take {
-			list[i].ExpiresAt, list[i].FirstSent = f.expires[list[i].ID], f.sent[list[i].ID]
-		}
+	list = list[min(skip, len(list)):]
+	return list[:min(len(list), most)], nil
+}
+
+func (f *fakeIndex) Expiries(_ context.Context, _ int, list []credential.Overdue) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.records += len(list)
+	for i, o := range list {
+		list[i].ExpiresAt, list[i].FirstSent = f.expires[o.ID], f.sent[o.ID]
 	}
-	return list, now, nil
+	return nil
 }
 
 func (f *fakeIndex) Claim(_ context.Context, _ int, provider string, ids []credential.ID, nonce credential.Nonce, hold time.Duration) ([]credential.ID, error) {

@@ -45,10 +45,12 @@ type Options struct {
 type Index interface {
 	// NextDue returns the lowest score; false if there is none.
 	NextDue(ctx context.Context, shard int, provider string) (credential.Millis, bool, error)
-	// Overdue returns up to most entries whose score has passed, the lowest
-	// first, and the store's clock. If there are more than take, it also
-	// returns what [credential.OrderOverdue] needs.
-	Overdue(ctx context.Context, shard int, provider string, most, take int) ([]credential.Overdue, credential.Millis, error)
+	// Overdue returns up to most entries whose scores are between two moments,
+	// these included, without the first skip of them: IDs and scores, the lowest
+	// first.
+	Overdue(ctx context.Context, shard int, provider string, from, till credential.Millis, skip, most int) ([]credential.Overdue, error)
+	// Expiries fills in from the records what [credential.OrderOverdue] needs.
+	Expiries(ctx context.Context, shard int, list []credential.Overdue) error
 	// Claim moves the scores of those ids that are due to now + hold, and
 	// returns them in the same order. Repeated with the same nonce it returns
 	// the same IDs.

@@ -38,25 +38,50 @@ func dueOverdue(b *bundle) {
 		b.setScore(id, b.now.Add(-time.Duration(i)*time.Minute))
 	}
 	b.setScore(list[0], b.now.Add(time.Hour))
-	found, now, err := b.store.Overdue(b.ctx, 0, provider, 10, 10)
-	require.NoError(b, err)
-	assert.GreaterOrEqual(b, now, b.now)
 	want := slices.Clone(list[1:])
 	slices.Reverse(want)
+	found := b.overdue()
 	assert.Equal(b, want, overdueIDs(found))
-	assert.Zero(b, found[0].ExpiresAt, "not read where all can be taken")
-
-	found, _, err = b.store.Overdue(b.ctx, 0, provider, 3, 2)
-	require.NoError(b, err)
-	assert.Equal(b, want[:3], overdueIDs(found))
-	for _, o := range found {
+	for i, o := range found {
+		assert.Equal(b, b.now.Add(time.Duration(i-5)*time.Minute), o.Due)
 		assert.Equal(b, b.load(o.ID).Record.ExpiresAt, o.ExpiresAt)
 	}
-	found, _, err = b.store.Overdue(b.ctx, 0, "nobody", 3, 2)
+
+	// Page by page, also of those that are due at the same moment.
+	for _, id := range list[1:] {
+		b.setScore(id, b.now)
+	}
+	slices.Sort(want)
+	for skip := range 6 {
+		page, err := b.store.Overdue(b.ctx, 0, provider, b.now, b.now, skip, 2)
+		require.NoError(b, err)
+		assert.Equal(b, want[skip:min(skip+2, 5)], overdueIDs(page))
+	}
+	for _, never := range [][2]credential.Millis{{0, b.now - 1}, {b.now + 1, b.now.Add(time.Hour) - 1}, {b.now, b.now - 1}} {
+		page, err := b.store.Overdue(b.ctx, 0, provider, never[0], never[1], 0, 10)
+		require.NoError(b, err)
+		assert.Empty(b, page)
+	}
+	page, err := b.store.Overdue(b.ctx, 0, "nobody", 0, b.now, 0, 3)
 	require.NoError(b, err)
-	assert.Empty(b, found)
-	_, _, err = b.store.Overdue(b.ctx, b.store.Shards(), provider, 3, 2)
+	assert.Empty(b, page)
+	_, err = b.store.Overdue(b.ctx, b.store.Shards(), provider, 0, b.now, 0, 3)
 	require.Error(b, err)
+	require.Error(b, b.store.Expiries(b.ctx, b.store.Shards(), found))
+	lost := []credential.Overdue{{ID: "nobody", Due: 1}}
+	require.NoError(b, b.store.Expiries(b.ctx, b.store.ShardOf("nobody"), lost))
+	assert.Equal(b, []credential.Overdue{{ID: "nobody", Due: 1}}, lost)
+}
+
+// overdue returns what is overdue in shard 0, with what the records say.
+func (b *bundle) overdue() []credential.Overdue {
+	b.Helper()
+	now, err := b.store.Now(b.ctx)
+	require.NoError(b, err)
+	list, err := b.store.Overdue(b.ctx, 0, provider, 0, now, 0, 100)
+	require.NoError(b, err)
+	require.NoError(b, b.store.Expiries(b.ctx, 0, list))
+	return list
 }
 
 func overdueIDs(list []credential.Overdue) []credential.ID {
