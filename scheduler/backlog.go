@@ -115,8 +115,8 @@ func (b *backlog) read(ctx context.Context, n int) error {
 			return err
 		}
 	}
-	if !whole && !recent {
-		return nil
+	if !whole && (!recent || len(b.found) == 0) {
+		return nil // in the order in which it was put a moment ago
 	}
 	return b.order(ctx, n)
 }

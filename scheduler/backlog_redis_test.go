@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"path/filepath"
 	"runtime"
@@ -26,7 +27,7 @@ type shelf struct {
 	client  *redis.Client
 	now     credential.Millis
 	backlog *backlog
-	claimed int
+	nonces  uint32
 }
 
 func newShelf(t testing.TB) *shelf {
@@ -51,6 +52,12 @@ func newShelf(t testing.TB) *shelf {
 	}
 }
 
+func (s *shelf) nonce() (n credential.Nonce) {
+	s.nonces++
+	binary.BigEndian.PutUint32(n[:], s.nonces)
+	return n
+}
+
 // put stores logins that have been due for a while. lives tells how long the n-th
 // lives from now on.
 func (s *shelf) put(t testing.TB, name string, n int, overdue time.Duration, lives func(int) time.Duration) (ids []credential.ID) {
@@ -65,7 +72,7 @@ func (s *shelf) put(t testing.TB, name string, n int, overdue time.Duration, liv
 			writes = append(writes, credential.Connect(nil, credential.Login{
 				ID: id, Provider: "acme", ExpiresAt: s.now.Add(lives(i)),
 				Token: credential.Token{Access: credential.NewSecret("a"), Refresh: credential.NewSecret(string("r-" + id))},
-			}, policy, credential.Nonce{1, name[0], byte(i), byte(i >> 8), byte(i >> 16)}, s.now))
+			}, policy, s.nonce(), s.now))
 			scores = append(scores, redis.Z{Member: string(id), Score: float64(s.now.Add(-overdue))})
 		}
 		statuses, err := s.store.Apply(t.Context(), writes)
@@ -88,8 +95,7 @@ func (s *shelf) claim(t testing.TB, n int) []credential.ID {
 		if len(ids) == 0 && more {
 			continue
 		}
-		s.claimed++
-		got, err := s.store.Claim(t.Context(), 0, "acme", ids, credential.Nonce{2, byte(s.claimed), byte(s.claimed >> 8)}, time.Hour)
+		got, err := s.store.Claim(t.Context(), 0, "acme", ids, s.nonce(), time.Hour)
 		require.NoError(t, err)
 		return got
 	}
@@ -115,7 +121,7 @@ func TestOnARealIndexThoseThatDieFirstAreFoundBehindTenThousandOthers(t *testing
 	}, 20*time.Second, 20*time.Millisecond)
 
 	// The other replica takes the next ones; one of those is over.
-	ids, err := s.store.Claim(t.Context(), 0, "acme", long[2000:], credential.Nonce{3}, time.Hour)
+	ids, err := s.store.Claim(t.Context(), 0, "acme", long[2000:], s.nonce(), time.Hour)
 	require.NoError(t, err)
 	require.Len(t, ids, 1000)
 	require.NoError(t, s.client.Del(t.Context(), "rd:{refresh-00}:cred:"+string(long[1999])).Err())
@@ -156,8 +162,7 @@ func BenchmarkPick(b *testing.B) {
 	look := time.NewTicker(100 * time.Millisecond)
 	defer look.Stop()
 	for b.Loop() {
-		s.claimed++
-		_, err := s.store.Claim(b.Context(), 0, "acme", ids, credential.Nonce{2, byte(s.claimed), byte(s.claimed >> 8)}, time.Hour)
+		_, err := s.store.Claim(b.Context(), 0, "acme", ids, s.nonce(), time.Hour)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -173,7 +178,7 @@ func BenchmarkPick(b *testing.B) {
 		took := time.Since(started)
 		picks, slowest = picks+took, max(slowest, took)
 	}
-	b.ReportMetric(float64(int64(after.HeapAlloc)-int64(before.HeapAlloc))/(1<<20), "MiB")
+	b.ReportMetric((float64(after.HeapAlloc)-float64(before.HeapAlloc))/(1<<20), "MiB")
 	b.ReportMetric(slowest.Seconds()*1000, "slowest-ms")
 	b.ReportMetric(first.Seconds()*1000, "first-ms")
 	b.ReportMetric(picks.Seconds()*1000/float64(b.N), "pick-ms")

@@ -82,7 +82,7 @@ func (e *estate) claim(t require.TestingT, n int) (claimed []credential.Overdue,
 	for _, o := range e.overdue() {
 		if slices.Contains(ids, o.ID) {
 			claimed = append(claimed, o)
-			e.done("acme", o.ID)
+			e.done(o.ID)
 		}
 	}
 	slices.Sort(ids)
@@ -155,7 +155,7 @@ func TestWhateverArrivesTheBestAreClaimed(t *testing.T) {
 					taken = nil
 				case 4: // or is done with them
 					for _, o := range taken {
-						e.done("acme", o.ID)
+						e.done(o.ID)
 					}
 					taken = nil
 				case 5: // somebody is back, and gone again
@@ -239,7 +239,7 @@ func TestWhatOthersTookIsForgotten(t *testing.T) {
 		gone := e.arrive(900, now.Add(-time.Hour), now.Add(time.Minute))
 		e.arrive(100, now.Add(-time.Hour), now.Add(time.Hour))
 		e.claim(t, 1)
-		e.done("acme", gone...)
+		e.done(gone...)
 		for range 15 {
 			<-time.After(100 * time.Millisecond)
 			_, _, err := e.backlog.pick(t.Context(), 1)

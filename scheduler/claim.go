@@ -28,20 +28,20 @@ const (
 // to them are claimed.
 func (l *shardLoop) take(ctx context.Context, list *dueList, n int) (claimed []credential.ID, more bool, err error) {
 	for range takeRounds {
-		ids, left, err := list.backlog.pick(ctx, n-len(claimed))
-		more = left
+		var ids []credential.ID
+		ids, more, err = list.backlog.pick(ctx, n-len(claimed))
 		if err == nil {
 			ids, err = l.claim(ctx, list.provider, ids)
-		}
-		if err != nil && len(claimed) == 0 {
-			return nil, false, err
 		}
 		claimed = append(claimed, ids...)
 		if err != nil || len(claimed) == n || !more || list.backlog.blind {
 			break
 		}
 	}
-	return claimed, more, nil
+	if len(claimed) > 0 {
+		err = nil // these have to be enqueued; the next look tells what is wrong
+	}
+	return claimed, more, err
 }
 
 // claim takes those of ids that are still due. A claim whose answer was lost

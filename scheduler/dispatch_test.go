@@ -345,7 +345,7 @@ func TestTwoDispatchersHandOutNoIDTwiceWithinItsHold(t *testing.T) {
 		first := b.queue.ids("acme")
 		requireNoRepeats(t, first)
 		assert.ElementsMatch(t, all, first)
-		b.index.done("acme", all[:2000]...)
+		b.index.done(all[:2000]...)
 		elapse(10 * time.Second)
 		stop()
 		for _, id := range all[2000:] {

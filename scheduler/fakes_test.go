@@ -98,11 +98,13 @@ func (f *fakeIndex) add(provider string, at credential.Millis, ids ...credential
 }
 
 // done takes out what a worker has refreshed.
-func (f *fakeIndex) done(provider string, ids ...credential.ID) {
+func (f *fakeIndex) done(ids ...credential.ID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, id := range ids {
-		delete(f.scores[provider], id)
+		for _, scores := range f.scores {
+			delete(scores, id)
+		}
 	}
 }
 
