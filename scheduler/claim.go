@@ -15,34 +15,33 @@ import (
 const (
 	// claimRounds is how often a claim is sent whose answer does not come.
 	claimRounds = 3
+	// takeRounds is how often others may have been faster at a look.
+	takeRounds = 5
 	// claimAgain is the first wait between them; it doubles.
 	claimAgain = 50 * time.Millisecond
 	// releaseTimeout bounds giving back, which goes on when the service stops.
 	releaseTimeout = 5 * time.Second
 )
 
-// pick returns up to n overdue IDs, those first that die first, and whether
-// there are more. What it read and did not return is kept for a moment: while
-// a provider is served slowly, its backlog is not read over and over.
-func (l *shardLoop) pick(ctx context.Context, list *dueList, n int) (ids []credential.ID, more bool, err error) {
-	if len(list.ahead) == 0 || time.Since(list.read) > l.d.poll {
-		overdue, now, err := l.d.index.Overdue(ctx, l.shard, list.provider, mostOverdue, n)
-		if err != nil {
-			return nil, false, err
+// take claims up to n overdue credentials, those first that are to be called
+// first, and reports whether there are more. Where others were faster, those next
+// to them are claimed.
+func (l *shardLoop) take(ctx context.Context, list *dueList, n int) (claimed []credential.ID, more bool, err error) {
+	for range takeRounds {
+		var ids []credential.ID
+		ids, more, err = list.backlog.pick(ctx, n-len(claimed))
+		if err == nil {
+			ids, err = l.claim(ctx, list.provider, ids)
 		}
-		if len(overdue) > n {
-			credential.OrderOverdue(overdue, l.d.recoverWithin(list.provider), now)
-		}
-		list.read = time.Now()
-		list.ahead = make([]credential.ID, len(overdue))
-		for i, o := range overdue {
-			list.ahead[i] = o.ID
+		claimed = append(claimed, ids...)
+		if err != nil || len(claimed) == n || !more || list.backlog.blind {
+			break
 		}
 	}
-	full := len(list.ahead) >= mostOverdue
-	n = min(n, len(list.ahead))
-	ids, list.ahead = list.ahead[:n], list.ahead[n:]
-	return ids, full || len(list.ahead) > 0, nil
+	if len(claimed) > 0 {
+		err = nil // these have to be enqueued; the next look tells what is wrong
+	}
+	return claimed, more, err
 }
 
 // claim takes those of ids that are still due. A claim whose answer was lost

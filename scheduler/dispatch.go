@@ -9,7 +9,6 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/tasks"
 )
 
@@ -17,8 +16,8 @@ const (
 	// hold is how long a claim lasts. What is not begun by then is claimed
 	// again: whatever became of its task, it is not later than this.
 	hold = 5 * time.Second
-	// mostOverdue is how many overdue credentials are looked at together, to
-	// find those that are nearest to death; a capacity of so many is no limit.
+	// mostOverdue is how many overdue credentials are claimed together at the
+	// most; a capacity of so many is no limit.
 	mostOverdue = 5000
 	// mostWaiting is how many batches may wait in a queue. Beyond that they
 	// would wait for longer than their claims hold.
@@ -28,7 +27,6 @@ const (
 // dispatcher claims what is due and enqueues it, with one loop per shard.
 type dispatcher struct {
 	index         Index
-	clocks        Clocks
 	capacity      Capacity
 	recoverWithin func(provider string) time.Duration
 	queue         tasks.Enqueuer
@@ -49,7 +47,7 @@ type dispatcher struct {
 
 func newDispatcher(opts Options, m *metrics) *dispatcher {
 	d := &dispatcher{
-		index: opts.Index, clocks: opts.Clocks, capacity: opts.Capacity, recoverWithin: opts.RecoverWithin, queue: opts.Queue, depth: opts.Depth, clock: opts.Clock,
+		index: opts.Index, capacity: opts.Capacity, recoverWithin: opts.RecoverWithin, queue: opts.Queue, depth: opts.Depth, clock: opts.Clock,
 		poll: opts.Poll, hold: hold, log: opts.Logger, metrics: m,
 		nudges: make([]chan struct{}, opts.Shards), glances: make([]chan struct{}, opts.Shards), accounts: map[string]*account{},
 	}
@@ -160,18 +158,16 @@ type dueList struct {
 	lookAt   time.Time
 	busy     bool // there was work at the last look
 	down     bool // the last look failed
-
-	ahead []credential.ID // overdue ones that were read and ordered, and not yet claimed
-	read  time.Time       // when that was
-
-	waiting waiting // what is overdue and waits for its turn
+	backlog  *backlog
+	waiting  waiting // what is overdue and waits for its turn
 }
 
 // lookNow has every list looked at, and read again: what is overdue may be other
 // than it was.
 func (l *shardLoop) lookNow() {
 	for _, list := range l.lists {
-		list.lookAt, list.ahead, list.waiting = time.Time{}, nil, waiting{}
+		list.lookAt, list.waiting = time.Time{}, waiting{}
+		list.backlog.again()
 	}
 }
 
@@ -232,7 +228,9 @@ func (l *shardLoop) refit() {
 	for _, name := range *names {
 		list, ok := before[name]
 		if !ok {
-			list = &dueList{provider: name}
+			list = &dueList{provider: name, backlog: &backlog{
+				index: l.d.index, clock: l.d.clock, within: l.d.recoverWithin, poll: l.d.poll, page: pageSize, shard: l.shard, provider: name,
+			}}
 		}
 		l.lists = append(l.lists, list)
 	}
@@ -269,6 +267,7 @@ func (l *shardLoop) look(ctx context.Context, list *dueList, queue *room, others
 			longest = l.d.busy()
 		}
 		list.busy, list.waiting = false, waiting{}
+		list.backlog.forget()
 		if some {
 			longest = min(longest, until(due.Sub(now)))
 		}
@@ -313,10 +312,7 @@ func (l *shardLoop) dispatch(ctx context.Context, list *dueList, queue *room, sh
 	if taken.n == 0 {
 		return l.d.limited(), l.tell(ctx, list, queue, share)
 	}
-	ids, more, err := l.pick(ctx, list, taken.n)
-	if err == nil {
-		ids, err = l.claim(ctx, list.provider, ids)
-	}
+	ids, more, err := l.take(ctx, list, taken.n)
 	if !endless {
 		account.settle(taken, len(ids))
 	}
@@ -334,7 +330,7 @@ func (l *shardLoop) dispatch(ctx context.Context, list *dueList, queue *room, sh
 	switch {
 	case !more:
 		return l.d.gather(), nil
-	case endless:
+	case endless, list.backlog.blind:
 		return 0, nil
 	default:
 		return l.d.limited(), l.tell(ctx, list, queue, share)

@@ -175,7 +175,8 @@ func TestALimitedProvidersBacklogIsClaimedAsItIsServed(t *testing.T) {
 				sent := len(b.queue.ids("acme"))
 				assert.LessOrEqual(t, sent, 50+(20+2)*50, "no more than the provider takes")
 				assert.GreaterOrEqual(t, sent, 20*50, "and no less")
-				assert.LessOrEqual(t, b.index.reads, 22, "the backlog is not read over and over")
+				assert.LessOrEqual(t, b.index.records, 6000+sent, "no record is read twice but of those whose claims have run out")
+				assert.LessOrEqual(t, b.index.pages, 21*2*7, "the index once a poll, and what is new")
 			})
 		})
 	}
@@ -198,6 +199,46 @@ func TestOfABacklogTheLivingGoBeforeTheDeadAndTheNearestToDeathFirst(t *testing.
 		stop()
 		assert.Equal(t, []credential.ID{"dead-saved", "lives-short", "lives-middle", "lives-long", "dead-old"}, b.queue.ids("acme"))
 	})
+}
+
+// What becomes due while a backlog is worked off has the highest due times of all.
+func TestANewcomerThatDiesSoonIsClaimedBeforeALongBacklog(t *testing.T) {
+	t.Parallel()
+	for name, life := range map[string]time.Duration{"of the dead": -time.Hour, "of those that live long": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, func(string, time.Duration) (int, error) { return 5, nil }, "acme")
+				now := b.clock.Now()
+				b.index.expires = map[credential.ID]credential.Millis{}
+				for i, id := range names("old", 8000) {
+					b.index.add("acme", now.Add(-time.Hour).Add(time.Duration(i)*time.Millisecond), id)
+					b.index.expires[id] = now.Add(life)
+				}
+				stop := run(t, b.loop)
+				elapse(3 * time.Second)
+				urgent := names("urgent", 40)
+				b.index.set(func(f *fakeIndex) {
+					for _, id := range urgent {
+						f.expires[id] = now.Add(time.Minute)
+					}
+				})
+				b.index.add("acme", b.clock.Now(), urgent...)
+				before := len(b.queue.ids("acme"))
+				elapse(1500 * time.Millisecond)
+				stop()
+				claimed := b.queue.ids("acme")[before:]
+				first := slices.Index(claimed, urgent[0])
+				require.GreaterOrEqual(t, first, 0, "claimed soon after it became due")
+				got := slices.Clone(claimed[first:])
+				got = got[:min(len(got), len(urgent))]
+				for _, id := range got {
+					assert.Contains(t, urgent, id, "and nobody else before the last of them")
+				}
+				assert.NotEmpty(t, b.index.claimsOf("old-aaa"))
+			})
+		})
+	}
 }
 
 func TestAPausedProviderIsLeftAlone(t *testing.T) {
@@ -327,7 +368,7 @@ func TestTwoDispatchersHandOutNoIDTwiceWithinItsHold(t *testing.T) {
 		first := b.queue.ids("acme")
 		requireNoRepeats(t, first)
 		assert.ElementsMatch(t, all, first)
-		b.index.done("acme", all[:2000]...)
+		b.index.done(all[:2000]...)
 		elapse(10 * time.Second)
 		stop()
 		for _, id := range all[2000:] {

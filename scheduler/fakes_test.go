@@ -69,13 +69,13 @@ type fakeIndex struct {
 	scores   map[string]map[credential.ID]credential.Millis
 	expires  map[credential.ID]credential.Millis
 	clocks   map[credential.ID]credential.Millis // when time alone brings something
-	seen     int                                 // entries that Clocks has returned
 	sent     map[credential.ID]credential.Millis // whose refresh token is in doubt
 	claims   map[credential.Nonce][]credential.ID
 	claimed  map[credential.ID][]credential.Millis // when each was claimed
 	released []credential.ID
 	looks    int
-	reads    int
+	pages    int // read of the index
+	records  int // and how many records
 	loseNext int // how many answers of Claim get lost
 	fail     map[string]error
 }
@@ -99,11 +99,13 @@ func (f *fakeIndex) add(provider string, at credential.Millis, ids ...credential
 }
 
 // done takes out what a worker has refreshed.
-func (f *fakeIndex) done(provider string, ids ...credential.ID) {
+func (f *fakeIndex) done(ids ...credential.ID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, id := range ids {
-		delete(f.scores[provider], id)
+		for _, scores := range f.scores {
+			delete(scores, id)
+		}
 	}
 }
 
@@ -123,55 +125,34 @@ func (f *fakeIndex) NextDue(_ context.Context, _ int, provider string) (credenti
 	return first, first != 0, nil
 }
 
-func (f *fakeIndex) Overdue(_ context.Context, _ int, provider string, most, take int) ([]credential.Overdue, credential.Millis, error) {
-	now := f.clock.Now()
+func (f *fakeIndex) Overdue(_ context.Context, _ int, provider string, from, till credential.Millis, skip, most int) ([]credential.Overdue, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.reads++
+	f.pages++
+	if err := f.fail[provider]; err != nil {
+		return nil, err
+	}
 	var list []credential.Overdue
 	for id, at := range f.scores[provider] {
-		if at <= now {
-			list = append(list, credential.Overdue{ID: id, ExpiresAt: at})
+		if from <= at && at <= till {
+			list = append(list, credential.Overdue{ID: id, Due: at})
 		}
 	}
 	slices.SortFunc(list, func(a, b credential.Overdue) int {
-		return cmp.Or(cmp.Compare(a.ExpiresAt, b.ExpiresAt), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(cmp.Compare(a.Due, b.Due), cmp.Compare(a.ID, b.ID))
 	})
-	list = list[:min(len(list), most)]
-	for i := range list {
-		list[i].ExpiresAt = 0
-		if len(list) > take {
-			list[i].ExpiresAt, list[i].FirstSent = f.expires[list[i].ID], f.sent[list[i].ID]
-		}
-	}
-	return list, now, nil
+	list = list[min(skip, len(list)):]
+	return list[:min(len(list), most)], nil
 }
 
-// Clocks reads as a sorted set is read: by score, then by ID.
-func (f *fakeIndex) Clocks(_ context.Context, _ int, provider string, from credential.Place, till credential.Millis, most int) ([]credential.Overdue, credential.Place, error) {
+func (f *fakeIndex) Expiries(_ context.Context, _ int, list []credential.Overdue) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var ids []credential.ID
-	for id, at := range f.scores[provider] {
-		if at >= from.Score && at <= till {
-			ids = append(ids, id)
-		}
+	f.records += len(list)
+	for i, o := range list {
+		list[i].ExpiresAt, list[i].FirstSent, list[i].Clock = f.expires[o.ID], f.sent[o.ID], f.clocks[o.ID]
 	}
-	slices.SortFunc(ids, func(a, b credential.ID) int {
-		return cmp.Or(cmp.Compare(f.scores[provider][a], f.scores[provider][b]), cmp.Compare(a, b))
-	})
-	ids = ids[min(from.Past, len(ids)):]
-	ids = ids[:min(most, len(ids))]
-	list, next := make([]credential.Overdue, len(ids)), from
-	for i, id := range ids {
-		list[i] = credential.Overdue{ID: id, Clock: f.clocks[id]}
-		if at := f.scores[provider][id]; at != next.Score {
-			next = credential.Place{Score: at}
-		}
-		next.Past++
-	}
-	f.seen += len(ids)
-	return list, next, nil
+	return nil
 }
 
 func (f *fakeIndex) Claim(_ context.Context, _ int, provider string, ids []credential.ID, nonce credential.Nonce, hold time.Duration) ([]credential.ID, error) {
@@ -344,7 +325,7 @@ func newBench(t *testing.T, capacity capacityFunc, providers ...string) *bench {
 func (b *bench) replica(capacity capacityFunc, providers ...string) *dispatcher {
 	var out io.Writer = b.log
 	d := newDispatcher(Options{
-		Index: b.index, Clocks: b.index, Capacity: capacity, RecoverWithin: noGrace, Queue: b.queue, Depth: b.queue, Clock: b.clock,
+		Index: b.index, Capacity: capacity, RecoverWithin: noGrace, Queue: b.queue, Depth: b.queue, Clock: b.clock,
 		Shards: 1, Poll: defaultPoll, Logger: zerolog.New(out),
 	}, newMetrics(prometheus.NewRegistry()))
 	d.setProviders(providers)

@@ -16,7 +16,6 @@ import (
 // All of them are used by many goroutines at once.
 type Options struct {
 	Index    Index
-	Clocks   Clocks
 	Capacity Capacity
 	// RecoverWithin tells for how long a provider takes a refresh token again whose
 	// first presentation ended in doubt; 0 if it does not.
@@ -46,10 +45,13 @@ type Options struct {
 type Index interface {
 	// NextDue returns the lowest score; false if there is none.
 	NextDue(ctx context.Context, shard int, provider string) (credential.Millis, bool, error)
-	// Overdue returns up to most entries whose score has passed, the lowest
-	// first, and the store's clock. If there are more than take, it also
-	// returns what [credential.OrderOverdue] needs.
-	Overdue(ctx context.Context, shard int, provider string, most, take int) ([]credential.Overdue, credential.Millis, error)
+	// Overdue returns up to most entries whose scores are between two moments,
+	// these included, without the first skip of them: IDs and scores, the lowest
+	// first.
+	Overdue(ctx context.Context, shard int, provider string, from, till credential.Millis, skip, most int) ([]credential.Overdue, error)
+	// Expiries fills in from the records what [credential.OrderOverdue] needs, and
+	// when time alone brings something.
+	Expiries(ctx context.Context, shard int, list []credential.Overdue) error
 	// Claim moves the scores of those ids that are due to now + hold, and
 	// returns them in the same order. Repeated with the same nonce it returns
 	// the same IDs.
@@ -57,14 +59,6 @@ type Index interface {
 	// Release makes what was claimed and handed to nobody due at the given
 	// moment.
 	Release(ctx context.Context, provider string, ids []credential.ID, at credential.Millis) error
-}
-
-// Clocks tells when the own clocks of overdue credentials bring something.
-type Clocks interface {
-	// Clocks reads up to most entries of the due index from a place on, the
-	// lowest score first, up to those whose score is till, and returns the place
-	// behind them.
-	Clocks(ctx context.Context, shard int, provider string, from credential.Place, till credential.Millis, most int) (list []credential.Overdue, next credential.Place, err error)
 }
 
 // Capacity estimates how many due credentials of a provider can be begun

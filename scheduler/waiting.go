@@ -11,15 +11,12 @@ import (
 )
 
 const (
-	// waitingPage is how many of those that wait are read together: in a few
-	// milliseconds of the store's time.
-	waitingPage = 1000
 	// newPages is how many pages are read at the most in one poll of what has come
 	// due since the last, or of a backlog that is not known yet.
 	newPages = 10
-	// againPages is how many pages of what is known are read again in one poll: a
+	// oldPages is how many pages of what is known are read again in one poll: a
 	// touch moves a clock, and what was put back has its place among the known.
-	againPages = 3
+	oldPages = 3
 	// clockAhead is how far ahead clocks are remembered: for longer than a backlog
 	// of 300,000 takes to be read again.
 	clockAhead = 2 * time.Minute
@@ -29,11 +26,19 @@ const (
 // provider takes no call now, or not so many. Their own clocks go on: a token
 // expires, a session ends, a countdown goes on.
 type waiting struct {
-	read  time.Time        // when they were last read
-	fresh credential.Place // behind what was read of them
-	again credential.Place // behind what was read of them once more
+	read  time.Time // when they were last read
+	fresh place     // behind what was read of them
+	again place     // behind what was read of them once more
 	// soon has whose clock brings something within clockAhead: that moment.
 	soon map[credential.ID]credential.Millis
+}
+
+// place is how far a reading of a due index has come that goes on later: behind
+// as many entries of a score. Who goes on from there finds what has come since, but
+// not what was put back in between.
+type place struct {
+	score credential.Millis
+	past  int
 }
 
 // note remembers the clocks of a page as of now.
@@ -106,25 +111,43 @@ func (l *shardLoop) tell(ctx context.Context, list *dueList, queue *room, share 
 func (l *shardLoop) readWaiting(ctx context.Context, list *dueList, now credential.Millis) error {
 	w := &list.waiting
 	for range newPages {
-		page, next, err := l.d.clocks.Clocks(ctx, l.shard, list.provider, w.fresh, now, waitingPage)
+		page, err := l.waitingFrom(ctx, list.provider, &w.fresh, now)
 		if err != nil {
 			return err
 		}
 		w.note(page, now)
-		if w.fresh = next; len(page) < waitingPage {
+		if len(page) < pageSize {
 			break
 		}
 	}
-	for range againPages {
-		page, next, err := l.d.clocks.Clocks(ctx, l.shard, list.provider, w.again, w.fresh.Score, waitingPage)
+	for range oldPages {
+		page, err := l.waitingFrom(ctx, list.provider, &w.again, w.fresh.score)
 		if err != nil {
 			return err
 		}
 		w.note(page, now)
-		if w.again = next; len(page) < waitingPage {
-			w.again = credential.Place{}
+		if len(page) < pageSize {
+			w.again = place{}
 			break
 		}
 	}
 	return nil
+}
+
+// waitingFrom reads a page from a place on, and moves the place behind it.
+func (l *shardLoop) waitingFrom(ctx context.Context, provider string, at *place, till credential.Millis) ([]credential.Overdue, error) {
+	page, err := l.d.index.Overdue(ctx, l.shard, provider, at.score, till, at.past, pageSize)
+	if err == nil {
+		err = l.d.index.Expiries(ctx, l.shard, page)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range page {
+		if o.Due != at.score {
+			*at = place{score: o.Due}
+		}
+		at.past++
+	}
+	return page, nil
 }

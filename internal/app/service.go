@@ -402,7 +402,7 @@ func (s *service) startWork(ctx context.Context) error {
 	}
 	inspector := asynq.NewInspectorFromRedisClient(s.redis.QueueClient())
 	plan := scheduler.New(scheduler.Options{ //nolint:contextcheck // its loops live until it is stopped
-		Index: s.store, Clocks: s.store, Capacity: s.engine, RecoverWithin: s.engine.RecoverWithin, Queue: s.queue, Depth: s.queue, Tasks: inspector, Slots: slotStates{s.store},
+		Index: s.store, Capacity: s.engine, RecoverWithin: s.engine.RecoverWithin, Queue: s.queue, Depth: s.queue, Tasks: inspector, Slots: slotStates{s.store},
 		Log: s.store, Clock: s.clock, Shards: s.store.Shards(), Retention: s.conf.Load().Events.Retention,
 		Logger: logging.Component(s.log, "scheduler"), Registerer: s.registry,
 	})

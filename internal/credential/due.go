@@ -92,29 +92,26 @@ func (r Record) countdown() Millis {
 // Overdue is one entry of the due index whose score has passed.
 type Overdue struct {
 	ID        ID
+	Due       Millis // its score
 	ExpiresAt Millis // of the access token
 	FirstSent Millis // when the refresh token was first presented that is in doubt, 0 if none is
 	Clock     Millis // when the passing of time alone brings something next, 0 if it does not; see [Record.Clock]
-}
-
-// Place is how far a reading of a due index has come that goes on later: behind
-// as many entries of a score. The zero value is the beginning.
-type Place struct {
-	Score Millis
-	Past  int
 }
 
 // OrderOverdue sorts what is overdue for a catch-up: first the refresh tokens in
 // doubt that the provider still takes, for within long after they were first
 // presented, for with them a login ends; then those whose access token still
 // lives, then those whose access token is dead, and within each the one that dies,
-// or died, first.
+// or died, first. Of those that are alike the one that is due longest is first.
 func OrderOverdue(list []Overdue, within time.Duration, now Millis) {
 	doubted := func(o Overdue) bool { return o.FirstSent != 0 && now <= o.FirstSent.Add(within) }
-	slices.SortStableFunc(list, func(a, b Overdue) int {
+	slices.SortFunc(list, func(a, b Overdue) int {
 		switch doubtA, doubtB := doubted(a), doubted(b); {
 		case doubtA && doubtB:
-			return cmp.Compare(a.FirstSent, b.FirstSent)
+			if a.FirstSent != b.FirstSent {
+				return cmp.Compare(a.FirstSent, b.FirstSent)
+			}
+			return inIndex(a, b)
 		case doubtA:
 			return -1
 		case doubtB:
@@ -127,8 +124,19 @@ func OrderOverdue(list []Overdue, within time.Duration, now Millis) {
 			}
 			return 1
 		}
-		return cmp.Compare(a.ExpiresAt, b.ExpiresAt)
+		if a.ExpiresAt != b.ExpiresAt {
+			return cmp.Compare(a.ExpiresAt, b.ExpiresAt)
+		}
+		return inIndex(a, b)
 	})
+}
+
+// inIndex compares as the due index does.
+func inIndex(a, b Overdue) int {
+	if a.Due != b.Due {
+		return cmp.Compare(a.Due, b.Due)
+	}
+	return cmp.Compare(a.ID, b.ID)
 }
 
 // BatchReport counts what became of a batch of due credentials.

@@ -123,17 +123,17 @@ func TestNextDueIsWhenDueAnswers(t *testing.T) {
 func TestOrderOverdue(t *testing.T) {
 	t.Parallel()
 	list := []credential.Overdue{
-		{"long dead", noon - hour, 0, 0},
-		{"lives long", noon + hour, 0, 0},
-		{"pending", 0, 0, 0},
-		{"in doubt for a while", noon + hour, noon - 20_000, 0},
-		{"just dead", noon, 0, 0},
-		{"twin a", noon + minute, 0, 0},
-		{"grace is over", noon + minute, noon - 30_001, 0},
-		{"dies next", noon + 1, 0, 0},
-		{"grace ends now", noon - hour, noon - 30_000, 0},
-		{"died last", noon - 1, 0, 0},
-		{"twin b", noon + minute, 0, 0},
+		{"long dead", 0, noon - hour, 0, 0},
+		{"lives long", 0, noon + hour, 0, 0},
+		{"pending", 0, 0, 0, 0},
+		{"in doubt for a while", 0, noon + hour, noon - 20_000, 0},
+		{"just dead", 0, noon, 0, 0},
+		{"twin a", 1, noon + minute, 0, 0},
+		{"grace is over", 2, noon + minute, noon - 30_001, 0},
+		{"dies next", 0, noon + 1, 0, 0},
+		{"grace ends now", 0, noon - hour, noon - 30_000, 0},
+		{"died last", 0, noon - 1, 0, 0},
+		{"twin b", 3, noon + minute, 0, 0},
 	}
 	credential.OrderOverdue(list, 30*time.Second, noon)
 	var got []credential.ID
@@ -144,17 +144,17 @@ func TestOrderOverdue(t *testing.T) {
 	credential.OrderOverdue(nil, time.Minute, noon)
 }
 
-// Twins stay in the order of the index, which is that of their scores.
-func TestOrderOverdueIsStable(t *testing.T) {
+// Twins stand in the order of the index, which is that of their scores.
+func TestOrderOverdueOfTwins(t *testing.T) {
 	t.Parallel()
 	var list []credential.Overdue
 	for i := range 1000 {
-		list = append(list, credential.Overdue{ID: credential.ID(fmt.Sprintf("%04d", i)), ExpiresAt: noon + credential.Millis(i%3)*minute})
+		list = append(list, credential.Overdue{ID: credential.ID(fmt.Sprintf("%04d", i)), Due: credential.Millis(2000 - i/2), ExpiresAt: noon + credential.Millis(i%3)*minute})
 	}
 	credential.OrderOverdue(list, 0, noon+1)
 	assert.True(t, slices.IsSortedFunc(list, func(a, b credential.Overdue) int {
 		deadA, deadB := a.ExpiresAt <= noon+1, b.ExpiresAt <= noon+1
-		return cmp.Or(cmp.Compare(count(deadA), count(deadB)), cmp.Compare(a.ExpiresAt, b.ExpiresAt), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(cmp.Compare(count(deadA), count(deadB)), cmp.Compare(a.ExpiresAt, b.ExpiresAt), cmp.Compare(a.Due, b.Due), cmp.Compare(a.ID, b.ID))
 	}))
 }
 

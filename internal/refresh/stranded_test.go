@@ -23,7 +23,7 @@ func (b *bundle) claimed(n *node, ids ...credential.ID) {
 // overdue returns what a dispatcher would find.
 func (b *bundle) overdue(n *node) []credential.ID {
 	b.t.Helper()
-	list, _, err := n.store.Overdue(b.t.Context(), 0, acme, 100, 100)
+	list, err := n.store.Overdue(b.t.Context(), 0, acme, 0, b.clock.Now(), 0, 100)
 	require.NoError(b.t, err)
 	var ids []credential.ID
 	for _, o := range list {

@@ -24,64 +24,36 @@ const (
 )
 
 // Overdue returns up to most entries of a provider's due index in one shard
-// whose score has passed, the lowest score first, and the store's clock. What
-// else is told of them is read only if there are more than take, for only then it
-// matters which go first; otherwise it is 0, as it is for one that cannot be read.
-func (s *Store) Overdue(ctx context.Context, shard int, provider string, most, take int) ([]credential.Overdue, credential.Millis, error) {
+// whose scores are between two moments, these included, the lowest score first
+// and without the first skip of them. What a record says is left for
+// [Store.Expiries].
+func (s *Store) Overdue(ctx context.Context, shard int, provider string, from, till credential.Millis, skip, most int) ([]credential.Overdue, error) {
 	names, err := s.dueOf(shard, provider)
 	if err != nil {
-		return nil, 0, err
-	}
-	reply, err := s.runList(ctx, s.scripts.overdue, []string{names.due + provider}, most)
-	if err != nil {
-		return nil, 0, fmt.Errorf("overdue credentials: %w", err)
-	}
-	if len(reply) == 0 {
-		return nil, 0, errReply
-	}
-	now, ok := reply[0].(int64)
-	if !ok {
-		return nil, 0, errReply
-	}
-	list := make([]credential.Overdue, len(reply)-1)
-	for i := range list {
-		list[i].ID = credential.ID(text(reply[1+i]))
-	}
-	if len(list) > take {
-		err = s.readExpiries(ctx, names, list)
-	}
-	return list, credential.Millis(now), err
-}
-
-// Clocks reads up to most entries of a provider's due index in one shard from a
-// place on, with what else is told of them, up to those whose score is till. next
-// is the place behind them: who goes on from there finds what has come since, but
-// not what was put back in between.
-func (s *Store) Clocks(ctx context.Context, shard int, provider string, from credential.Place, till credential.Millis, most int) (list []credential.Overdue, next credential.Place, err error) {
-	names, err := s.dueOf(shard, provider)
-	if err != nil {
-		return nil, from, err
+		return nil, err
 	}
 	key := names.due + provider
 	page, err := s.client.ZRangeArgsWithScores(ctx, redis.ZRangeArgs{
-		Key: key, Start: int64(from.Score), Stop: int64(till), ByScore: true, Offset: int64(from.Past), Count: int64(most),
+		Key: key, Start: int64(from), Stop: int64(till), ByScore: true, Offset: int64(skip), Count: int64(most),
 	}).Result()
 	if err != nil {
-		return nil, from, fmt.Errorf("clocks of overdue credentials: %w", s.explain(ctx, err, key))
+		return nil, fmt.Errorf("overdue credentials: %w", s.explain(ctx, err, key))
 	}
-	next = from
-	for _, z := range page {
-		id, ok := z.Member.(string)
-		if !ok {
-			return nil, from, errReply
-		}
-		list = append(list, credential.Overdue{ID: credential.ID(id)})
-		if score := credential.Millis(z.Score); score != next.Score {
-			next = credential.Place{Score: score}
-		}
-		next.Past++
+	list := make([]credential.Overdue, len(page))
+	for i, z := range page {
+		list[i] = credential.Overdue{ID: credential.ID(text(z.Member)), Due: credential.Millis(z.Score)}
 	}
-	return list, next, s.readExpiries(ctx, names, list)
+	return list, nil
+}
+
+// Expiries fills in what the records of one shard say that matters for the order
+// in which they are called. It stays 0 for one that cannot be read.
+func (s *Store) Expiries(ctx context.Context, shard int, list []credential.Overdue) error {
+	names, err := s.ofShard(shard)
+	if err != nil {
+		return err
+	}
+	return s.readExpiries(ctx, names, list)
 }
 
 func (s *Store) readExpiries(ctx context.Context, names shardKeys, list []credential.Overdue) error {

@@ -23,7 +23,7 @@ var (
 type scripts struct {
 	meta, canary, reseal                                *redis.Script
 	begin, unbegin, apply                               *redis.Script
-	overdue, expiries, claim, release, heal, touch      *redis.Script
+	expiries, claim, release, heal, touch               *redis.Script
 	trim                                                *redis.Script
 	permits, unpermit, reclaim, hold                    *redis.Script
 	laneTake, laneAdvance, laneFail, laneLeave, laneEnd *redis.Script
@@ -42,8 +42,7 @@ func loadScripts(memory bool) (scripts, error) {
 	s := scripts{
 		meta: l.load("meta", false), canary: l.load("canary", false), reseal: l.load("reseal", false),
 		begin: l.load("begin", true), unbegin: l.load("unbegin", true), apply: l.load("apply", true),
-		overdue: l.load("overdue", false), expiries: l.load("expiries", true),
-		claim: l.load("claim", false), release: l.load("release", true), heal: l.load("heal", false),
+		expiries: l.load("expiries", true), claim: l.load("claim", false), release: l.load("release", true), heal: l.load("heal", false),
 		touch:   l.load("touch", true),
 		trim:    l.load("trim", false),
 		permits: l.load("permits", false), unpermit: l.load("unpermit", false), reclaim: l.load("reclaim", false),

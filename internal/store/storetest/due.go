@@ -38,64 +38,70 @@ func dueOverdue(b *bundle) {
 		b.setScore(id, b.now.Add(-time.Duration(i)*time.Minute))
 	}
 	b.setScore(list[0], b.now.Add(time.Hour))
-	found, now, err := b.store.Overdue(b.ctx, 0, provider, 10, 10)
-	require.NoError(b, err)
-	assert.GreaterOrEqual(b, now, b.now)
 	want := slices.Clone(list[1:])
 	slices.Reverse(want)
+	found := b.overdue()
 	assert.Equal(b, want, overdueIDs(found))
-	assert.Zero(b, found[0].ExpiresAt, "not read where all can be taken")
-
-	found, _, err = b.store.Overdue(b.ctx, 0, provider, 3, 2)
-	require.NoError(b, err)
-	assert.Equal(b, want[:3], overdueIDs(found))
-	for _, o := range found {
+	for i, o := range found {
+		assert.Equal(b, b.now.Add(time.Duration(i-5)*time.Minute), o.Due)
 		assert.Equal(b, b.load(o.ID).Record.ExpiresAt, o.ExpiresAt)
 	}
-	found, _, err = b.store.Overdue(b.ctx, 0, "nobody", 3, 2)
+
+	// Page by page, also of those that are due at the same moment.
+	for _, id := range list[1:] {
+		b.setScore(id, b.now)
+	}
+	slices.Sort(want)
+	for skip := range 6 {
+		page, err := b.store.Overdue(b.ctx, 0, provider, b.now, b.now, skip, 2)
+		require.NoError(b, err)
+		assert.Equal(b, want[skip:min(skip+2, 5)], overdueIDs(page))
+	}
+	for _, never := range [][2]credential.Millis{{0, b.now - 1}, {b.now + 1, b.now.Add(time.Hour) - 1}, {b.now, b.now - 1}} {
+		page, err := b.store.Overdue(b.ctx, 0, provider, never[0], never[1], 0, 10)
+		require.NoError(b, err)
+		assert.Empty(b, page)
+	}
+	page, err := b.store.Overdue(b.ctx, 0, "nobody", 0, b.now, 0, 3)
 	require.NoError(b, err)
-	assert.Empty(b, found)
-	_, _, err = b.store.Overdue(b.ctx, b.store.Shards(), provider, 3, 2)
+	assert.Empty(b, page)
+	_, err = b.store.Overdue(b.ctx, b.store.Shards(), provider, 0, b.now, 0, 3)
 	require.Error(b, err)
+	require.Error(b, b.store.Expiries(b.ctx, b.store.Shards(), found))
+	lost := []credential.Overdue{{ID: "nobody", Due: 1}}
+	require.NoError(b, b.store.Expiries(b.ctx, b.store.ShardOf("nobody"), lost))
+	assert.Equal(b, []credential.Overdue{{ID: "nobody", Due: 1}}, lost)
 }
 
-// dueClocks: the overdue are read page by page, also where many have one score,
-// and what comes later is read from where the last page ended.
-func dueClocks(b *bundle) {
-	list := b.inShard(8)
-	slices.Sort(list)
-	late, ahead := list[6], list[7]
-	for i, id := range list {
-		b.due(id)
-		b.setScore(id, b.now-credential.Millis(2-min(i/2, 1))) // two of one score, then others
-	}
-	b.setScore(late, b.now)
-	b.setScore(ahead, b.now.Add(time.Hour))
-	var from credential.Place
-	read := func(till credential.Millis, most int) []credential.ID {
-		page, next, err := b.store.Clocks(b.ctx, 0, provider, from, till, most)
-		require.NoError(b, err)
-		for _, o := range page {
-			r := b.load(o.ID).Record
-			assert.Equal(b, credential.Overdue{ID: o.ID, ExpiresAt: r.ExpiresAt, Clock: r.Clock()}, o)
-		}
-		from = next
-		return overdueIDs(page)
-	}
-	assert.Equal(b, list[:3], read(b.now-1, 3))
-	assert.Equal(b, list[3:5], read(b.now-1, 2))
-	assert.Equal(b, list[5:6], read(b.now-1, 3))
-	assert.Empty(b, read(b.now-1, 3))
-	assert.Equal(b, []credential.ID{late}, read(b.now, 3))
-	assert.Empty(b, read(b.now, 3), "what is not overdue is not read")
-	_, _, err := b.store.Clocks(b.ctx, b.store.Shards(), provider, from, b.now, 1)
-	require.Error(b, err)
-	b.apply(credential.Logout(b.load(late), newNonce(), b.now))
-	b.setScore(late, b.now)
-	page, _, err := b.store.Clocks(b.ctx, 0, provider, credential.Place{Score: b.now}, b.now, 1)
+// overdue returns what is overdue in shard 0, with what the records say.
+func (b *bundle) overdue() []credential.Overdue {
+	b.Helper()
+	now, err := b.store.Now(b.ctx)
 	require.NoError(b, err)
-	require.Len(b, page, 1)
-	assert.Zero(b, page[0].Clock, "a record that is left over has none")
+	list, err := b.store.Overdue(b.ctx, 0, provider, 0, now, 0, 100)
+	require.NoError(b, err)
+	require.NoError(b, b.store.Expiries(b.ctx, 0, list))
+	return list
+}
+
+// dueClocks: of each is told when time alone brings something, where anything
+// can be.
+func dueClocks(b *bundle) {
+	list := b.inShard(3)
+	over := list[0]
+	for _, id := range list {
+		b.due(id)
+		b.setScore(id, b.now)
+	}
+	b.apply(credential.Logout(b.load(over), newNonce(), b.now))
+	b.setScore(over, b.now)
+	found := b.overdue()
+	require.Len(b, found, len(list))
+	for _, o := range found {
+		r := b.load(o.ID).Record
+		assert.Equal(b, r.Clock(), o.Clock)
+		assert.Equal(b, o.ID == over, o.Clock == 0, "a record that is left over has none")
+	}
 }
 
 func overdueIDs(list []credential.Overdue) []credential.ID {

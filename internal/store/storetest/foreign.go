@@ -49,7 +49,7 @@ func foreignTypes(b *bundle) {
 		{b.key("alice", "ids"), apply},
 		{b.key("alice", "events"), apply},
 		{dueKey, apply},
-		{dueKey, func() error { _, _, err := b.store.Overdue(b.ctx, shard, provider, 5, 5); return err }},
+		{dueKey, func() error { _, err := b.store.Overdue(b.ctx, shard, provider, 0, b.now, 0, 5); return err }},
 		{dueKey, func() error { _, _, err := b.store.NextDue(b.ctx, shard, provider); return err }},
 		{dueKey, func() error { return b.store.Release(b.ctx, provider, []credential.ID{"alice"}, b.now) }},
 		{dueKey, func() error { return b.store.Wake(b.ctx, provider, time.Minute) }},
@@ -121,7 +121,7 @@ func foreignHash(b *bundle) {
 func foreignNames(b *bundle) {
 	for _, name := range []string{"", "a}b", "{x", "a b", "a\n", "ü", strings.Repeat("x", 129)} {
 		named := new(store.NameError)
-		_, _, err := b.store.Overdue(b.ctx, 0, name, 1, 1)
+		_, err := b.store.Overdue(b.ctx, 0, name, 0, 1, 0, 1)
 		require.ErrorAs(b, err, &named, name)
 		require.ErrorAs(b, b.store.Release(b.ctx, name, []credential.ID{"x"}, 1), &named, name)
 		require.ErrorAs(b, b.store.Wake(b.ctx, name, time.Second), &named, name)
