@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -228,8 +227,9 @@ const (
 	theReplicaRoughly            // or had not: then its kernel sends a reset
 )
 
-// lastRead is how long before a reset a token came that may not have been read.
-const lastRead = 200 * time.Millisecond
+// readLimit is how much of a reply the program reads. If more was handed over
+// before a reset, what came first was read.
+const readLimit = 1 << 20
 
 // tokenShape is a refresh token of the practice provider, and a byte that shows
 // where it ends.
@@ -245,6 +245,7 @@ type replies struct {
 	head     []byte // of a reply
 	body     int    // bytes that are still to come
 	tail     []byte // of what came, where a token may have begun
+	passed   int    // bytes of the reply that were handed over
 	on       int    // the request that was made last
 	complete bool   // its whole reply was handed over
 }
@@ -254,7 +255,7 @@ type replies struct {
 func (r *replies) asked() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.on, r.complete, r.tail = r.calls.ask(), false, nil
+	r.on, r.complete, r.tail, r.passed = r.calls.ask(), false, nil, 0
 	return r.on
 }
 
@@ -288,6 +289,7 @@ func (r *replies) arrived(data []byte, there bool) {
 
 // look looks for a whole refresh token.
 func (r *replies) look(data []byte) {
+	r.passed += len(data)
 	r.tail = append(r.tail, data...)
 	if tokenShape.Match(r.tail) {
 		r.calls.mark(r.on, func(w *way, now int64) {
@@ -342,7 +344,7 @@ func (r *replies) ended(by who) {
 		w.Ended, w.Left = now, by != theWay
 		if by == theReplicaRoughly {
 			w.Delivered = 0
-			if now-w.Found < int64(lastRead) {
+			if r.passed <= readLimit {
 				w.Found = 0
 			}
 		}

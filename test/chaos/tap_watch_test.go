@@ -89,7 +89,13 @@ func TestATokenThatCameWholeIsSeen(t *testing.T) {
 	r.asked()
 	r.arrived(whole()[:len(whole())-1], true)
 	r.ended(theReplicaRoughly)
-	assert.Zero(t, c.ways[0].Found, "a token that came right before the reset may not have been read")
+	assert.Zero(t, c.ways[0].Found, "a token that came before the reset may not have been read")
+	r = &replies{calls: c}
+	r.asked()
+	r.arrived([]byte("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n100\r\n"+body+`"`), true)
+	r.arrived(make([]byte, readLimit), true)
+	r.ended(theReplicaRoughly)
+	assert.NotZero(t, c.ways[1].Found, "the reset came when as much was read as is ever read")
 }
 
 func TestWhatCameOfAReply(t *testing.T) {
