@@ -173,10 +173,11 @@ func (s *Server) subject(ref accessRef) string {
 
 // resource is what /resource shows to a valid access token.
 type resource struct {
-	Subject    string `json:"subject"`
-	Grant      string `json:"grant,omitempty"`
-	Generation uint32 `json:"generation,omitempty"`
-	Scope      string `json:"scope"`
+	Subject    string    `json:"subject"`
+	Grant      string    `json:"grant,omitempty"`
+	Generation uint32    `json:"generation,omitempty"`
+	Scope      string    `json:"scope"`
+	ExpiresAt  time.Time `json:"expires_at"` // of the token
 }
 
 // serveResource is a resource that wants a bearer token (RFC 6750).
@@ -198,6 +199,7 @@ func (s *Server) serveResource(w http.ResponseWriter, r *http.Request) {
 		Grant:      grantID(ref.grant),
 		Generation: ref.generation,
 		Scope:      s.labels.text(ref.scope),
+		ExpiresAt:  time.Unix(0, ref.expires).UTC(),
 	})
 }
 

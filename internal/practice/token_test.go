@@ -1,6 +1,7 @@
 package practice
 
 import (
+	"encoding/json"
 	"maps"
 	"net/http"
 	"net/url"
@@ -193,7 +194,8 @@ func TestClientCredentials(t *testing.T) {
 	require.Equal(t, http.StatusOK, a.Status)
 	assert.Empty(t, a.RefreshToken)
 	assert.Equal(t, "write", a.Scope)
-	assert.JSONEq(t, `{"subject":"demo","scope":"write"}`, fetchResource(t, s, a.AccessToken).Body)
+	shown := resourceOf(t, s, a.AccessToken)
+	assert.Equal(t, resource{Subject: "demo", Scope: "write", ExpiresAt: shown.ExpiresAt}, shown)
 	assert.Equal(t, OutcomeIssued, last(t, s).Outcome)
 	sum := s.Summary()
 	assert.Zero(t, sum.Presentations)
@@ -257,6 +259,16 @@ func TestExpiredAccessTokensAreForgotten(t *testing.T) {
 		kept += len(s.access.shards[i].values)
 	}
 	assert.LessOrEqual(t, kept, firstSweep*shardCount)
+}
+
+// resourceOf is what a resource shows to an access token.
+func resourceOf(t *testing.T, s *Server, token string) resource {
+	t.Helper()
+	a := fetchResource(t, s, token)
+	require.Equal(t, http.StatusOK, a.Status)
+	var shown resource
+	require.NoError(t, json.Unmarshal([]byte(a.Body), &shown))
+	return shown
 }
 
 func fetchResource(t *testing.T, s *Server, token string) answer {

@@ -12,8 +12,8 @@ import (
 	"github.com/refreshd/refreshd/internal/practice"
 )
 
-// callHeader numbers the replies of a token endpoint.
-const callHeader = "Practice-Call"
+// wayHeader numbers the requests to a token endpoint. The tap puts it in.
+const wayHeader = "Practice-Way"
 
 // maxRequest bounds the body of a token request.
 const maxRequest = 64 << 10
@@ -27,13 +27,48 @@ type calls struct {
 
 	mu   sync.Mutex
 	list []call // number n is at n-1
+	ways []way  // likewise
 }
 
 type call struct {
-	Replica   int   `json:"replica"`
-	From      int64 `json:"from"` // Unix ns: it came in between these two
-	To        int64 `json:"to"`
-	Delivered int64 `json:"delivered"` // Unix ns, 0: the whole reply did not reach the replica
+	way
+
+	Replica int   `json:"replica"`
+	Number  int   `json:"way"`  // of its way; 0: it came past the tap
+	From    int64 `json:"from"` // Unix ns: it came in between these two
+	To      int64 `json:"to"`
+}
+
+// way is what a tap saw of a request and its reply. The moments are Unix ns, 0
+// where there was none.
+type way struct {
+	Asked     int64 `json:"asked"`
+	Delivered int64 `json:"delivered"` // the whole reply was handed to the replica
+	Found     int64 `json:"found"`     // a whole refresh token was, if not the whole reply
+	Ended     int64 `json:"ended"`     // the connection was over, and the reply had not come or was not read
+	Left      bool  `json:"left"`      // it was the replica that hung up
+}
+
+// came is when what the program needs of the reply had reached it, 0: never.
+// What broke off is looked at when it has ended.
+func (w way) came(fault string) int64 {
+	switch {
+	case unreadable(fault):
+		return 0
+	case w.Delivered != 0:
+		return w.Delivered
+	case w.Found != 0 && fault != string(practice.KindMalformed)+":"+string(practice.FormRTTwice): // the first may be the old one
+		return max(w.Found, w.Ended)
+	default:
+		return 0
+	}
+}
+
+// unreadable reports whether a reply with that fault is one whose token refreshd
+// does not find by design: it hangs up on a flood of interim replies. Of all
+// others the token is found that went out whole.
+func unreadable(fault string) bool {
+	return fault == string(practice.KindMalformed)+":"+string(practice.FormFlood1xx)
 }
 
 // wrap lets the calls of a replica in.
@@ -48,13 +83,13 @@ func (c *calls) wrap(replica int, next http.Handler) http.Handler {
 			panic(http.ErrAbortHandler) // the request did not come whole
 		}
 		c.door.Lock()
-		number := c.begin(replica)
+		on, _ := strconv.Atoi(r.Header.Get(wayHeader)) // 0 where there is none
+		number := c.begin(replica, on)
 		open := sync.OnceFunc(func() {
 			c.end(number)
 			c.door.Unlock()
 		})
 		defer open()
-		w.Header().Set(callHeader, strconv.Itoa(number))
 		r.Body = &opening{Reader: bytes.NewReader(data), open: open}
 		next.ServeHTTP(w, r)
 	})
@@ -74,10 +109,10 @@ func (o *opening) Read(b []byte) (int, error) {
 
 func (o *opening) Close() error { return nil }
 
-func (c *calls) begin(replica int) int {
+func (c *calls) begin(replica, on int) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.list = append(c.list, call{Replica: replica, From: time.Now().UnixNano()})
+	c.list = append(c.list, call{Replica: replica, Number: on, From: time.Now().UnixNano()})
 	return len(c.list)
 }
 
@@ -87,16 +122,19 @@ func (c *calls) end(number int) {
 	c.list[number-1].To = time.Now().UnixNano()
 }
 
-func (c *calls) delivered(number int) {
+// ask numbers a request.
+func (c *calls) ask() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.list[number-1].Delivered = time.Now().UnixNano()
+	c.ways = append(c.ways, way{Asked: time.Now().UnixNano()})
+	return len(c.ways)
 }
 
-func (c *calls) takeBack(number int) {
+// mark changes what is known of a request; now is Unix ns.
+func (c *calls) mark(number int, change func(w *way, now int64)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.list[number-1].Delivered = 0
+	change(&c.ways[number-1], time.Now().UnixNano())
 }
 
 // seenByClients rewrites a ledger to what the clients saw of it: when a reply
@@ -111,16 +149,16 @@ func (c *calls) seenByClients(ledger []practice.Entry) (entries []practice.Entry
 		at := sort.Search(len(c.list), func(i int) bool { return c.list[i].From > e.Received }) - 1
 		if at >= 0 && (c.list[at].To == 0 || c.list[at].To >= e.Received) {
 			one := c.list[at]
+			if one.Number != 0 {
+				one.way = c.ways[one.Number-1]
+			}
 			by[e.Seq] = one
-			if one.Delivered != 0 {
-				e.RepliedAt = one.Delivered
-			} else {
-				e.Delivered = false
+			came := one.came(e.Fault)
+			if e.Delivered = came != 0; e.Delivered {
+				e.RepliedAt = came
 			}
 		}
-		if !e.Delivered || (e.Fault != "" && e.Fault != string(practice.KindSlow)) {
-			cut[e.Seq] = true
-		}
+		cut[e.Seq] = !e.Delivered
 		entries = append(entries, e)
 	}
 	return entries, cut, by

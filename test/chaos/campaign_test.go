@@ -44,7 +44,7 @@ type options struct {
 	Faults    int           `json:"faults"`
 	Rotations int64         `json:"rotations"`
 	Duration  time.Duration `json:"duration"`
-	Users     int           `json:"users"` // at each provider that rotates; a third of that at the other
+	Users     int           `json:"users"` // at the strict provider and at that with grace; a third of that at each other
 	Sabotage  string        `json:"sabotage,omitempty"`
 	Latency   time.Duration `json:"latency"`        // of the providers
 	Acts      []act         `json:"acts,omitempty"` // instead of those that follow from the seed
@@ -91,6 +91,7 @@ func newCampaign(t *testing.T, o options) *campaign {
 	testproc.SkipWithoutRedis(t)
 	out := option[string](t, flagOut)
 	if out != "" {
+		require.NoError(t, absolute(flagOut, out))
 		require.NoError(t, os.MkdirAll(out, 0o700), "the folder that -out names")
 	}
 	dir, err := os.MkdirTemp(out, fmt.Sprintf("chaos-%s-%d-", o.Redis, o.Seed)) //nolint:usetesting // it is kept where a promise was broken
@@ -125,7 +126,7 @@ func (c *campaign) settleIn(ctx context.Context) error {
 	}
 	for _, name := range providerNames() {
 		count := c.Users
-		if name == plain {
+		if name == plain || name == lasting {
 			count /= 3
 		}
 		for n := range count {
@@ -181,7 +182,7 @@ func (c *campaign) run() {
 	defer noMore()
 	for _, r := range c.house.replicas {
 		c.followers = append(c.followers, harness.Follow(c.t, r.streams))
-		one := &reader{at: r}
+		one := &reader{at: r, providers: c.house.providers}
 		for _, u := range c.owners.users {
 			one.ids = append(one.ids, u.id)
 		}
@@ -277,7 +278,7 @@ func (c *campaign) hand(ctx context.Context, lane chan<- act, a act) bool {
 		defer c.mu.Unlock()
 		now := time.Now()
 		c.plan = append(c.plan, a)
-		c.done = append(c.done, done{act: a, Began: now, Ended: now, Err: "its lane was busy"})
+		c.done = append(c.done, done{act: a, Began: now, Ended: now, Err: laneBusy})
 		return true
 	case <-ctx.Done():
 		return false
@@ -495,6 +496,7 @@ func TestCampaign(t *testing.T) {
 // replayed reads the plan of an earlier run.
 func replayed(t testing.TB, folder string) options {
 	t.Helper()
+	require.NoError(t, absolute(flagReplay, folder))
 	data, err := os.ReadFile(filepath.Join(folder, "plan.json"))
 	require.NoError(t, err)
 	return readPlan(t, data)

@@ -16,12 +16,13 @@ import (
 // callLimit bounds a call to a replica, but for its stream of events.
 const callLimit = 5 * time.Second
 
-// put stores a login.
-func put(ctx context.Context, api *harness.API, provider, id string, m practice.Minted) (harness.Record, error) {
+// put stores a login. The end of its access token is told as a moment: it may be
+// asked for a while until somebody answers.
+func put(ctx context.Context, api *harness.API, provider, id string, m practice.Minted, expires time.Time) (harness.Record, error) {
 	var r harness.Record
 	err := api.Call(ctx, http.MethodPut, harness.CredentialPath(id), map[string]any{
 		"provider": provider, "subject": m.Subject,
-		"token": map[string]any{"access_token": m.AccessToken, "refresh_token": m.RefreshToken, "expires_in": m.ExpiresIn},
+		"token": map[string]any{"access_token": m.AccessToken, "refresh_token": m.RefreshToken, "expires_at": expires},
 	}, &r)
 	return r, err
 }
@@ -56,8 +57,9 @@ const readEvery = 25 * time.Millisecond
 
 // reader asks one replica for tokens, as a program does that keeps none.
 type reader struct {
-	at  *replica
-	ids []string
+	at        *replica
+	ids       []string
+	providers map[string]*provider
 
 	mu    sync.Mutex
 	reads []oracle.Read
@@ -76,7 +78,11 @@ func (r *reader) read(ctx context.Context) {
 		if api == nil {
 			continue
 		}
-		one, _ := api.Read(ctx, run, r.ids[rand.IntN(len(r.ids))])
+		one, got := api.Read(ctx, run, r.ids[rand.IntN(len(r.ids))])
+		if got.AccessToken != "" {
+			one.Looked = time.Now()
+			one.Ends = r.providers[providerOf(one.ID)].Ends(got.AccessToken)
+		}
 		r.mu.Lock()
 		r.reads = append(r.reads, one)
 		r.mu.Unlock()

@@ -13,5 +13,5 @@
 // a folder: the plan, what was done and when, the configurations, the log of
 // every process, the ledgers, the events as each subscriber saw them, and the
 // final records. The folder is kept, and its path printed, when a promise was
-// broken.
+// broken. A FOLDER is an absolute path.
 package chaos

@@ -24,7 +24,8 @@ import (
 // The times of a campaign: short lives and short allowances, so that much
 // happens in little time.
 const (
-	life         = 4 * time.Second
+	life         = 4 * time.Second  // of the access tokens of most providers
+	lastingLife  = 20 * time.Second // of the others'
 	graceTime    = 60 * time.Second
 	exchangeTime = time.Second
 	sendTime     = 500 * time.Millisecond
@@ -38,6 +39,14 @@ const (
 
 	clientID = "campaign"
 )
+
+// lifeOf is how long a provider's access tokens live.
+func lifeOf(name string) time.Duration {
+	if name == lasting {
+		return lastingLife
+	}
+	return life
+}
 
 // provider is a practice provider, with a door for each replica.
 type provider struct {
@@ -91,7 +100,7 @@ func buildHouse(t *testing.T, dir, kind string) *house {
 
 func (h *house) newProvider(name string) *provider {
 	h.t.Helper()
-	o := practice.Options{AccessTTL: life, Latency: latency, Clients: []practice.Client{{ID: clientID, Secret: h.secret}}}
+	o := practice.Options{AccessTTL: lifeOf(name), Latency: latency, Clients: []practice.Client{{ID: clientID, Secret: h.secret}}}
 	switch name {
 	case grace:
 		o.Reuse, o.Grace = practice.ReuseGrace, graceTime
@@ -144,7 +153,7 @@ func (h *house) newReplica(n int) *replica {
 		providers[name] = map[string]any{
 			"kind": "oauth2", "token_url": base + "/token", "revoke_url": base + "/revoke", "client_id": clientID,
 			"client_secret": map[string]any{"file": filepath.Join(h.dir, "client.secret")}, "client_auth": "basic",
-			"rotation": rotation, "timeout": exchangeTime.String(), "default_lifetime": life.String(),
+			"rotation": rotation, "timeout": exchangeTime.String(), "default_lifetime": lifeOf(name).String(),
 			"limits": map[string]any{"concurrency": 256, "per_second": 2000},
 		}
 	}

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,6 +16,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/internal/credential"
@@ -35,11 +38,16 @@ type verdict struct {
 	presentations int64
 	rotations     int64
 	repliesLost   int            // rotations whose reply did not arrive
+	whys          map[string]int // why replies did not arrive, those without a rotation as well
 	repeated      int            // last resorts that were made again
 	repliesDying  int            // and those whose reply came as the process died which had asked
 	lost          map[string]int // credentials that only a person could mend, by provider, the user's own doing apart
 	withdrawn     int            // that the user had ended at the provider
 	states        map[string]int
+}
+
+func newVerdict() verdict {
+	return verdict{whys: map[string]int{}, states: map[string]int{}, lost: map[string]int{}}
 }
 
 // judge gathers the evidence, holds it against the promises, and writes it
@@ -86,7 +94,7 @@ func (c *campaign) tidy() {
 
 func (c *campaign) gather(ctx context.Context) verdict {
 	c.t.Helper()
-	v := verdict{states: map[string]int{}, lost: map[string]int{}}
+	v := newVerdict()
 	api := c.house.anyone(0)
 	if api == nil {
 		v.violations = append(v.violations, oracle.Violation{Promise: "P8", What: "nobody answers at the end"})
@@ -111,13 +119,17 @@ func (c *campaign) gather(ctx context.Context) verdict {
 			v.violations = append(v.violations, oracle.Violation{Promise: "P4", What: name + ": " + fault})
 		}
 	}
+	injected := faults{done: c.done}
+	for _, r := range c.house.replicas {
+		injected.kills = append(injected.kills, r.kills...)
+	}
 	for _, name := range providerNames() {
 		p := c.house.providers[name]
 		e := oracle.Evidence{
 			Provider: promised(name), Grants: p.Grants(), Settled: c.settled, Send: sendTime,
 			Live: p.Live, Holds: p.Holds, Made: map[uint64]string{},
 		}
-		if name == strict {
+		if name == strict { // they are nobody's, and counted once
 			e.Canaries = canaries
 		}
 		var by map[uint64]call
@@ -125,12 +137,10 @@ func (c *campaign) gather(ctx context.Context) verdict {
 		for seq, one := range by {
 			e.Made[seq] = laneReplica(one.Replica)
 		}
+		e.Kills, e.Reasons = injected.kills, injected.whys(name, e.Ledger, by)
 		e.Log, e.Seen = ofProvider(name, log), map[string][]oracle.Event{}
 		for subscriber, events := range seen {
 			e.Seen[subscriber] = ofProvider(name, events)
-		}
-		for _, r := range c.house.replicas {
-			e.Kills = append(e.Kills, r.kills...)
 		}
 		for _, one := range c.readers {
 			for _, read := range one.all() {
@@ -166,7 +176,7 @@ func (c *campaign) gather(ctx context.Context) verdict {
 
 // promised is what a provider does with its refresh tokens.
 func promised(name string) oracle.Grace {
-	g := oracle.Grace{Rotates: name != plain, Life: life}
+	g := oracle.Grace{Rotates: name != plain, Life: lifeOf(name)}
 	if name == grace {
 		g.Grace = graceTime
 	}
@@ -195,6 +205,9 @@ func (v *verdict) add(name string, e oracle.Evidence) {
 	v.repliesLost += undelivered
 	v.repliesDying += dying
 	v.repeated += oracle.Repeated(e)
+	for _, why := range e.Reasons.Known {
+		v.whys[why]++
+	}
 	dead := map[string]string{}
 	for _, g := range e.Grants {
 		dead[g.Grant] = g.Death
@@ -213,7 +226,7 @@ func (v *verdict) add(name string, e oracle.Evidence) {
 			Promise: "P6", What: fmt.Sprintf("%s: %d credentials were lost, and the ledger has %d lost replies, and %d that came as their process died", name, v.lost[name], undelivered, dying),
 		})
 	}
-	if name != strict && v.lost[name] > 0 {
+	if p := promised(name); (p.Grace > 0 || !p.Rotates) && v.lost[name] > 0 {
 		v.violations = append(v.violations, oracle.Violation{Promise: "P6", What: fmt.Sprintf("%s: %d credentials were lost", name, v.lost[name])})
 	}
 }
@@ -348,10 +361,11 @@ func (c *campaign) table(v verdict, took time.Duration) string {
 	row("presentations", v.presentations)
 	row("rotations", v.rotations)
 	row("rotations whose reply did not arrive", v.repliesLost)
+	row("why replies did not arrive, of all calls", v.whys)
 	row("replies that came as their process died", v.repliesDying)
 	row("last resorts made again, for no answer came", v.repeated)
 	row("longest sync of the disk", c.pulse.longest().Round(time.Millisecond))
-	row("credentials lost", fmt.Sprintf("%d with a strict provider, %d with grace, %d that does not rotate; %d were withdrawn by their users", v.lost[strict], v.lost[grace], v.lost[plain], v.withdrawn))
+	row("credentials lost", fmt.Sprintf("%d with a strict provider, %d with grace, %d that does not rotate; %d were withdrawn by their users", v.lost[strict]+v.lost[lasting], v.lost[grace], v.lost[plain], v.withdrawn))
 	row("settled after", c.settled.Round(time.Millisecond))
 	row("at the end", v.states)
 	broken := map[string]int{}
@@ -381,4 +395,50 @@ func (c *campaign) table(v verdict, took time.Duration) string {
 	}
 	_ = w.Flush() // into memory
 	return out.String()
+}
+
+// With access tokens that live for a few seconds only, the last resort is never
+// too early: a provider is there at which it can be.
+func TestALastResortCanComeTooEarly(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{strict, lasting} {
+		at := time.Now()
+		lost := practice.Entry{
+			Seq: 1, Grant: "g1", Generation: 1, NewGeneration: 2, Verdict: practice.OutcomeRotated, Concurrent: 1,
+			Received: at.Add(lifeOf(name) * 2 / 3).UnixNano(), RotatedAt: at.Add(lifeOf(name)*2/3 + 1).UnixNano(),
+		}
+		again := practice.Entry{
+			Seq: 2, Grant: "g1", Generation: 1, Verdict: practice.OutcomeReuse, Concurrent: 1, Delivered: true,
+			Received: lost.Received + int64(exchangeTime),
+		}
+		found := oracle.Presentations(oracle.Evidence{
+			Provider: promised(name), Ledger: []practice.Entry{lost, again},
+			Acked: []oracle.Change{{Credential: name + ":1", Kind: oracle.KindLogin, Grant: "g1", Version: 1, At: at, ExpiresAt: at.Add(lifeOf(name))}},
+		})
+		if name == strict {
+			assert.Empty(t, found)
+			continue
+		}
+		require.Len(t, found, 1)
+		assert.Equal(t, "P1", found[0].Promise)
+	}
+}
+
+// What is given to make chaos adds to what it asks for by itself, or replaces
+// one thing of it.
+func TestMakeKeepsItsDefaults(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("make"); err != nil {
+		t.Skip("make is not on PATH: install it")
+	}
+	out, err := exec.CommandContext(t.Context(), "make", "-n", "-C", filepath.Join("..", ".."), "chaos", "ARGS=-seed 7 -faults 300").CombinedOutput()
+	require.NoError(t, err, string(out))
+	_, after, found := strings.Cut(string(out), " -args ")
+	require.True(t, found, string(out))
+	line, _, _ := strings.Cut(after, "\n")
+	set := flag.NewFlagSet("", flag.ContinueOnError)
+	seed, faults, rotations := set.Int(flagSeed, 0, ""), set.Int(flagFaults, 0, ""), set.Int(flagRotations, 0, "")
+	set.Duration(flagDuration, 0, "")
+	require.NoError(t, set.Parse(strings.Fields(line)))
+	assert.Equal(t, []int{7, 300, 20000}, []int{*seed, *faults, *rotations})
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -28,44 +29,59 @@ func TestJudge(t *testing.T) {
 	if folder == "" {
 		t.Skip("no folder to judge: -judge FOLDER")
 	}
-	v := rejudge(t, folder)
+	v, err := rejudge(folder)
+	require.NoError(t, err)
 	for _, one := range v.violations {
 		t.Error(one)
 	}
-	t.Logf("%d presentations, %d rotations; replies that did not arrive: %d, that came as their process died: %d; lost: %v, withdrawn: %d; %d violations",
-		v.presentations, v.rotations, v.repliesLost, v.repliesDying, v.lost, v.withdrawn, len(v.violations))
+	t.Logf("%d presentations, %d rotations; replies that did not arrive: %d, that came as their process died: %d; why they did not, of all calls: %v; lost: %v, withdrawn: %d; %d violations",
+		v.presentations, v.rotations, v.repliesLost, v.repliesDying, v.whys, v.lost, v.withdrawn, len(v.violations))
 }
 
+// errNoEvidence says that a folder has nothing to judge by.
+var errNoEvidence = errors.New("no evidence of a run")
+
 // rejudge reads what a run has written down.
-func rejudge(t testing.TB, folder string) verdict {
-	t.Helper()
-	v := verdict{states: map[string]int{}, lost: map[string]int{}}
-	log := kept[oracle.Event](t, folder, "log")
+func rejudge(folder string) (verdict, error) {
+	if err := absolute(flagJudge, folder); err != nil {
+		return verdict{}, err
+	}
+	v := newVerdict()
+	k := &keptRun{folder: folder}
+	ledgers, err := filepath.Glob(filepath.Join(folder, "ledger-*.jsonl"))
+	if len(ledgers) == 0 {
+		_, missing := os.Stat(folder)
+		return v, errors.Join(fmt.Errorf("-judge %s: %w", folder, errNoEvidence), err, missing)
+	}
+	log, settled := read[oracle.Event](k, "log"), read[time.Duration](k, "settled")
 	seen := map[string][]oracle.Event{}
 	files, err := filepath.Glob(filepath.Join(folder, "seen-*.jsonl"))
-	require.NoError(t, err)
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".jsonl")
-		seen[name] = kept[oracle.Event](t, folder, name)
+		seen[name] = read[oracle.Event](k, name)
 	}
-	acked, finals := kept[oracle.Change](t, folder, "acked"), kept[oracle.Final](t, folder, "final")
-	for _, name := range providerNames() {
+	acked, finals := read[oracle.Change](k, "acked"), read[oracle.Final](k, "final")
+	injected := faults{done: read[done](k, "done"), kills: read[oracle.Kill](k, "kills")}
+	for _, file := range ledgers {
+		name := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(file), "ledger-"), ".jsonl")
 		e := oracle.Evidence{
 			Provider: promised(name), Send: sendTime,
-			Grants: kept[practice.GrantState](t, folder, "grants-"+name), Kills: kept[oracle.Kill](t, folder, "kills"),
+			Grants: read[practice.GrantState](k, "grants-"+name), Kills: injected.kills,
 			Made: map[uint64]string{}, Cut: map[uint64]bool{},
-			Log: ofProvider(name, log), Seen: map[string][]oracle.Event{}, Reads: kept[oracle.Read](t, folder, "reads-"+name),
+			Log: ofProvider(name, log), Seen: map[string][]oracle.Event{}, Reads: read[oracle.Read](k, "reads-"+name),
 		}
-		for _, settled := range kept[time.Duration](t, folder, "settled") {
-			e.Settled = settled
+		for _, one := range settled {
+			e.Settled = one
 		}
-		for _, line := range kept[ledgerLine](t, folder, "ledger-"+name) {
+		by := map[uint64]call{}
+		for _, line := range read[ledgerLine](k, "ledger-"+name) {
 			e.Ledger = append(e.Ledger, line.Entry)
-			e.Cut[line.Seq] = line.Cut
+			e.Cut[line.Seq] = !line.Delivered
 			if line.Call.From != 0 {
-				e.Made[line.Seq] = laneReplica(line.Call.Replica)
+				e.Made[line.Seq], by[line.Seq] = laneReplica(line.Call.Replica), line.Call
 			}
 		}
+		e.Reasons = injected.whys(name, e.Ledger, by)
 		for subscriber, events := range seen {
 			e.Seen[subscriber] = ofProvider(name, events)
 		}
@@ -81,17 +97,26 @@ func rejudge(t testing.TB, folder string) verdict {
 		}
 		v.add(name, e)
 	}
-	return v
+	if v.presentations == 0 {
+		err = errors.Join(err, fmt.Errorf("-judge %s: %w: its ledgers are empty", folder, errNoEvidence))
+	}
+	return v, errors.Join(append(k.errs, err)...)
 }
 
-// kept reads one of the files that a run has written; none is an empty one.
-func kept[T any](t testing.TB, folder, name string) (list []T) {
-	t.Helper()
-	data, err := os.ReadFile(filepath.Join(folder, name+".jsonl"))
-	if errors.Is(err, fs.ErrNotExist) {
+// keptRun is the folder of a run, and what of it could not be read.
+type keptRun struct {
+	folder string
+	errs   []error
+}
+
+// read reads one of the files that a run has written. Each run writes all of
+// them, some without a line.
+func read[T any](k *keptRun, name string) (list []T) {
+	data, err := os.ReadFile(filepath.Join(k.folder, name+".jsonl"))
+	if err != nil {
+		k.errs = append(k.errs, err)
 		return nil
 	}
-	require.NoError(t, err)
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	for {
 		var one T
@@ -99,7 +124,10 @@ func kept[T any](t testing.TB, folder, name string) (list []T) {
 		if errors.Is(err, io.EOF) {
 			return list
 		}
-		require.NoError(t, err, name)
+		if err != nil {
+			k.errs = append(k.errs, fmt.Errorf("%s: %w", name, err))
+			return list
+		}
 		list = append(list, one)
 	}
 }
@@ -118,12 +146,15 @@ func TestAKeptRunIsJudgedAlike(t *testing.T) {
 	again.Seq, again.Received, again.Verdict, again.RotatedAt, again.NewGeneration = 2, entry.Received+int64(2*time.Second), practice.OutcomeReuse, 0, 0
 	e := oracle.Evidence{Ledger: []practice.Entry{entry, again}, Cut: map[uint64]bool{}}
 	by := map[uint64]call{1: {Replica: 1, From: 1, To: 2}, 2: {Replica: 2, From: 3, To: 4}}
+	keepNothing(c)
 	write := func() []oracle.Violation {
 		c.write("ledger-"+strict+".jsonl", ledgerLines(e, by))
 		c.write("acked.jsonl", lines([]oracle.Change{{Credential: strict + ":1", Kind: oracle.KindLogin, Grant: "g1", Version: 1, At: at, ExpiresAt: at.Add(life)}}))
 		c.write("final.jsonl", lines([]oracle.Final{{ID: strict + ":1", State: "active", Version: 1, Grant: "g1"}}))
 		c.write("log.jsonl", lines([]oracle.Event{{ID: "1", Credential: strict + ":1", Version: 1, Type: "credential.connected", State: "active"}}))
-		return rejudge(t, dir).violations
+		v, err := rejudge(dir)
+		require.NoError(t, err)
+		return v.violations
 	}
 	promises := func() (list []string) {
 		for _, v := range write() {
@@ -132,15 +163,51 @@ func TestAKeptRunIsJudgedAlike(t *testing.T) {
 		return list
 	}
 	assert.Equal(t, []string{"P1", "P2"}, promises(), "the reply had arrived")
-	e.Cut[1] = true
+	e.Ledger[0].Delivered = false
+	assert.Equal(t, []string{"P1", "P6"}, promises(), "the access token was still good, and nobody had kept the reply")
+	e.Ledger[0].Fault = string(practice.KindLost)
 	assert.Equal(t, []string{"P1"}, promises(), "the access token was still good")
 	e.Ledger[1].Received = at.Add(life).UnixNano()
 	assert.Empty(t, promises())
-	e.Cut[1] = false
+	e.Ledger[0].Delivered, e.Ledger[0].Fault = true, ""
 	c.write("kills.jsonl", lines([]oracle.Kill{{Owner: laneReplica(2), At: at}}))
 	assert.Equal(t, []string{"P1", "P2"}, promises(), "it was another process that was killed")
 	c.write("kills.jsonl", lines([]oracle.Kill{{Owner: laneReplica(1), At: at}}))
 	assert.Empty(t, promises(), "its reply died with it")
 	c.write("settled.jsonl", lines([]time.Duration{-1}))
 	assert.Contains(t, promises(), "P8")
+}
+
+// keepNothing writes the files of a run in which nothing happened.
+func keepNothing(c *campaign) {
+	names := []string{"log", "settled", "acked", "final", "done", "kills"}
+	for _, name := range providerNames() {
+		names = append(names, "ledger-"+name, "grants-"+name, "reads-"+name)
+	}
+	for _, name := range names {
+		c.write(name+".jsonl", nil)
+	}
+}
+
+// What there is nothing to judge by is not found good.
+func TestAFolderWithoutEvidenceIsNotJudged(t *testing.T) {
+	t.Parallel()
+	_, err := rejudge("chaos-always-1")
+	require.ErrorContains(t, err, "absolute path")
+	dir := t.TempDir()
+	_, err = rejudge(filepath.Join(dir, "nowhere"))
+	require.ErrorIs(t, err, errNoEvidence)
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	_, err = rejudge(dir)
+	require.ErrorIs(t, err, errNoEvidence)
+	c := &campaign{t: t, dir: dir}
+	keepNothing(c)
+	_, err = rejudge(dir)
+	require.ErrorIs(t, err, errNoEvidence, "the ledgers are empty")
+	c.write("ledger-"+strict+".jsonl", lines([]ledgerLine{{Entry: practice.Entry{Seq: 1, Delivered: true}}}))
+	_, err = rejudge(dir)
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(filepath.Join(dir, "kills.jsonl")))
+	_, err = rejudge(dir)
+	require.ErrorIs(t, err, fs.ErrNotExist, "a part of the evidence is gone")
 }

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -36,14 +37,14 @@ func TestMain(m *testing.M) {
 	flag.Int(flagRotations, 5020, "how many refresh tokens are rotated at least, over all kinds of Redis")
 	flag.Duration(flagDuration, 150*time.Second, "how long faults are injected at the most, for each kind of Redis; a run that has not got there by then fails")
 	flag.String(flagRedis, "both", "kind of Redis: everysec (with a replica and failovers), always, or both")
-	flag.String(flagReplay, "", "folder of an earlier run, whose plan is carried out again")
+	flag.String(flagReplay, "", "folder of an earlier run (absolute path), whose plan is carried out again")
 	flag.String(flagSabotage, "", "take a protection away: journal deletes the journal of a killed process")
-	flag.String(flagOut, "", "where folders of runs are made; empty is the temporary folder")
+	flag.String(flagOut, "", "where folders of runs are made (absolute path); empty is the temporary folder")
 	flag.Bool(flagKeep, false, "keep the folder of a run without violations as well")
-	flag.Int(flagUsers, 120, "credentials at each of the providers that rotate")
+	flag.Int(flagUsers, 120, "credentials at the strict provider, and at that with grace; a third as many at each other")
 	flag.String(flagOnly, "", "inject only kinds of faults that match this regular expression")
 	flag.String(flagProgram, "", "a refreshd that is built already, with the tag failpoints; empty builds one")
-	flag.String(flagJudge, "", "folder of an earlier run, whose evidence TestJudge holds against the promises once more")
+	flag.String(flagJudge, "", "folder of an earlier run (absolute path), whose evidence TestJudge holds against the promises once more")
 	flag.Parse()
 	zerolog.SetGlobalLevel(zerolog.WarnLevel) // a part of toxiproxy logs to the global logger
 	goleak.VerifyTestMain(m,
@@ -59,6 +60,15 @@ func TestMain(m *testing.M) {
 			}
 			os.Exit(code)
 		}))
+}
+
+// absolute refuses a path that says one thing where it was written and another
+// where a test runs, which is in the folder of its package.
+func absolute(name, path string) error {
+	if !filepath.IsAbs(path) {
+		return fmt.Errorf("-%s %s: give an absolute path, for go test runs in the folder of its package", name, path)
+	}
+	return nil
 }
 
 // option reads a flag. Flags are looked up by name where they are used, so

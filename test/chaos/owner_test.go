@@ -69,22 +69,28 @@ func (c *campaign) insist(ctx context.Context, first int, ask func(ctx context.C
 	})
 }
 
-// login mints a grant and stores it.
-func (c *campaign) login(ctx context.Context, u *user) (practice.Minted, error) {
-	minted, err := c.house.providers[u.provider].Mint(practice.MintRequest{Count: 1, Prefix: u.provider + "-", First: u.number})
-	if err != nil {
-		return practice.Minted{}, err
-	}
-	m := minted[0]
-	expires := time.Now().Add(time.Duration(m.ExpiresIn) * time.Second)
-	err = c.store(ctx, u, m, expires)
-	return m, err
+// login is what a user got by one, and when its access token ends.
+type login struct {
+	practice.Minted
+
+	expires time.Time
 }
 
-func (c *campaign) store(ctx context.Context, u *user, m practice.Minted, expires time.Time) error {
+// login mints a grant and stores it.
+func (c *campaign) login(ctx context.Context, u *user) (login, error) {
+	asked := time.Now() // the token lives a little longer than is told, never shorter
+	minted, err := c.house.providers[u.provider].Mint(practice.MintRequest{Count: 1, Prefix: u.provider + "-", First: u.number})
+	if err != nil {
+		return login{}, err
+	}
+	m := login{minted[0], asked.Add(time.Duration(minted[0].ExpiresIn) * time.Second)}
+	return m, c.store(ctx, u, m)
+}
+
+func (c *campaign) store(ctx context.Context, u *user, m login) error {
 	uncertain := false
 	return c.insist(ctx, u.number, func(ctx context.Context, api *harness.API) error {
-		r, err := put(ctx, api, u.provider, u.id, m)
+		r, err := put(ctx, api, u.provider, u.id, m.Minted, m.expires)
 		refused, isRefusal := errors.AsType[*harness.Refusal](err)
 		switch {
 		case err == nil:
@@ -98,7 +104,7 @@ func (c *campaign) store(ctx context.Context, u *user, m practice.Minted, expire
 			return err
 		}
 		c.owners.acknowledge(oracle.Change{
-			Credential: u.id, Kind: oracle.KindLogin, Grant: m.Grant, Version: r.Version, At: time.Now(), ExpiresAt: expires,
+			Credential: u.id, Kind: oracle.KindLogin, Grant: m.Grant, Version: r.Version, At: time.Now(), ExpiresAt: m.expires,
 		})
 		c.owners.has(u, m.Grant)
 		return nil
@@ -172,9 +178,9 @@ func (c *campaign) comeBack(ctx context.Context) {
 
 // again stores the same token once more. It is the current one, or one that
 // was spent since: nothing else may be said.
-func (c *campaign) again(ctx context.Context, u *user, m practice.Minted, n int) error {
+func (c *campaign) again(ctx context.Context, u *user, m login, n int) error {
 	return c.insist(ctx, n, func(ctx context.Context, api *harness.API) error {
-		_, err := put(ctx, api, u.provider, u.id, m)
+		_, err := put(ctx, api, u.provider, u.id, m.Minted, m.expires)
 		if refused, ok := errors.AsType[*harness.Refusal](err); ok && refused.Code == "stale_token" {
 			return nil
 		}

@@ -27,12 +27,13 @@ const (
 
 // The names of the providers.
 const (
-	strict = "strict" // rotates, and a second presentation ends the grant
-	grace  = "grace"  // rotates, and the previous token works for a while
-	plain  = "plain"  // does not rotate
+	strict  = "strict"  // rotates, and a second presentation ends the grant
+	lasting = "lasting" // likewise, and its access tokens live so long that a last resort may come too early
+	grace   = "grace"   // rotates, and the previous token works for a while
+	plain   = "plain"   // does not rotate
 )
 
-func providerNames() []string { return []string{strict, grace, plain} }
+func providerNames() []string { return []string{strict, lasting, grace, plain} }
 
 // An act is one fault of a plan.
 type act struct {
@@ -227,7 +228,7 @@ func habits() []habit {
 			toProvider = append(toProvider, laneToProvider(n, who))
 		}
 	}
-	all := providerNames()
+	all := []string{strict, grace, plain} // where calls come all the time
 	list := []habit{
 		{kind: kindKill, weight: 10, lanes: procs, least: 0, most: 10, rest: 10},
 		{kind: kindFreeze, weight: 6, lanes: procs, least: 5, most: 25, rest: 10},
@@ -255,6 +256,8 @@ func habits() []habit {
 		{kind: kindLost, weight: 6, lanes: all, least: 1, most: 2, rest: 3},
 		{kind: kindCut, weight: 10, lanes: all, least: 1, most: 3, rest: 3, whats: places()},
 		{kind: kindMalformed, weight: 12, lanes: all, least: 1, most: 3, rest: 3, whats: forms()},
+		{kind: kindLost, weight: 3, lanes: []string{lasting}, least: 15, most: 25, rest: 3},
+		{kind: kindMalformed, weight: 4, lanes: []string{lasting}, least: 15, most: 25, rest: 3, whats: forms()},
 		{kind: kindRevoke, weight: 2, lanes: all, least: 0, most: 0, rest: 3},
 
 		{kind: kindRotate, weight: 1, lanes: []string{laneKeyset}, least: 85, most: 95, rest: 30},

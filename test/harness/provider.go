@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -43,20 +44,33 @@ func NewProvider(t testing.TB, o practice.Options) *Provider {
 }
 
 // Holds tells which generation of which grant a live access token belongs to;
-// "" and 0 for a dead one. It asks in the process, past every listener.
+// "" and 0 for a dead one.
 func (p *Provider) Holds(accessToken string) (grant string, generation uint32) {
+	shown := p.resource(accessToken)
+	return shown.Grant, shown.Generation
+}
+
+// Ends is when a live access token ends, zero for a dead one.
+func (p *Provider) Ends(accessToken string) time.Time { return p.resource(accessToken).ExpiresAt }
+
+// resource is what a resource shows to a live access token.
+type resource struct {
+	Grant      string    `json:"grant"`
+	Generation uint32    `json:"generation"`
+	ExpiresAt  time.Time `json:"expires_at"`
+}
+
+// resource asks in the process, past every listener.
+func (p *Provider) resource(accessToken string) resource {
 	r := httptest.NewRequestWithContext(context.Background(), http.MethodGet, "/resource", http.NoBody)
 	r.Header.Set("Authorization", "Bearer "+accessToken)
 	w := httptest.NewRecorder()
 	p.Handler().ServeHTTP(w, r)
-	var answer struct {
-		Grant      string `json:"grant"`
-		Generation uint32 `json:"generation"`
-	}
+	var answer resource
 	if w.Code != http.StatusOK || json.Unmarshal(w.Body.Bytes(), &answer) != nil {
-		return "", 0
+		return resource{}
 	}
-	return answer.Grant, answer.Generation
+	return answer
 }
 
 // Live reports whether the provider takes an access token.

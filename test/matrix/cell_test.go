@@ -82,6 +82,7 @@ type cell struct {
 	pending map[string][]string // by credential: grants of logins that were not acknowledged
 	reads   []oracle.Read
 	kills   []oracle.Kill
+	waited  []waited          // in order
 	tokens  map[string]string // that were stored or served
 }
 

@@ -40,7 +40,7 @@ func (c *cell) evidence() oracle.Evidence {
 	harness.Eventually(c.t, harness.Patience, func() (bool, string) { return c.snapshot(&e) })
 	var last uint64 // of main, when A came to the point
 	for _, entry := range e.Ledger {
-		if entry.Fault != "" {
+		if entry.Fault != "" || c.tooLate(entry) {
 			e.Cut[entry.Seq] = true
 		}
 		// A file's time is some ms behind, and what was just sent may not have

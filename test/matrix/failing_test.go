@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/internal/failpoint"
+	"github.com/refreshd/refreshd/internal/practice"
 	"github.com/refreshd/refreshd/internal/testproc"
 	"github.com/refreshd/refreshd/test/oracle"
 )
@@ -59,4 +60,54 @@ func TestACellCanFail(t *testing.T) {
 		found := oracle.Check(e)
 		assert.True(t, slices.ContainsFunc(found, func(v oracle.Violation) bool { return v.Promise == name }), "%s: %v", name, found)
 	}
+}
+
+// Only an answer that came after a whole timeout of waiting counts as too late:
+// a process that gives up before is found out.
+func TestAnAnswerThatCameTooLate(t *testing.T) {
+	t.Parallel()
+	asked := time.Now()
+	at := func(after time.Duration) int64 { return asked.Add(after).UnixNano() }
+	calls := []waited{{"g1", asked}}
+	for name, row := range map[string]struct {
+		entry practice.Entry
+		late  bool
+	}{
+		"after the timeout":             {practice.Entry{Grant: "g1", Received: at(timeout + 660*time.Millisecond), RepliedAt: at(timeout + 670*time.Millisecond)}, true},
+		"the process had gone":          {practice.Entry{Grant: "g1", Received: at(timeout + 660*time.Millisecond)}, true},
+		"in time":                       {practice.Entry{Grant: "g1", Received: at(time.Millisecond), RepliedAt: at(timeout / 2)}, false},
+		"of a call before":              {practice.Entry{Grant: "g1", Received: at(-time.Millisecond), RepliedAt: at(timeout)}, false},
+		"of another login":              {practice.Entry{Grant: "g2", Received: at(timeout), RepliedAt: at(timeout)}, false},
+		"taken at once, answered later": {practice.Entry{Grant: "g1", Received: at(time.Millisecond), RepliedAt: at(timeout)}, true},
+	} {
+		assert.Equal(t, row.late, answeredTooLate(row.entry, calls), name)
+		assert.False(t, answeredTooLate(row.entry, nil), name)
+	}
+}
+
+// On a busy machine a call for one more token may come to the provider when the
+// process does not wait any more. The stored token works all the same, and the
+// reply counts as lost.
+func TestALateAnswerFailsNoCell(t *testing.T) {
+	t.Parallel()
+	testproc.SkipWithoutRedis(t)
+	way, ok := wayTo(failpoint.CommitStored)
+	require.True(t, ok)
+	c := newCell(t, row{point: failpoint.CommitStored, way: way, mode: healthy, kind: strict}, nil, new(tally))
+	c.furnish(build(t))
+	require.True(t, c.run())
+	all, err := c.b.List(t.Context())
+	require.NoError(t, err)
+	_, err = c.provider.AddFault(practice.Fault{Kind: practice.KindSlow, Rotate: practice.MomentBefore, Delay: timeout + 660*time.Millisecond, Count: 1})
+	require.NoError(t, err)
+	c.once(c.b.API, second, all[second].Generation)
+	e := c.evidence()
+	require.Empty(t, oracle.Check(e))
+	cut := 0
+	for _, is := range e.Cut {
+		if is {
+			cut++
+		}
+	}
+	assert.GreaterOrEqual(t, cut, 1)
 }

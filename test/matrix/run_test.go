@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -247,12 +248,14 @@ func (c *cell) settle() {
 	}
 }
 
-// once gets a newer token for a credential: the one that is stored works.
+// once gets a newer token for a credential: the one that is stored works. It is
+// the provider that knows; on a busy machine its answer may come when the
+// process has waited for its timeout already.
 func (c *cell) once(at *harness.API, id string, generation uint64) {
 	c.t.Helper()
 	why, ok := harness.Until(c.ctx, harness.Patience, func() (bool, string) {
-		err := at.Refresh(c.ctx, id)
-		if err == nil {
+		err := c.ask(at, id)
+		if err == nil || c.late(id) {
 			return true, ""
 		}
 		var r harness.Record
@@ -264,4 +267,48 @@ func (c *cell) once(at *harness.API, id string, generation uint64) {
 	if !ok {
 		c.t.Errorf("%s cannot be refreshed once more: %s", id, why)
 	}
+}
+
+// waited is a call of the test's own for a newer token that failed after its
+// process had had the time to wait for a whole timeout.
+type waited struct {
+	grant string
+	since time.Time
+}
+
+// ask asks for a newer token.
+func (c *cell) ask(at *harness.API, id string) error {
+	asked := time.Now()
+	err := at.Refresh(c.ctx, id)
+	if err != nil && time.Since(asked) >= timeout {
+		grant := c.grantOf(id)
+		c.mu.Lock()
+		c.waited = append(c.waited, waited{grant, asked})
+		c.mu.Unlock()
+	}
+	return err
+}
+
+// late reports whether the provider has taken the token of a credential in such
+// a call, and answered when the timeout was over.
+func (c *cell) late(id string) bool {
+	grant := c.grantOf(id)
+	return slices.ContainsFunc(c.provider.Ledger(practice.LedgerQuery{}), func(e practice.Entry) bool {
+		return e.Grant == grant && (e.Verdict == practice.OutcomeRotated || e.Verdict == practice.OutcomeRefreshed || e.Verdict == practice.OutcomeGrace) &&
+			c.tooLate(e)
+	})
+}
+
+// tooLate reports whether an answer came when nobody waited for it any more, by
+// no fault of the process's: the timeout had passed since the test had asked.
+func (c *cell) tooLate(e practice.Entry) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return answeredTooLate(e, c.waited)
+}
+
+func answeredTooLate(e practice.Entry, calls []waited) bool {
+	return slices.ContainsFunc(calls, func(w waited) bool {
+		return w.grant == e.Grant && e.Received >= w.since.UnixNano() && (e.RepliedAt == 0 || e.RepliedAt >= w.since.Add(timeout).UnixNano())
+	})
 }

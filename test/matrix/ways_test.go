@@ -196,11 +196,15 @@ func unheard(c *cell, a *harness.Instance) {
 	refresh(c, a)
 }
 
-// losesTail lets Redis lose a refresh that A has made.
+// losesTail lets Redis lose a refresh that A has made. A reply that came too late
+// on a busy machine has cost the login at a strict provider: then there is another.
 func losesTail(c *cell, a *harness.Instance) {
 	c.t.Helper()
 	harness.Eventually(c.t, harness.Patience, func() (bool, string) {
-		err := a.Refresh(c.ctx, main)
+		err := c.ask(a.API, main)
+		if err != nil && c.late(main) {
+			err = errors.Join(err, c.login(a.API, main, life))
+		}
 		return err == nil, fmt.Sprint(err)
 	})
 	require.NoError(c.t, c.server.Kill())

@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -40,6 +41,7 @@ func Check(e Evidence) []Violation {
 	}
 	c.reads()
 	c.reauthRequired()
+	c.unexplained()
 	for _, place := range e.Canaries {
 		c.broken("P7", "", "a secret was found: %s", place)
 	}
@@ -90,6 +92,24 @@ func Replies(e Evidence) (undelivered, dying int) {
 		}
 	}
 	return undelivered, dying
+}
+
+// unexplained is P6 for replies: the program gives none up by itself. What did
+// not arrive, and was not used all the same, has an injected fault for a reason.
+func (c *trial) unexplained() {
+	if c.Reasons == nil {
+		return
+	}
+	for _, e := range c.Ledger {
+		if _, known := c.Reasons.Known[e.Seq]; known || e.Delivered {
+			continue
+		}
+		f := c.families[e.Grant]
+		if e.NewGeneration != 0 && f.used(e.NewGeneration, math.MaxInt64) {
+			continue
+		}
+		c.broken("P6", f.name(), "the reply (%d) did not arrive, and no fault had kept it (%s)", e.Seq, c.Reasons.Else[e.Seq])
+	}
 }
 
 // family is what the ledger holds about one grant, in order of arrival.

@@ -14,10 +14,11 @@
 //	    logout.
 //	P4  Each version has exactly one event, in the log and for subscribers,
 //	    who may see it again but miss none.
-//	P5  A read never returns a token that has expired, nor goes back behind
-//	    what the process served before.
+//	P5  A read never returns a token that has expired, nor one with a later end
+//	    than the provider knows, nor goes back behind what the process served
+//	    before.
 //	P6  A person is only called where the provider ended the grant, or a reply
-//	    was lost without grace.
+//	    was lost without grace; and no reply is lost without an injected fault.
 //	P7  No secret shows.
 //	P8  All is settled 60 s after the faults.
 //	P9  A dead credential causes no call, a refused client one a minute.

@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"slices"
 	"time"
 )
 
@@ -187,6 +188,7 @@ func (c *trial) reads() {
 		if !r.At.Before(r.ExpiresAt) {
 			c.broken("P5", r.ID, "%s was asked at %s and served a token that had expired %s before", r.Process, r.At.Format(time.TimeOnly), r.At.Sub(r.ExpiresAt))
 		}
+		c.end(r)
 		before := last[served{r.Process, r.ID}]
 		if r.Version < before.Version {
 			c.broken("P5", r.ID, "%s served version %d after %d", r.Process, r.Version, before.Version)
@@ -196,4 +198,30 @@ func (c *trial) reads() {
 		}
 		last[served{r.Process, r.ID}] = r
 	}
+}
+
+// end is P5 by the provider's own record: no token is said to live longer than
+// it does. A grant that was ended takes its access tokens with it.
+func (c *trial) end(r Read) {
+	switch {
+	case r.Looked.IsZero():
+	case !r.Ends.IsZero():
+		if r.ExpiresAt.After(r.Ends) {
+			c.broken("P5", r.ID, "%s served a token with an end %s after that which the provider knows", r.Process, r.ExpiresAt.Sub(r.Ends))
+		}
+	case r.ExpiresAt.After(r.Looked) && !c.anyEnded(r.ID):
+		c.broken("P5", r.ID, "%s served a token at %s that the provider did not take any more, as good for another %s",
+			r.Process, r.At.Format(time.TimeOnly), r.ExpiresAt.Sub(r.Looked))
+	}
+}
+
+// anyEnded reports whether a grant that a credential ever had was ended.
+func (c *trial) anyEnded(credential string) bool {
+	return slices.ContainsFunc(c.Acked, func(a Change) bool {
+		if a.Credential != credential {
+			return false
+		}
+		f := c.families[a.Grant]
+		return f == nil || f.state.Grant == "" || !f.state.Alive
+	})
 }

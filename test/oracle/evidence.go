@@ -51,6 +51,10 @@ type Read struct {
 	At                  time.Time // when it was asked
 	ExpiresAt           time.Time
 	Err                 string // "" for a token
+	// Looked is when the provider was asked about the token right after, zero if
+	// it was not; Ends is when it ends by the provider's own record, zero if it
+	// was not good any more.
+	Looked, Ends time.Time
 }
 
 // The kinds of an owner's change.
@@ -77,8 +81,11 @@ type Evidence struct {
 	Kills    []Kill
 	// Made tells which owner made a call, by the ledger's sequence number, as
 	// far as that is known: only that one's kill explains anything about it.
-	Made     map[uint64]string
-	Cut      map[uint64]bool    // ledger's sequence numbers whose reply was cut, malformed or replaced on its way
+	Made map[uint64]string
+	// Reasons says why replies did not arrive, where that was watched; nil: it
+	// was not.
+	Reasons  *Reasons
+	Cut      map[uint64]bool    // ledger's sequence numbers whose reply was cut or replaced on its way, so that its token did not come whole
 	Log      []Event            // the event log from its start, read at the end
 	Seen     map[string][]Event // by subscriber, in order of first arrival
 	Reads    []Read             // in order, per process
@@ -95,6 +102,13 @@ type Evidence struct {
 	Holds func(accessToken string) (grant string, generation uint32)
 	// Send is how long after its begin an exchange may still be sent; 0 is 5 s.
 	Send time.Duration
+}
+
+// Reasons are, by the ledger's sequence numbers, those for which replies did not
+// arrive. One that has none of a fault was given up by the program itself.
+type Reasons struct {
+	Known map[uint64]string // the injected fault
+	Else  map[uint64]string // what happened to it without a fault
 }
 
 // Violation is a promise that was broken.

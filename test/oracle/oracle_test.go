@@ -296,6 +296,11 @@ func TestPromises(t *testing.T) {
 		{"an expired token is served", []func(*Evidence){read(Read{Process: "A", ID: alice, Version: 3, Generation: 3, At: begin().Add(15 * time.Second), ExpiresAt: begin().Add(14 * time.Second)})}, "P5"},
 		{"a reader goes back", []func(*Evidence){read(Read{Process: "A", ID: alice, Version: 2, Generation: 2, At: begin().Add(10 * time.Second), ExpiresAt: begin().Add(14 * time.Second)})}, "P5 P5"},
 		{"another process is behind", []func(*Evidence){read(Read{Process: "B", ID: alice, Version: 2, Generation: 2, At: begin().Add(9 * time.Second), ExpiresAt: begin().Add(14 * time.Second)})}, ""},
+		{"an end that is the provider's", []func(*Evidence){looked(14*time.Second, 14*time.Second)}, ""},
+		{"an end that is later than the provider's", []func(*Evidence){looked(14*time.Second, 14*time.Second-time.Millisecond)}, "P5"},
+		{"good, though the provider does not take it", []func(*Evidence){looked(14*time.Second, 0)}, "P5"},
+		{"good, though the provider does not take it, for it was withdrawn", []func(*Evidence){looked(14*time.Second, 0), callsAPerson, func(e *Evidence) { dies(e, "revoked_by_user") }}, ""},
+		{"at its end while it was asked for", []func(*Evidence){looked(9010*time.Millisecond, 0)}, ""},
 		{"a reader is refused", []func(*Evidence){read(Read{Process: "A", ID: alice, At: begin().Add(time.Hour), Err: "503"})}, ""},
 
 		{"a person is called for nothing", []func(*Evidence){callsAPerson}, "P6"},
@@ -314,6 +319,13 @@ func TestPromises(t *testing.T) {
 		{"a lost reply, in spite of a grace", []func(*Evidence){lose, callsAPerson, func(e *Evidence) { e.Provider.Grace = time.Minute }}, "P6"},
 		{"a reply that died with its owner", []func(*Evidence){callsAPerson, killAt(8*time.Second + 40*time.Millisecond)}, ""},
 		{"a reply that was kept before its owner died", []func(*Evidence){callsAPerson, killAt(8*time.Second+40*time.Millisecond, alice)}, "P6"},
+
+		{"a reply that did not arrive, for a fault", []func(*Evidence){lose, because(2), mend}, ""},
+		{"a reply that did not arrive, and no fault", []func(*Evidence){lose, because(1), mend}, "P6"},
+		{"a reply that did not arrive, and no fault, though nobody had to come back", []func(*Evidence){func(e *Evidence) {
+			e.Ledger[0].Delivered = false
+		}, because(2)}, ""},
+		{"a spoilt reply whose token had come is not asked for again", []func(*Evidence){because(2), mend}, "P1 P2"},
 
 		{"a secret shows", []func(*Evidence){func(e *Evidence) { e.Canaries = []string{"the log of A: access token as raw"} }}, "P7"},
 		{"never settled", []func(*Evidence){func(e *Evidence) { e.Settled = -1 }}, "P8"},
@@ -365,6 +377,36 @@ func TestPromises(t *testing.T) {
 			assert.Equal(t, slices.Compact(want), slices.Compact(promises), "%v", found)
 			assert.GreaterOrEqual(t, len(found), len(want), "%v", found)
 		})
+	}
+}
+
+// because gives a reason of a fault for one reply.
+func because(seq uint64) func(*Evidence) {
+	return func(e *Evidence) {
+		e.Reasons = &Reasons{Known: map[uint64]string{seq: "lost"}, Else: map[uint64]string{}}
+	}
+}
+
+// mend asks again for alice's second reply within a grace, and gets the fourth
+// generation.
+func mend(e *Evidence) {
+	e.Provider.Grace = time.Minute
+	e.Ledger = append(e.Ledger, mended(5, 9*time.Second))
+	e.Holds = newest(map[string]uint32{"g1": 5, "g2": 3})
+}
+
+// looked is a read of alice's token whose end the provider was asked about 20 ms
+// later; 0: it did not take the token any more.
+func looked(told, ends time.Duration) func(*Evidence) {
+	return func(e *Evidence) {
+		r := Read{
+			Process: "A", ID: alice, Version: 3, Generation: 3, At: begin().Add(9 * time.Second), ExpiresAt: begin().Add(told),
+			Looked: begin().Add(9020 * time.Millisecond),
+		}
+		if ends > 0 {
+			r.Ends = begin().Add(ends)
+		}
+		e.Reads = append(e.Reads, r)
 	}
 }
 
