@@ -214,7 +214,7 @@ func TestFingerprint(t *testing.T) {
 func TestPolicyIsThatOfTheConfiguration(t *testing.T) {
 	t.Parallel()
 	f := newFolder(t, "https://id.acme.example/token")
-	f.config["schedule"] = map[string]any{"refresh_at": 0.5, "jitter": 0.05}
+	f.config["schedule"] = map[string]any{"refresh_at": 0.5, "jitter": 0.05, "min_interval": "7s"}
 	acme := f.acme(t)
 	acme["default_lifetime"] = "30m"
 	acme["timeout"] = "9s"
@@ -222,7 +222,7 @@ func TestPolicyIsThatOfTheConfiguration(t *testing.T) {
 	acme["refresh_token"] = map[string]any{"idle": "240h", "absolute": "2400h"}
 	conf := f.load(t)
 	assert.Equal(t, credential.Policy{
-		RefreshAt: 0.5, Jitter: 0.05, DefaultLifetime: 30 * time.Minute,
+		RefreshAt: 0.5, Jitter: 0.05, MinInterval: 7 * time.Second, DefaultLifetime: 30 * time.Minute,
 		Rotates: credential.RotatesYes, Grace: time.Minute,
 		RefreshIdle: 240 * time.Hour, RefreshAbsolute: 2400 * time.Hour, WarnBefore: warnBefore,
 		Times: credential.DefaultTimes(9 * time.Second),

@@ -286,7 +286,7 @@ func (w *world) checkLimit(h credential.Held) {
 	if at == 0 || at >= r.LimitAt && r.Session.Successor.Failures == 0 {
 		w.fatalf("not replaced ahead of its limit: %+v", r)
 	}
-	if r.OnceAt == 0 && h.Attempt == nil && !r.Paused && !credential.Due(r, nil, at).Refresh {
+	if r.OnceAt == 0 && h.Attempt == nil && !r.Paused && at < r.ExpiresAt && !credential.Due(r, nil, at).Refresh {
 		w.fatalf("nothing is due when it is to be replaced: %+v", r)
 	}
 	if r.OnceAt != 0 || r.Session.Successor.Failures > 0 || w.now >= at {
