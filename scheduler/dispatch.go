@@ -156,8 +156,8 @@ type shardLoop struct {
 type dueList struct {
 	provider string
 	lookAt   time.Time
-	busy     bool // there was work at the last look
-	down     bool // the last look failed
+	busy     bool      // there was work at the last look
+	down     bool      // the last look failed
 	told     time.Time // when what time brings was last told of some of it
 	backlog  *backlog
 }

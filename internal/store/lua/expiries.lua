@@ -15,6 +15,6 @@ for i = 1, #KEYS do
   out[4 * i - 3] = ends and string.format('%.0f', ends) or string.match(h, '^1 %d+ %a[01] %S+ %d+ %d+ %-?%d+ %-?%d+ (%-?%d+) ') or '0'
   out[4 * i - 2] = doubt == '1' and firstSent or '0'
   out[4 * i - 1] = clock and string.format('%.0f', clock) or told
-  out[4 * i] = string.find(h, SESSION) and '1' or '0'
+  out[4 * i] = (ends or string.find(h, SESSION)) and '1' or '0'
 end
 return out
