@@ -1,7 +1,9 @@
 package scheduler
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/refreshd/refreshd/internal/credential"
@@ -11,8 +13,8 @@ const (
 	// mostKnown is how many overdue credentials are read, those due longest first.
 	// What becomes due while more wait is read in any case.
 	mostKnown = 100_000
-	// pageSize is how many are read with one command, which takes Redis less than
-	// a millisecond.
+	// pageSize is how many are read of the index with one command, which takes Redis
+	// less than a millisecond; the records of so many take it 5 to 8, in two scripts.
 	pageSize = 1000
 	// overlap is the part of a page that is read again with the next where all have
 	// one score: some of those before them may have been claimed in between.
@@ -21,6 +23,8 @@ const (
 	againPages = 4
 	// stepTime is how long reading holds up the other providers of a shard.
 	stepTime = 50 * time.Millisecond
+	// againRecords is how many records of sessions are read again in one poll.
+	againRecords = 3000
 	// behind is by how much a score may have been in the past when it was written.
 	behind = time.Second
 )
@@ -29,7 +33,9 @@ const (
 // they are served, those that became due are read once a poll. All the others are
 // read again and again, at a bounded pace, for whoever was put back has a place
 // among them. That is the due index alone: records are read once, and again when
-// the score has changed.
+// the score has changed, or whoever was handed out is back. Those of sessions are
+// read again at a bounded pace: what somebody does moves a session's clock, and not
+// always its score.
 type backlog struct {
 	index    Index
 	clock    Clock
@@ -43,6 +49,10 @@ type backlog struct {
 	ahead  []credential.Overdue // in the order in which they are to be called
 	found  map[credential.ID]credential.Overdue
 	unread []credential.ID // those of found whose records were not read
+
+	next     credential.Millis // no clock passes before; 0 if none will
+	sessions []credential.ID   // whose records are to be read again
+	renewed  time.Time         // when some of them were
 
 	blind  bool // nothing is claimed before all has been read
 	round  uint32
@@ -70,6 +80,7 @@ type passage struct {
 // forget is for when nothing is overdue.
 func (b *backlog) forget() {
 	b.known, b.ahead, b.found, b.unread, b.whole, b.recent = nil, nil, nil, nil, nil, nil
+	b.next, b.sessions = 0, nil
 }
 
 // again has all that is overdue read anew: it may be other than it was.
@@ -94,6 +105,66 @@ func (b *backlog) pick(ctx context.Context, n int) (ids []credential.ID, more bo
 	return ids, len(b.ahead) > 0, nil
 }
 
+// follow brings what is known up to date while nobody is picked.
+func (b *backlog) follow(ctx context.Context) error {
+	if b.known == nil {
+		b.blind = true
+	}
+	return b.read(ctx, 0)
+}
+
+// passed returns up to n overdue IDs whose own clocks have passed, the first first.
+// As those that are picked they are known no more: when they are back, their records
+// are read again.
+func (b *backlog) passed(now credential.Millis, n int) []credential.ID {
+	if n <= 0 || b.next == 0 || b.next > now {
+		return nil
+	}
+	var list []credential.Overdue
+	b.next = 0
+	note := func(o credential.Overdue) {
+		if o.Clock != 0 && o.Clock <= now {
+			list = append(list, o)
+		} else {
+			b.coming(o.Clock)
+		}
+	}
+	for _, o := range b.found {
+		note(o)
+	}
+	for _, o := range b.ahead {
+		_, anew := b.found[o.ID]
+		if _, ok := b.known[o.ID]; ok && !anew {
+			note(o)
+		}
+	}
+	slices.SortFunc(list, func(x, y credential.Overdue) int {
+		return cmp.Or(cmp.Compare(x.Clock, y.Clock), cmp.Compare(x.ID, y.ID))
+	})
+	if len(list) > n {
+		b.coming(list[n].Clock)
+		list = list[:n]
+	}
+	ids := make([]credential.ID, len(list))
+	for i, o := range list {
+		ids[i] = o.ID
+		delete(b.known, o.ID)
+		delete(b.found, o.ID)
+	}
+	b.ahead = slices.DeleteFunc(b.ahead, func(o credential.Overdue) bool {
+		_, ok := b.known[o.ID]
+		return !ok
+	})
+	return ids
+}
+
+// coming notes a moment at which a clock passes, 0 if none does.
+func (b *backlog) coming(clock credential.Millis) {
+	if clock != 0 && (b.next == 0 || clock < b.next) {
+		b.next = clock
+	}
+}
+
 // read brings what is known up to date. n is how many are wanted: if there are
 // no more, their order does not matter, and no record is read.
 func (b *backlog) read(ctx context.Context, n int) error {
@@ -105,6 +176,7 @@ func (b *backlog) read(ctx context.Context, n int) error {
 	if b.whole == nil && (b.blind || now.Sub(b.began) >= b.poll) {
 		b.start(now)
 	}
+	b.renew(now)
 	whole, err := b.readWhole(ctx, n)
 	if err != nil || b.blind && !whole {
 		return err
@@ -131,6 +203,31 @@ func (b *backlog) start(now time.Time) {
 	b.whole = &passage{till: b.clock.Now(), left: mostKnown}
 	if b.blind {
 		b.recent, b.newest = nil, b.whole.till
+	}
+}
+
+// renew has the records of some sessions read again, all of them in turn.
+func (b *backlog) renew(now time.Time) {
+	if b.blind || now.Sub(b.renewed) < b.poll {
+		return
+	}
+	b.renewed = now
+	if len(b.sessions) == 0 {
+		b.sessions = nil
+		for _, o := range b.ahead {
+			if o.Session {
+				b.sessions = append(b.sessions, o.ID)
+			}
+		}
+	}
+	some := b.sessions[:min(againRecords, len(b.sessions))]
+	b.sessions = b.sessions[len(some):]
+	for _, id := range some {
+		m, ok := b.known[id]
+		if _, anew := b.found[id]; ok && !anew {
+			b.found[id] = credential.Overdue{ID: id, Due: m.due}
+			b.unread = append(b.unread, id)
+		}
 	}
 }
 
@@ -235,6 +332,7 @@ func (b *backlog) readRecords(ctx context.Context) error {
 	}
 	for _, o := range list {
 		b.found[o.ID] = o
+		b.coming(o.Clock)
 	}
 	b.unread = b.unread[:0]
 	return nil

@@ -156,17 +156,17 @@ type shardLoop struct {
 type dueList struct {
 	provider string
 	lookAt   time.Time
-	busy     bool // there was work at the last look
-	down     bool // the last look failed
+	busy     bool      // there was work at the last look
+	down     bool      // the last look failed
+	told     time.Time // when what time brings was last told of some of it
 	backlog  *backlog
-	waiting  waiting // what is overdue and waits for its turn
 }
 
 // lookNow has every list looked at, and read again: what is overdue may be other
 // than it was.
 func (l *shardLoop) lookNow() {
 	for _, list := range l.lists {
-		list.lookAt, list.waiting = time.Time{}, waiting{}
+		list.lookAt = time.Time{}
 		list.backlog.again()
 	}
 }
@@ -266,7 +266,7 @@ func (l *shardLoop) look(ctx context.Context, list *dueList, queue *room, others
 		if list.busy {
 			longest = l.d.busy()
 		}
-		list.busy, list.waiting = false, waiting{}
+		list.busy = false
 		list.backlog.forget()
 		if some {
 			longest = min(longest, until(due.Sub(now)))
@@ -301,7 +301,7 @@ func (l *shardLoop) dispatch(ctx context.Context, list *dueList, queue *room, sh
 		return 0, err
 	}
 	if capacity <= 0 {
-		return l.d.busy(), l.tell(ctx, list, queue, share)
+		return l.wait(ctx, list, queue, share, l.d.busy())
 	}
 	endless := capacity >= mostOverdue
 	account := l.d.account(list.provider)
@@ -310,7 +310,7 @@ func (l *shardLoop) dispatch(ctx context.Context, list *dueList, queue *room, sh
 		taken = account.reserve(time.Now(), window, capacity, want)
 	}
 	if taken.n == 0 {
-		return l.d.limited(), l.tell(ctx, list, queue, share)
+		return l.wait(ctx, list, queue, share, l.d.limited())
 	}
 	ids, more, err := l.take(ctx, list, taken.n)
 	if !endless {

@@ -70,6 +70,7 @@ type fakeIndex struct {
 	expires  map[credential.ID]credential.Millis
 	clocks   map[credential.ID]credential.Millis // when time alone brings something
 	sent     map[credential.ID]credential.Millis // whose refresh token is in doubt
+	sessions map[credential.ID]bool
 	claims   map[credential.Nonce][]credential.ID
 	claimed  map[credential.ID][]credential.Millis // when each was claimed
 	released []credential.ID
@@ -151,6 +152,7 @@ func (f *fakeIndex) Expiries(_ context.Context, _ int, list []credential.Overdue
 	f.records += len(list)
 	for i, o := range list {
 		list[i].ExpiresAt, list[i].FirstSent, list[i].Clock = f.expires[o.ID], f.sent[o.ID], f.clocks[o.ID]
+		list[i].Session = f.sessions[o.ID]
 	}
 	return nil
 }

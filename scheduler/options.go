@@ -50,7 +50,7 @@ type Index interface {
 	// first.
 	Overdue(ctx context.Context, shard int, provider string, from, till credential.Millis, skip, most int) ([]credential.Overdue, error)
 	// Expiries fills in from the records what [credential.OrderOverdue] needs, and
-	// when time alone brings something.
+	// when time alone brings something, and of whom that may change by a use.
 	Expiries(ctx context.Context, shard int, list []credential.Overdue) error
 	// Claim moves the scores of those ids that are due to now + hold, and
 	// returns them in the same order. Repeated with the same nonce it returns

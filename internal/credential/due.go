@@ -96,6 +96,7 @@ type Overdue struct {
 	ExpiresAt Millis // of the access token
 	FirstSent Millis // when the refresh token was first presented that is in doubt, 0 if none is
 	Clock     Millis // when the passing of time alone brings something next, 0 if it does not; see [Record.Clock]
+	Session   bool   // that it is a living session, whose clock moves with its use
 }
 
 // OrderOverdue sorts what is overdue for a catch-up: first the refresh tokens in

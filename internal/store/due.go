@@ -67,17 +67,18 @@ func (s *Store) readExpiries(ctx context.Context, names shardKeys, list []creden
 		if err != nil {
 			return fmt.Errorf("expiries of overdue credentials: %w", err)
 		}
-		if len(reply) != 3*len(part) {
+		if len(reply) != 4*len(part) {
 			return errReply
 		}
 		for i := range part {
-			ends, err := strconv.ParseInt(text(reply[3*i]), 10, 64)
-			sent, bad := strconv.ParseInt(text(reply[3*i+1]), 10, 64)
-			clock, worse := strconv.ParseInt(text(reply[3*i+2]), 10, 64)
+			ends, err := strconv.ParseInt(text(reply[4*i]), 10, 64)
+			sent, bad := strconv.ParseInt(text(reply[4*i+1]), 10, 64)
+			clock, worse := strconv.ParseInt(text(reply[4*i+2]), 10, 64)
 			if err != nil || bad != nil || worse != nil {
 				return errReply
 			}
 			part[i].ExpiresAt, part[i].FirstSent, part[i].Clock = credential.Millis(ends), credential.Millis(sent), credential.Millis(clock)
+			part[i].Session = text(reply[4*i+3]) == "1"
 		}
 	}
 	return nil

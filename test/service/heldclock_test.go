@@ -3,6 +3,7 @@ package service
 import (
 	"net/http"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -78,6 +79,52 @@ func TestWhatTimeBringsIsToldDuringAHold(t *testing.T) {
 		}
 	}
 	assert.Equal(t, []string{"short", "living", "dying"}, order)
+	oneEventPerVersion(t, at.api, e.heardAll(), e.stream)
+}
+
+// Likewise while the only permit is taken by a call that takes long, without any
+// hold: what waits for its turn is told at its time, and called when it comes.
+func TestWhatTimeBringsIsToldWhileAllPermitsAreTaken(t *testing.T) {
+	t.Parallel()
+	const idle, long = 10 * time.Second, 15 * time.Second
+	e := newEstate(t)
+	e.config["schedule"] = map[string]any{"refresh_at": 0.2, "jitter": 0, "min_interval": "0s"}
+	b := e.backend("air", backends.Options{Kind: backends.KindHeader, Idle: idle}, map[string]any{
+		"timeout": "1m", "limits": map[string]any{"concurrency": 1, "per_second": 100},
+		"session": map[string]any{"warn_before": "7s", "on_active": "extend"},
+	})
+	at := e.open()
+	slow := e.signUp("air", "slow")
+	watched, brought := e.signUp("air", "watched"), e.bring("air", "brought")
+	at.presence(t, watched, "active")
+	b.Add(backends.Fault{Call: backends.CallUse, User: "slow", Count: 1, Wait: long})
+	began := time.Now()
+	var asked sync.WaitGroup
+	asked.Go(func() { _ = at.refresh(t.Context(), slow) }) // how it ends is looked at below
+	defer asked.Wait()
+	eventually(t, patience, func() (bool, string) { return b.InAir() == 1, "the permit is not taken yet" })
+
+	deadline, ends := at.get(t, watched).ExpiresAt, at.get(t, brought).ExpiresAt
+	for _, wanted := range []struct {
+		kind, id string
+		due      time.Time
+	}{
+		{"session.expiring", watched, deadline.Add(-7 * time.Second)},
+		{"credential.reauth_required", brought, ends},
+		{"credential.expired", watched, deadline},
+	} {
+		told := e.stream.awaitEvents(t, wanted.kind, wanted.id, 1)[0]
+		assert.WithinRange(t, told.Time, wanted.due.Add(-10*time.Millisecond), wanted.due.Add(toldWithin), "%s of %s", wanted.kind, wanted.id)
+		t.Logf("%s of %s was told %s after its time", wanted.kind, wanted.id, told.Time.Sub(wanted.due))
+	}
+	assert.Equal(t, 1, b.InAir(), "the permit is still taken")
+	assert.False(t, e.providerState(at, "air").Hold.Until.After(time.Now()), "nobody asked to be left alone")
+
+	at.awaitRecord(t, watched, func(r record) bool { return r.State == "active" && r.Generation == 2 })
+	calls := slices.DeleteFunc(after(b.Ledger(), began), func(c backends.Entry) bool { return c.User == "slow" })
+	for _, call := range calls {
+		assert.GreaterOrEqual(t, call.Received.Sub(began), long, "%s has only one permit", call.User)
+	}
 	oneEventPerVersion(t, at.api, e.heardAll(), e.stream)
 }
 

@@ -21,8 +21,9 @@ import (
 
 // cloudEvent is what a subscriber gets.
 type cloudEvent struct {
-	ID   string `json:"id"`
-	Type string `json:"type"`
+	ID   string    `json:"id"`
+	Type string    `json:"type"`
+	Time time.Time `json:"time"`
 	Data struct {
 		Credential      string `json:"credential"`
 		State           string `json:"state"`

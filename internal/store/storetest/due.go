@@ -100,6 +100,7 @@ func dueClocks(b *bundle) {
 	for _, o := range found {
 		r := b.load(o.ID).Record
 		assert.Equal(b, r.Clock(), o.Clock)
+		assert.False(b, o.Session)
 		assert.Equal(b, o.ID == over, o.Clock == 0, "a record that is left over has none")
 	}
 }

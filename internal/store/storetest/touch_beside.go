@@ -216,8 +216,8 @@ func touchScripts(b *bundle) {
 	b.setScore(alice, b.now-1)
 	b.setScore(bob, b.now-2)
 	assert.Equal(b, []credential.Overdue{
-		{ID: bob, Due: b.now - 2, ExpiresAt: stale.Record.ExpiresAt, Clock: stale.Record.Clock()},
-		{ID: alice, Due: b.now - 1, ExpiresAt: at.Add(idle), Clock: after.Clock()},
+		{ID: bob, Due: b.now - 2, ExpiresAt: stale.Record.ExpiresAt, Clock: stale.Record.Clock(), Session: true},
+		{ID: alice, Due: b.now - 1, ExpiresAt: at.Add(idle), Clock: after.Clock(), Session: true},
 	}, b.overdue())
 
 	// Somebody computed the right score before the touch.
