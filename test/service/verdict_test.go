@@ -74,8 +74,9 @@ func (k kill) age(e practice.Entry) string {
 // presentedOnce holds the ledger against the promise about presentations, with
 // the rules that campaigns are judged by. It returns how many generations were
 // presented again after a lost reply. Of those that died while they were read
-// there may be but a few.
-func presentedOnce(t testing.TB, p *provider, kills ...kill) (again int) {
+// there may be but a few. The log of at tells until when the program took access
+// tokens for good; nil where nothing may have been presented again.
+func presentedOnce(t testing.TB, p *provider, at *api, kills ...kill) (again int) {
 	t.Helper()
 	settings, err := p.Configure(practice.SettingsPatch{}) // as they are
 	require.NoError(t, err)
@@ -85,6 +86,13 @@ func presentedOnce(t testing.TB, p *provider, kills ...kill) (again int) {
 	}
 	if settings.Reuse == practice.ReuseGrace {
 		e.Provider.Grace = settings.Grace
+	}
+	if at != nil {
+		for _, one := range eventLog(t, at) {
+			e.Log = append(e.Log, oracle.Event{ // logins are noted under their user
+				ID: one.ID, Credential: one.Data.User, Type: one.Type, Version: one.Data.Version, ExpiresAt: one.Data.ExpiresAt,
+			})
+		}
 	}
 	for _, k := range kills {
 		from := k.before

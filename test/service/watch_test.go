@@ -25,6 +25,7 @@ type cloudEvent struct {
 	Type string `json:"type"`
 	Data struct {
 		Credential      string `json:"credential"`
+		User            string `json:"user"`
 		State           string `json:"state"`
 		Reason          string `json:"reason"`
 		Version         uint64 `json:"version"`
