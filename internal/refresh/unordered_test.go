@@ -23,7 +23,7 @@ func TestWhichOfTwoBeganLater(t *testing.T) {
 	for name, c := range map[string]struct {
 		owner         string // of the attempt that is open
 		change        func(open *credential.Attempt, a credential.Attempt)
-		before        func(t *testing.T, b *bundle, judge *node, open credential.Attempt)
+		before        func(b *bundle, judge *node, open credential.Attempt)
 		asked, forced answer
 	}{
 		"nothing is open":     {change: func(open *credential.Attempt, _ credential.Attempt) { *open = credential.Attempt{} }, asked: no, forced: no},
@@ -31,38 +31,38 @@ func TestWhichOfTwoBeganLater(t *testing.T) {
 		"a doubt is open":     {owner: own, change: func(open *credential.Attempt, _ credential.Attempt) { open.Doubt = true }, asked: no, forced: no},
 		"a recovery is open":  {owner: own, change: func(open *credential.Attempt, _ credential.Attempt) { open.Recovery = true }, asked: no, forced: no},
 		"one's own, not held": {owner: own, asked: wait, forced: no},
-		"one's own, held": {owner: own, before: func(_ *testing.T, _ *bundle, judge *node, open credential.Attempt) {
+		"one's own, held": {owner: own, before: func(_ *bundle, judge *node, open credential.Attempt) {
 			judge.ledger.begun(open.Nonce)
 		}, asked: yes, forced: yes},
 		"the same dead owner's": {owner: heard, asked: no, forced: no},
-		"of one who is ready": {owner: "other", before: func(t *testing.T, b *bundle, _ *node, _ credential.Attempt) {
-			require.NoError(t, b.node("other").store.Beat(t.Context(), "first run", ""))
+		"of one who is ready": {owner: "other", before: func(b *bundle, _ *node, _ credential.Attempt) {
+			require.NoError(b.t, b.node("other").store.Beat(b.t.Context(), "first run", ""))
 		}, asked: yes, forced: yes},
-		"of one who lives, and was ready for the run before": {owner: "other", before: func(t *testing.T, b *bundle, _ *node, _ credential.Attempt) {
-			require.NoError(t, b.node("other").store.Beat(t.Context(), "a run before", ""))
+		"of one who lives, and was ready for the run before": {owner: "other", before: func(b *bundle, _ *node, _ credential.Attempt) {
+			require.NoError(b.t, b.node("other").store.Beat(b.t.Context(), "a run before", ""))
 		}, asked: wait, forced: yes},
-		"of one who was killed, his journal still to be adopted": {owner: "other", before: func(t *testing.T, b *bundle, _ *node, _ credential.Attempt) {
+		"of one who was killed, his journal still to be adopted": {owner: "other", before: func(b *bundle, _ *node, _ credential.Attempt) {
 			n := b.node("other")
 			b.put(n, "alice") // a journal without anything in it goes with its process
-			require.NoError(t, n.store.Beat(t.Context(), "a run before", ""))
+			require.NoError(b.t, n.store.Beat(b.t.Context(), "a run before", ""))
 			n.die()
 		}, asked: wait, forced: no},
-		"of one who is on this machine no more": {owner: "other", before: func(t *testing.T, b *bundle, _ *node, _ credential.Attempt) {
+		"of one who is on this machine no more": {owner: "other", before: func(b *bundle, _ *node, _ credential.Attempt) {
 			n := b.node("other")
-			require.NoError(t, n.store.Beat(t.Context(), "a run before", ""))
+			require.NoError(b.t, n.store.Beat(b.t.Context(), "a run before", ""))
 			n.stop()
-			require.NoError(t, n.store.Beat(t.Context(), "a run before", ""))
+			require.NoError(b.t, n.store.Beat(b.t.Context(), "a run before", ""))
 		}, asked: no, forced: no},
 		"of one elsewhere, heard of for the first time": {owner: "distant", asked: wait, forced: yes},
-		"of one elsewhere, silent beyond the quarantine": {owner: "distant", before: func(_ *testing.T, b *bundle, judge *node, _ credential.Attempt) {
+		"of one elsewhere, silent beyond the quarantine": {owner: "distant", before: func(b *bundle, judge *node, _ credential.Attempt) {
 			judge.watch.also("distant", b.clock.Boot())
 			b.clock.advance(judge.opts.Silence + judge.opts.Quarantine)
 		}, asked: no, forced: no},
-		"of one elsewhere, silent not quite so long": {owner: "distant", before: func(_ *testing.T, b *bundle, judge *node, _ credential.Attempt) {
+		"of one elsewhere, silent not quite so long": {owner: "distant", before: func(b *bundle, judge *node, _ credential.Attempt) {
 			judge.watch.also("distant", b.clock.Boot())
 			b.clock.advance(judge.opts.Silence + judge.opts.Quarantine - time.Millisecond)
 		}, asked: wait, forced: yes},
-		"the store is away": {owner: "other", before: func(_ *testing.T, _ *bundle, judge *node, _ credential.Attempt) {
+		"the store is away": {owner: "other", before: func(_ *bundle, judge *node, _ credential.Attempt) {
 			judge.store.set(func(s *faultyStore) { s.away = true })
 		}, asked: answer{err: errAway}, forced: answer{err: errAway}},
 	} {
@@ -76,7 +76,7 @@ func TestWhichOfTwoBeganLater(t *testing.T) {
 				c.change(&open, a)
 			}
 			if c.before != nil {
-				c.before(t, b, judge, open)
+				c.before(b, judge, open)
 			}
 			h := credential.Held{}
 			if !open.Nonce.IsZero() {
