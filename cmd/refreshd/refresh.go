@@ -61,16 +61,12 @@ func (p *program) refreshCommand() *cobra.Command {
 			switch {
 			case said.Queued:
 				p.say("the process that answered does not refresh, and has asked one that does")
-			case said.DueAt != nil:
-				p.say("%s is refreshed at %s", given[0], said.DueAt.Format(time.RFC3339))
 			case f.cancel:
 				p.say("%s is refreshed as planned, and not beside that", given[0])
 			}
 			one, held, err := p.shownRecord(cmd, r, http.MethodGet, credentialPath(given[0]), nil)
-			if list := held.of(one); err == nil && said.DueAt != nil && len(list) > 0 {
-				p.say("it waits until what is paused is resumed: %s", strings.Join(list, ", "))
-			} else if hold := held.hold(one); err == nil && said.DueAt != nil && hold != nil {
-				p.say("it waits: %s", hold.note())
+			if said.DueAt != nil {
+				p.say("%s %s", given[0], planned(*said.DueAt, one, held))
 			}
 			return err
 		},
@@ -80,6 +76,20 @@ func (p *program) refreshCommand() *cobra.Command {
 	cmd.Flags().StringVar(&f.at, "at", "", "refresh once at that moment, such as 2026-11-30T03:00:00Z")
 	cmd.Flags().BoolVar(&f.cancel, "cancel", false, "take back what was asked for with --in or --at")
 	return cmd
+}
+
+// planned says what becomes of a refresh that was asked for at a moment, as far
+// as it is known what keeps it from being made then.
+func planned(at time.Time, one record, held pauses) string {
+	when := at.Format(time.RFC3339)
+	if list := held.of(one); len(list) > 0 {
+		return fmt.Sprintf("is to be refreshed at %s; it waits until what is paused is resumed: %s", when, strings.Join(list, ", "))
+	}
+	one.DueAt = &at
+	if hold := held.hold(one); hold != nil {
+		return fmt.Sprintf("is to be refreshed at %s; it waits: %s", when, hold.note())
+	}
+	return "is refreshed at " + when
 }
 
 func (f refreshFlags) body(given func(flag string) bool) (map[string]any, error) {

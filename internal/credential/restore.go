@@ -39,18 +39,25 @@ func Restore(stored *Held, w Write, after Held, force bool) (Write, Restoration)
 	case have.Revision >= want.Revision && !behind(have, want):
 		return Write{}, RestoreNone
 	case have.Revision == w.Revision:
-		return w.beside(stored, settled, after.Attempt), RestoreAgain
+		return w.beside(stored, settled, after.Attempt, true), RestoreAgain
 	case have.Revision < w.Revision && !force:
 		return Write{}, RestoreLater
 	}
-	return whole(stored, w, after).beside(stored, settled, after.Attempt), RestoreAgain
+	return whole(stored, w, after).beside(stored, settled, after.Attempt, false), RestoreAgain
 }
 
 // beside decides which attempt is open once w, which settled one and left after
 // open, is put back. One that was begun later stays: its owner, or his journal,
 // put it back before. One that somebody held is left to him; a doubt is
 // nobody's, and comes back with the write.
-func (w Write) beside(stored *Held, settled Nonce, after *Attempt) Write {
+//
+// Where w is the next of the stored writes, whatever is open beside it was begun
+// later: an attempt ends with a write, so none that ended before w is open where w
+// is still to come. Otherwise writes are missing that may have ended it, and the
+// store's clock, which may have fallen back as well, is all that is left to tell:
+// the maker of those writes is gone, or somebody has gone on without them, and
+// whoever holds the attempt puts it back in his next pass.
+func (w Write) beside(stored *Held, settled Nonce, after *Attempt, next bool) Write {
 	var open *Attempt
 	if stored != nil && stored.Attempt != nil && stored.Attempt.Grant == w.Record.Grant && stored.Attempt.Generation == w.Record.Generation {
 		open = stored.Attempt
@@ -58,7 +65,7 @@ func (w Write) beside(stored *Held, settled Nonce, after *Attempt) Write {
 	switch {
 	case w.Record.State.Terminal():
 		open = nil
-	case open != nil && open.Nonce != settled && open.BegunAt >= w.Record.UpdatedAt:
+	case open != nil && open.Nonce != settled && (next || open.BegunAt >= w.Record.UpdatedAt):
 	case after == nil:
 		open = nil
 	case after.Doubt:
@@ -165,12 +172,18 @@ func (w Write) countedOnFrom(have Record) Write {
 // Reopen puts an attempt back that its owner still holds and the store has
 // lost. It reports false if there is no room for it: its generation is not the
 // current one any more, or another attempt for it was begun later.
+//
+// No clock tells that: the store's may have fallen back as well. Whatever else is
+// open had ended before this one was begun, unless its owner was taken for dead.
+// That left a doubt, which stays until the generation is over, so whoever follows
+// is a doubt or a recovery; and one that is held and recovers nothing was begun
+// before there was any.
 func Reopen(h Held, a Attempt) (Write, bool) {
 	r := h.Record
 	if r.State.Terminal() || r.Grant != a.Grant || r.Generation != a.Generation {
 		return Write{}, false
 	}
-	if open := h.Attempt; open != nil && (open.Nonce == a.Nonce || open.BegunAt > a.BegunAt) {
+	if open := h.Attempt; open != nil && (open.Nonce == a.Nonce || open.presented() && !a.Recovery) {
 		return Write{}, false
 	}
 	return Write{

@@ -131,11 +131,10 @@ func TestReopen(t *testing.T) {
 	assert.Equal(t, &a, write.Result(h).Attempt)
 
 	for name, change := range map[string]func(*credential.Held, *credential.Attempt){
-		"it is open":          func(h *credential.Held, a *credential.Attempt) { h.Attempt = a },
-		"a later one is open": func(h *credential.Held, a *credential.Attempt) { b := *a; b.Nonce[0]++; b.BegunAt++; h.Attempt = &b },
-		"another generation":  func(h *credential.Held, _ *credential.Attempt) { h.Record.Generation++ },
-		"another login":       func(h *credential.Held, _ *credential.Attempt) { h.Record.Grant++ },
-		"logged out":          func(h *credential.Held, _ *credential.Attempt) { h.Record.State = credential.StateLoggedOut },
+		"it is open":         func(h *credential.Held, a *credential.Attempt) { h.Attempt = a },
+		"another generation": func(h *credential.Held, _ *credential.Attempt) { h.Record.Generation++ },
+		"another login":      func(h *credential.Held, _ *credential.Attempt) { h.Record.Grant++ },
+		"logged out":         func(h *credential.Held, _ *credential.Attempt) { h.Record.State = credential.StateLoggedOut },
 	} {
 		h, a := h, a
 		change(&h, &a)
@@ -143,9 +142,79 @@ func TestReopen(t *testing.T) {
 		assert.False(t, ok, name)
 	}
 	h.Attempt = &credential.Attempt{Nonce: credential.Nonce{3}, Generation: a.Generation, Grant: a.Grant, BegunAt: now - 1, Doubt: true}
+	a.Recovery = true
 	write, ok = credential.Reopen(h, a)
 	require.True(t, ok, "the doubt that it recovers had come back")
 	assert.Equal(t, &a, write.Open)
+}
+
+// What may be open in the place of an attempt that its owner still holds, by
+// whatever the store's clock made of it: one that ended before, or one that
+// somebody began who had taken the owner for dead.
+func TestReopenWithoutAClock(t *testing.T) {
+	t.Parallel()
+	_, after := chain(t)
+	h := after[2]
+	now := h.Record.ExpiresAt
+	held := credential.Attempt{Nonce: credential.Nonce{7}, Owner: "me", Generation: h.Record.Generation, Grant: h.Record.Grant, BegunAt: now}
+	for name, c := range map[string]struct {
+		recovery        bool // the one that is held
+		doubt, recovers bool // the open one
+		reopened        bool
+	}{
+		"an ordinary one, of which it is known that it ended":        {reopened: true},
+		"an ordinary one from before the doubt that it recovers":     {recovery: true, reopened: true},
+		"the doubt that it recovers":                                 {recovery: true, doubt: true, reopened: true},
+		"the recovery before it":                                     {recovery: true, recovers: true, reopened: true},
+		"a doubt that arose when its owner had been taken for dead":  {doubt: true},
+		"the recovery of that doubt":                                 {recovers: true},
+		"the recovery of that doubt, which ended in doubt once more": {recovers: true, doubt: true},
+	} {
+		for clock, at := range map[string]credential.Millis{"fell back": now - 60_000, "stood still": now, "went on": now + 60_000} {
+			a, stored := held, h
+			a.Recovery = c.recovery
+			stored.Attempt = &credential.Attempt{
+				Nonce: credential.Nonce{8}, Owner: "other", Generation: a.Generation, Grant: a.Grant, BegunAt: at, Doubt: c.doubt, Recovery: c.recovers,
+			}
+			write, ok := credential.Reopen(stored, a)
+			assert.Equal(t, c.reopened, ok, "%s, the clock %s", name, clock)
+			if ok {
+				assert.Equal(t, &a, write.Open)
+			}
+		}
+	}
+}
+
+// An attempt that was put back before the write that it follows stays, whatever
+// the store's clock made of its moment; the one that the write settled does not.
+func TestRestoreBesideAnAttempt(t *testing.T) {
+	t.Parallel()
+	policy := credential.Policy{RefreshAt: 0.66, Rotates: credential.RotatesYes, Times: credential.DefaultTimes(0)}
+	_, after := chain(t)
+	h := after[2]
+	now := h.Record.RefreshAt
+	ended := credential.Attempt{Nonce: credential.Nonce{7, 8: 7}, Owner: "me", Generation: h.Record.Generation, Grant: h.Record.Grant, BegunAt: now - 1}
+	before := h
+	before.Attempt = &ended
+	for name, o := range map[string]credential.Outcome{
+		"failed":   {Class: credential.ClassRateLimited, Reason: credential.ReasonRateLimited},
+		"in doubt": {Class: credential.ClassAmbiguous, Reason: credential.ReasonTimeout},
+	} {
+		w := credential.Fail(before, ended, o, policy, credential.BySchedule, now)
+		led := w.Result(before)
+		for clock, at := range map[string]credential.Millis{"fell back": now - 60_000, "stood still": now, "went on": now + 60_000} {
+			stored := before
+			next := credential.Attempt{Nonce: credential.Nonce{8, 8: 8}, Owner: "other", Generation: ended.Generation, Grant: ended.Grant, BegunAt: at, Recovery: led.Attempt != nil}
+			stored.Attempt = &next
+			again, what := credential.Restore(&stored, w, led, false)
+			require.Equal(t, credential.RestoreAgain, what)
+			assert.Equal(t, &next, again.Result(stored).Attempt, "%s, the clock %s", name, clock)
+
+			stored.Attempt = &ended
+			again, _ = credential.Restore(&stored, w, led, false)
+			assert.Equal(t, led.Attempt, again.Result(stored).Attempt, "%s, the clock %s", name, clock)
+		}
+	}
 }
 
 func TestRecall(t *testing.T) {

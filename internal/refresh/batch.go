@@ -66,7 +66,7 @@ func (e *Engine) refreshAll(ctx context.Context, t *Target, rest []credential.ID
 			want = 1
 		case free:
 		}
-		permits, err := e.takePermits(ctx, t, want)
+		permits, err := e.takePermitsFor(ctx, t, allowed, want)
 		if _, busy := errors.AsType[*UnavailableError](err); busy {
 			// Whoever rested for as long as a permit takes would find it taken by
 			// those that die later. What is claimed, and when, is the capacity's to say.
@@ -336,6 +336,25 @@ type permitLease struct {
 	mu      sync.Mutex
 	done    int // not yet returned
 	pending int // still in use, or never used
+}
+
+// takePermitsFor leases up to want permits, as takePermits does, for calls that a
+// breaker lets through. Where that is the probe it is taken last, once the call
+// can be made; whoever comes too late for it is told that the client is refused.
+func (e *Engine) takePermitsFor(ctx context.Context, t *Target, allowed passage, want int) (*permitLease, error) {
+	permits, err := e.takePermits(ctx, t, want)
+	if err != nil || allowed != oneProbe {
+		return permits, err
+	}
+	taken, err := e.breakers.probe(ctx, t.Name)
+	if err == nil && !taken {
+		err = clientRefused()
+	}
+	if err != nil {
+		permits.giveBack(ctx)
+		return nil, err
+	}
+	return permits, nil
 }
 
 // takePermits leases up to want permits, waiting for the first at most

@@ -83,7 +83,7 @@ const (
 )
 
 // allow tells whether calls may be made: freely while the breaker is closed,
-// one a minute while it is open. A probe that is granted is taken.
+// one a minute while it is open. A probe that is due is not taken by that.
 func (b *breakers) allow(ctx context.Context, provider string) (passage, error) {
 	all, err := b.state(ctx, credential.AllClients)
 	if err != nil {
@@ -100,7 +100,14 @@ func (b *breakers) allow(ctx context.Context, provider string) (passage, error) 
 	case state.ProbeAt > b.engine.clock.Now():
 		return blocked, nil
 	}
-	taken, err := b.change(ctx, provider, func(h *credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
+	return oneProbe, nil
+}
+
+// probe takes the probe that is due, and reports whether it was still there. It
+// is for whoever is about to call: one that is taken and not made keeps everybody
+// waiting for another minute.
+func (b *breakers) probe(ctx context.Context, provider string) (bool, error) {
+	return b.change(ctx, provider, func(h *credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
 		if h == nil {
 			return credential.Write{}, false
 		}
@@ -109,10 +116,6 @@ func (b *breakers) allow(ctx context.Context, provider string) (passage, error) 
 		}
 		return credential.Probe(*h, nonce, now), true
 	}, false)
-	if err != nil || !taken {
-		return blocked, err
-	}
-	return oneProbe, nil
 }
 
 // heldBack reports whether nothing may pass, or probes alone, without taking one.

@@ -308,3 +308,72 @@ func TestNoLimits(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, maxCapacity, free)
 }
+
+// While a provider asks to be left alone the probe of a refused client is not
+// used up: nobody could make the call. Nor is it by whoever has no call to make
+// for which a probe is meant.
+func TestAProbeIsLeftToWhoeverCanMakeIt(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.backend()
+	n := b.node("one")
+	target := b.target()
+	target.Limits, target.Verify = Limits{Concurrency: 3, PerSecond: 100}, true
+	n.SetTargets(t.Context(), []Target{target})
+	b.put(n, "alice")
+	b.due()
+	b.provider.failing(refusedClient())
+	b.batch(n, "alice")
+	require.Equal(t, 1, b.provider.calls())
+	b.clock.advance(credential.ProbeEvery)
+	b.provider.ordinary()
+	limited := credential.Outcome{Class: credential.ClassRateLimited, Reason: credential.ReasonRateLimited}
+	require.NoError(t, n.store.Hold(t.Context(), acme, 20*time.Second, limited))
+
+	assert.Equal(t, credential.BatchReport{Returned: 1}, b.batch(n, "alice"))
+	_, err := n.Refresh(t.Context(), "alice", 0)
+	unavailable := new(UnavailableError)
+	require.ErrorAs(t, err, &unavailable)
+	assert.Equal(t, credential.ReasonRateLimited, unavailable.Reason)
+	_, err = n.Put(t.Context(), signIn(password), Expect{})
+	putOff := new(LoginPutOffError)
+	require.ErrorAs(t, err, &putOff)
+	assert.Equal(t, credential.ReasonRateLimited, putOff.Reason)
+	b.clock.advance(21 * time.Second)
+	asked, _, err := n.Verify(t.Context(), acme, []credential.ID{"alice"})
+	require.NoError(t, err)
+	assert.Zero(t, asked)
+	assert.Equal(t, 1, b.provider.calls())
+
+	assert.Equal(t, credential.BatchReport{Refreshed: 1}, b.batch(n, "alice"), "the probe")
+	assert.Equal(t, 2, b.provider.calls())
+}
+
+// Of two that have a permit one makes the probe, and the other gives its permit
+// back.
+func TestOneOfTwoMakesTheProbe(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	one, two := b.node("one"), b.node("two")
+	target := b.target()
+	target.Limits = Limits{Concurrency: 3}
+	for _, n := range []*node{one, two} {
+		n.SetTargets(t.Context(), []Target{target})
+	}
+	b.put(one, "alice")
+	b.put(one, "bob")
+	b.due()
+	b.provider.failing(refusedClient())
+	b.batch(one, "alice")
+	one.returns(1)
+	b.clock.advance(credential.ProbeEvery)
+	two.store.set(func(s *faultyStore) {
+		s.scripted = func(int) (int, time.Duration) { // while it gets its permit, the other one makes the probe
+			b.batch(one, "alice")
+			return 1, 0
+		}
+	})
+	assert.Equal(t, credential.BatchReport{Returned: 1}, b.batch(two, "bob"))
+	two.returns(1)
+	assert.Equal(t, 2, b.provider.calls())
+}

@@ -240,7 +240,7 @@ func (e *Engine) lead(ctx context.Context, held credential.Held, rejected bool) 
 		return settled{err: paused()}
 	case oneProbe, free:
 	}
-	permits, err := e.takePermits(ctx, t, 1)
+	permits, err := e.takePermitsFor(ctx, t, allowed, 1)
 	if err != nil {
 		return settled{err: err}
 	}

@@ -495,6 +495,13 @@ func (s *faultyStore) Restore(ctx context.Context, run string, writes []credenti
 	return statuses, err
 }
 
+func (s *faultyStore) Roster(ctx context.Context) (credential.Roster, error) {
+	if err := s.gone(); err != nil {
+		return credential.Roster{}, err
+	}
+	return s.Store.Roster(ctx)
+}
+
 func (s *faultyStore) OpenOwners(ctx context.Context) (map[string][]credential.ID, error) {
 	if err := s.gone(); err != nil {
 		return nil, err

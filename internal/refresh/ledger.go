@@ -62,18 +62,19 @@ func (l *ledger) holds(nonce credential.Nonce) bool {
 }
 
 // attempts returns the attempts that are held, by credential: of two for one
-// credential the later one.
+// credential the later one, by this machine's clock. The store's may fall back.
 func (l *ledger) attempts() map[credential.ID]credential.Attempt {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	list := make(map[credential.ID]credential.Attempt, len(l.open))
+	asked := make(map[credential.ID]time.Duration, len(l.open))
 	for _, tn := range l.open {
 		if tn == nil {
 			continue
 		}
 		id := tn.held.Record.ID
-		if other, ok := list[id]; !ok || other.BegunAt < tn.attempt.BegunAt {
-			list[id] = tn.attempt
+		if last, ok := asked[id]; !ok || last < tn.asked {
+			list[id], asked[id] = tn.attempt, tn.asked
 		}
 	}
 	return list

@@ -32,7 +32,7 @@ func (e *Engine) signIn(ctx context.Context, t *Target, login credential.Login) 
 		return login, putOffBy(paused()), nil
 	case oneProbe, free:
 	}
-	permits, err := e.takePermits(ctx, t, 1)
+	permits, err := e.takePermitsFor(ctx, t, allowed, 1)
 	if err != nil {
 		return login, putOffBy(err), nil // it is made later
 	}

@@ -231,6 +231,8 @@ type cloudEvent struct {
 		Reason          string `json:"reason"`
 		Version         uint64 `json:"version"`
 		PreviousVersion uint64 `json:"previous_version"`
+
+		ExpiresAt time.Time `json:"expires_at"`
 	} `json:"data"`
 }
 
@@ -238,5 +240,6 @@ func (e cloudEvent) seen() oracle.Event {
 	return oracle.Event{
 		ID: e.ID, Credential: e.Data.Credential, Type: e.Type, State: e.Data.State, PreviousState: e.Data.PreviousState,
 		Reason: e.Data.Reason, Version: e.Data.Version, Previous: e.Data.PreviousVersion, At: e.Time,
+		ExpiresAt: e.Data.ExpiresAt,
 	}
 }

@@ -17,9 +17,6 @@ const Dying = 50 * time.Millisecond
 const (
 	// slack is for the way between two processes on a busy machine.
 	slack = 500 * time.Millisecond
-	// way is how long a call is under way to the provider: a campaign's slow links
-	// hold it up by 170 ms at the most.
-	way = 200 * time.Millisecond
 	// stale is how old an answer from a process's memory may be.
 	stale = time.Second
 	// settleWithin is the time that P8 allows.
@@ -117,8 +114,9 @@ type family struct {
 	credential string
 	state      practice.GrantState
 	entries    []practice.Entry
-	storedAt   time.Time // the login
-	storedTill time.Time // expiry of the access token that it brought
+	storedAt   time.Time   // the login
+	storedTill time.Time   // expiry of the access token that it brought
+	told       []time.Time // ends of the credential's access tokens, as its events tell them
 }
 
 // trial is the evidence, sorted.
@@ -155,6 +153,15 @@ func newTrial(e Evidence) *trial {
 			f := c.family(entry.Grant)
 			f.entries = append(f.entries, entry)
 		}
+	}
+	told := map[string][]time.Time{}
+	for _, one := range e.Log {
+		if !one.ExpiresAt.IsZero() {
+			told[one.Credential] = append(told[one.Credential], one.ExpiresAt)
+		}
+	}
+	for _, f := range c.families {
+		f.told = told[f.credential]
 	}
 	return c
 }

@@ -32,6 +32,7 @@ type Event struct {
 	ID, Credential, Type, State, PreviousState, Reason string
 	Version, Previous                                  uint64
 	At                                                 time.Time
+	ExpiresAt                                          time.Time // of the access token after it, as it tells; zero for none
 }
 
 // Final is a credential as it is at the end.

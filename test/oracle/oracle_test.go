@@ -535,6 +535,79 @@ func TestPresentations(t *testing.T) {
 	assert.Empty(t, Presentations(e), "when the access token expired is not known")
 }
 
+// A last resort is early or not by the end that the program served its access
+// token to: it counts from when it sent, however long that call was under way,
+// and nothing is let go beyond what it told.
+func TestALastResortIsNotEarlierThanItsWindow(t *testing.T) {
+	t.Parallel()
+	const lasting = 40 * time.Second // the window is 4 s
+	told := func(sent time.Duration) Event {
+		ends := begin().Add(sent + lasting)
+		return Event{ID: ends.String(), Credential: alice, Type: "credential.refreshed", ExpiresAt: ends}
+	}
+	// The second generation comes with a call that arrives after 30 s and is
+	// answered 13 s later. It is presented after 60 s, and what came of that is lost.
+	for _, row := range []struct {
+		name  string
+		log   []Event
+		life  time.Duration
+		again time.Duration // when the second generation comes once more
+		early bool
+	}{
+		{name: "nothing told: in the window of the arrival", again: 66 * time.Second},
+		{name: "nothing told: right before the window", again: 66*time.Second - time.Nanosecond, early: true},
+		{name: "it came 1.5 s after it was sent: in the window", log: []Event{told(28500 * time.Millisecond)}, again: 64500 * time.Millisecond},
+		{name: "it came 1.5 s after it was sent: right before", log: []Event{told(28500 * time.Millisecond)}, again: 64500*time.Millisecond - time.Nanosecond, early: true},
+		{name: "that the answer took 13 s makes nothing earlier", log: []Event{told(30 * time.Second)}, again: 65500 * time.Millisecond, early: true},
+		{name: "an end that no call before its arrival can have", log: []Event{told(31 * time.Second)}, again: 66*time.Second - time.Nanosecond, early: true},
+		{name: "nor is one taken that is later than the arrival's", log: []Event{told(31 * time.Second)}, again: 66 * time.Second},
+		{name: "an end from before the login", log: []Event{told(-time.Second)}, again: 35 * time.Second, early: true},
+		{name: "the end of the lost call's own token does not count", log: []Event{told(28500 * time.Millisecond), told(59 * time.Second)}, again: 64500 * time.Millisecond},
+		{name: "whole seconds are told", life: lasting + 900*time.Millisecond, again: 66 * time.Second},
+		{name: "whole seconds are told: right before", life: lasting + 900*time.Millisecond, again: 66*time.Second - time.Nanosecond, early: true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			came, lost := rotation(1, "g1", 1, 30*time.Second), rotation(2, "g1", 2, 60*time.Second)
+			came.RotatedAt, came.RepliedAt = at(43*time.Second), at(43*time.Second)
+			lost.Delivered = false
+			e := Evidence{
+				Provider: Grace{Rotates: true, Life: max(row.life, lasting)}, Log: row.log,
+				Ledger: []practice.Entry{came, lost, refusal(3, 2, row.again, practice.OutcomeReuse)},
+				Acked:  []Change{{Credential: alice, Kind: KindLogin, Grant: "g1", At: begin(), ExpiresAt: begin().Add(lasting)}},
+			}
+			found := Presentations(e)
+			if !row.early {
+				assert.Empty(t, found)
+				return
+			}
+			require.Len(t, found, 1)
+			assert.Contains(t, found[0].What, "while its access token was still good")
+		})
+	}
+}
+
+// The end of the token that a login brought is its owner's word.
+func TestALastResortAfterALogin(t *testing.T) {
+	t.Parallel()
+	for _, early := range []bool{false, true} {
+		after := 36 * time.Second
+		if early {
+			after -= 2 * time.Millisecond
+		}
+		lost := rotation(1, "g1", 1, 30*time.Second)
+		lost.Delivered = false
+		found := Presentations(Evidence{
+			Provider: Grace{Rotates: true, Life: 40 * time.Second},
+			Ledger:   []practice.Entry{lost, refusal(2, 1, after, practice.OutcomeReuse)},
+			Acked: []Change{{ // it was told to be stored after the program had counted from then
+				Credential: alice, Kind: KindLogin, Grant: "g1", At: begin().Add(3 * time.Second), ExpiresAt: begin().Add(40*time.Second + 999*time.Microsecond),
+			}},
+		})
+		assert.Equal(t, early, len(found) > 0, "%s: %v", after, found)
+	}
+}
+
 func TestRepeated(t *testing.T) {
 	t.Parallel()
 	e := sound()

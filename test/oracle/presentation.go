@@ -134,33 +134,63 @@ func (c *trial) renewed(of *turns) bool {
 
 // aboutToExpire reports whether the access token that is served with the
 // presented generation was near its end: a tenth of its life, a second at the
-// least and a minute at the most, are left by then. The program counts that
-// life from when it sent, the judge from when the call arrived: a little more
-// may be left, for the way of that call.
+// least and a minute at the most, are left by then. It may come later than that
+// by any time, and earlier by none.
 func (c *trial) aboutToExpire(f *family, e practice.Entry) bool {
 	end, life := c.endOf(f, e)
 	if end.IsZero() {
 		return true // nothing to go on with
 	}
 	window := min(max(life/10, time.Second), time.Minute)
-	return time.Unix(0, e.Received).After(end.Add(-window - way))
+	return !time.Unix(0, e.Received).Before(end.Add(-window))
 }
 
 // endOf is when the newest access token expires that is known to have come with
-// a presentation's generation, and how long it lived; zero where that is not
+// a presentation's generation, and how long it lives; zero where that is not
 // known.
 func (c *trial) endOf(f *family, presented practice.Entry) (end time.Time, life time.Duration) {
-	end, life = f.storedTill, f.storedTill.Sub(f.storedAt)
+	end, life = f.storedTill.Truncate(time.Millisecond), f.storedTill.Sub(f.storedAt)
+	if !end.IsZero() {
+		life = max(life, c.Provider.Life) // it was stored, and counts, from before the answer told so
+	}
+	since := f.storedAt // the call before, or the login
 	for _, e := range f.entries {
 		brought := e.RotatedAt != 0 && e.NewGeneration == presented.Generation
 		again := e.Verdict == practice.OutcomeRefreshed && e.Generation == presented.Generation && c.arrived(e)
-		if !brought && !again || e.Received >= presented.Received {
-			continue
-		}
-		if c.Provider.Life == 0 {
+		switch {
+		case e.Received >= presented.Received:
+		case !brought && !again:
+		case c.Provider.Life == 0:
 			return time.Time{}, 0
+		default:
+			end, life = f.servedTill(e, since, c.Provider.Life)
 		}
-		end, life = time.Unix(0, e.Received).Add(c.Provider.Life), c.Provider.Life
+		if e.RotatedAt != 0 || e.Verdict == practice.OutcomeRefreshed {
+			since = time.Unix(0, e.Received)
+		}
+	}
+	return end, life
+}
+
+// servedTill is the end of the access token that a call brought, and its life.
+// The provider counts that from when it issued the token. The program only knows
+// when it sent, which is earlier by what the call waited for its connection, was
+// under way and was worked on, and it is right to take that: its own end, as the
+// event tells it, counts where it was sent, by that, after the call before and
+// before this one arrived. Where none was told the call's arrival counts. The
+// program is told whole seconds.
+func (f *family) servedTill(call practice.Entry, since time.Time, issued time.Duration) (end time.Time, life time.Duration) {
+	life = issued.Truncate(time.Second)
+	arrived := time.Unix(0, call.Received)
+	end = arrived.Add(life)
+	var own time.Time
+	for _, told := range f.told {
+		if sent := told.Add(-life); sent.After(since) && !sent.After(arrived) && told.After(own) {
+			own = told
+		}
+	}
+	if !own.IsZero() {
+		end = own
 	}
 	return end, life
 }

@@ -287,7 +287,7 @@ func (a away) redis(t *testing.T) {
 	}
 	sum := p.Summary()
 	t.Logf("%d bytes vanished with %d of %d acknowledged changes, away from %s for %s, fresh %s after; %d presentations", lost, len(late), len(told), gone.Format(clockTime), back.Sub(gone).Round(time.Millisecond), fresh.Round(time.Millisecond), sum.Presentations)
-	assert.Zero(t, presentedOnce(t, p))
+	assert.Zero(t, presentedOnce(t, p, nil))
 	assert.Empty(t, sum.Violations)
 	assert.Zero(t, sum.ReuseDetected)
 	all = settled(t, pair[0].api, a.credentials, patience)
@@ -534,7 +534,7 @@ func (a away) provider(t *testing.T) {
 	readers.judge(t)
 	all := settled(t, pair[1].api, a.credentials, patience)
 	works(t, p, pair[0].api, ids[:min(len(ids), 100)])
-	again := presentedOnce(t, p)
+	again := presentedOnce(t, p, pair[1].api)
 	sum := p.Summary()
 	t.Logf("away for %s, fresh %s after; %d presentations, %d undelivered, %d presented again", a.lasts, fresh.Round(time.Millisecond), sum.Presentations, sum.Undelivered, again)
 	for id, r := range all {

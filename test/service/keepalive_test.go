@@ -136,7 +136,7 @@ func keptAlive(t *testing.T, life, lasts time.Duration) {
 		}
 	}
 	presentedOnceEach(t, e.backends)
-	assert.Zero(t, presentedOnce(t, e.provider))
+	assert.Zero(t, presentedOnce(t, e.provider, nil))
 	t.Logf("%d credentials of six kinds: %v, over a restart", len(kinds), times)
 }
 

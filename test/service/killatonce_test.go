@@ -106,7 +106,7 @@ func (k killAtOnce) run(t *testing.T) {
 		}
 		k.login(t, h, survivor.api, grants, lost)
 	}
-	again := presentedOnce(t, p, deaths...)
+	again := presentedOnce(t, p, pair[0].api, deaths...)
 	sum := p.Summary()
 	t.Logf("ledger: %d presentations, %d rotations, %d undelivered, %d presented again after a lost reply; %d of %d logins lost in %d kills",
 		sum.Presentations, sum.Rotations, sum.Undelivered, again, ended, k.flights, k.kills)

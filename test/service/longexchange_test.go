@@ -130,7 +130,7 @@ func (l longExchange) run(t *testing.T) {
 	stream.awaitAll(t, patience, all)
 	sum := p.Summary()
 	t.Logf("ledger: %d presentations, %d rotations in %s, %d stops", sum.Presentations, sum.Rotations, l.lasts, stops)
-	assert.Zero(t, presentedOnce(t, p), "presented again")
+	assert.Zero(t, presentedOnce(t, p, nil), "presented again")
 	assert.Empty(t, sum.Violations)
 	assert.Zero(t, sum.GrantsDead)
 	assert.Zero(t, sum.Undelivered)

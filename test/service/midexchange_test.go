@@ -114,7 +114,7 @@ func inTheMiddle(t *testing.T, what fate, grace time.Duration, copies, rounds in
 		for _, m := range list {
 			m.judge(t, p, owner.api, all[m.id], what, grace)
 		}
-		again := presentedOnce(t, p)
+		again := presentedOnce(t, p, owner.api)
 		t.Logf("round %d: %d exchanges, %d presented again after a lost reply", round+1, len(list), again)
 		all = settled(t, owner.api, len(list), life+patience)
 		stream.awaitAll(t, patience, all)

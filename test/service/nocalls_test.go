@@ -225,7 +225,7 @@ func refusedClient(t *testing.T, count int, watched, every time.Duration) {
 	again.hangUp(t)
 	awaitGeneration(t, again.api, count, 2)
 	again.awaitState(t, "active", count)
-	assert.Zero(t, presentedOnce(t, p))
+	assert.Zero(t, presentedOnce(t, p, nil))
 	sum = p.Summary()
 	assert.Empty(t, sum.Violations)
 	assert.Zero(t, sum.GrantsDead)

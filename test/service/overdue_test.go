@@ -63,7 +63,7 @@ func (w backlog) run(t *testing.T) {
 		return n >= int64(w.count), fmt.Sprintf("%d of %d", n, w.count)
 	})
 	second.awaitState(t, "active", w.count)
-	assert.Zero(t, presentedOnce(t, p))
+	assert.Zero(t, presentedOnce(t, p, nil))
 
 	calls := p.Ledger(practice.LedgerQuery{})
 	require.Len(t, calls, w.count)

@@ -80,6 +80,6 @@ func permitsComeBack(t *testing.T, permits, kills int) {
 		}
 		victim, survivor = survivor, h.start()
 	}
-	assert.Zero(t, presentedOnce(t, p))
+	assert.Zero(t, presentedOnce(t, p, nil))
 	assert.Zero(t, p.Summary().ReuseDetected)
 }

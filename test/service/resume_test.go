@@ -78,5 +78,5 @@ func TestThoseNearestToDeathComeFirstAfterAResumption(t *testing.T) {
 	}
 	slices.Sort(off)
 	assert.LessOrEqual(t, off[count*9/10], 2*perSecond, "places by which nine of ten calls were out of order: %v", off)
-	assert.Zero(t, presentedOnce(t, p))
+	assert.Zero(t, presentedOnce(t, p, nil))
 }

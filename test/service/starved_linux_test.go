@@ -1,6 +1,7 @@
 package service
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -29,11 +30,11 @@ const glanceEvery = 5 * time.Millisecond
 func watchStarvation(pid int) (stop func() *starvation) {
 	quit, result := make(chan struct{}), make(chan *starvation)
 	go func() {
-		s := &starvation{}
+		s, tasks := &starvation{}, fmt.Sprintf("/proc/%d/task", pid)
 		tick := time.NewTicker(glanceEvery)
 		defer tick.Stop()
 		for {
-			s.look(pid)
+			s.look(tasks, time.Now())
 			select {
 			case <-tick.C:
 			case <-quit:
@@ -48,12 +49,11 @@ func watchStarvation(pid int) (stop func() *starvation) {
 	}
 }
 
-// look notes how long each thread has run. One that could run at both ends of an
+// look notes how long each thread of the folder has run by now. One that could run at both ends of an
 // interval waited for as much of it as it did not run. A thread that is gone
 // between two reads is left out.
-func (s *starvation) look(pid int) {
-	g := glance{at: time.Now(), ran: map[string]time.Duration{}, ready: map[string]bool{}, waited: map[string]time.Duration{}}
-	tasks := fmt.Sprintf("/proc/%d/task", pid)
+func (s *starvation) look(tasks string, now time.Time) {
+	g := glance{at: now, ran: map[string]time.Duration{}, ready: map[string]bool{}, waited: map[string]time.Duration{}}
 	list, err := os.ReadDir(tasks)
 	if err != nil {
 		return
@@ -73,8 +73,8 @@ func (s *starvation) look(pid int) {
 		if err != nil {
 			continue
 		}
-		_, state, _ := strings.Cut(string(stat), ") ") // the name before it may hold anything
-		g.ran[thread], g.ready[thread] = time.Duration(ns), strings.HasPrefix(state, "R")
+		state := string(stat[bytes.LastIndexByte(stat, ')')+1:]) // the name before it may hold anything
+		g.ran[thread], g.ready[thread] = time.Duration(ns), strings.HasPrefix(state, " R")
 		if len(s.seen) == 0 {
 			continue
 		}

@@ -26,6 +26,7 @@ type cloudEvent struct {
 	Time time.Time `json:"time"`
 	Data struct {
 		Credential      string `json:"credential"`
+		User            string `json:"user"`
 		State           string `json:"state"`
 		Reason          string `json:"reason"`
 		Version         uint64 `json:"version"`
