@@ -123,17 +123,17 @@ func TestNextDueIsWhenDueAnswers(t *testing.T) {
 func TestOrderOverdue(t *testing.T) {
 	t.Parallel()
 	list := []credential.Overdue{
-		{"long dead", 0, noon - hour, 0, 0},
-		{"lives long", 0, noon + hour, 0, 0},
-		{"pending", 0, 0, 0, 0},
-		{"in doubt for a while", 0, noon + hour, noon - 20_000, 0},
-		{"just dead", 0, noon, 0, 0},
-		{"twin a", 1, noon + minute, 0, 0},
-		{"grace is over", 2, noon + minute, noon - 30_001, 0},
-		{"dies next", 0, noon + 1, 0, 0},
-		{"grace ends now", 0, noon - hour, noon - 30_000, 0},
-		{"died last", 0, noon - 1, 0, 0},
-		{"twin b", 3, noon + minute, 0, 0},
+		{"long dead", 0, noon - hour, 0, 0, false},
+		{"lives long", 0, noon + hour, 0, 0, false},
+		{"pending", 0, 0, 0, 0, false},
+		{"in doubt for a while", 0, noon + hour, noon - 20_000, 0, false},
+		{"just dead", 0, noon, 0, 0, false},
+		{"twin a", 1, noon + minute, 0, 0, false},
+		{"grace is over", 2, noon + minute, noon - 30_001, 0, false},
+		{"dies next", 0, noon + 1, 0, 0, false},
+		{"grace ends now", 0, noon - hour, noon - 30_000, 0, false},
+		{"died last", 0, noon - 1, 0, 0, false},
+		{"twin b", 3, noon + minute, 0, 0, false},
 	}
 	credential.OrderOverdue(list, 30*time.Second, noon)
 	var got []credential.ID
