@@ -34,29 +34,63 @@ type Standing struct {
 	// Silent is how long its heartbeat has stood still, while the judge's own
 	// succeeded.
 	Silent time.Duration
+	// Deserted is how long nobody was heard whose journal is in the same folder
+	// as its own, itself included: at most Silent.
+	Deserted time.Duration
 	// Here tells that its journal is in the judge's own folder. Locked is then
 	// whether the journal's lock is held, Left whether there is a file at all.
 	Here, Locked, Left bool
 }
 
-// Dead reports whether the process is proven dead, or was silent for as long as
-// patience: whatever it has sent was answered by then. On the same machine
-// the journal's lock is the proof, in either direction: a process that is
+// Dead reports whether the process is proven dead, or was silent for silence and
+// then for quarantine: whatever it has sent was answered by then. On the same
+// machine the journal's lock is the proof, in either direction: a process that is
 // stopped holds it, one that was killed does not. One whose file is gone has
-// stopped in order, or was adopted.
-func (s Standing) Dead(patience time.Duration) bool {
+// stopped in order, or was adopted. Of one elsewhere [Standing.Remaining] tells.
+func (s Standing) Dead(silence, quarantine time.Duration) bool {
 	if s.Here {
 		return !s.Locked
 	}
-	return s.Silent >= patience
+	return s.Remaining(silence, quarantine) <= 0
+}
+
+// neighbourPatience is how many quarantines a process that is silent is waited
+// for while a neighbour of it lives.
+const neighbourPatience = 3
+
+// Remaining returns how long it takes until a process elsewhere counts as dead,
+// if nobody of its folder is heard any more. While a neighbour lives who can read
+// its journal, its quarantine does not run: what the journal holds will come. It
+// ends all the same after three times its length, for the journal may be damaged,
+// or its owner stopped.
+func (s Standing) Remaining(silence, quarantine time.Duration) time.Duration {
+	return min(silence+quarantine-s.Deserted, silence+neighbourPatience*quarantine-s.Silent)
 }
 
 // Idle reports whether nobody but self has anything left to put back into run
 // before somebody else does: who is not ready waits as well, or is dead. What is
-// missing then will not come. The rules of [Awaited] hold for who is dead.
+// missing then will not come. The rules of [Awaited] hold for who is dead, but
+// for one who was silent through its quarantine it is enough that its neighbours
+// have done what they could: they have looked for its journal.
 func Idle(r Roster, self, run string, silence, quarantine time.Duration, standing func(owner string) Standing) bool {
 	for _, owner := range Awaited(r, self, run, silence, quarantine, standing) {
-		if r.Members[owner].Waiting != run {
+		if r.Members[owner].Waiting == run {
+			continue
+		}
+		s := standing(owner)
+		if s.Left || s.Here || s.Silent < silence+quarantine || !r.looked(owner, run, silence, standing) {
+			return false
+		}
+	}
+	return true
+}
+
+// looked reports whether every neighbour of owner that lives has put back into
+// run what it could, what dead neighbours left included.
+func (r Roster) looked(owner, run string, silence time.Duration, standing func(owner string) Standing) bool {
+	place := r.Members[owner].Place
+	for other, m := range r.Members {
+		if m.Place == place && m.Ready != run && m.Waiting != run && standing(other).Silent < silence {
 			return false
 		}
 	}
@@ -73,12 +107,12 @@ func Awaited(r Roster, self, run string, silence, quarantine time.Duration, stan
 		if owner == self || m.Ready == run {
 			continue
 		}
-		patience := silence
-		if m.Place != "" {
-			patience += quarantine
+		patience := quarantine
+		if m.Place == "" {
+			patience = 0
 		}
 		s := standing(owner)
-		if s.Dead(patience) && !s.Left {
+		if s.Dead(silence, patience) && !s.Left {
 			continue // Left: its journal is still to be adopted
 		}
 		list = append(list, owner)

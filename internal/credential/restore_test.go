@@ -312,6 +312,66 @@ func TestRecallWithoutAClock(t *testing.T) {
 	}
 }
 
+// A process elsewhere counts as dead once its whole folder was silent through a
+// quarantine, or it alone through three; one of this machine by its lock.
+func TestStandingDead(t *testing.T) {
+	t.Parallel()
+	const silence, quarantine = 5 * time.Second, time.Minute
+	for name, c := range map[string]struct {
+		standing credential.Standing
+		dead     bool
+		left     time.Duration // until it is, where that is a matter of time
+	}{
+		"heard a moment ago":                   {credential.Standing{Silent: time.Second, Deserted: time.Second}, false, silence + quarantine - time.Second},
+		"alone, in quarantine":                 {credential.Standing{Silent: time.Minute, Deserted: time.Minute}, false, silence},
+		"alone, quarantine over":               {credential.Standing{Silent: silence + quarantine, Deserted: silence + quarantine}, true, 0},
+		"its neighbour lives":                  {credential.Standing{Silent: 2 * quarantine, Deserted: time.Second}, false, silence + quarantine - time.Second},
+		"its neighbour died in its quarantine": {credential.Standing{Silent: 2 * quarantine, Deserted: quarantine}, false, silence},
+		"its neighbour died long after":        {credential.Standing{Silent: 2*quarantine + time.Minute, Deserted: silence + quarantine}, true, 0},
+		"its neighbour lives and does nothing": {credential.Standing{Silent: silence + 3*quarantine, Deserted: time.Second}, true, 0},
+		"shortly before":                       {credential.Standing{Silent: silence + 3*quarantine - 1, Deserted: time.Second}, false, 1},
+	} {
+		assert.Equal(t, c.dead, c.standing.Dead(silence, quarantine), name)
+		assert.Equal(t, c.left, c.standing.Remaining(silence, quarantine), name)
+		here := c.standing
+		here.Here, here.Left = true, true
+		assert.True(t, here.Dead(silence, quarantine), "%s, here, the lock is free", name)
+		here.Locked = true
+		assert.False(t, here.Dead(silence, quarantine), "%s, here, the lock is held", name)
+	}
+}
+
+// What is missing will not come from one who is silent once its neighbours have
+// looked for its journal, though it is waited for before anything is begun.
+func TestIdleNeighbours(t *testing.T) {
+	t.Parallel()
+	const run, silence, quarantine = "run-2", 5 * time.Second, time.Minute
+	for name, c := range map[string]struct {
+		neighbour credential.Member
+		silent    time.Duration // of the one who is missing
+		idle      bool
+	}{
+		"puts back what it knows":       {credential.Member{Place: "p"}, silence + quarantine, false},
+		"has put back what it could":    {credential.Member{Place: "p", Waiting: run}, silence + quarantine, true},
+		"has put back everything":       {credential.Member{Place: "p", Ready: run}, silence + quarantine, true},
+		"has, and it may yet be heard":  {credential.Member{Place: "p", Waiting: run}, silence + quarantine - 1, false},
+		"waits, with another's journal": {credential.Member{Place: "q", Waiting: run}, silence + quarantine, true},
+	} {
+		roster := credential.Roster{Members: map[string]credential.Member{"me": {Place: "o"}, "missing": {Place: "p"}, "neighbour": c.neighbour}}
+		got := credential.Idle(roster, "me", run, silence, quarantine, func(owner string) credential.Standing {
+			s := credential.Standing{}
+			if owner == "missing" {
+				s.Silent = c.silent
+				if c.neighbour.Place == "q" {
+					s.Deserted = c.silent
+				}
+			}
+			return s
+		})
+		assert.Equal(t, c.idle, got, name)
+	}
+}
+
 func TestAwaited(t *testing.T) {
 	t.Parallel()
 	const run, silence, quarantine = "run-2", 5 * time.Second, time.Minute
@@ -322,10 +382,12 @@ func TestAwaited(t *testing.T) {
 	}{
 		"has put everything back":                {credential.Member{Place: "p", Ready: run}, credential.Standing{}, false},
 		"was ready for the run before":           {credential.Member{Place: "p", Ready: "run-1"}, credential.Standing{}, true},
-		"silent, elsewhere":                      {credential.Member{Place: "p"}, credential.Standing{Silent: silence}, true},
-		"silent beyond the quarantine":           {credential.Member{Place: "p"}, credential.Standing{Silent: silence + quarantine}, false},
-		"silent, and begins nothing":             {credential.Member{}, credential.Standing{Silent: silence}, false},
-		"lives, and begins nothing":              {credential.Member{}, credential.Standing{Silent: silence - 1}, true},
+		"silent, elsewhere":                      {credential.Member{Place: "p"}, credential.Standing{Silent: silence, Deserted: silence}, true},
+		"silent beyond the quarantine":           {credential.Member{Place: "p"}, credential.Standing{Silent: silence + quarantine, Deserted: silence + quarantine}, false},
+		"the same, and its neighbour lives":      {credential.Member{Place: "p"}, credential.Standing{Silent: silence + quarantine}, true},
+		"the same, for three quarantines":        {credential.Member{Place: "p"}, credential.Standing{Silent: silence + 3*quarantine}, false},
+		"silent, and begins nothing":             {credential.Member{}, credential.Standing{Silent: silence, Deserted: silence}, false},
+		"lives, and begins nothing":              {credential.Member{}, credential.Standing{Silent: silence - 1, Deserted: silence - 1}, true},
 		"killed here, journal to be adopted":     {credential.Member{Place: "p"}, credential.Standing{Here: true, Left: true}, true},
 		"killed here, journal adopted":           {credential.Member{Place: "p"}, credential.Standing{Here: true}, false},
 		"stopped here with SIGSTOP, for an hour": {credential.Member{Place: "p"}, credential.Standing{Here: true, Left: true, Locked: true, Silent: time.Hour}, true},

@@ -44,9 +44,10 @@ type barrier struct {
 	told    string        // who is waited for, as it was logged last
 	loss    time.Duration // what the store could lose when the run was last confirmed; negative if never
 
-	run       atomic.Pointer[string] // the present one; "" before the first is known
-	mode      atomic.Int32           // a passing
-	confirmed atomic.Int64           // boot time at which the run was last known to be this one
+	run       atomic.Pointer[string]    // the present one; "" before the first is known
+	said      atomic.Pointer[[2]string] // ready and waiting, as they were last reported
+	mode      atomic.Int32              // a passing
+	confirmed atomic.Int64              // boot time at which the run was last known to be this one
 }
 
 // passing is what the gate lets through.
@@ -61,6 +62,7 @@ const (
 func newBarrier(e *Engine) *barrier {
 	b := &barrier{engine: e, kick: make(chan struct{}, 1), loss: -1}
 	b.run.Store(new(string))
+	b.said.Store(new([2]string))
 	return b
 }
 
@@ -141,7 +143,28 @@ func (b *barrier) report(ctx context.Context, run string) error {
 	case b.waiting:
 		waiting = run
 	}
+	b.said.Store(&[2]string{ready, waiting})
 	return b.engine.registry.Beat(ctx, ready, waiting)
+}
+
+// keepBeating counts the heartbeat on until stop, which waits for its end: what
+// takes long in a pass must not look like a death. A beat that does not get
+// through is left to the next pass, which tells of it.
+func (b *barrier) keepBeating(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var loop sync.WaitGroup
+	loop.Go(func() {
+		for pause(ctx, tickEvery) == nil {
+			said := b.said.Load()
+			if err := b.engine.registry.Beat(ctx, said[0], said[1]); err != nil && ctx.Err() == nil {
+				b.engine.log.Debug().Err(err).Msg("no heartbeat while journals are taken up")
+			}
+		}
+	})
+	return func() {
+		cancel()
+		loop.Wait()
+	}
 }
 
 // roster reads who works on the store. The store may have lost whom it knew:
@@ -267,7 +290,7 @@ func (b *barrier) company(roster credential.Roster) bool {
 	e := b.engine
 	now := e.clock.Boot()
 	for owner, m := range roster.Members {
-		if owner != e.owner && m.Place != "" && !e.standing(owner, m, now).Dead(e.opts.Silence) {
+		if owner != e.owner && m.Place != "" && !e.standing(owner, m, now).Dead(e.opts.Silence, 0) {
 			return true
 		}
 	}
@@ -280,7 +303,7 @@ func (b *barrier) others(roster credential.Roster, run string) bool {
 	e := b.engine
 	now := e.clock.Boot()
 	for owner, m := range roster.Members {
-		if owner != e.owner && m.Ready != run && !e.standing(owner, m, now).Dead(e.opts.Silence) {
+		if owner != e.owner && m.Ready != run && !e.standing(owner, m, now).Dead(e.opts.Silence, 0) {
 			return true
 		}
 	}
@@ -310,7 +333,7 @@ func (b *barrier) awaited(roster credential.Roster, run string, quarantine time.
 
 // standing tells what is known here of another owner.
 func (e *Engine) standing(owner string, m credential.Member, now time.Duration) credential.Standing {
-	s := credential.Standing{Silent: e.watch.silent(owner, now)}
+	s := credential.Standing{Silent: e.watch.silent(owner, now), Deserted: e.watch.deserted(owner, now)}
 	s.Left, s.Locked = e.opts.Folder.Look(owner)
 	s.Here = s.Left || m.Place != "" && m.Place == e.opts.Folder.Place()
 	return s

@@ -321,8 +321,9 @@ type faultyStore struct {
 	loads     int
 	begins    int
 	touches   int
-	silent    bool // Load gets no answer
-	waited    int  // Loads that got none
+	silent    bool   // Load gets no answer
+	waited    int    // Loads that got none
+	beaten    func() // hears of each heartbeat that got through
 }
 
 // spoiltError says which items of a list failed by themselves.
@@ -469,7 +470,14 @@ func (s *faultyStore) Beat(ctx context.Context, ready, waiting string) error {
 	if err := s.gone(); err != nil {
 		return err
 	}
-	return s.Store.Beat(ctx, ready, waiting)
+	err := s.Store.Beat(ctx, ready, waiting)
+	s.mu.Lock()
+	hear := s.beaten
+	s.mu.Unlock()
+	if err == nil && hear != nil {
+		hear()
+	}
+	return err
 }
 
 func (s *faultyStore) Run(ctx context.Context) (string, error) {

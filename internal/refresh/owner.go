@@ -253,16 +253,15 @@ func (e *Engine) applyNoted(ctx context.Context, w Written) ([]credential.Status
 
 // replayChange stores what an owner did and was told had been done, should the
 // store have lost it.
-func (e *Engine) replayChange(ctx context.Context, change Change) error {
+func (e *Engine) replayChange(ctx context.Context, r *reader, change Change) error {
 	if err := failpoint.Hit(failpoint.ReplayChange); err != nil {
 		return err
 	}
 	for {
-		list, err := e.store.Load(ctx, change.ID)
+		h, err := r.load(ctx, change.ID)
 		if err != nil {
 			return err
 		}
-		h := list[0]
 		if h != nil && h.Record.Grant >= change.Grant {
 			return nil
 		}
@@ -290,7 +289,7 @@ func (e *Engine) replayChange(ctx context.Context, change Change) error {
 			return fmt.Errorf("unknown kind %d of an owner's change", change.Kind)
 		}
 		write.Record.Grant = max(write.Record.Grant, change.Grant)
-		if done, err := e.replay(ctx, credential.Held{}, write); err != nil || done {
+		if done, err := r.replay(ctx, credential.Held{}, write); err != nil || done {
 			return err
 		}
 	}

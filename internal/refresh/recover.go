@@ -38,6 +38,10 @@ func (e *Engine) adoptAll(ctx context.Context, force bool) (bool, error) {
 	all := true
 	found, err := e.journal.Adopt(ctx)
 	trouble = errors.Join(trouble, err)
+	if len(found) > 0 {
+		defer e.barrier.keepBeating(ctx)()
+		trouble = errors.Join(trouble, e.mostUrgentFirst(ctx, found))
+	}
 	for _, dead := range found {
 		if err := failpoint.Hit(failpoint.AdoptFound); err != nil {
 			trouble = errors.Join(trouble, err, dead.Release())
@@ -63,6 +67,9 @@ func (e *Engine) adoptAgain(ctx context.Context, force bool) (all bool, trouble 
 	e.adopting.Lock()
 	defer e.adopting.Unlock()
 	all = true
+	if len(e.adopted) > 0 {
+		defer e.barrier.keepBeating(ctx)()
+	}
 	for i, a := range e.adopted {
 		settled, err := e.rollForward(ctx, a.dead, force)
 		if err != nil {
@@ -118,25 +125,21 @@ func (e *Engine) rollForward(ctx context.Context, dead Dead, force bool) (settle
 	if _, err := e.putBackChains(ctx, *e.barrier.run.Load(), written, force, left); err != nil {
 		return false, fmt.Errorf("what it wrote: %w", err)
 	}
-	for _, replay := range e.inOrder(dead, force) {
-		if left[replay.id] {
-			continue
-		}
-		if err := e.ownTrouble(replay.do(ctx), dead.Owner, replay.id, left); err != nil {
-			return false, fmt.Errorf("%s of %s: %w", replay.what, replay.id, err)
-		}
+	if err := e.replayAll(ctx, dead.Owner, e.inOrder(dead, force), left); err != nil {
+		return false, err
 	}
 	sent := make(map[credential.Nonce]bool, len(dead.Intents))
 	for _, intent := range dead.Intents {
 		sent[intent.Nonce] = true
 	}
-	for _, intent := range dead.Intents {
-		if left[intent.ID] {
-			continue
-		}
-		if err := e.ownTrouble(e.recall(ctx, intent, dead.Owner, force), dead.Owner, intent.ID, left); err != nil {
-			return false, fmt.Errorf("presentation of %s: %w", intent.ID, err)
-		}
+	presentations := make([]replay, len(dead.Intents))
+	for i, intent := range dead.Intents {
+		presentations[i] = replay{id: intent.ID, what: "presentation", do: func(ctx context.Context, r *reader) error {
+			return e.recall(ctx, r, intent, dead.Owner, force)
+		}}
+	}
+	if err := e.replayAll(ctx, dead.Owner, presentations, left); err != nil {
+		return false, err
 	}
 	judge := func(n credential.Nonce) credential.Evidence {
 		return credential.EvidenceOfDead(sent[n], dead.Damaged)
@@ -146,13 +149,14 @@ func (e *Engine) rollForward(ctx context.Context, dead Dead, force bool) (settle
 		return false, err
 	}
 	open := owners[dead.Owner]
-	for _, id := range open {
-		if left[id] {
-			continue // its journal knows more of the attempt than was stored
-		}
-		if err := e.ownTrouble(e.inherit(ctx, id, dead.Owner, judge), dead.Owner, id, left); err != nil {
-			return false, fmt.Errorf("open attempt of %s: %w", id, err)
-		}
+	attempts := make([]replay, len(open))
+	for i, id := range open { // what is left out of them, the journal knows more of than was stored
+		attempts[i] = replay{id: id, what: "open attempt", do: func(ctx context.Context, r *reader) error {
+			return e.inherit(ctx, r, id, dead.Owner, judge)
+		}}
+	}
+	if err := e.replayAll(ctx, dead.Owner, attempts, left); err != nil {
+		return false, err
 	}
 	if len(left) > 0 {
 		return false, nil
@@ -192,13 +196,6 @@ func (e *Engine) ownTrouble(err error, owner string, id credential.ID, left map[
 	return nil
 }
 
-// replay is one record of a dead process's journal on its way into the store.
-type replay struct {
-	id   credential.ID
-	what string
-	do   func(context.Context) error
-}
-
 // inOrder lists what owners did and what was received in the order in which it
 // was noted: a token that came before a log-out came before it again.
 func (e *Engine) inOrder(dead Dead, force bool) []replay {
@@ -215,14 +212,14 @@ func (e *Engine) inOrder(dead Dead, force bool) []replay {
 	for _, change := range dead.Changes {
 		list = append(list, placed{at: at[change.Nonce], replay: replay{
 			id: change.ID, what: "owner's change",
-			do: func(ctx context.Context) error { return e.replayChange(ctx, change) },
+			do: func(ctx context.Context, r *reader) error { return e.replayChange(ctx, r, change) },
 		}})
 	}
 	for _, kept := range dead.Kept {
-		one := replay{id: kept.ID, what: "received token", do: func(ctx context.Context) error { return e.replayKept(ctx, kept) }}
+		one := replay{id: kept.ID, what: "received token", do: func(ctx context.Context, r *reader) error { return e.replayKept(ctx, r, kept) }}
 		if kept.Ended.Class == credential.ClassPermanent {
 			one.what = "end of the grant"
-			one.do = func(ctx context.Context) error { return e.replayEnded(ctx, kept, dead.Owner, force) }
+			one.do = func(ctx context.Context, r *reader) error { return e.replayEnded(ctx, r, kept, dead.Owner, force) }
 		}
 		list = append(list, placed{at: at[kept.Nonce], replay: one})
 	}
@@ -235,26 +232,26 @@ func (e *Engine) inOrder(dead Dead, force bool) []replay {
 }
 
 // replayKept stores a token that a dead process received.
-func (e *Engine) replayKept(ctx context.Context, kept Kept) error {
+func (e *Engine) replayKept(ctx context.Context, r *reader, kept Kept) error {
 	if err := failpoint.Hit(failpoint.ReplayKept); err != nil {
 		return err
 	}
-	h, t, err := e.heldAndTarget(ctx, kept.ID)
+	h, t, err := e.heldAndTarget(ctx, r, kept.ID)
 	if err != nil || h == nil {
 		return err
 	}
-	_, err = e.keepLate(ctx, t, *h, kept, receivedOf(kept), e.replay)
+	_, err = e.keepLate(ctx, t, *h, kept, receivedOf(kept), r.replay)
 	return err
 }
 
 // replayEnded stores that the provider called a grant dead, which a dead process
 // had heard.
-func (e *Engine) replayEnded(ctx context.Context, kept Kept, owner string, force bool) error {
+func (e *Engine) replayEnded(ctx context.Context, r *reader, kept Kept, owner string, force bool) error {
 	if err := failpoint.Hit(failpoint.ReplayKept); err != nil {
 		return err
 	}
 	for {
-		h, t, err := e.heldAndTarget(ctx, kept.ID)
+		h, t, err := e.heldAndTarget(ctx, r, kept.ID)
 		if err != nil || h == nil {
 			return err
 		}
@@ -266,7 +263,7 @@ func (e *Engine) replayEnded(ctx context.Context, kept Kept, owner string, force
 		if !wanted {
 			return nil
 		}
-		if done, err := e.replay(ctx, *h, write); err != nil || done {
+		if done, err := r.replay(ctx, *h, write); err != nil || done {
 			return err
 		}
 	}
@@ -274,15 +271,18 @@ func (e *Engine) replayEnded(ctx context.Context, kept Kept, owner string, force
 
 // recall puts a presentation back in doubt of which the store knows nothing any
 // more.
-func (e *Engine) recall(ctx context.Context, intent Intent, owner string, force bool) error {
+func (e *Engine) recall(ctx context.Context, r *reader, intent Intent, owner string, force bool) error {
 	for {
-		h, t, err := e.heldAndTarget(ctx, intent.ID)
+		h, t, err := e.heldAndTarget(ctx, r, intent.ID)
 		if err != nil || h == nil {
 			return err
 		}
 		a := recallAttempt(intent, owner, t)
 		if credential.Missing(*h, a) && !force {
 			return errAwaits
+		}
+		if _, wanted := credential.Recall(*h, a, false, t.Policy, e.clock.Now()); !wanted {
+			return nil // whichever of the two came first
 		}
 		later, err := e.beganLater(ctx, *h, a, force)
 		if err != nil {
@@ -293,7 +293,7 @@ func (e *Engine) recall(ctx context.Context, intent Intent, owner string, force 
 			return nil
 		}
 		e.metrics.inDoubt(t.Name)
-		if done, err := e.replay(ctx, *h, write); err != nil || done {
+		if done, err := r.replay(ctx, *h, write); err != nil || done {
 			return err
 		}
 	}
@@ -327,7 +327,7 @@ func (e *Engine) beganLater(ctx context.Context, h credential.Held, a credential
 	dead := owner == a.Owner
 	if !dead {
 		s := e.standing(owner, m, now)
-		dead = s.Dead(e.opts.Silence + e.opts.Quarantine)
+		dead = s.Dead(e.opts.Silence, e.opts.Quarantine)
 		if !force && (s.Left || !dead) {
 			return false, errUnordered
 		}
@@ -414,9 +414,9 @@ func (e *Engine) revoke(ctx context.Context, t *Target, token credential.Token) 
 }
 
 // inherit settles an attempt that owner left open.
-func (e *Engine) inherit(ctx context.Context, id credential.ID, owner string, judge func(credential.Nonce) credential.Evidence) error {
+func (e *Engine) inherit(ctx context.Context, r *reader, id credential.ID, owner string, judge func(credential.Nonce) credential.Evidence) error {
 	for {
-		h, t, err := e.heldAndTarget(ctx, id)
+		h, t, err := e.heldAndTarget(ctx, r, id)
 		if err != nil || h == nil || h.Attempt == nil || h.Attempt.Owner != owner {
 			return err
 		}
@@ -431,7 +431,7 @@ func (e *Engine) inherit(ctx context.Context, id credential.ID, owner string, ju
 		if evidence == credential.EvidenceSent {
 			e.metrics.inDoubt(t.Name)
 		}
-		if done, err := e.replay(ctx, *h, write); err != nil || done {
+		if done, err := r.replay(ctx, *h, write); err != nil || done {
 			return err
 		}
 	}
@@ -444,8 +444,9 @@ func (e *Engine) closeOrphans(ctx context.Context, own []credential.ID) error {
 		return credential.EvidenceOfOwn(e.ledger.holds(n), e.ledger.retains(n))
 	}
 	var trouble error
+	r := e.reader()
 	for _, id := range own {
-		if err := e.inherit(ctx, id, e.owner, judge); err != nil {
+		if err := e.inherit(ctx, r, id, e.owner, judge); err != nil {
 			trouble = errors.Join(trouble, fmt.Errorf("orphaned attempt of %s: %w", id, err))
 		}
 	}
@@ -454,14 +455,14 @@ func (e *Engine) closeOrphans(ctx context.Context, own []credential.ID) error {
 
 // heldAndTarget reads a record and finds its provider; the record is nil if
 // there is none any more.
-func (e *Engine) heldAndTarget(ctx context.Context, id credential.ID) (*credential.Held, *Target, error) {
-	list, err := e.store.Load(ctx, id)
-	if err != nil || list[0] == nil {
+func (e *Engine) heldAndTarget(ctx context.Context, r *reader, id credential.ID) (*credential.Held, *Target, error) {
+	h, err := r.load(ctx, id)
+	if err != nil || h == nil {
 		return nil, nil, err
 	}
-	t, err := e.target(list[0].Record.Provider)
+	t, err := e.target(h.Record.Provider)
 	if err != nil {
 		return nil, nil, err
 	}
-	return list[0], t, nil
+	return h, t, nil
 }

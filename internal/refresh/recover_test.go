@@ -92,7 +92,11 @@ func TestDeadJournalWithAnIntent(t *testing.T) {
 // before the store had it.
 func (b *bundle) killedAfterReply() {
 	b.t.Helper()
-	n := b.node("one")
+	b.diesAfterReply(b.node("one"))
+}
+
+func (b *bundle) diesAfterReply(n *node) {
+	b.t.Helper()
 	b.put(n, "alice")
 	b.due()
 	let := b.provider.holding()

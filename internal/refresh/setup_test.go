@@ -162,26 +162,30 @@ func (b *bundle) node(owner string, with ...func(*Options)) *node {
 
 func (b *bundle) unstarted(owner string, with ...func(*Options)) *node {
 	b.t.Helper()
-	under, err := store.New(b.t.Context(), store.Options{
-		Client: b.client, Keyset: b.keys, Owner: owner, Memory: true,
-		Place: b.dir,
-		RunID: func(context.Context) (string, error) { return b.run.Load().(string), nil }, //nolint:errcheck,forcetypeassert // only strings are stored
-	})
-	require.NoError(b.t, err)
-	file, err := journal.Create(b.dir, owner, journal.Options{MaxReply: 4 << 10, SegmentSize: 64 << 10})
-	require.NoError(b.t, err)
-	n := &node{
-		t: b.t, owner: owner, file: file,
-		store: &faultyStore{Store: under, refused: make(chan struct{}, 10_000), began: make(chan struct{}, 10_000)}, journal: &testJournal{file: file, dir: b.dir, owner: owner, written: &b.written},
-	}
 	opts := Options{
-		Store: n.store, Registry: n.store, Runs: n.store, Folder: journals{b.dir, b.dir}, Permits: n.store, Resting: n.store, Sessions: n.store, Journal: n.journal, Clock: b.clock, Owner: owner, Shards: 1,
+		Folder: journals{b.dir, b.dir}, Clock: b.clock, Owner: owner, Shards: 1,
 		Log: zerolog.New(b.log), Metrics: NewMetrics(prometheus.NewRegistry()),
 		Loss: func() time.Duration { return 0 }, Silence: 5 * time.Second, Quarantine: 10 * time.Minute, OfflineReads: -1,
 	}
 	for _, set := range with {
 		set(&opts)
 	}
+	folder := opts.Folder.(journals) //nolint:errcheck,forcetypeassert // no test has another kind
+	under, err := store.New(b.t.Context(), store.Options{
+		Client: b.client, Keyset: b.keys, Owner: owner, Memory: true,
+		Place: folder.place,
+		RunID: func(context.Context) (string, error) { return b.run.Load().(string), nil }, //nolint:errcheck,forcetypeassert // only strings are stored
+	})
+	require.NoError(b.t, err)
+	file, err := journal.Create(folder.dir, owner, journal.Options{MaxReply: 4 << 10, SegmentSize: 64 << 10})
+	require.NoError(b.t, err)
+	n := &node{
+		t: b.t, owner: owner, file: file,
+		store:   &faultyStore{Store: under, refused: make(chan struct{}, 10_000), began: make(chan struct{}, 10_000)},
+		journal: &testJournal{file: file, dir: folder.dir, owner: owner, written: &b.written},
+	}
+	opts.Store, opts.Registry, opts.Runs, opts.Permits = n.store, n.store, n.store, n.store
+	opts.Resting, opts.Sessions, opts.Journal = n.store, n.store, n.journal
 	n.Engine = New(opts)
 	n.SetTargets(b.t.Context(), []Target{b.target()})
 	b.nodes = append(b.nodes, n)

@@ -12,7 +12,8 @@ import (
 
 // question looks for attempts whose owners have gone silent. On another machine
 // a silent heartbeat proves nothing: it starts the quarantine, in which the
-// owner or its journal may come back. After that the attempt counts as sent and
+// owner or its journal may come back, and which does not run while a process lives
+// that can read the journal. After that the attempt counts as sent and
 // unknown. On this machine the journal's lock tells: nobody who holds it is
 // overruled, however long he is silent. What spends nothing needs no proof: it is
 // taken over at its deadline, wherever its owner is silent. A journal that is
@@ -32,7 +33,7 @@ func (e *Engine) question(ctx context.Context, open map[string][]credential.ID) 
 		s := e.standing(owner, roster.Members[owner], now)
 		switch {
 		case s.Left && !s.Locked:
-		case !s.Left && s.Dead(e.opts.Silence+e.opts.Quarantine):
+		case !s.Left && s.Dead(e.opts.Silence, e.opts.Quarantine):
 			trouble = errors.Join(trouble, e.inheritAll(ctx, ids, owner, credential.EvidenceSent))
 		case s.Silent >= e.opts.Silence:
 			ids, err := e.spendingNothing(ctx, ids)
@@ -44,8 +45,9 @@ func (e *Engine) question(ctx context.Context, open map[string][]credential.ID) 
 
 func (e *Engine) inheritAll(ctx context.Context, ids []credential.ID, owner string, evidence credential.Evidence) error {
 	var trouble error
+	r := e.reader()
 	for _, id := range ids {
-		if err := e.inherit(ctx, id, owner, func(credential.Nonce) credential.Evidence { return evidence }); err != nil {
+		if err := e.inherit(ctx, r, id, owner, func(credential.Nonce) credential.Evidence { return evidence }); err != nil {
 			trouble = errors.Join(trouble, fmt.Errorf("attempt of %s, whose owner is silent: %w", id, err))
 		}
 	}
@@ -80,16 +82,16 @@ func (e *Engine) takenUp(h credential.Held) credential.Millis {
 		return 0
 	}
 	now := e.clock.Now()
-	silent := e.watch.seen(a.Owner)
+	s := e.watch.seen(a.Owner)
 	switch _, locked := e.opts.Folder.Look(a.Owner); {
-	case silent < e.opts.Silence:
+	case s.Silent < e.opts.Silence:
 		return 0
 	case credential.SpendsNothing(h):
 		return max(a.Deadline, now).Add(tickEvery)
 	case locked:
 		return 0
 	default:
-		return now.Add(max(e.opts.Silence+e.opts.Quarantine-silent, 0) + tickEvery)
+		return now.Add(max(s.Remaining(e.opts.Silence, e.opts.Quarantine), 0) + tickEvery)
 	}
 }
 

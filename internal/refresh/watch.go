@@ -22,6 +22,7 @@ type watch struct {
 type beat struct {
 	count uint64
 	since time.Duration // boot time since when it has not changed
+	place string        // of its journal, as far as is known
 }
 
 func newWatch(silence time.Duration) *watch {
@@ -42,6 +43,7 @@ func (w *watch) look(roster credential.Roster, now time.Duration) {
 		if late || !known || b.count != m.Beat {
 			b = beat{count: m.Beat, since: now}
 		}
+		b.place = m.Place
 		beats[owner] = b
 	}
 	for owner, b := range w.beats {
@@ -83,11 +85,30 @@ func (w *watch) silent(owner string, now time.Duration) time.Duration {
 	return now - b.since
 }
 
-// seen returns for how long the owner's heartbeat was seen to stand still, up to
-// the last look: nothing is known of the time since.
-func (w *watch) seen(owner string) time.Duration {
+// deserted returns for how long every heartbeat has stood still whose owner has
+// its journal where this one has its own, this one's included.
+func (w *watch) deserted(owner string, now time.Duration) time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	b, known := w.beats[owner]
+	if !known {
+		return 0
+	}
+	since := b.since
+	for _, other := range w.beats {
+		if b.place != "" && other.place == b.place {
+			since = max(since, other.since)
+		}
+	}
+	return now - since
+}
+
+// seen returns for how long the owner's heartbeat, and those of its neighbours,
+// were seen to stand still, up to the last look: nothing is known of the time
+// since.
+func (w *watch) seen(owner string) credential.Standing {
 	w.mu.Lock()
 	last := w.last
 	w.mu.Unlock()
-	return max(w.silent(owner, last), 0)
+	return credential.Standing{Silent: max(w.silent(owner, last), 0), Deserted: max(w.deserted(owner, last), 0)}
 }

@@ -619,6 +619,22 @@ func TestRepeated(t *testing.T) {
 	assert.Equal(t, 1, Repeated(e))
 }
 
+// A reply that gives the presented token back says that it stays good; one that
+// has none, or did not come, leaves it in doubt.
+func TestATokenThatIsGivenBack(t *testing.T) {
+	t.Parallel()
+	again := func(change func(*practice.Entry)) []Violation {
+		e := sound()
+		e.Ledger = append(e.Ledger, unrotated(5, 9*time.Second), rotation(6, "g1", 3, 10*time.Second))
+		e.Ledger[4].Fault = "malformed:rt_same"
+		change(&e.Ledger[4])
+		return Presentations(e)
+	}
+	assert.Empty(t, again(func(*practice.Entry) {}))
+	assert.Len(t, again(func(e *practice.Entry) { e.Fault = "malformed:rt_absent" }), 1)
+	assert.Len(t, again(func(e *practice.Entry) { e.Delivered = false }), 1)
+}
+
 // Each call for a person is judged, not only a credential's first.
 func TestASecondCallForNothing(t *testing.T) {
 	t.Parallel()

@@ -93,6 +93,7 @@ func (c *trial) again(f *family, of *turns, e practice.Entry) {
 	after := time.Duration(e.Received - of.since())
 	switch {
 	case deadly(of.last) && c.arrived(of.last): // P9 has it
+	case c.givenBack(of.last): // it was told that its token stays good, and refreshes by schedule
 	case c.answered(f, of.last, e.Received):
 		c.broken("P1", f.credential, "generation %d was presented again (%d), %s after it was spent, although the reply (%d) had arrived", e.Generation, e.Seq, after, of.last.Seq)
 	case c.Provider.Grace > 0 && after <= c.Provider.Grace:
@@ -117,6 +118,13 @@ func (c *trial) answered(f *family, e practice.Entry, by int64) bool {
 		return deadly(e) && c.arrived(e)
 	}
 	return c.arrived(e) || f.used(e.NewGeneration, by)
+}
+
+// givenBack reports whether the reply to a presentation had the presented refresh
+// token in it, which was not spent, and came.
+func (c *trial) givenBack(e practice.Entry) bool {
+	same := string(practice.KindMalformed) + ":" + string(practice.FormRTSame)
+	return e.Verdict == practice.OutcomeRefreshed && e.Fault == same && c.arrived(e)
 }
 
 // used reports whether a generation was presented before a moment (Unix ns).
