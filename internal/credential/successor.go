@@ -41,9 +41,10 @@ func (r Record) QuietUntil() Millis {
 }
 
 // AnnouncedAt returns the moment at which the coming limit is announced, 0 if it is
-// not, or was.
+// not, or was. That of a session whose time is over is not, although a call that is
+// under way may yet show that it lives.
 func (r Record) AnnouncedAt() Millis {
-	if r.WarnAt == 0 {
+	if r.WarnAt == 0 || r.Session.Sliding() && !r.alive() {
 		return 0
 	}
 	return max(r.WarnAt, r.QuietUntil())
