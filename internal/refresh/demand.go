@@ -28,6 +28,9 @@ const (
 	// suspectFor is how long a token that replaced a rejected one counts as
 	// just refreshed.
 	suspectFor = time.Minute
+	// tooBrief is the life of a token that can hardly be handed out before it is
+	// over.
+	tooBrief = 2 * readMargin
 )
 
 // Token returns the credential with an access token that stays valid for at
@@ -53,6 +56,9 @@ func (e *Engine) Token(ctx context.Context, id credential.ID, minTTL time.Durati
 		}
 		if e.loginAt(held.Record) > e.clock.Now() {
 			break
+		}
+		if err := e.inVain(held, minTTL); err != nil {
+			return credential.Held{}, err
 		}
 		moved, err := e.advance(ctx, held, false)
 		if err != nil {
@@ -95,6 +101,34 @@ func (e *Engine) enough(held credential.Held, minTTL time.Duration) (bool, error
 	return false, nil
 }
 
+// inVain says why a call that is made now would bring no token that lives for
+// minTTL: the last one brought one that was as good as dead, as the next will, or
+// all that is left to be extended is the session's last moments before its limit.
+// It is nil if the call may help.
+func (e *Engine) inVain(held credential.Held, minTTL time.Duration) error {
+	r := held.Record
+	t, err := e.target(r.Provider)
+	if err != nil {
+		return nil //nolint:nilerr // whoever makes the call tells of it
+	}
+	now := e.clock.Now()
+	if again := r.LastAttempt.SucceededAt.Add(t.Policy.MinInterval); r.LastAttempt.SucceededAt != 0 && r.Lifetime > 0 && r.Lifetime <= tooBrief && now < again {
+		return &UnavailableError{Reason: credential.ReasonMalformedReply, RetryAfter: max(again.Sub(now), time.Second)}
+	}
+	left := r.LimitAt.Sub(now) - readMargin
+	if !r.Session.Sliding() || r.LimitAt == 0 || left > minTTL || t.Policy.MethodAt(r, now) != credential.MethodExtend {
+		return nil
+	}
+	if left > 0 && r.Session.Successor.At == 0 && r.ValidAt(now, readMargin) {
+		return &MinTTLError{Asked: minTTL, Longest: left}
+	}
+	unavailable := e.notNow(held)
+	if unavailable.Reason == credential.ReasonUnavailable && r.LastAttempt.Failure == credential.ReasonNone {
+		unavailable.Reason = credential.ReasonAbsoluteTimeout
+	}
+	return unavailable
+}
+
 // paused says that nothing is presented until somebody resumes it.
 func paused() error {
 	return &UnavailableError{Reason: credential.ReasonPaused, RetryAfter: time.Minute}
@@ -132,6 +166,11 @@ func (e *Engine) Refresh(ctx context.Context, id credential.ID, rejected uint64)
 		}
 		if rejected != 0 && e.loginAt(r) > e.clock.Now() {
 			break // 0 is somebody's explicit wish
+		}
+		if rejected != 0 || r.Generation != first {
+			if err := e.inVain(held, 0); err != nil {
+				return credential.Held{}, err
+			}
 		}
 		used := r.LastAttempt.SucceededAt
 		moved, err := e.advance(ctx, held, rejected != 0 && r.Generation <= rejected)
@@ -381,7 +420,7 @@ func (e *Engine) unavailable(err error) error {
 }
 
 // notNow tells why there is no good enough token, and when there may be one.
-func (e *Engine) notNow(held credential.Held) error {
+func (e *Engine) notNow(held credential.Held) *UnavailableError {
 	r := held.Record
 	reason := r.LastAttempt.Failure
 	if reason == credential.ReasonNone {

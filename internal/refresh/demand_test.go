@@ -317,6 +317,38 @@ func TestDeadOnArrivalIsBounded(t *testing.T) {
 	assert.Equal(t, 1, b.provider.most())
 }
 
+// Tokens that are dead before they can be handed out, as those whose life is read
+// in the wrong unit, are asked for no more often than refreshes are planned.
+func TestBriefTokensAreNotAskedForAgainAndAgain(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.policy.MinInterval = 10 * time.Second
+	n := b.node("one")
+	b.put(n, "alice")
+	b.clock.advance(life)
+	b.provider.set(func(p *fakeProvider) {
+		p.answer = func(_ string, rotate func() credential.Token) reply {
+			r := whole(rotate())
+			r.outcome.ExpiresIn, r.found.ExpiresIn = 900*time.Millisecond, "0.9"
+			return r
+		}
+	})
+	for second := range 30 {
+		var err error
+		if second%2 == 0 {
+			_, err = n.Token(t.Context(), "alice", 0)
+		} else {
+			_, err = n.Refresh(t.Context(), "alice", b.held(n, "alice").Record.Generation)
+		}
+		late := new(UnavailableError)
+		require.ErrorAs(t, err, &late)
+		assert.Equal(t, credential.ReasonMalformedReply, late.Reason, "the settings are to be looked at")
+		assert.LessOrEqual(t, late.RetryAfter, b.policy.MinInterval)
+		b.clock.advance(time.Second)
+	}
+	assert.Equal(t, 3, b.provider.calls(), "one in ten seconds")
+}
+
 // A process without a journal asks another one, and takes what that has stored.
 func TestDelegate(t *testing.T) {
 	t.Parallel()

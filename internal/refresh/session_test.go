@@ -94,6 +94,39 @@ func TestATouchMovesTheClock(t *testing.T) {
 	assert.Zero(t, extended)
 }
 
+// In the last moments before its absolute limit no extension helps a session: none
+// is made, however long a life is asked for.
+func TestNoExtensionIsAskedForBeforeTheLimit(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.sliding()
+	b.policy.Sessions.Absolute = idle + idle/2
+	n := b.node("one")
+	b.session(n, false)
+	b.clock.advance(idle * 4 / 5)
+	b.batch(n, "alice")
+	_, extended := b.provider.counted()
+	require.Equal(t, 1, extended)
+	limit := b.held(n, "alice").Record.LimitAt
+	require.Equal(t, limit, b.held(n, "alice").Record.ExpiresAt)
+	b.clock.advance(limit.Sub(b.clock.Now()) - 20*time.Second)
+	_, err := n.Token(t.Context(), "alice", 10*time.Second)
+	require.NoError(t, err)
+	_, err = n.Token(t.Context(), "alice", 25*time.Second)
+	short := new(MinTTLError)
+	require.ErrorAs(t, err, &short)
+	assert.Equal(t, 19*time.Second, short.Longest)
+	b.clock.advance(19*time.Second + 500*time.Millisecond)
+	late := new(UnavailableError)
+	_, err = n.Token(t.Context(), "alice", 0)
+	require.ErrorAs(t, err, &late)
+	assert.Equal(t, credential.ReasonAbsoluteTimeout, late.Reason)
+	_, err = n.Refresh(t.Context(), "alice", 1)
+	require.ErrorAs(t, err, &late)
+	_, extended = b.provider.counted()
+	assert.Equal(t, 1, extended)
+}
+
 func TestADeadSessionIsReplacedSilently(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
