@@ -106,7 +106,7 @@ func outage(reason credential.Reason, provider string) string {
 	case credential.ReasonPaused:
 		return "the credential, its provider or the whole service is held back until somebody resumes it; refreshd get says which"
 	case credential.ReasonStoreUnavailable:
-		return "Redis does not answer, or gets back what it lost; bring it back, everything goes on by itself then. /readyz has more"
+		return "Redis does not answer, or gets back what it lost, or this process has only just started and is not known to the others yet; everything goes on by itself once Redis is well. /readyz has more"
 	case credential.ReasonOwnerDied:
 		return "the process that was at work on it is not heard of; it is given time to come back with the answer, then another one takes it up by itself. Bring its machine back if it is lost"
 	default:

@@ -144,8 +144,16 @@ func (l *loader) checkSession(key string, p Provider) {
 	if p.DefaultLifetime != 0 {
 		l.refuse(key+".default_lifetime", "%s has no meaning beside session.idle_timeout %s, which is how long a session lives; remove it", p.DefaultLifetime, s.IdleTimeout)
 	}
+	if !l.set(at + ".extend") {
+		return
+	}
+	times := l.cfg.Recovery.Times(p.Timeout)
+	if last := times.LastCall(s.IdleTimeout); s.WarnBefore > 0 && s.WarnBefore <= last && s.OnActive != credential.ActiveEnd {
+		l.warn(at+".warn_before", "%s is too short for active users to be warned: their sessions are extended %s before the end, with the time that the call may take; set it longer, or on_active: end",
+			s.WarnBefore, last)
+	}
 	// An extension is begun when a third of the idle timeout is left at most.
-	if times := l.cfg.Recovery.Times(p.Timeout); l.set(at+".extend") && times.Attempt() > s.IdleTimeout/4 {
+	if times.Attempt() > s.IdleTimeout/4 {
 		l.warn(key+".timeout", "%s is long for session.idle_timeout %s: with recovery.send %s, recovery.commit %s and recovery.margin %s an extension may take %s, and the session may end meanwhile; lower them, or set idle_timeout to %s or more if the backend has it so",
 			p.Timeout, s.IdleTimeout, times.Send, times.Commit, times.Margin, times.Attempt(), 4*times.Attempt())
 	}

@@ -195,6 +195,27 @@ providers:
 	assert.Contains(t, got.Warnings[0], "set idle_timeout to 2m20s or more")
 }
 
+// TestWarnBeforeTheLastCall: an active user whose session is extended before the
+// countdown would begin is never warned.
+func TestWarnBeforeTheLastCall(t *testing.T) {
+	t.Parallel()
+	for session, warns := range map[string]bool{
+		"idle_timeout: 10m, warn_before: 35s":                 true,
+		"idle_timeout: 10m, warn_before: 36s":                 false,
+		"idle_timeout: 10m, warn_before: 35s, on_active: end": false,
+		"idle_timeout: 10m":                                   false,
+	} {
+		got, err := Load(write(t, "providers:\n  acme:\n    kind: http\n    session: {"+session+", extend: {request: {method: POST, url: https://id.acme.example/extend}}}\n"), nil)
+		require.NoError(t, err, session)
+		if !warns {
+			assert.Empty(t, got.Warnings, session)
+			continue
+		}
+		require.Len(t, got.Warnings, 1, session)
+		assert.Contains(t, got.Warnings[0], "providers.acme.session.warn_before: 35s is too short")
+	}
+}
+
 // TestCallsBesideOAuth2: an authorization server can have calls that verify and
 // that tell the user's data.
 func TestCallsBesideOAuth2(t *testing.T) {

@@ -162,7 +162,7 @@ func (p Policy) plan(r *Record, now Millis) {
 	case PresenceActive:
 		s.WarnBefore = min(p.Sessions.WarnBefore, s.Idle)
 		if p.Sessions.OnActive != ActiveEnd {
-			s.ExtendAfter = s.Idle - p.lastCall(s.Idle)
+			s.ExtendAfter = s.Idle - p.Times.LastCall(s.Idle)
 		}
 	default:
 		part := extendAt + extendSpread*spread(r.ID, r.Grant)
@@ -171,11 +171,11 @@ func (p Policy) plan(r *Record, now Millis) {
 	p.planLimit(r, now)
 }
 
-// lastCall is how long before the idle deadline an active user's session is
+// LastCall returns how long before the idle deadline an active user's session is
 // extended who did not react: late enough to be the last moment, early enough
 // for the call.
-func (p Policy) lastCall(idle time.Duration) time.Duration {
-	return min(max(p.Times.Attempt(), idle/20), idle/6)
+func (t Times) LastCall(idle time.Duration) time.Duration {
+	return min(max(t.Attempt(), idle/20), idle/6)
 }
 
 // openSession starts the clock of a session at a use, with the limit that it

@@ -74,7 +74,7 @@ func (p Policy) planLimit(r *Record, now Millis) {
 	if total > 0 {
 		limit = s.StartedAt.Add(total)
 	}
-	if limit != r.LimitAt && (limit == 0 || limit > now.Add(p.lastCall(s.Idle))) {
+	if limit != r.LimitAt && (limit == 0 || limit > now.Add(p.Times.LastCall(s.Idle))) {
 		r.setLimitAt(limit, total, p)
 	}
 	switch {

@@ -43,7 +43,7 @@ func (r *Record) replan(p Policy, now Millis) {
 	p.plan(r, now)
 	r.useSession(r.IssuedAt)
 	s := &r.Session
-	if r.ExpiresAt < ends && r.ExpiresAt < now.Add(p.lastCall(s.Idle)) {
+	if r.ExpiresAt < ends && r.ExpiresAt < now.Add(p.Times.LastCall(s.Idle)) {
 		r.ExpiresAt = earliest(ends, r.LimitAt)
 		if s.ExtendAfter > 0 && r.Refreshable {
 			r.RefreshAt = now
