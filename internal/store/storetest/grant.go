@@ -13,7 +13,7 @@ import (
 // beginAsGranted compares what the store's script decides with what the domain
 // does, on random records, attempts and alternates.
 func beginAsGranted(b *bundle) {
-	const n = 1000 // the rarest kind is one of a hundred
+	const n = 1000        // the rarest kind is one of a hundred
 	seed := rand.Uint64() //nolint:gosec // random cases, not secrets
 	b.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // random cases, not secrets
