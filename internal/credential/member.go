@@ -42,6 +42,11 @@ type Standing struct {
 	Here, Locked, Left bool
 }
 
+// Gone reports whether the process is proven to be dead and to have left nothing:
+// its folder is the judge's own, and there is no journal of it. It has stopped in
+// order, or before it began, or was adopted.
+func (s Standing) Gone() bool { return s.Here && !s.Locked && !s.Left }
+
 // Dead reports whether the process is proven dead, or was silent for silence and
 // then for quarantine: whatever it has sent was answered by then. On the same
 // machine the journal's lock is the proof, in either direction: a process that is
@@ -69,28 +74,10 @@ func (s Standing) Remaining(silence, quarantine time.Duration) time.Duration {
 
 // Idle reports whether nobody but self has anything left to put back into run
 // before somebody else does: who is not ready waits as well, or is dead. What is
-// missing then will not come. The rules of [Awaited] hold for who is dead, but
-// for one who was silent through its quarantine it is enough that its neighbours
-// have done what they could: they have looked for its journal.
+// missing then will not come. The rules of [Awaited] hold for who is dead.
 func Idle(r Roster, self, run string, silence, quarantine time.Duration, standing func(owner string) Standing) bool {
 	for _, owner := range Awaited(r, self, run, silence, quarantine, standing) {
-		if r.Members[owner].Waiting == run {
-			continue
-		}
-		s := standing(owner)
-		if s.Left || s.Here || s.Silent < silence+quarantine || !r.looked(owner, run, silence, standing) {
-			return false
-		}
-	}
-	return true
-}
-
-// looked reports whether every neighbour of owner that lives has put back into
-// run what it could, what dead neighbours left included.
-func (r Roster) looked(owner, run string, silence time.Duration, standing func(owner string) Standing) bool {
-	place := r.Members[owner].Place
-	for other, m := range r.Members {
-		if m.Place == place && m.Ready != run && m.Waiting != run && standing(other).Silent < silence {
+		if r.Members[owner].Waiting != run {
 			return false
 		}
 	}
@@ -99,7 +86,8 @@ func (r Roster) looked(owner, run string, silence time.Duration, standing func(o
 
 // Awaited lists, sorted, the members that keep self from beginning on run: they
 // may hold the right to present a generation, or a newer token, that the store
-// has lost. A heartbeat that stands still for silence starts the quarantine; a
+// has lost. A heartbeat that stands still for silence starts the quarantine, which
+// runs here whether a neighbour lives or not, for it holds up every refresh; a
 // process that begins nothing is not waited for any longer than that.
 func Awaited(r Roster, self, run string, silence, quarantine time.Duration, standing func(owner string) Standing) []string {
 	var list []string
@@ -107,12 +95,12 @@ func Awaited(r Roster, self, run string, silence, quarantine time.Duration, stan
 		if owner == self || m.Ready == run {
 			continue
 		}
-		patience := quarantine
-		if m.Place == "" {
-			patience = 0
+		patience := silence
+		if m.Place != "" {
+			patience += quarantine
 		}
 		s := standing(owner)
-		if s.Dead(silence, patience) && !s.Left {
+		if gone := s.Here && !s.Locked || !s.Here && s.Silent >= patience; gone && !s.Left {
 			continue // Left: its journal is still to be adopted
 		}
 		list = append(list, owner)

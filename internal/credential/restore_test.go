@@ -341,37 +341,6 @@ func TestStandingDead(t *testing.T) {
 	}
 }
 
-// What is missing will not come from one who is silent once its neighbours have
-// looked for its journal, though it is waited for before anything is begun.
-func TestIdleNeighbours(t *testing.T) {
-	t.Parallel()
-	const run, silence, quarantine = "run-2", 5 * time.Second, time.Minute
-	for name, c := range map[string]struct {
-		neighbour credential.Member
-		silent    time.Duration // of the one who is missing
-		idle      bool
-	}{
-		"puts back what it knows":       {credential.Member{Place: "p"}, silence + quarantine, false},
-		"has put back what it could":    {credential.Member{Place: "p", Waiting: run}, silence + quarantine, true},
-		"has put back everything":       {credential.Member{Place: "p", Ready: run}, silence + quarantine, true},
-		"has, and it may yet be heard":  {credential.Member{Place: "p", Waiting: run}, silence + quarantine - 1, false},
-		"waits, with another's journal": {credential.Member{Place: "q", Waiting: run}, silence + quarantine, true},
-	} {
-		roster := credential.Roster{Members: map[string]credential.Member{"me": {Place: "o"}, "missing": {Place: "p"}, "neighbour": c.neighbour}}
-		got := credential.Idle(roster, "me", run, silence, quarantine, func(owner string) credential.Standing {
-			s := credential.Standing{}
-			if owner == "missing" {
-				s.Silent = c.silent
-				if c.neighbour.Place == "q" {
-					s.Deserted = c.silent
-				}
-			}
-			return s
-		})
-		assert.Equal(t, c.idle, got, name)
-	}
-}
-
 func TestAwaited(t *testing.T) {
 	t.Parallel()
 	const run, silence, quarantine = "run-2", 5 * time.Second, time.Minute
@@ -384,8 +353,7 @@ func TestAwaited(t *testing.T) {
 		"was ready for the run before":           {credential.Member{Place: "p", Ready: "run-1"}, credential.Standing{}, true},
 		"silent, elsewhere":                      {credential.Member{Place: "p"}, credential.Standing{Silent: silence, Deserted: silence}, true},
 		"silent beyond the quarantine":           {credential.Member{Place: "p"}, credential.Standing{Silent: silence + quarantine, Deserted: silence + quarantine}, false},
-		"the same, and its neighbour lives":      {credential.Member{Place: "p"}, credential.Standing{Silent: silence + quarantine}, true},
-		"the same, for three quarantines":        {credential.Member{Place: "p"}, credential.Standing{Silent: silence + 3*quarantine}, false},
+		"the same, and its neighbour lives":      {credential.Member{Place: "p"}, credential.Standing{Silent: silence + quarantine}, false},
 		"silent, and begins nothing":             {credential.Member{}, credential.Standing{Silent: silence, Deserted: silence}, false},
 		"lives, and begins nothing":              {credential.Member{}, credential.Standing{Silent: silence - 1, Deserted: silence - 1}, true},
 		"killed here, journal to be adopted":     {credential.Member{Place: "p"}, credential.Standing{Here: true, Left: true}, true},

@@ -175,6 +175,9 @@ func (b *barrier) roster(ctx context.Context) (credential.Roster, error) {
 	if err != nil || b.passes() == passAll {
 		return roster, err
 	}
+	if err := b.forgetGone(ctx, roster); err != nil {
+		return roster, err
+	}
 	here, err := e.opts.Folder.Owners()
 	if err != nil {
 		return roster, err
@@ -185,6 +188,25 @@ func (b *barrier) roster(ctx context.Context) (credential.Roster, error) {
 		}
 	}
 	return roster, nil
+}
+
+// forgetGone takes off the roster who is proven here to be dead and to have left
+// nothing. Those elsewhere cannot see that, and would wait for it through silence
+// and quarantine: it died before it had a journal, or the store has lost that it
+// was taken off before.
+func (b *barrier) forgetGone(ctx context.Context, roster credential.Roster) error {
+	e := b.engine
+	now := e.clock.Boot()
+	for owner, m := range roster.Members {
+		if owner == e.owner || !e.standing(owner, m, now).Gone() {
+			continue
+		}
+		if err := e.registry.Forget(ctx, owner); err != nil {
+			return err
+		}
+		delete(roster.Members, owner)
+	}
+	return nil
 }
 
 // advance takes the next step towards the open gate.

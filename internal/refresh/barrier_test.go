@@ -241,6 +241,34 @@ func TestWhoIsWaitedFor(t *testing.T) {
 	require.Equal(t, passAll, one.barrier.passes(), "the quarantine is over")
 }
 
+// Who is dead and has left no journal is taken off the roster by whoever can see
+// that, so that those elsewhere need not wait through its quarantine.
+func TestWhoLeftNothingIsTakenOffTheRoster(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	elsewhere := func(o *Options) { lossy(o); o.Quarantine = time.Hour }
+	far, near := b.node("far", b.elsewhere(), elsewhere), b.node("near", elsewhere)
+	place := near.opts.Folder.Place()
+	require.NotEmpty(t, place)
+	require.NoError(t, b.client.HSet(t.Context(), "rd:owners", "dead", 7).Err())
+	require.NoError(t, b.client.HSet(t.Context(), "rd:members", "dead", place+" /").Err())
+	b.fallBack(b.snapshot())
+	for range 20 {
+		b.clock.advance(time.Second)
+		require.NoError(t, far.tick(t.Context()))
+	}
+	require.NotEqual(t, passAll, far.barrier.passes(), "it cannot know")
+	for range 10 {
+		b.clock.advance(time.Second)
+		require.NoError(t, near.tick(t.Context()))
+		require.NoError(t, far.tick(t.Context()))
+	}
+	assert.Equal(t, passAll, far.barrier.passes())
+	assert.Equal(t, passAll, near.barrier.passes())
+	assert.False(t, b.client.HExists(t.Context(), "rd:members", "dead").Val())
+	assert.True(t, b.client.HExists(t.Context(), "rd:members", "far").Val(), "of another folder nobody here can tell")
+}
+
 // The writer dies together with the store's last writes: the heir of its journal
 // makes the same writes, with the same versions and nonces, in their order.
 func TestTheHeirMakesTheSameWrites(t *testing.T) {
