@@ -10,11 +10,6 @@ import (
 )
 
 const (
-	// readMargin is added to what a caller asks for: the token has to reach
-	// the resource alive.
-	readMargin = time.Second
-	// longestPart is the part of an issued life that can be asked for.
-	longestPart = 0.9
 	// followPoll is how often a follower looks for itself, in case the event
 	// log is not being read.
 	followPoll = 500 * time.Millisecond
@@ -28,9 +23,6 @@ const (
 	// suspectFor is how long a token that replaced a rejected one counts as
 	// just refreshed.
 	suspectFor = time.Minute
-	// tooBrief is the life of a token that can hardly be handed out before it is
-	// over.
-	tooBrief = 2 * readMargin
 )
 
 // Token returns the credential with an access token that stays valid for at
@@ -76,57 +68,6 @@ func (e *Engine) Token(ctx context.Context, id credential.ID, minTTL time.Durati
 		return held, err
 	}
 	return credential.Held{}, e.notNow(held)
-}
-
-// enough reports whether held answers a request for minTTL, with the token or
-// with an error.
-func (e *Engine) enough(held credential.Held, minTTL time.Duration) (bool, error) {
-	r := held.Record
-	if r.ValidAt(e.clock.Now(), minTTL+readMargin) {
-		return true, nil
-	}
-	if r.State.Terminal() {
-		return true, &StateError{State: r.State, Reason: r.Reason, Since: r.Since}
-	}
-	longest := min(time.Duration(longestPart*float64(r.Lifetime)), r.Lifetime-readMargin)
-	if longest = max(longest, 0); r.Lifetime > 0 && minTTL > longest {
-		return true, &MinTTLError{Asked: minTTL, Longest: longest}
-	}
-	if !r.Refreshable {
-		return true, ErrNotRefreshable
-	}
-	if r.Paused {
-		return true, paused()
-	}
-	return false, nil
-}
-
-// inVain says why a call that is made now would bring no token that lives for
-// minTTL: the last one brought one that was as good as dead, as the next will, or
-// all that is left to be extended is the session's last moments before its limit.
-// It is nil if the call may help.
-func (e *Engine) inVain(held credential.Held, minTTL time.Duration) error {
-	r := held.Record
-	t, err := e.target(r.Provider)
-	if err != nil {
-		return nil //nolint:nilerr // whoever makes the call tells of it
-	}
-	now := e.clock.Now()
-	if again := r.LastAttempt.SucceededAt.Add(t.Policy.MinInterval); r.LastAttempt.SucceededAt != 0 && r.Lifetime > 0 && r.Lifetime <= tooBrief && now < again {
-		return &UnavailableError{Reason: credential.ReasonMalformedReply, RetryAfter: max(again.Sub(now), time.Second)}
-	}
-	left := r.LimitAt.Sub(now) - readMargin
-	if !r.Session.Sliding() || r.LimitAt == 0 || left > minTTL || t.Policy.MethodAt(r, now) != credential.MethodExtend {
-		return nil
-	}
-	if left > 0 && r.Session.Successor.At == 0 && r.ValidAt(now, readMargin) {
-		return &MinTTLError{Asked: minTTL, Longest: left}
-	}
-	unavailable := e.notNow(held)
-	if unavailable.Reason == credential.ReasonUnavailable && r.LastAttempt.Failure == credential.ReasonNone {
-		unavailable.Reason = credential.ReasonAbsoluteTimeout
-	}
-	return unavailable
 }
 
 // paused says that nothing is presented until somebody resumes it.
