@@ -241,6 +241,9 @@ func (c *Client) Do(ctx context.Context, in Request) (*Reply, error) {
 	}
 	resp, err := c.transport.RoundTrip(s.request(sending, in))
 	if err != nil {
+		if refused := s.refused(); refused != nil {
+			err = refused
+		}
 		s.slot.end()
 		return nil, failure(cause(sending, err), s.sent())
 	}

@@ -97,3 +97,15 @@ func (s *sending) gotInterim(int, textproto.MIMEHeader) error {
 func (s *sending) sent() bool {
 	return s.conn != nil && s.conn.sent() > s.before
 }
+
+// refused returns what came of asking whether the request may go out, nil if it
+// may. The connection ends of it, and the transport reports whichever of the two
+// it hears of first.
+func (s *sending) refused() error {
+	if s.conn == nil {
+		return nil
+	}
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	return s.conn.refused
+}
