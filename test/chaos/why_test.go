@@ -22,6 +22,10 @@ const (
 	about = 500 * time.Millisecond
 )
 
+// endless is a provider's fault of which a process reads as much as it ever reads
+// of a reply, which does not take it long, and then hangs up.
+const endless = string(practice.KindMalformed) + ":" + string(practice.FormEndless)
+
 // laneBusy is the error of an act that was left out.
 const laneBusy = "its lane was busy"
 
@@ -50,6 +54,8 @@ func (f faults) why(provider string, e practice.Entry, c call) string {
 		return "its process was killed"
 	case unreadable(e.Fault):
 		return e.Fault
+	case c.Left && e.Fault == endless:
+		return e.Fault // it reads so much of a reply and no more
 	case c.Left && time.Duration(c.Ended-c.Asked) >= exchangeTime-nearly:
 		return "it came too late"
 	case c.Left:
@@ -167,6 +173,7 @@ func TestWhyAReplyDidNotCome(t *testing.T) {
 		"it gave up early, and it is slow": {faults{}, slow, left(exchangeTime / 2), ""},
 		"it gave up early, on a bad way":   {act("r1-strict", -time.Second, time.Second), "", left(exchangeTime / 2), ""},
 		"it gave up early, with a fault":   {faults{}, "malformed:drip", left(exchangeTime / 2), ""},
+		"it hung up on an endless reply":   {faults{}, endless, left(exchangeTime / 2), endless},
 		"it hung up on a flood":            {faults{}, flood, left(time.Millisecond), flood},
 	} {
 		assert.Equal(t, row.why, row.faults.why(strict, practice.Entry{Seq: 1, Received: received, Fault: row.fault}, row.call), name)
