@@ -27,13 +27,23 @@ func (a *arrival) take(part []byte) {
 	*a.buf = append(data, part...)
 }
 
-// end is called when the reply has ended; on nil it does nothing.
-func (a *arrival) end() {
+// end is called when the reply has ended, and reports whether it told of it; on
+// nil it does nothing.
+func (a *arrival) end() (told bool) {
 	if a == nil || a.buf == nil {
-		return
+		return false
 	}
 	if body := *a.buf; !a.tooLong && !isGzip(body) {
 		a.came(body)
+		told = true
 	}
-	a.buffers.put(a.buf)
+	a.drop()
+	return told
+}
+
+// drop wipes what was gathered, and gives the memory back.
+func (a *arrival) drop() {
+	if a.buf != nil {
+		a.buffers.put(a.buf)
+	}
 }

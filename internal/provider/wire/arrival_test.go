@@ -3,9 +3,14 @@ package wire
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"fmt"
+	"net"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -60,4 +65,111 @@ func TestWhatCameIsToldAtOnce(t *testing.T) {
 			reply.Release()
 		})
 	}
+}
+
+// What was read for whoever waits for a reply is wiped, also of one that breaks off.
+func TestWhatCameIsWiped(t *testing.T) {
+	t.Parallel()
+	for name, body := range map[string]string{"short": "secret", "long": strings.Repeat("secret", firstBuffer)} {
+		for _, missing := range []int{0, 1} {
+			t.Run(fmt.Sprintf("%s, %d missing", name, missing), func(t *testing.T) {
+				t.Parallel()
+				s := newServer(t, func(p *peer) {
+					p.request()
+					p.say(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body)+missing, body))
+				})
+				var mu sync.Mutex
+				var used []*[]byte
+				c := newClient(t, Options{})
+				c.buffers.pool.New = func() any {
+					mu.Lock()
+					defer mu.Unlock()
+					buf := new(make([]byte, 0, firstBuffer))
+					used = append(used, buf)
+					return buf
+				}
+				request := post(s.url(), "refresh_token=old")
+				request.Came = func([]byte) {}
+				reply, err := c.Do(t.Context(), request)
+				require.NoError(t, err)
+				assert.Equal(t, body, string(reply.Body))
+				reply.Release()
+				mu.Lock()
+				defer mu.Unlock()
+				require.NotEmpty(t, used)
+				for _, buf := range used {
+					assert.False(t, bytes.Contains((*buf)[:cap(*buf)], []byte("secret")))
+				}
+			})
+		}
+	}
+}
+
+// A call that is given up while its reply is being read returns when whoever
+// reads it has told of it, and not before.
+func TestACallThatIsGivenUpWaitsForItsReader(t *testing.T) {
+	t.Parallel()
+	gone := make(chan struct{})
+	s := newServer(t, func(p *peer) {
+		p.request()
+		p.say(goodReply)
+		p.gone()
+		close(gone)
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	returned := make(chan struct{})
+	var told atomic.Bool
+	request := post(s.url(), "refresh_token=old")
+	request.Safe = true // so that the test can end it
+	request.Came = func([]byte) {
+		cancel()
+		<-gone // the connection is closed
+		select {
+		case <-returned:
+		case <-time.After(100 * time.Millisecond): // for a call that does not wait
+			told.Store(true)
+		}
+	}
+	_, err := newClient(t, Options{}).Do(ctx, request)
+	close(returned)
+	require.Error(t, err)
+	assert.True(t, told.Load())
+}
+
+// closing is a connection of which the reply is read just as it is closed.
+type closing struct {
+	net.Conn
+
+	read, closed chan struct{}
+}
+
+func (c *closing) Read(p []byte) (int, error) {
+	close(c.read)
+	<-c.closed
+	return copy(p, goodReply), nil
+}
+
+func (c *closing) Write(p []byte) (int, error) { return len(p), nil }
+
+func (c *closing) Close() error {
+	close(c.closed)
+	return nil
+}
+
+// What was read in the moment in which the call was given up is told of as well.
+func TestTheLastReadIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	var told atomic.Bool
+	below := &closing{read: make(chan struct{}), closed: make(chan struct{})}
+	c := &conn{Conn: below}
+	c.serve(nil, nil, &arrival{buffers: new(buffers), came: func(body []byte) { told.Store(string(body) == "ok") }})
+	_, err := c.Write([]byte("POST"))
+	require.NoError(t, err)
+	var reader sync.WaitGroup
+	defer reader.Wait()
+	reader.Go(func() { _, _ = c.Read(make([]byte, 100)) })
+	<-below.read
+	c.finish()
+	assert.True(t, told.Load())
 }

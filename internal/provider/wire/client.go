@@ -175,8 +175,9 @@ type Request struct {
 	// Came, if not nil, is given the body of a reply of known length that came
 	// whole and is not compressed, as soon as its last byte was read, before
 	// anybody else sees it. It is called on the goroutine that read it, at most
-	// once, and must return soon. The body is valid meanwhile. Do may have been
-	// given up by then.
+	// once, and must return soon. The body is valid meanwhile. The call may have
+	// been given up by then: Do returns its error when Came has returned, and Came
+	// is not called after that.
 	Came func(body []byte)
 
 	// Safe says that the call changes nothing at the provider, so that its
@@ -212,7 +213,7 @@ func (r *Reply) Release() {
 //
 // Of the replies to calls that are not safe, only so many are read from the
 // network as can be worked on: further ones wait there for a while until replies
-// are released.
+// are released, or were told of by Came.
 //
 // Of the call's time only that counts in which this process runs, and in which
 // no reply lies there that only waits for its turn to be read.
@@ -235,6 +236,7 @@ func (c *Client) Do(ctx context.Context, in Request) (*Reply, error) {
 	if in.Came != nil {
 		s.arrival = &arrival{came: in.Came, buffers: &c.buffers}
 	}
+	defer s.leave()
 	defer s.stopWaiting()
 	if !in.Safe {
 		s.slot = &slot{gate: c.gate, done: sending.Done(), time: allowed}
@@ -244,6 +246,7 @@ func (c *Client) Do(ctx context.Context, in Request) (*Reply, error) {
 		if refused := s.refused(); refused != nil {
 			err = refused
 		}
+		s.finish()
 		s.slot.end()
 		return nil, failure(cause(sending, err), s.sent())
 	}

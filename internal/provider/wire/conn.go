@@ -12,6 +12,8 @@ import (
 type conn struct {
 	net.Conn
 
+	reading sync.Mutex // held while something is read, and told of
+
 	mu      sync.Mutex // one goroutine of the transport reads, another writes
 	framer  framer
 	written int64 // bytes that were handed to the network
@@ -91,6 +93,8 @@ func (c *conn) permitted() error {
 // the connection together with the reply's last byte: the transport then does
 // not keep the connection, and never sees the rest.
 func (c *conn) Read(p []byte) (int, error) {
+	c.reading.Lock()
+	defer c.reading.Unlock()
 	n, err := c.Conn.Read(p)
 	c.mu.Lock()
 	expected := c.framer.at != frameIdle
@@ -99,8 +103,11 @@ func (c *conn) Read(p []byte) (int, error) {
 	if expected && c.framer.at == frameIdle {
 		came, c.arrival, c.framer.body = c.arrival, nil, nil
 	}
+	place := c.slot
 	c.mu.Unlock()
-	came.end()
+	if came.end() && place != nil {
+		place.giveBack() // what was told of does not exist in this process alone
+	}
 	switch taken {
 	case n:
 		return n, err
@@ -109,6 +116,14 @@ func (c *conn) Read(p []byte) (int, error) {
 	default:
 		return taken, io.EOF
 	}
+}
+
+// finish closes the connection of a call that was given up, and returns when
+// all that was read of it has been told of. Nothing more is read then.
+func (c *conn) finish() {
+	_ = c.Close() // most are closed already
+	c.reading.Lock()
+	defer c.reading.Unlock()
 }
 
 // sent returns how many bytes were handed to the network since the connection
@@ -130,6 +145,18 @@ func (c *conn) serve(s *slot, maySend func() error, a *arrival) int64 {
 		c.framer.body = a.take
 	}
 	return c.written
+}
+
+// leave ends a call's wait for a reply that did not come to its end. Nothing more
+// of it is read.
+func (c *conn) leave(a *arrival) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.arrival != a || a == nil {
+		return // it was told
+	}
+	c.arrival, c.framer.body = nil, nil
+	a.drop()
 }
 
 // expecting returns the slot of the call whose reply is still to come, in whole

@@ -28,7 +28,8 @@ var errOver = errors.New("the call is over")
 
 // gate bounds how many replies have been taken from the network and are not
 // yet dealt with. What was read exists only in this process until the caller
-// has kept it; what still lies in the kernel's buffer when the process dies is
+// has kept it, or was told of it as it came ([Request.Came]), which ends its place:
+// the others are not to wait for the sync of a disk; what still lies in the kernel's buffer when the process dies is
 // reset, by which the provider sees that it was not delivered. Without the
 // gate a burst of answers would be read at once by as many goroutines, of which
 // each then waits for all others before it can keep anything.

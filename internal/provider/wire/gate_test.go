@@ -406,3 +406,23 @@ func BenchmarkCall(b *testing.B) {
 		}
 	}
 }
+
+// Whoever was told of his reply as it came holds up nobody while he keeps it: a
+// sync of the disk is not waited for by replies that could be the kernel's.
+func TestWhatWasToldNeedsNoSlot(t *testing.T) {
+	t.Parallel()
+	g, s := gateOf(1), good(t)
+	var told []string
+	for range 3 {
+		request := post(s.url(), "one of many")
+		request.Came = func(body []byte) { told = append(told, string(body)) }
+		reply, err := sharing(t, g, Options{}).Do(t.Context(), request)
+		require.NoError(t, err)
+		defer reply.Release() // not before the others were read
+	}
+	assert.Equal(t, []string{"ok", "ok", "ok"}, told)
+	assert.Empty(t, g.taken)
+	held := take1(t, g, s)
+	assert.Len(t, g.taken, 1, "of one that nobody was told of it is held as long as before")
+	held.Release()
+}

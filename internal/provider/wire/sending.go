@@ -91,6 +91,22 @@ func (s *sending) gotInterim(int, textproto.MIMEHeader) error {
 	return nil
 }
 
+// finish waits for whoever may be reading the reply right now. RoundTrip has
+// returned an error: it does not wait for its own reader, who may be held up for
+// long on a busy machine.
+func (s *sending) finish() {
+	if s.conn != nil {
+		s.conn.finish()
+	}
+}
+
+// leave is called when the reply was read, as far as it came.
+func (s *sending) leave() {
+	if s.conn != nil {
+		s.conn.leave(s.arrival)
+	}
+}
+
 // sent reports whether anything can have reached the provider. It is certain
 // once RoundTrip has returned an error: the transport has then stopped
 // writing.
