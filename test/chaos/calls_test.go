@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/refreshd/refreshd/internal/practice"
+	"github.com/refreshd/refreshd/test/oracle"
 )
 
 // wayHeader numbers the requests to a token endpoint. The tap puts it in.
@@ -135,6 +136,20 @@ func (c *calls) mark(number int, change func(w *way, now int64)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	change(&c.ways[number-1], time.Now().UnixNano())
+}
+
+// asked are the moments at which calls were made, and at which those that got no
+// reply were left by their replicas. A process that dies hangs up.
+func asked(ledger []practice.Entry, by map[uint64]call) map[uint64]oracle.Call {
+	seen := map[uint64]oracle.Call{}
+	for _, e := range ledger {
+		one := oracle.Call{Asked: by[e.Seq].Asked}
+		if by[e.Seq].Left && !e.Delivered {
+			one.Left = by[e.Seq].Ended
+		}
+		seen[e.Seq] = one
+	}
+	return seen
 }
 
 // seenByClients rewrites a ledger to what the clients saw of it: when a reply

@@ -41,6 +41,7 @@ type verdict struct {
 	whys          map[string]int // why replies did not arrive, those without a rotation as well
 	repeated      int            // last resorts that were made again
 	repliesDying  int            // and those whose reply came as the process died which had asked
+	overtaken     int            // credentials that ended by a call which was looked at after one that was asked later
 	lost          map[string]int // credentials that only a person could mend, by provider, the user's own doing apart
 	withdrawn     int            // that the user had ended at the provider
 	states        map[string]int
@@ -137,7 +138,7 @@ func (c *campaign) gather(ctx context.Context) verdict {
 		for seq, one := range by {
 			e.Made[seq] = laneReplica(one.Replica)
 		}
-		e.Kills, e.Reasons = injected.kills, injected.whys(name, e.Ledger, by)
+		e.Kills, e.Reasons, e.Calls = injected.kills, injected.whys(name, e.Ledger, by), asked(e.Ledger, by)
 		e.Log, e.Seen = ofProvider(name, log), map[string][]oracle.Event{}
 		for subscriber, events := range seen {
 			e.Seen[subscriber] = ofProvider(name, events)
@@ -204,6 +205,8 @@ func (v *verdict) add(name string, e oracle.Evidence) {
 	undelivered, dying := oracle.Replies(e)
 	v.repliesLost += undelivered
 	v.repliesDying += dying
+	overtaken := oracle.Overtaken(e)
+	v.overtaken += overtaken
 	v.repeated += oracle.Repeated(e)
 	for _, why := range e.Reasons.Known {
 		v.whys[why]++
@@ -221,9 +224,9 @@ func (v *verdict) add(name string, e oracle.Evidence) {
 			v.lost[name]++
 		}
 	}
-	if v.lost[name] > undelivered+dying {
+	if v.lost[name] > undelivered+dying+overtaken {
 		v.violations = append(v.violations, oracle.Violation{
-			Promise: "P6", What: fmt.Sprintf("%s: %d credentials were lost, and the ledger has %d lost replies, and %d that came as their process died", name, v.lost[name], undelivered, dying),
+			Promise: "P6", What: fmt.Sprintf("%s: %d credentials were lost, and the ledger has %d lost replies, %d that came as their process died, and %d calls that were looked at too late", name, v.lost[name], undelivered, dying, overtaken),
 		})
 	}
 	if p := promised(name); (p.Grace > 0 || !p.Rotates) && v.lost[name] > 0 {
@@ -363,8 +366,11 @@ func (c *campaign) table(v verdict, took time.Duration) string {
 	row("rotations whose reply did not arrive", v.repliesLost)
 	row("why replies did not arrive, of all calls", v.whys)
 	row("replies that came as their process died", v.repliesDying)
+	row("logins ended by a call that was looked at too late", v.overtaken)
 	row("last resorts made again, for no answer came", v.repeated)
 	row("longest sync of the disk", c.pulse.longest().Round(time.Millisecond))
+	most, longest := c.pulse.waits()
+	row("longest wait for a processor", fmt.Sprintf("%s, but for one in a thousand %s", longest.Round(time.Millisecond), most.Round(time.Millisecond)))
 	row("credentials lost", fmt.Sprintf("%d with a strict provider, %d with grace, %d that does not rotate; %d were withdrawn by their users", v.lost[strict]+v.lost[lasting], v.lost[grace], v.lost[plain], v.withdrawn))
 	row("settled after", c.settled.Round(time.Millisecond))
 	row("at the end", v.states)

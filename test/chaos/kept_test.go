@@ -81,7 +81,7 @@ func rejudge(folder string) (verdict, error) {
 				e.Made[line.Seq], by[line.Seq] = laneReplica(line.Call.Replica), line.Call
 			}
 		}
-		e.Reasons = injected.whys(name, e.Ledger, by)
+		e.Reasons, e.Calls = injected.whys(name, e.Ledger, by), asked(e.Ledger, by)
 		for subscriber, events := range seen {
 			e.Seen[subscriber] = ofProvider(name, events)
 		}
@@ -176,6 +176,37 @@ func TestAKeptRunIsJudgedAlike(t *testing.T) {
 	assert.Empty(t, promises(), "its reply died with it")
 	c.write("settled.jsonl", lines([]time.Duration{-1}))
 	assert.Contains(t, promises(), "P8")
+}
+
+// A login that a call ended which was looked at too late is excused, and counted.
+func TestALateCallIsCounted(t *testing.T) {
+	t.Parallel()
+	c := &campaign{t: t, dir: t.TempDir()}
+	keepNothing(c)
+	at := time.Now()
+	moment := func(after time.Duration) int64 { return at.Add(after).UnixNano() }
+	once := practice.Entry{
+		Seq: 1, Grant: "g1", Generation: 1, NewGeneration: 2, Outcome: practice.OutcomeRotated, Verdict: practice.OutcomeRotated,
+		Delivered: true, Concurrent: 1, Received: moment(life), RotatedAt: moment(life) + 1, RepliedAt: moment(life) + 2,
+	}
+	late := practice.Entry{Seq: 2, Grant: "g1", Generation: 1, Outcome: practice.OutcomeReuse, Verdict: practice.OutcomeReuse, Concurrent: 1, Received: moment(life + time.Second)}
+	by := map[uint64]call{
+		1: {Replica: 1, Number: 2, From: 1, To: 2, way: way{Asked: once.Received, Delivered: once.RepliedAt}},
+		2: {Replica: 2, Number: 1, From: 3, To: 4, way: way{Asked: moment(life / 2), Ended: moment(life/2 + exchangeTime), Left: true}},
+	}
+	c.write("ledger-"+strict+".jsonl", ledgerLines(oracle.Evidence{Ledger: []practice.Entry{once, late}, Cut: map[uint64]bool{}}, by))
+	c.write("acked.jsonl", lines([]oracle.Change{{Credential: strict + ":1", Kind: oracle.KindLogin, Grant: "g1", Version: 1, At: at, ExpiresAt: at.Add(life)}}))
+	c.write("grants-"+strict+".jsonl", lines([]practice.GrantState{{Grant: "g1", Generation: 2, Death: "reuse"}}))
+	c.write("final.jsonl", lines([]oracle.Final{{ID: strict + ":1", State: "reauth_required", Version: 2, Grant: "g1"}}))
+	c.write("log.jsonl", lines([]oracle.Event{
+		{ID: "1", Credential: strict + ":1", Version: 1, Type: "credential.connected", State: "active"},
+		{ID: "2", Credential: strict + ":1", Version: 2, Previous: 1, Type: "credential.reauth_required", State: "reauth_required"},
+	}))
+	v, err := rejudge(c.dir)
+	require.NoError(t, err)
+	assert.Empty(t, v.violations)
+	assert.Equal(t, 1, v.overtaken)
+	assert.Equal(t, 1, v.lost[strict])
 }
 
 // keepNothing writes the files of a run in which nothing happened.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -15,12 +16,15 @@ import (
 const pulseEvery = 20 * time.Millisecond
 
 // pulse measures how long the machine's own disk takes to sync a few bytes,
-// beside the replicas whose journals are on it. It is shown with the outcome,
-// to compare runs by. It excuses nothing: a received token does not wait for
-// the disk to be the kernel's.
+// beside the replicas whose journals are on it, and by how much later than it
+// should somebody gets a processor who has slept. Both are shown with the outcome,
+// to compare runs by. They excuse nothing: a received token does not wait for the
+// disk to be the kernel's, and whoever judges a run on a machine that has no
+// processor to spare has to know that.
 type pulse struct {
 	mu    sync.Mutex
 	syncs []diskSync
+	late  []time.Duration
 }
 
 // diskSync is one sync of the disk.
@@ -37,12 +41,14 @@ func (p *pulse) measure(ctx context.Context, dir string) error {
 	defer tick.Stop()
 	some := make([]byte, 512)
 	for {
+		slept := time.Now()
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
 		one := diskSync{began: time.Now()}
+		p.woke(slept, one.began)
 		if _, err := file.WriteAt(some, 0); err != nil {
 			return err
 		}
@@ -54,6 +60,24 @@ func (p *pulse) measure(ctx context.Context, dir string) error {
 		p.syncs = append(p.syncs, one)
 		p.mu.Unlock()
 	}
+}
+
+// woke notes a sleep that was to take one period at the most.
+func (p *pulse) woke(slept, woke time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.late = append(p.late, max(0, woke.Sub(slept)-pulseEvery))
+}
+
+// waits returns how late the latest in a thousand woke, and the latest of all.
+func (p *pulse) waits() (most, longest time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.late) == 0 {
+		return 0, 0
+	}
+	late := slices.Sorted(slices.Values(p.late))
+	return late[len(late)-1-len(late)/1000], late[len(late)-1]
 }
 
 // longest is the longest sync of all.
@@ -73,6 +97,16 @@ func TestPulse(t *testing.T) {
 	ms := func(n int) time.Time { return at.Add(time.Duration(n) * time.Millisecond) }
 	p := &pulse{syncs: []diskSync{{ms(-300), ms(-290)}, {ms(-60), ms(40)}, {ms(10), ms(20)}}}
 	assert.Equal(t, 100*time.Millisecond, p.longest())
+	p.woke(ms(0), ms(10)) // the tick was due
+	for range 1998 {
+		p.woke(ms(0), ms(21))
+	}
+	p.woke(ms(0), ms(23))
+	p.woke(ms(0), ms(320))
+	p.woke(ms(0), ms(220))
+	most, longest := p.waits()
+	assert.Equal(t, 3*time.Millisecond, most)
+	assert.Equal(t, 300*time.Millisecond, longest)
 
 	p = &pulse{}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/internal/practice"
+	"github.com/refreshd/refreshd/test/oracle"
 )
 
 const aToken = "rt_0123456789abcdefghijABCDEFGHIJ01"
@@ -127,6 +128,19 @@ func TestWhatCameOfAReply(t *testing.T) {
 	assert.Equal(t, map[uint64]bool{1: false, 2: false, 3: true}, cut)
 	assert.Equal(t, []int64{18, 45, 0}, []int64{ledger[0].RepliedAt, ledger[1].RepliedAt, ledger[2].RepliedAt})
 	assert.Equal(t, int64(2), by[1].Asked)
+}
+
+// Only what a replica left without a reply counts as left.
+func TestWhenCallsWereAskedAndLeft(t *testing.T) {
+	t.Parallel()
+	replied := practice.Entry{Seq: 4, Delivered: true}
+	assert.Equal(t, map[uint64]oracle.Call{1: {Asked: 5, Left: 9}, 2: {Asked: 5}, 3: {}, 4: {Asked: 5}}, asked(
+		[]practice.Entry{{Seq: 1}, {Seq: 2}, {Seq: 3}, replied},
+		map[uint64]call{
+			1: {way: way{Asked: 5, Ended: 9, Left: true}},
+			2: {way: way{Asked: 5, Ended: 9}}, // it was cut off
+			4: {way: way{Asked: 5, Found: 8, Ended: 9, Left: true}},
+		}))
 }
 
 // Each request of a connection gets a number, and nothing else is changed.

@@ -122,8 +122,7 @@ func (f *Follower) connect(ctx context.Context) error {
 	}
 	lines := bufio.NewScanner(resp.Body)
 	lines.Buffer(nil, 1<<20)
-	id, kind := "", ""
-	var e *cloudEvent
+	id, kind, data := "", "", ""
 	for lines.Scan() {
 		field, value, _ := strings.Cut(lines.Text(), ": ")
 		switch field {
@@ -132,18 +131,19 @@ func (f *Follower) connect(ctx context.Context) error {
 		case "event":
 			kind = value
 		case "data":
-			e = new(cloudEvent)
-			if err := json.Unmarshal([]byte(value), e); err != nil || e.Type != kind {
-				f.fault("an event that cannot be read, of type %s", kind)
-			}
+			data = value
 		case "": // the block is whole: until here it may have been cut off
-			if e != nil {
+			if data != "" {
+				var e cloudEvent
+				if err := json.Unmarshal([]byte(data), &e); err != nil || e.Type != kind {
+					f.fault("an event that cannot be read, of type %s", kind)
+				}
 				f.add(e.seen())
 			}
 			if id != "" {
 				f.cursor = id
 			}
-			id, kind, e = "", "", nil
+			id, kind, data = "", "", ""
 		}
 	}
 	return lines.Err()

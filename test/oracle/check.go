@@ -109,7 +109,7 @@ func (c *trial) unexplained() {
 	}
 }
 
-// family is what the ledger holds about one grant, in order of arrival.
+// family is what the ledger holds about one grant, in order.
 type family struct {
 	credential string
 	state      practice.GrantState
@@ -150,8 +150,7 @@ func newTrial(e Evidence) *trial {
 	}
 	for _, entry := range e.Ledger {
 		if entry.Grant != "" {
-			f := c.family(entry.Grant)
-			f.entries = append(f.entries, entry)
+			c.enter(c.family(entry.Grant), entry)
 		}
 	}
 	told := map[string][]time.Time{}

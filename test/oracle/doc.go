@@ -7,7 +7,8 @@
 //	P1  No generation of a refresh token is presented again, but to ask once
 //	    more for a reply that was lost: inside the provider's grace, each time
 //	    for a doubt of its own; or where there is none not before the access
-//	    token is about to expire; and never two at once.
+//	    token is about to expire; and never two at once. What the provider looks
+//	    at when its sender has left counts from when it was asked.
 //	P2  A token that came and was kept is never lost: it is what is used and
 //	    served from then on.
 //	P3  A version never decreases, and nothing comes back to life after a

@@ -83,6 +83,9 @@ type Evidence struct {
 	// Made tells which owner made a call, by the ledger's sequence number, as
 	// far as that is known: only that one's kill explains anything about it.
 	Made map[uint64]string
+	// Calls tells, likewise, when calls were made and left. Those of which it is
+	// not known are in order as the provider looked at them.
+	Calls map[uint64]Call
 	// Reasons says why replies did not arrive, where that was watched; nil: it
 	// was not.
 	Reasons  *Reasons

@@ -62,7 +62,7 @@ func (t *turns) take(e practice.Entry) {
 	if t.first.Seq == 0 {
 		t.first = e
 	}
-	if t.spender.Seq == 0 && e.RotatedAt != 0 {
+	if e.RotatedAt != 0 && (t.spender.Seq == 0 || e.RotatedAt < t.spender.RotatedAt) {
 		t.spender = e
 	}
 	t.last = e
@@ -78,7 +78,7 @@ func (t *turns) since() int64 {
 
 // over reports whether a had ended when b arrived, or its sender had.
 func (c *trial) over(a, b practice.Entry) bool {
-	return a.RepliedAt != 0 && a.RepliedAt <= b.Received || c.killedSince(a, b.Received)
+	return a.RepliedAt != 0 && a.RepliedAt <= b.Received || c.leftBefore(a, b) || c.killedSince(a, b.Received)
 }
 
 // again judges a presentation of a generation that was presented before. Each

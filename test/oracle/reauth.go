@@ -80,7 +80,8 @@ func (c *trial) endedByOthers(grant string) bool {
 }
 
 // lostWithoutGrace reports whether a rotation's reply did not arrive, nor did
-// anybody ever use what it brought, and asking again could not mend it.
+// anybody ever use what it brought, and asking again could not mend it; or
+// asking again was overtaken by the call whose reply did not arrive.
 func (c *trial) lostWithoutGrace(grant string) bool {
 	f := c.families[grant]
 	if f == nil || c.Provider.Grace > 0 {
@@ -91,5 +92,5 @@ func (c *trial) lostWithoutGrace(grant string) bool {
 			return true
 		}
 	}
-	return false
+	return c.overtaken(f)
 }

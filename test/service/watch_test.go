@@ -206,8 +206,7 @@ func (f *follower) connect(ctx context.Context, stop func() bool) (bool, error) 
 	}
 	lines := bufio.NewScanner(resp.Body)
 	lines.Buffer(nil, 1<<20)
-	id, kind := "", ""
-	var e *cloudEvent
+	id, kind, data := "", "", ""
 	for lines.Scan() {
 		field, value, _ := strings.Cut(lines.Text(), ": ")
 		switch field {
@@ -216,21 +215,22 @@ func (f *follower) connect(ctx context.Context, stop func() bool) (bool, error) 
 		case "event":
 			kind = value
 		case "data":
-			e = new(cloudEvent)
-			if err := json.Unmarshal([]byte(value), e); err != nil || e.Type != kind {
-				f.fault("an event that cannot be read, of type %s", kind)
-			}
+			data = value
 		case "": // the block is whole: until here it may have been cut off
-			if e != nil {
-				f.add(*e)
+			if data != "" {
+				var e cloudEvent
+				if err := json.Unmarshal([]byte(data), &e); err != nil || e.Type != kind {
+					f.fault("an event that cannot be read, of type %s", kind)
+				}
+				f.add(e)
 			}
 			if id != "" {
 				f.cursor = id
 			}
-			if e != nil && stop != nil && stop() {
+			if data != "" && stop != nil && stop() {
 				return true, nil
 			}
-			id, kind, e = "", "", nil
+			id, kind, data = "", "", ""
 		}
 	}
 	return ctx.Err() != nil, lines.Err()
