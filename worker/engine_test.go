@@ -92,9 +92,9 @@ func (p *strictProvider) presentations() map[string]int {
 // noFolder has nobody's journals.
 type noFolder struct{}
 
-func (noFolder) Place() string             { return "" }
-func (noFolder) Look(string) (bool, bool)  { return false, false }
-func (noFolder) Owners() ([]string, error) { return nil, nil }
+func (noFolder) Place() string                   { return "" }
+func (noFolder) Look(string) (bool, bool, error) { return false, false, nil }
+func (noFolder) Owners() ([]string, error)       { return nil, nil }
 
 // noJournal acknowledges everything: nobody crashes here.
 type noJournal struct{}

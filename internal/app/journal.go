@@ -362,9 +362,9 @@ type journals struct{ dir, place string }
 
 func (j journals) Place() string { return j.place }
 
-func (j journals) Look(owner string) (there, locked bool) {
-	locked, there = journal.Alive(j.dir, owner)
-	return there, locked
+func (j journals) Look(owner string) (there, locked bool, err error) {
+	locked, there, err = journal.Alive(j.dir, owner)
+	return there, locked, err
 }
 
 func (j journals) Owners() ([]string, error) { return journal.Owners(j.dir) }
@@ -372,6 +372,6 @@ func (j journals) Owners() ([]string, error) { return journal.Owners(j.dir) }
 // noJournals is that of a process without a journal: it sees nobody's.
 type noJournals struct{}
 
-func (noJournals) Place() string             { return "" }
-func (noJournals) Look(string) (bool, bool)  { return false, false }
-func (noJournals) Owners() ([]string, error) { return nil, nil }
+func (noJournals) Place() string                   { return "" }
+func (noJournals) Look(string) (bool, bool, error) { return false, false, nil }
+func (noJournals) Owners() ([]string, error)       { return nil, nil }

@@ -55,7 +55,7 @@ func Connect(before *Held, in Login, p Policy, nonce Nonce, now Millis) Write {
 	r.HasRefresh = !in.Token.Refresh.IsZero()
 	r.setLimit(now, in.RefreshExpiresIn, p)
 	r.setToken(in.Token, now, in.life(p, now), p)
-	r.useRefresh(now, in.RefreshExpiresIn)
+	r.useRefresh(now, in.RefreshExpiresIn, 0)
 	if in.ExpiresAt != 0 && (!r.Session.Sliding() || in.ExpiresAt <= now) {
 		r.ExpiresAt = min(r.ExpiresAt, in.ExpiresAt) // one that is past stays where it was
 	}
@@ -143,19 +143,18 @@ func (r *Record) setToken(t Token, issued Millis, life time.Duration, p Policy) 
 
 // useRefresh brings the planned refresh forward, before the half of the life that
 // a refresh token was told to have from a moment on, and before its end would be
-// announced.
-func (r *Record) useRefresh(at Millis, told time.Duration) {
+// announced, but no sooner than that long after it.
+func (r *Record) useRefresh(at Millis, told, soonest time.Duration) {
 	if r.RefreshAt != 0 && r.HasRefresh && !r.Session.Sliding() && told > 0 {
-		r.RefreshAt = min(r.RefreshAt, at.Add(told/5*2))
+		r.RefreshAt = min(r.RefreshAt, at.Add(max(told/5*2, soonest)))
 	}
 }
 
-// rolls reports whether the end of the refresh token moves with its use, and is
-// no fixed one that nothing puts off.
-func (c *change) rolls(h Held, at Millis) bool {
-	before := h.Record
-	used := at.Sub(max(before.IssuedAt, before.GrantedAt))
-	return c.write.Record.LimitAt.Sub(before.LimitAt) > used/2
+// Rolls reports whether the end of the refresh token, which is limit after its use
+// at a moment, moves with its use, and is no fixed one that nothing puts off.
+func (r Record) Rolls(limit, at Millis) bool {
+	used := at.Sub(max(r.IssuedAt, r.GrantedAt))
+	return limit.Sub(r.LimitAt) > used/2
 }
 
 // setLimit sets the absolute end of what was granted at a moment: that of a
@@ -172,18 +171,23 @@ func (r *Record) setLimit(at Millis, told time.Duration, p Policy) {
 	case told > 0:
 		total = told
 	}
-	limit := Millis(0)
-	if total > 0 {
-		limit = at.Add(min(total, MaxRefreshLifetime))
-	}
-	r.setLimitAt(limit, total, p)
+	r.setLimitAt(at, total, p)
 }
 
-// setLimitAt sets the absolute end, total after its beginning, and when it is
-// announced; 0 is none.
-func (r *Record) setLimitAt(limit Millis, total time.Duration, p Policy) {
-	r.LimitAt, r.WarnAt = limit, 0
-	if limit != 0 {
-		r.WarnAt = max(limit.Add(-min(p.WarnBefore, total/2)), limit.Add(-min(total, MaxRefreshLifetime))+1)
+// limitOf returns the end of what lasts for total from a moment on, 0 if it has
+// none.
+func limitOf(at Millis, total time.Duration) Millis {
+	if total <= 0 {
+		return 0
+	}
+	return at.Add(min(total, MaxRefreshLifetime))
+}
+
+// setLimitAt sets the absolute end of what lasts for total from a moment on, and
+// when it is announced; 0 is none.
+func (r *Record) setLimitAt(at Millis, total time.Duration, p Policy) {
+	r.LimitAt, r.WarnAt = limitOf(at, total), 0
+	if r.LimitAt != 0 {
+		r.WarnAt = max(r.LimitAt.Add(-min(p.WarnBefore, total/2)), at+1)
 	}
 }

@@ -26,12 +26,7 @@ func TakeEnded(h Held, a Attempt, o Outcome, p Policy, now Millis) (Write, bool)
 	if alt, _, ok := NextAlternate(h); ok {
 		return InstallAlternate(h, alt, p, a.Nonce, BySchedule, now), true
 	}
-	write := Fail(h, a, o, p, BySchedule, now)
-	write.Attempt = Nonce{}
-	if open != nil {
-		write.Attempt = open.Nonce
-	}
-	return write, true
+	return Fail(h, a, o, p, BySchedule, now).beside(open), true
 }
 
 // past reports whether what ended under the attempt a is gone already, or was in

@@ -67,6 +67,7 @@ func TestTakeEnded(t *testing.T) {
 			assert.Nil(t, after.Attempt, "nobody asks again")
 			assert.Zero(t, w.Due)
 			assert.Equal(t, c.expect(b), w.Attempt)
+			assert.Equal(t, before.Attempt == nil, w.Alone, "what is begun meanwhile stays")
 			checkUnshared(t, b.held, w)
 		})
 	}

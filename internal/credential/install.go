@@ -123,7 +123,7 @@ func (c *change) install(h Held, got Received, p Policy) {
 	switch {
 	case !got.Rejected && !r.Session.Ended:
 		r.Learned.outlasted()
-	case got.Rejected && r.ExpiresAt > c.now:
+	case got.Rejected && r.ExpiresAt > c.now && !got.Token.Access.IsZero(): // or the same one is served on, and would count again
 		r.Learned.refused(c.now.Sub(r.IssuedAt))
 	}
 	token := got.Token
@@ -156,7 +156,7 @@ func (c *change) install(h Held, got Received, p Policy) {
 		c.write.Token = &token
 		r.Refreshable = p.Method(*r) != MethodNone
 		c.tellChanges()
-		c.fail(Outcome{Class: ClassAmbiguous, Reason: ReasonMalformedReply}, p)
+		c.fail(Outcome{Method: method, Class: ClassAmbiguous, Reason: ReasonMalformedReply}, p)
 		return
 	}
 	if got.Rejected {
@@ -173,12 +173,12 @@ func (c *change) install(h Held, got Received, p Policy) {
 	if !again {
 		p.space(r)
 	}
-	if method == MethodLogin || c.rolls(h, got.SentAt) {
-		r.useRefresh(got.SentAt, got.RefreshExpiresIn)
+	if method == MethodLogin || h.Record.Rolls(r.LimitAt, got.SentAt) {
+		r.useRefresh(got.SentAt, got.RefreshExpiresIn, p.apart(got.RefreshExpiresIn))
 	}
 	if r.ExpiresAt <= c.now {
 		c.tellChanges()
-		c.fail(Outcome{Class: ClassAmbiguous, Reason: ReasonTimeout}, p)
+		c.fail(Outcome{Method: method, Class: ClassAmbiguous, Reason: ReasonTimeout}, p)
 		if !again {
 			p.space(r)
 		}

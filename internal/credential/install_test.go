@@ -230,11 +230,8 @@ func TestInstallWithoutAccessToken(t *testing.T) {
 			got := credential.Received{Token: credential.Token{Refresh: credential.NewSecret("rt-5")}, SentAt: sent, Partial: true, Rejected: true}
 			w := credential.Install(b.held, b.attempt, got, b.policy, credential.BySchedule, noon)
 			checkWrite(t, b.held, w, changed(b.held, w, noon, func(r *credential.Record) {
-				r.Generation++
+				r.Generation++ // nothing is learned: the token that was refused is served on
 				r.Rotations = credential.Rotated{Seen: true}
-				if c.alive && c.state != credential.StatePending {
-					r.Learned = credential.Learned{Early: 1, Age: 20 * time.Minute}
-				}
 				failed(r, b.policy, credential.ReasonMalformedReply)
 				if len(c.events) > 0 {
 					entered(r, c.events[0].State, credential.ReasonMalformedReply)

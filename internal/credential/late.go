@@ -115,10 +115,5 @@ func installLate(h Held, late Late, p Policy, by Initiator, now Millis) Write {
 	if open := h.Attempt; open != nil && late.plain(h, p) { // what is in doubt is a refresh token, and stays so
 		a.Recovery, a.FirstSent, a.Deadline = true, open.FirstSent, open.Deadline
 	}
-	write := Install(h, a, late.Received, p, by, now)
-	write.Attempt = Nonce{}
-	if h.Attempt != nil {
-		write.Attempt = h.Attempt.Nonce
-	}
-	return write
+	return Install(h, a, late.Received, p, by, now).beside(h.Attempt)
 }

@@ -95,8 +95,8 @@ func TestTakeLateAfterALoss(t *testing.T) {
 	b.held.Attempt = nil
 	w, verdict := b.takeLate(late(), false)
 	require.Equal(t, credential.LateInstalled, verdict)
-	installed.Attempt = credential.Nonce{}
-	assert.Empty(t, cmp.Diff(installed, w), "the same write, with the same events, that expects no attempt")
+	installed.Attempt, installed.Alone = credential.Nonce{}, true
+	assert.Empty(t, cmp.Diff(installed, w), "the same write, with the same events, while no attempt is open")
 	b.held = w.Result(b.held)
 	_, verdict = b.takeLate(late(), true)
 	assert.Equal(t, credential.LateKnown, verdict)

@@ -90,3 +90,16 @@ func TestRefreshIdle(t *testing.T) {
 	b.policy.RefreshIdle = 20 * time.Minute
 	assert.Equal(t, noon+10*minute, credential.Connect(nil, in, b.policy, b.nonce, noon).Record.RefreshAt)
 }
+
+// A token that is served on, because the reply had no other, is not counted twice.
+func TestLearnedFromATokenThatWasNotReplaced(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for i := range 3 {
+		got := credential.Received{Method: credential.MethodRefresh, Token: token("", "rt-next-"+string(rune('a'+i))), SentAt: noon, Rejected: true}
+		w := credential.Install(b.held, b.attempt, got, b.policy, credential.ByDemand, noon)
+		b.held = w.Result(b.held)
+		b.open(b.attempt)
+	}
+	assert.Zero(t, b.held.Record.Learned)
+}

@@ -314,3 +314,107 @@ func TestTuneSession(t *testing.T) {
 		assert.False(t, differs, name)
 	}
 }
+
+// An extension that was begun before the login ahead of the limit had come due,
+// and whose process died, is no failure of that login: it is made again with a
+// wait of its own. A login whose process died is one.
+func TestAnExtensionWhoseOwnerDiedIsNoFailedLogin(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		refresh         bool // there is a refresh token beside the login
+		begun           time.Duration
+		failed, succeed int
+	}{
+		"an extension":                        {false, -20 * time.Second, 1, 0},
+		"an extension beside a refresh token": {true, -20 * time.Second, 1, 0},
+		"a login":                             {false, time.Second, 0, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.limited(credential.PresenceActive)
+			b.usedAt(b.due())
+			at := b.due().Add(row.begun)
+			b.attempt.Generation, b.attempt.BegunAt = b.held.Record.Generation, at
+			b.held.Record.HasRefresh = row.refresh
+			b.held.Record.RefreshAt = at
+			b.open(b.attempt)
+			now := b.due() + 10*second
+			w := credential.Doubt(b.held, b.attempt, b.policy, now)
+			assert.Equal(t, row.failed, w.Record.Failures)
+			assert.Equal(t, row.succeed, w.Record.Session.Successor.Failures)
+			if row.failed > 0 {
+				assert.Greater(t, w.Record.RefreshAt, now, "with a wait")
+				assert.Equal(t, b.due(), w.Record.Session.Successor.At, "the login is made now")
+			}
+		})
+	}
+}
+
+// Nor is an extension one that brought no token to go on with.
+func TestAnExtensionThatBringsNothingIsNoFailedLogin(t *testing.T) {
+	t.Parallel()
+	for name, got := range map[string]credential.Received{
+		"no access token": {Token: token("", "rt-5")},
+		"dead on arrival": {Token: token("at-5", "")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.limited(credential.PresencePassive)
+			b.usedAt(b.due())
+			b.attempt.Generation, b.attempt.BegunAt = b.held.Record.Generation, b.due()-20*second
+			b.open(b.attempt)
+			now := b.due() + 10*second
+			got.Method, got.SentAt = credential.MethodExtend, b.attempt.BegunAt
+			if !got.Token.Access.IsZero() {
+				now = got.SentAt.Add(idle)
+			}
+			w := credential.Install(b.held, b.attempt, got, b.policy, credential.BySchedule, now)
+			assert.Equal(t, 1, w.Record.Failures)
+			assert.Zero(t, w.Record.Session.Successor.Failures)
+		})
+	}
+}
+
+// Nor is the end announced of a session that was just logged in again after one
+// that is over, or by its user, before the login has had its time.
+func TestTheCountdownOfANewSessionLeavesTheLoginItsTime(t *testing.T) {
+	t.Parallel()
+	for _, row := range []string{"a silent login after the end", "its owner's login after the end", "a login in time"} {
+		t.Run(row, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.limited(credential.PresencePassive)
+			b.policy.Sessions.Idle, b.policy.Sessions.Absolute, b.policy.Sessions.WarnBefore = 10*time.Minute, 10*time.Minute, 5*time.Minute
+			in := credential.Login{ID: "acct-1", Provider: "acme", Token: token("at-4", ""), SignIn: signIn("secret")}
+			b.held = credential.Connect(&b.held, in, b.policy, nonceOf(5), used).Result(b.held)
+			w, ok := credential.SetPresence(b.held, credential.PresenceActive, b.policy, nonceOf(6), used)
+			require.True(t, ok)
+			b.held = w.Result(b.held)
+			at := used + 5*minute
+			if row != "a login in time" {
+				at = b.held.Record.LimitAt
+				w, ok = credential.Advance(b.held, b.policy, nonceOf(7), at)
+				require.True(t, ok)
+				b.held = w.Result(b.held)
+				require.Equal(t, credential.StateExpired, b.held.Record.State)
+			}
+			if row == "its owner's login after the end" {
+				in.Token = token("at-5", "")
+				w = credential.Connect(&b.held, in, b.policy, nonceOf(8), at)
+			} else {
+				b.attempt.Generation, b.attempt.BegunAt = b.held.Record.Generation, at
+				b.open(b.attempt)
+				got := credential.Received{Method: credential.MethodLogin, Token: token("at-5", ""), SentAt: at}
+				w = credential.Install(b.held, b.attempt, got, b.policy, credential.BySchedule, at)
+			}
+			r := w.Record
+			require.Equal(t, credential.StateActive, r.State)
+			assert.Equal(t, at.Add(10*time.Minute), r.LimitAt)
+			require.Greater(t, r.QuietUntil(), at+5*minute)
+			assert.Equal(t, r.QuietUntil(), r.Session.CountdownAt)
+			assert.GreaterOrEqual(t, r.AnnouncedAt(), r.QuietUntil())
+		})
+	}
+}

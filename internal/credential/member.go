@@ -40,12 +40,15 @@ type Standing struct {
 	// Here tells that its journal is in the judge's own folder. Locked is then
 	// whether the journal's lock is held, Left whether there is a file at all.
 	Here, Locked, Left bool
+	// Unseen tells that its journal could not be looked at, for want of file
+	// descriptors or of a right: the others are not known, and nothing is proven.
+	Unseen bool
 }
 
 // Gone reports whether the process is proven to be dead and to have left nothing:
 // its folder is the judge's own, and there is no journal of it. It has stopped in
 // order, or before it began, or was adopted.
-func (s Standing) Gone() bool { return s.Here && !s.Locked && !s.Left }
+func (s Standing) Gone() bool { return s.Here && !s.Locked && !s.Left && !s.Unseen }
 
 // Dead reports whether the process is proven dead, or was silent for silence and
 // then for quarantine: whatever it has sent was answered by then. On the same
@@ -53,6 +56,9 @@ func (s Standing) Gone() bool { return s.Here && !s.Locked && !s.Left }
 // stopped holds it, one that was killed does not. One whose file is gone has
 // stopped in order, or was adopted. Of one elsewhere [Standing.Remaining] tells.
 func (s Standing) Dead(silence, quarantine time.Duration) bool {
+	if s.Unseen {
+		return false
+	}
 	if s.Here {
 		return !s.Locked
 	}
@@ -100,7 +106,7 @@ func Awaited(r Roster, self, run string, silence, quarantine time.Duration, stan
 			patience += quarantine
 		}
 		s := standing(owner)
-		if gone := s.Here && !s.Locked || !s.Here && s.Silent >= patience; gone && !s.Left {
+		if gone := s.Here && !s.Locked || !s.Here && s.Silent >= patience; gone && !s.Left && !s.Unseen {
 			continue // Left: its journal is still to be adopted
 		}
 		list = append(list, owner)

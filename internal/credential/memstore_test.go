@@ -68,7 +68,7 @@ func (s *memStore) apply(w credential.Write) credential.Status {
 	if before.Attempt != nil {
 		open = before.Attempt.Nonce
 	}
-	if before.Record.Revision != w.Revision || (!w.Attempt.IsZero() && open != w.Attempt) {
+	if before.Record.Revision != w.Revision || (!w.Attempt.IsZero() && open != w.Attempt) || (w.Alone && !open.IsZero()) {
 		return credential.StatusMoved
 	}
 	after := copyHeld(w.Result(before))

@@ -151,14 +151,20 @@ func (p Policy) space(r *Record) {
 	if r.RefreshAt == 0 || r.Session.Sliding() {
 		return
 	}
-	wait := p.MinInterval
-	if r.Lifetime >= wait {
-		wait = min(wait, time.Duration((1-minLifeLeft)*float64(r.Lifetime)))
-	}
+	wait := p.apart(r.Lifetime)
 	if p.RefreshIdle > 0 {
 		wait = min(wait, p.RefreshIdle/2)
 	}
 	r.RefreshAt = max(r.RefreshAt, r.IssuedAt.Add(wait))
+}
+
+// apart returns how long after a token was issued that lives for life it is
+// replaced by plan at the earliest.
+func (p Policy) apart(life time.Duration) time.Duration {
+	if life < p.MinInterval {
+		return p.MinInterval
+	}
+	return min(p.MinInterval, time.Duration((1-minLifeLeft)*float64(life)))
 }
 
 // Backoff returns how long to wait after the given number of failures in a

@@ -26,7 +26,8 @@ type Presentation struct {
 	// goroutine that has read a whole reply from the network and before anybody
 	// else sees it. It puts what was found where the end of this process does not
 	// reach it, and must return soon: that it survives the end of the machine is
-	// for Keep to wait for. The exchange may have been given up meanwhile.
+	// for Keep to wait for. The exchange may have been given up meanwhile; it
+	// returns when Hand has, and Hand is not called after that.
 	Hand func(Found)
 
 	// Keep is called at most once, as soon as a token was found in the reply

@@ -117,6 +117,7 @@ type Write struct {
 	Nonce    Nonce  // makes its repetition recognisable, and is part of its events' IDs
 	Revision uint64 // must be the stored one; 0: nothing may be stored, a tombstone excepted
 	Attempt  Nonce  // if set: the attempt that must be open
+	Alone    bool   // no attempt may be open
 
 	Record     Record
 	Token      *Token       // replaces the sealed token; nil leaves it
@@ -129,6 +130,16 @@ type Write struct {
 	UserData   *UserData    // replaces the user data; nil leaves it, a nil UserData erases it
 	Due        Millis       // the score in the due index; 0 takes it out
 	Events     []Event      // appended in this order
+}
+
+// beside has w stored only while open, nil if none, is still the attempt that is
+// open: one is begun without a new revision.
+func (w Write) beside(open *Attempt) Write {
+	w.Attempt, w.Alone = Nonce{}, open == nil
+	if open != nil {
+		w.Attempt = open.Nonce
+	}
+	return w
 }
 
 // Result returns what is stored once w, which was decided on h, is written.

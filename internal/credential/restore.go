@@ -32,32 +32,37 @@ func Restore(stored *Held, w Write, after Held, force bool) (Write, Restoration)
 	}
 	want := w.Record
 	settled := w.Attempt
-	w.Attempt = Nonce{}
+	w = w.beside(nil)
+	if stored != nil {
+		w = w.beside(stored.Attempt)
+	}
 	switch {
 	case newer(have, want) && have.Version < want.Version:
 		return told(*stored, w), RestoreAgain
 	case have.Revision >= want.Revision && !behind(have, want):
 		return Write{}, RestoreNone
 	case have.Revision == w.Revision:
-		return w.beside(stored, settled, after.Attempt, true), RestoreAgain
+		return w.leaving(stored, settled, after.Attempt, true), RestoreAgain
 	case have.Revision < w.Revision && !force:
 		return Write{}, RestoreLater
 	}
-	return whole(stored, w, after).beside(stored, settled, after.Attempt, false), RestoreAgain
+	return whole(stored, w, after).leaving(stored, settled, after.Attempt, false), RestoreAgain
 }
 
-// beside decides which attempt is open once w, which settled one and left after
+// leaving decides which attempt is open once w, which settled one and left after
 // open, is put back. One that was begun later stays: its owner, or his journal,
 // put it back before. One that somebody held is left to him; a doubt is
 // nobody's, and comes back with the write.
 //
 // Where w is the next of the stored writes, whatever is open beside it was begun
 // later: an attempt ends with a write, so none that ended before w is open where w
-// is still to come. Otherwise writes are missing that may have ended it, and the
-// store's clock, which may have fallen back as well, is all that is left to tell:
+// is still to come. But for a doubt, which may be the one that an attempt took over
+// that w ended: a doubt that w left takes its place. Otherwise writes are missing
+// that may have ended it, and the store's clock, which may have fallen back as
+// well, is all that is left to tell:
 // the maker of those writes is gone, or somebody has gone on without them, and
 // whoever holds the attempt puts it back in his next pass.
-func (w Write) beside(stored *Held, settled Nonce, after *Attempt, next bool) Write {
+func (w Write) leaving(stored *Held, settled Nonce, after *Attempt, next bool) Write {
 	var open *Attempt
 	if stored != nil && stored.Attempt != nil && stored.Attempt.Grant == w.Record.Grant && stored.Attempt.Generation == w.Record.Generation {
 		open = stored.Attempt
@@ -65,6 +70,8 @@ func (w Write) beside(stored *Held, settled Nonce, after *Attempt, next bool) Wr
 	switch {
 	case w.Record.State.Terminal():
 		open = nil
+	case next && open != nil && open.Doubt && after != nil && after.Doubt:
+		open = after
 	case open != nil && open.Nonce != settled && (next || open.BegunAt >= w.Record.UpdatedAt):
 	case after == nil:
 		open = nil
@@ -177,18 +184,27 @@ func (w Write) countedOnFrom(have Record) Write {
 // open had ended before this one was begun, unless its owner was taken for dead.
 // That left a doubt, which stays until the generation is over, so whoever follows
 // is a doubt or a recovery; and one that is held and recovers nothing was begun
-// before there was any.
+// before there was any. Of two recoveries the stored one was begun later, unless it
+// is missing that it ended, for which [Contested] waits.
 func Reopen(h Held, a Attempt) (Write, bool) {
 	r := h.Record
 	if r.State.Terminal() || r.Grant != a.Grant || r.Generation != a.Generation {
 		return Write{}, false
 	}
-	if open := h.Attempt; open != nil && (open.Nonce == a.Nonce || open.presented() && !a.Recovery) {
+	if open := h.Attempt; open != nil && (open.Nonce == a.Nonce || open.presented() && !a.Recovery) || Contested(h, a) {
 		return Write{}, false
 	}
-	return Write{
-		Nonce: r.LastWrite, Revision: r.Revision, Record: r, Open: &a, Due: NextDue(r, &a),
-	}, true
+	w := Write{Nonce: r.LastWrite, Revision: r.Revision, Record: r, Open: &a, Due: NextDue(r, &a)}
+	return w.beside(h.Attempt), true
+}
+
+// Contested reports whether a, which its owner still holds, and the open attempt
+// are two recoveries of one generation. The open one ended in a doubt before a was
+// begun, and that write is still to be put back; or a's owner was taken for dead,
+// and the open one was begun since.
+func Contested(h Held, a Attempt) bool {
+	open := h.Attempt
+	return open != nil && open.Nonce != a.Nonce && open.Recovery && !open.Doubt && a.Recovery
 }
 
 // Recall decides about a presentation that the journal of a dead owner tells of
@@ -211,17 +227,11 @@ func Recall(h Held, a Attempt, later bool, p Policy, now Millis) (Write, bool) {
 	if p.presented(h) != MethodRefresh {
 		return Write{}, false // whatever it was, it can be done again
 	}
-	var expect Nonce
-	if open != nil {
-		if open.Nonce == a.Nonce || later || open.presented() {
-			return Write{}, false
-		}
-		expect = open.Nonce
+	if open != nil && (open.Nonce == a.Nonce || later || open.presented()) {
+		return Write{}, false
 	}
 	h.Attempt = &a
-	write := Doubt(h, a, p, now)
-	write.Attempt = expect
-	return write, true
+	return Doubt(h, a, p, now).beside(open), true
 }
 
 // presented reports whether the store knows that the generation of an open

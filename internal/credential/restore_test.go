@@ -52,6 +52,7 @@ func TestRestoreTheChain(t *testing.T) {
 			}
 			require.Equal(t, credential.RestoreAgain, what)
 			assert.True(t, again.Attempt.IsZero(), "the attempt that was open then need not be now")
+			assert.True(t, again.Alone, "none is open")
 			var before credential.Held
 			if stored != nil {
 				before = *stored
@@ -127,6 +128,7 @@ func TestReopen(t *testing.T) {
 	write, ok := credential.Reopen(h, a)
 	require.True(t, ok)
 	assert.Equal(t, h.Record, write.Record, "nothing but the attempt changes")
+	assert.True(t, write.Alone, "what is begun meanwhile stays")
 	assert.Empty(t, write.Events)
 	assert.Equal(t, &a, write.Result(h).Attempt)
 
@@ -165,7 +167,8 @@ func TestReopenWithoutAClock(t *testing.T) {
 		"an ordinary one, of which it is known that it ended":        {reopened: true},
 		"an ordinary one from before the doubt that it recovers":     {recovery: true, reopened: true},
 		"the doubt that it recovers":                                 {recovery: true, doubt: true, reopened: true},
-		"the recovery before it":                                     {recovery: true, recovers: true, reopened: true},
+		"a recovery: it is the later one, where no write is missing": {recovery: true, recovers: true},
+		"the recovery before it, whose end was put back":             {recovery: true, recovers: true, doubt: true, reopened: true},
 		"a doubt that arose when its owner had been taken for dead":  {doubt: true},
 		"the recovery of that doubt":                                 {recovers: true},
 		"the recovery of that doubt, which ended in doubt once more": {recovers: true, doubt: true},
@@ -183,6 +186,35 @@ func TestReopenWithoutAClock(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Where a doubt was taken over without a write, and the recovery ended, what comes
+// back beside the doubt is the doubt that the recovery left.
+func TestRestoreBesideTheDoubtThatWasTakenOver(t *testing.T) {
+	t.Parallel()
+	policy := credential.Policy{RefreshAt: 0.66, Rotates: credential.RotatesYes, Times: credential.DefaultTimes(0)}
+	_, after := chain(t)
+	h := after[2]
+	now := h.Record.RefreshAt
+	doubt := credential.Attempt{Nonce: credential.Nonce{7, 8: 7}, Generation: h.Record.Generation, Grant: h.Record.Grant, BegunAt: now - 90_000, FirstSent: now - 90_000, RecoverAt: now - 2000, Doubt: true}
+	recovery := credential.Attempt{Nonce: credential.Nonce{8, 8: 8}, Generation: h.Record.Generation, Grant: h.Record.Grant, BegunAt: now - 1000, FirstSent: now - 90_000, Recovery: true}
+	begun, stored := h, h
+	begun.Attempt, stored.Attempt = &recovery, &doubt
+	w := credential.Fail(begun, recovery, credential.Outcome{Class: credential.ClassRateLimited, RetryAfter: time.Hour}, policy, credential.BySchedule, now)
+	led := w.Result(begun)
+	require.GreaterOrEqual(t, led.Attempt.RecoverAt, now.Add(time.Hour))
+	again, what := credential.Restore(&stored, w, led, false)
+	require.Equal(t, credential.RestoreAgain, what)
+	assert.Equal(t, led.Attempt, again.Result(stored).Attempt)
+	assert.Equal(t, w.Due, again.Due)
+
+	// One that arose in another way stays, whatever the write has ended.
+	plain := recovery
+	plain.Recovery = false
+	begun.Attempt = &plain
+	w = credential.Fail(begun, plain, credential.Outcome{Class: credential.ClassRateLimited}, policy, credential.BySchedule, now)
+	again, _ = credential.Restore(&stored, w, w.Result(begun), false)
+	assert.Equal(t, &doubt, again.Result(stored).Attempt)
 }
 
 // An attempt that was put back before the write that it follows stays, whatever
@@ -209,6 +241,11 @@ func TestRestoreBesideAnAttempt(t *testing.T) {
 			again, what := credential.Restore(&stored, w, led, false)
 			require.Equal(t, credential.RestoreAgain, what)
 			assert.Equal(t, &next, again.Result(stored).Attempt, "%s, the clock %s", name, clock)
+			assert.Equal(t, next.Nonce, again.Attempt, "another one may be begun meanwhile")
+			assert.False(t, again.Alone)
+			once, what := credential.Restore(&stored, again, again.Result(stored), false)
+			require.Equal(t, credential.RestoreAgain, what)
+			assert.Equal(t, &next, once.Result(stored).Attempt, "put back once more it has ended nothing")
 
 			stored.Attempt = &ended
 			again, _ = credential.Restore(&stored, w, led, false)
@@ -231,6 +268,7 @@ func TestRecall(t *testing.T) {
 	assert.True(t, got.Attempt.Doubt)
 	assert.Equal(t, a.Nonce, got.Attempt.Nonce)
 	assert.True(t, write.Attempt.IsZero(), "no attempt is open now")
+	assert.True(t, write.Alone, "nor may one be by then")
 
 	open := h
 	open.Attempt = &a
@@ -338,6 +376,14 @@ func TestStandingDead(t *testing.T) {
 		assert.True(t, here.Dead(silence, quarantine), "%s, here, the lock is free", name)
 		here.Locked = true
 		assert.False(t, here.Dead(silence, quarantine), "%s, here, the lock is held", name)
+		unseen := c.standing
+		unseen.Unseen = true
+		assert.False(t, unseen.Dead(silence, quarantine), "%s, its journal cannot be looked at", name)
+		unseen.Here = true
+		assert.False(t, unseen.Dead(silence, quarantine), "%s, here, its journal cannot be looked at", name)
+		assert.False(t, unseen.Gone(), name)
+		unseen.Unseen = false
+		assert.True(t, unseen.Gone(), "%s, here, without a journal", name)
 	}
 }
 
@@ -349,16 +395,18 @@ func TestAwaited(t *testing.T) {
 		standing credential.Standing
 		awaited  bool
 	}{
-		"has put everything back":                {credential.Member{Place: "p", Ready: run}, credential.Standing{}, false},
-		"was ready for the run before":           {credential.Member{Place: "p", Ready: "run-1"}, credential.Standing{}, true},
-		"silent, elsewhere":                      {credential.Member{Place: "p"}, credential.Standing{Silent: silence, Deserted: silence}, true},
-		"silent beyond the quarantine":           {credential.Member{Place: "p"}, credential.Standing{Silent: silence + quarantine, Deserted: silence + quarantine}, false},
-		"the same, and its neighbour lives":      {credential.Member{Place: "p"}, credential.Standing{Silent: silence + quarantine}, false},
-		"silent, and begins nothing":             {credential.Member{}, credential.Standing{Silent: silence, Deserted: silence}, false},
-		"lives, and begins nothing":              {credential.Member{}, credential.Standing{Silent: silence - 1, Deserted: silence - 1}, true},
-		"killed here, journal to be adopted":     {credential.Member{Place: "p"}, credential.Standing{Here: true, Left: true}, true},
-		"killed here, journal adopted":           {credential.Member{Place: "p"}, credential.Standing{Here: true}, false},
-		"stopped here with SIGSTOP, for an hour": {credential.Member{Place: "p"}, credential.Standing{Here: true, Left: true, Locked: true, Silent: time.Hour}, true},
+		"has put everything back":                 {credential.Member{Place: "p", Ready: run}, credential.Standing{}, false},
+		"was ready for the run before":            {credential.Member{Place: "p", Ready: "run-1"}, credential.Standing{}, true},
+		"silent, elsewhere":                       {credential.Member{Place: "p"}, credential.Standing{Silent: silence, Deserted: silence}, true},
+		"silent beyond the quarantine":            {credential.Member{Place: "p"}, credential.Standing{Silent: silence + quarantine, Deserted: silence + quarantine}, false},
+		"the same, and its neighbour lives":       {credential.Member{Place: "p"}, credential.Standing{Silent: silence + quarantine}, false},
+		"silent, and begins nothing":              {credential.Member{}, credential.Standing{Silent: silence, Deserted: silence}, false},
+		"lives, and begins nothing":               {credential.Member{}, credential.Standing{Silent: silence - 1, Deserted: silence - 1}, true},
+		"killed here, journal to be adopted":      {credential.Member{Place: "p"}, credential.Standing{Here: true, Left: true}, true},
+		"killed here, journal adopted":            {credential.Member{Place: "p"}, credential.Standing{Here: true}, false},
+		"here, and its journal is not to be seen": {credential.Member{Place: "p"}, credential.Standing{Here: true, Unseen: true, Silent: time.Hour}, true},
+		"silent, and whether it is here unknown":  {credential.Member{}, credential.Standing{Unseen: true, Silent: time.Hour}, true},
+		"stopped here with SIGSTOP, for an hour":  {credential.Member{Place: "p"}, credential.Standing{Here: true, Left: true, Locked: true, Silent: time.Hour}, true},
 	} {
 		roster := credential.Roster{Members: map[string]credential.Member{"me": {Place: "p"}, "other": c.member}}
 		list := credential.Awaited(roster, "me", run, silence, quarantine, func(string) credential.Standing { return c.standing })

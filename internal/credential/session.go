@@ -80,7 +80,8 @@ func (r Record) Touched(at Millis) Record {
 	return r
 }
 
-// useSession starts the idle timeout anew.
+// useSession starts the idle timeout anew, of a session that is alive, whatever
+// the record's state still is.
 func (r *Record) useSession(at Millis) {
 	s := &r.Session
 	r.IssuedAt, r.Lifetime = at, s.Idle
@@ -96,7 +97,7 @@ func (r *Record) useSession(at Millis) {
 	if s.WarnBefore > 0 {
 		s.CountdownAt = max(r.ExpiresAt.Add(-s.WarnBefore), at+1)
 		if limited {
-			s.CountdownAt = max(s.CountdownAt, r.QuietUntil())
+			s.CountdownAt = max(s.CountdownAt, r.quiet())
 		}
 	}
 }

@@ -12,10 +12,19 @@ type Successor struct {
 }
 
 // successorAt returns when the session is replaced ahead of its limit, 0 if it is
-// not. Where nothing is done to keep it alive, because nobody needs it now or
-// because it is to end, it is not.
+// not.
 func (r Record) successorAt() Millis {
-	if !r.alive() || r.asleep() || r.Session.ExtendAfter == 0 {
+	if !r.alive() {
+		return 0
+	}
+	return r.planned()
+}
+
+// planned is successorAt of a session that is alive, or is from now on. Where
+// nothing is done to keep it alive, because nobody needs it now or because it is to
+// end, it is not replaced.
+func (r Record) planned() Millis {
+	if r.asleep() || r.Session.ExtendAfter == 0 {
 		return 0
 	}
 	return r.Session.Successor.At
@@ -33,7 +42,15 @@ func (r Record) succeeds(begun Millis) bool {
 // half of the time is over that it has for that. 0 if there is none, or if it has
 // failed.
 func (r Record) QuietUntil() Millis {
-	at := r.successorAt()
+	if !r.alive() {
+		return 0
+	}
+	return r.quiet()
+}
+
+// quiet is QuietUntil of a session that is alive, or is from now on.
+func (r Record) quiet() Millis {
+	at := r.planned()
 	if at == 0 || r.Session.Successor.Failures > 0 || r.LimitAt <= at {
 		return 0
 	}
@@ -70,12 +87,9 @@ func (p Policy) planLimit(r *Record, now Millis) {
 		return
 	}
 	total := min(p.Sessions.Absolute, MaxRefreshLifetime)
-	limit := Millis(0)
-	if total > 0 {
-		limit = s.StartedAt.Add(total)
-	}
+	limit := limitOf(s.StartedAt, total)
 	if limit != r.LimitAt && (limit == 0 || limit > now.Add(p.Times.LastCall(s.Idle))) {
-		r.setLimitAt(limit, total, p)
+		r.setLimitAt(s.StartedAt, total, p)
 	}
 	switch {
 	case total <= 0 || !p.replacesSilently(*r):

@@ -67,7 +67,7 @@ func Abandon(h Held, a Attempt, by Initiator, now Millis) Write {
 func Doubt(h Held, a Attempt, p Policy, now Millis) Write {
 	c := beginChange(h, a.endNonce(endDoubted, h.Record.Revision), BySchedule, now)
 	c.write.Attempt = a.Nonce
-	c.fail(Outcome{Class: ClassAmbiguous, Reason: ReasonOwnerDied}, p)
+	c.fail(Outcome{Method: p.MethodAt(h.Record, a.BegunAt), Class: ClassAmbiguous, Reason: ReasonOwnerDied}, p)
 	c.unfailing = true
 	return c.doubt(a, p.presented(h), p)
 }

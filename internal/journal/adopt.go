@@ -146,25 +146,28 @@ func Owners(dir string) ([]string, error) {
 }
 
 // Alive tells whether the owner's journal in dir is locked: by the living
-// owner, or by whoever has adopted it and is not done yet. If there is no such
-// file here, or it cannot be opened, nothing is known: the owner may have
-// closed it, or may be on another machine.
-func Alive(dir, owner string) (alive, known bool) {
+// owner, or by whoever has adopted it and is not done yet. known is false if there
+// is no such file here: the owner may have closed it, or may be on another
+// machine. With an error not even that is known.
+func Alive(dir, owner string) (alive, known bool, err error) {
 	if checkOwner(owner) != nil {
-		return false, false
+		return false, false, nil //nolint:nilerr // such a name is no journal's
 	}
 	for {
 		f, err := os.OpenFile(folder(dir).path(owner+suffix), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, false, nil
+		}
 		if err != nil {
-			return false, false
+			return false, false, fmt.Errorf("look at a journal: %w", err)
 		}
 		free, err := flock(f, lockShared)
 		named, namedErr := isNamed(f, f.Name())
 		switch err := errors.Join(err, namedErr, release(f)); {
 		case err != nil:
-			return false, false
+			return false, false, fmt.Errorf("look at a journal: %w", err)
 		case named:
-			return !free, true
+			return !free, true, nil
 		}
 		// The owner has replaced or removed the file meanwhile: look again.
 	}

@@ -37,7 +37,8 @@ func TestAlive(t *testing.T) {
 	require.NoError(t, b.Keep(keep(1, "reply")))
 	check := func(when string, wantAlive, wantKnown bool) {
 		t.Helper()
-		alive, known := Alive(b.dir, b.owner)
+		alive, known, err := Alive(b.dir, b.owner)
+		require.NoError(t, err, when)
 		assert.Equal(t, wantAlive, alive, when)
 		assert.Equal(t, wantKnown, known, when)
 	}
@@ -48,7 +49,18 @@ func TestAlive(t *testing.T) {
 	check("adopted", true, true)
 	require.NoError(t, dead.Remove())
 	check("removed", false, false)
-	_, known := Alive(b.dir, "../"+b.owner)
+	_, known, err := Alive(b.dir, "../"+b.owner)
+	require.NoError(t, err)
+	assert.False(t, known)
+}
+
+// What cannot be opened may be anybody's: only a name that is not there is free.
+func TestAliveOfWhatCannotBeOpened(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	require.NoError(t, os.Symlink("loop"+suffix, filepath.Join(dir, "loop"+suffix)))
+	_, known, err := Alive(dir, "loop")
+	require.ErrorIs(t, err, syscall.ELOOP)
 	assert.False(t, known)
 }
 
@@ -108,7 +120,8 @@ func TestAdopterMeetsAReplacedFile(t *testing.T) {
 	_, named, err := lock(old, b.file())
 	require.NoError(t, err)
 	assert.False(t, named, "the lock of the old file is not that of the journal")
-	alive, known := Alive(b.dir, b.owner)
+	alive, known, err := Alive(b.dir, b.owner)
+	require.NoError(t, err)
 	assert.True(t, alive)
 	assert.True(t, known)
 	assert.Equal(t, []Keep{keep(1, "reply")}, b.adoptOne(t).Keeps)

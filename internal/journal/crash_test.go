@@ -131,7 +131,8 @@ func TestKilledProcess(t *testing.T) {
 			require.NoError(t, err)
 			hear(line)
 		}
-		alive, known := Alive(dir, "busy")
+		alive, known, err := Alive(dir, "busy")
+		require.NoError(t, err)
 		assert.True(t, alive)
 		assert.True(t, known)
 		found, err := Adopt(dir, "me")
@@ -147,7 +148,8 @@ func TestKilledProcess(t *testing.T) {
 		}
 		require.Error(t, c.Wait())
 
-		alive, known = Alive(dir, "busy")
+		alive, known, err = Alive(dir, "busy")
+		require.NoError(t, err)
 		assert.False(t, alive)
 		assert.True(t, known)
 		dead := adoptOnly(t, dir)

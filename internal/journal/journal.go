@@ -57,6 +57,7 @@ type Journal struct {
 	file      file
 	spares    []file // locked as well, after renames whose result is unknown
 	next      *batch // what the writer will take next
+	inHand    *batch // what it is writing; nil if there is none
 	end       int64  // of what was written or is being written: where next goes
 	allocated int64  // length of the file; at least end + next + reserved
 	reserved  int64  // sum of rooms

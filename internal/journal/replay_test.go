@@ -241,7 +241,8 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	require.ErrorIs(t, err, ErrNewer)
 	require.ErrorContains(t, err, b.file())
 	assert.Empty(t, found)
-	_, known := Alive(b.dir, b.owner)
+	_, known, err := Alive(b.dir, b.owner)
+	require.NoError(t, err)
 	assert.True(t, known, "the file stays")
 }
 

@@ -141,16 +141,30 @@ func (j *Journal) install(r *rewrite) {
 }
 
 // swapIn makes the new file the journal. If the journal was broken, it is not
-// any more.
+// any more. Nobody waits for the folder: the name is durable before anything that
+// is added meanwhile is acknowledged, for that is this goroutine's to do.
 func (j *Journal) swapIn(r *rewrite) error {
 	j.mu.Lock()
 	done, err := j.exchange(r)
-	if err == nil && j.broken != nil {
-		j.resume()
-	}
 	j.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err = failpoint.Hit(failpoint.JournalRenamed); err == nil {
+		err = j.disk.sync()
+	}
 	for _, f := range done {
 		_ = f.Close() // it has no name any more, and nothing in it matters
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	switch {
+	case err != nil:
+		// Which of the files has the name after a power cut is unknown now.
+		err = fmt.Errorf("sync of its folder: %w", err)
+		j.fail(nil, err)
+	case j.broken != nil:
+		j.resume()
 	}
 	return err
 }
@@ -178,14 +192,19 @@ func (j *Journal) copyRest(r *rewrite) error {
 }
 
 // exchange puts the new file in the old one's place, with at least the room
-// that is promised, and returns the files that are not needed any more. An
-// error leaves the old one in use, and the journal broken if it came after the
-// new file was to get the name. Called with mu held, so that no promise is
-// made meanwhile.
+// that is promised and with what waits to be written, of which the kernel may have
+// replies. It returns the files that are not needed any more. An error leaves the
+// old one in use, and the journal broken if it came after the new file was to get
+// the name. Called with mu held, so that no promise is made meanwhile.
 func (j *Journal) exchange(r *rewrite) (done []file, err error) {
 	shift := r.base - r.cut
 	if size := j.needed() + shift; size > r.allocated {
 		if r.allocated, err = grow(r.file, r.allocated, size, j.segment); err != nil {
+			return nil, err
+		}
+	}
+	if waiting := j.next.buf; len(waiting) > 0 {
+		if _, err = r.file.WriteAt(waiting, j.end+shift); err != nil {
 			return nil, err
 		}
 	}
@@ -202,14 +221,6 @@ func (j *Journal) exchange(r *rewrite) (done []file, err error) {
 		}
 		return nil, err
 	}
-	if err = failpoint.Hit(failpoint.JournalRenamed); err == nil {
-		err = j.disk.sync()
-	}
-	if err != nil {
-		// Which of the files has the name after a power cut is unknown now.
-		err = fmt.Errorf("sync of its folder: %w", err)
-		j.fail(nil, err)
-	}
 	for nonce, p := range j.live {
 		if p.off >= r.cut {
 			p.off += shift
@@ -222,9 +233,9 @@ func (j *Journal) exchange(r *rewrite) (done []file, err error) {
 	done = append(j.spares, j.file)
 	j.file, j.allocated, j.spares, r.file = r.file, r.allocated, nil, nil
 	j.end += shift
-	j.next.told = 0
+	j.next.told = len(j.next.buf)
 	j.rewriteAt = rewriteSegments * j.segment
-	return done, err
+	return done, nil
 }
 
 // discard removes a new file that is of no use. The old one goes on, so there

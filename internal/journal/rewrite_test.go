@@ -2,6 +2,7 @@ package journal
 
 import (
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -251,4 +252,62 @@ func TestCloseDuringARewrite(t *testing.T) {
 		assert.Len(t, d.listed(), 1)
 		require.Equal(t, []Keep{keep(1, "reply")}, withoutFill(afterCrash(t, d, 1)).Keeps)
 	})
+}
+
+// A reply that the kernel has stays there while the file is exchanged, and those
+// that come meanwhile do not wait for the folder's sync.
+func TestRepliesAreTheKernelsWhileTheFileIsExchanged(t *testing.T) {
+	t.Parallel()
+	for name, failing := range map[string]bool{"the folder is synced": false, "the folder's sync fails": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				d := newMemDisk()
+				j := onDisk(t, d, Options{SegmentSize: 4096, MaxReply: 256})
+				require.NoError(t, j.Intent(t.Context(), []Intent{intent(1), intent(2)}))
+				first := current(j)
+				copied, named := make(chan struct{}), make(chan struct{})
+				toCopied, toNamed := sync.OnceFunc(func() { close(copied) }), sync.OnceFunc(func() { close(named) })
+				defer toNamed()
+				defer toCopied()
+				var syncs, folder atomic.Int64
+				d.setHook(func(s step, name string) error {
+					switch {
+					case s == stepSync && name != fileName(first) && syncs.Add(1) == 2: // of what came since the first
+						<-copied
+					case s == stepSyncDir && folder.Add(1) == 1:
+						<-named
+						if failing {
+							return errDisk
+						}
+					}
+					return nil
+				})
+				fill(t, j)
+				synctest.Wait()
+				require.EqualValues(t, 2, syncs.Load(), "the file is about to be exchanged")
+				one := j.Hand(keep(1, "before"))
+				want := Records{Intents: []Intent{intent(2)}, Keeps: []Keep{keep(1, "before")}}
+				require.Equal(t, want, withoutFill(afterKill(t, d)))
+
+				toCopied()
+				synctest.Wait()
+				require.EqualValues(t, 1, folder.Load())
+				require.NotEqual(t, fileName(first), d.listed()["owner-1.wal"].name, "it has the name")
+				require.Equal(t, want, withoutFill(afterKill(t, d)))
+				require.True(t, j.mu.TryLock(), "nobody waits for the folder")
+				j.mu.Unlock()
+				two := j.Hand(keep(2, "during"))
+				want = Records{Keeps: []Keep{keep(1, "before"), keep(2, "during")}}
+				require.Equal(t, want, withoutFill(none(afterKill(t, d))))
+
+				toNamed()
+				require.NoError(t, one())
+				require.NoError(t, two())
+				require.Equal(t, want, withoutFill(none(afterKill(t, d))))
+				require.Equal(t, want, withoutFill(none(afterCrash(t, d, 1))))
+				require.NoError(t, j.Close())
+			})
+		})
+	}
 }

@@ -26,6 +26,7 @@ type batch struct {
 	buf  []byte
 	ops  []op
 	sync bool          // someone waits for it to be durable
+	off  int64         // where it goes; set when the writer takes it
 	told int           // bytes of buf that the kernel already has, see tell
 	done chan struct{} // closed when it is, or has failed
 	err  error         // set before done is closed
@@ -40,10 +41,10 @@ func (j *Journal) write(h *healer) {
 	var spare batch             // its slices are used again
 	var running <-chan *rewrite // not nil while the file is being written anew
 	for {
-		b, off, closing := j.take(&spare)
+		b, closing := j.take(&spare)
 		switch {
 		case b != nil:
-			if j.commit(b, off, &spare) {
+			if j.commit(b, &spare) {
 				h.works()
 			}
 		case closing:
@@ -84,28 +85,30 @@ func (j *Journal) write(h *healer) {
 	}
 }
 
-// take returns what waits to be written, and where. Without any it tells
-// whether the journal is being closed.
-func (j *Journal) take(spare *batch) (b *batch, off int64, closing bool) {
+// take returns what waits to be written. Without any it tells whether the
+// journal is being closed.
+func (j *Journal) take(spare *batch) (b *batch, closing bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if len(j.next.ops) == 0 {
-		return nil, 0, j.closing
+		return nil, j.closing
 	}
-	b, off = j.next, j.end
+	b = j.next
+	j.inHand, b.off = b, j.end
 	j.end += int64(len(b.buf))
 	j.next = newBatch()
 	j.next.buf, j.next.ops = spare.buf, spare.ops
 	*spare = batch{}
-	return b, off, false
+	return b, false
 }
 
 // commit writes a batch and lets its waiters go on.
-func (j *Journal) commit(b *batch, off int64, spare *batch) (written bool) {
-	err := j.store(b, off)
+func (j *Journal) commit(b, spare *batch) (written bool) {
+	err := j.store(b)
 	j.mu.Lock()
+	j.inHand = nil
 	if err == nil {
-		j.apply(b, off)
+		j.apply(b)
 	} else {
 		j.fail(b, err)
 	}
@@ -119,17 +122,20 @@ func (j *Journal) commit(b *batch, off int64, spare *batch) (written bool) {
 }
 
 // store needs no lock: only this goroutine writes, or exchanges the file.
-func (j *Journal) store(b *batch, off int64) error {
+func (j *Journal) store(b *batch) error {
 	j.mu.Lock()
 	f := j.file
 	j.mu.Unlock()
 	err := failpoint.Hit(failpoint.JournalWrite)
 	if err == nil {
-		_, err = f.WriteAt(b.buf, off)
+		_, err = f.WriteAt(b.buf, b.off)
 	}
 	if err != nil {
 		return fmt.Errorf("write: %w", err)
 	}
+	j.mu.Lock()
+	b.told = len(b.buf)
+	j.mu.Unlock()
 	if !b.sync {
 		return nil
 	}
@@ -160,12 +166,16 @@ func flush(f file) error {
 // It is written where the batch will be; a failure is the batch's to find. No two
 // bytes of a file are ever written differently, so it does no harm that others
 // write the same, or that the batch was written meanwhile, or the file exchanged.
-// What others are still writing is written along, so that no gap is left.
+// What others are still writing is written along, the batch that the writer has in
+// hand included, so that no gap is left.
 func (j *Journal) tell() {
 	j.mu.Lock()
-	f, next := j.file, j.next
-	from := next.told
-	buf, off := slices.Clone(next.buf[from:]), j.end+int64(from)
+	f, next, before := j.file, j.next, j.inHand
+	buf, off := slices.Clone(next.buf[next.told:]), j.end+int64(next.told)
+	if before != nil && before.told < len(before.buf) { // of next nothing was told, then
+		buf, off = slices.Concat(before.buf[before.told:], next.buf), before.off+int64(before.told)
+	}
+	size := len(next.buf)
 	if j.broken != nil || f == nil {
 		buf = nil
 	}
@@ -178,13 +188,17 @@ func (j *Journal) tell() {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.next == next && j.file == f {
-		next.told = max(next.told, from+len(buf))
+	if j.file != f {
+		return // another has what waits now
+	}
+	next.told = max(next.told, size)
+	if before != nil {
+		before.told = len(before.buf)
 	}
 }
 
 // apply notes where the records of a written batch are. Called with mu held.
-func (j *Journal) apply(b *batch, off int64) {
+func (j *Journal) apply(b *batch) {
 	for i := range b.ops {
 		o := &b.ops[i]
 		j.liveBytes -= j.live[o.nonce].size
@@ -192,7 +206,7 @@ func (j *Journal) apply(b *batch, off int64) {
 			delete(j.live, o.nonce)
 			continue
 		}
-		j.live[o.nonce] = place{off: off + int64(o.start), size: int64(o.size)}
+		j.live[o.nonce] = place{off: b.off + int64(o.start), size: int64(o.size)}
 		j.liveBytes += int64(o.size)
 	}
 }

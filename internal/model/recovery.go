@@ -190,8 +190,8 @@ func (m *machine) restoreWrites(s *state, i uint8, force bool) {
 	w.memory = 0
 	if w.phase != idle {
 		h, a := m.held(s.store), m.turns.get(w.turn).held.attempt()
-		if credential.Missing(h, a) && !m.others(s, i) {
-			return // whoever installed that generation has not put it back yet
+		if (credential.Missing(h, a) || credential.Contested(h, a)) && !m.others(s, i) {
+			return // whoever installed that generation, or ended that attempt, has not put it back yet
 		}
 		if write, ok := credential.Reopen(h, a); ok {
 			m.must(s, i, write)

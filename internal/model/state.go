@@ -197,6 +197,9 @@ func (m *machine) apply(s *state, who uint8, write credential.Write) bool {
 	if !write.Attempt.IsZero() && (h.Attempt == nil || h.Attempt.Nonce != write.Attempt) {
 		return false
 	}
+	if write.Alone && h.Attempt != nil {
+		return false
+	}
 	after := plain(write.Result(h))
 	if !write.Spent.IsZero() {
 		after.Record.Remember(macOf(write.Spent))

@@ -6,9 +6,230 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
+
+	"github.com/rs/zerolog"
 
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/failpoint"
 )
+
+// adoptedJournal is a dead process's journal whose content was rolled forward
+// and that is kept until the store cannot lose it any more.
+type adoptedJournal struct {
+	dead  Dead
+	since time.Duration // boot time
+}
+
+// adopt takes up what dead processes of this machine left: their received
+// tokens are committed, their unsent attempts closed, the others marked as in
+// doubt.
+func (e *Engine) adopt(ctx context.Context) error {
+	_, err := e.adoptAll(ctx, true)
+	return err
+}
+
+// adoptAll reports false if a journal could not be taken up because something
+// of somebody else's has to come first; force says that it will not come.
+func (e *Engine) adoptAll(ctx context.Context, force bool) (bool, error) {
+	e.adopting.Lock()
+	defer e.adopting.Unlock()
+	trouble := e.removeAdopted()
+	all := true
+	found, err := e.journal.Adopt(ctx)
+	trouble = errors.Join(trouble, err)
+	if len(found) > 0 {
+		defer e.barrier.keepBeating(ctx)()
+		trouble = errors.Join(trouble, e.mostUrgentFirst(ctx, found))
+	}
+	for _, dead := range found {
+		if err := failpoint.Hit(failpoint.AdoptFound); err != nil {
+			trouble = errors.Join(trouble, err, dead.Release())
+			continue
+		}
+		settled, err := e.rollForward(ctx, dead, force)
+		if err != nil || !settled {
+			all = false
+			if err != nil {
+				err = fmt.Errorf("journal of %s: %w", dead.Owner, err)
+			}
+			trouble = errors.Join(trouble, err, dead.Release())
+			continue
+		}
+		e.adopted = append(e.adopted, adoptedJournal{dead: dead, since: e.clock.Boot()})
+	}
+	return all, trouble
+}
+
+// adoptAgain rolls the store forward once more for the journals that were
+// adopted before: it may have lost what came of that.
+func (e *Engine) adoptAgain(ctx context.Context, force bool) (all bool, trouble error) {
+	e.adopting.Lock()
+	defer e.adopting.Unlock()
+	all = true
+	if len(e.adopted) > 0 {
+		defer e.barrier.keepBeating(ctx)()
+	}
+	for i, a := range e.adopted {
+		settled, err := e.rollForward(ctx, a.dead, force)
+		if err != nil {
+			trouble = errors.Join(trouble, fmt.Errorf("journal of %s: %w", a.dead.Owner, err))
+			continue
+		}
+		all = all && settled
+		e.adopted[i].since = e.clock.Boot()
+	}
+	return all, trouble
+}
+
+// removeAdopted deletes the adopted journals whose loss window has passed.
+func (e *Engine) removeAdopted() error {
+	var trouble error
+	keep := e.adopted[:0]
+	for _, a := range e.adopted {
+		if a.since > e.horizon() {
+			keep = append(keep, a)
+			continue
+		}
+		if err := failpoint.Hit(failpoint.ReplayRemove); err != nil {
+			trouble = errors.Join(trouble, err, a.dead.Release())
+			continue
+		}
+		trouble = errors.Join(trouble, a.dead.Remove())
+	}
+	e.adopted = keep
+	return trouble
+}
+
+// releaseAdopted leaves what is not certain to be durable for the next
+// adopter.
+func (e *Engine) releaseAdopted() error {
+	e.adopting.Lock()
+	defer e.adopting.Unlock()
+	var trouble error
+	for _, a := range e.adopted {
+		trouble = errors.Join(trouble, a.dead.Release())
+	}
+	e.adopted = nil
+	return trouble
+}
+
+// rollForward brings the store up to what a dead process's journal holds. It
+// reports false if single records could not be: the journal has to stay then.
+func (e *Engine) rollForward(ctx context.Context, dead Dead, force bool) (settled bool, err error) {
+	left := make(map[credential.ID]bool)
+	written := make(chains)
+	for _, w := range dead.Writes {
+		written.add(w)
+	}
+	if _, err := e.putBackChains(ctx, *e.barrier.run.Load(), written, force, left); err != nil {
+		return false, fmt.Errorf("what it wrote: %w", err)
+	}
+	if err := e.replayAll(ctx, dead.Owner, e.inOrder(dead, force), left); err != nil {
+		return false, err
+	}
+	sent := make(map[credential.Nonce]bool, len(dead.Intents))
+	for _, intent := range dead.Intents {
+		sent[intent.Nonce] = true
+	}
+	presentations := make([]replay, len(dead.Intents))
+	for i, intent := range dead.Intents {
+		presentations[i] = replay{id: intent.ID, what: "presentation", do: func(ctx context.Context, r *reader) error {
+			return e.recall(ctx, r, intent, dead.Owner, force)
+		}}
+	}
+	if err := e.replayAll(ctx, dead.Owner, presentations, left); err != nil {
+		return false, err
+	}
+	judge := func(n credential.Nonce) credential.Evidence {
+		return credential.EvidenceOfDead(sent[n], dead.Damaged)
+	}
+	owners, err := e.registry.OpenOwners(ctx)
+	if err != nil {
+		return false, err
+	}
+	open := owners[dead.Owner]
+	attempts := make([]replay, len(open))
+	for i, id := range open { // what is left out of them, the journal knows more of than was stored
+		attempts[i] = replay{id: id, what: "open attempt", do: func(ctx context.Context, r *reader) error {
+			return e.inherit(ctx, r, id, dead.Owner, judge)
+		}}
+	}
+	if err := e.replayAll(ctx, dead.Owner, attempts, left); err != nil {
+		return false, err
+	}
+	if len(left) > 0 {
+		return false, nil
+	}
+	for name, t := range *e.targets.Load() {
+		if t.Limits == (Limits{}) {
+			continue
+		}
+		if err := e.permits.Reclaim(ctx, name, dead.Owner); err != nil {
+			return false, err
+		}
+	}
+	if err := e.registry.Forget(ctx, dead.Owner); err != nil {
+		return false, err
+	}
+	e.metrics.adopted(len(dead.Kept), len(open))
+	e.log.Info().Str("owner", dead.Owner).Int("received", len(dead.Kept)).Int("open", len(open)).
+		Int("changes", len(dead.Changes)).Msg("took up what a dead process left")
+	return true, nil
+}
+
+// ownTrouble takes out of err what concerns one credential alone: its provider
+// is not configured any more, or its record cannot be read. That must keep
+// neither the others nor the service from going on.
+func (e *Engine) ownTrouble(err error, owner string, id credential.ID, left map[credential.ID]bool) error {
+	awaits := errors.Is(err, errAwaits) || errors.Is(err, errUnordered)
+	if _, single := errors.AsType[itemsError](err); !single && !errors.Is(err, ErrUnknownProvider) && !awaits {
+		return err
+	}
+	left[id] = true
+	level := zerolog.WarnLevel
+	if awaits {
+		level = zerolog.DebugLevel
+	}
+	e.log.WithLevel(level).Err(err).Str("owner", owner).Str("credential", string(id)).
+		Msg("what a dead process left of a credential cannot be taken up yet, its journal stays")
+	return nil
+}
+
+// inOrder lists what owners did and what was received in the order in which it
+// was noted: a token that came before a log-out came before it again.
+func (e *Engine) inOrder(dead Dead, force bool) []replay {
+	at := make(map[credential.Nonce]int, len(dead.Order))
+	for i, nonce := range dead.Order {
+		at[nonce] = i
+	}
+	type placed struct {
+		replay
+
+		at int
+	}
+	var list []placed
+	for _, change := range dead.Changes {
+		list = append(list, placed{at: at[change.Nonce], replay: replay{
+			id: change.ID, what: "owner's change",
+			do: func(ctx context.Context, r *reader) error { return e.replayChange(ctx, r, change) },
+		}})
+	}
+	for _, kept := range dead.Kept {
+		one := replay{id: kept.ID, what: "received token", do: func(ctx context.Context, r *reader) error { return e.replayKept(ctx, r, kept) }}
+		if kept.Ended.Class == credential.ClassPermanent {
+			one.what = "end of the grant"
+			one.do = func(ctx context.Context, r *reader) error { return e.replayEnded(ctx, r, kept, dead.Owner, force) }
+		}
+		list = append(list, placed{at: at[kept.Nonce], replay: one})
+	}
+	slices.SortStableFunc(list, func(a, b placed) int { return cmp.Compare(a.at, b.at) })
+	replays := make([]replay, len(list))
+	for i, p := range list {
+		replays[i] = p.replay
+	}
+	return replays
+}
 
 // mostUrgentFirst puts the journals in the order in which others wait for them:
 // first those whose owners have attempts open, for which somebody elsewhere may
@@ -40,87 +261,4 @@ func (d Dead) newest() credential.Millis {
 		at = max(at, w.Write.Record.UpdatedAt)
 	}
 	return at
-}
-
-// replay is one record of a dead process's journal on its way into the store.
-type replay struct {
-	id   credential.ID
-	what string
-	do   func(context.Context, *reader) error
-}
-
-// replayAll carries replays out one after the other. Most of what a journal holds
-// is in the store already, which one read tells of many.
-func (e *Engine) replayAll(ctx context.Context, owner string, all []replay, left map[credential.ID]bool) error {
-	for some := range slices.Chunk(all, putBackAtOnce) {
-		r := e.reader()
-		var ids []credential.ID
-		for _, one := range some {
-			if !left[one.id] {
-				ids = append(ids, one.id)
-			}
-		}
-		if err := r.ahead(ctx, ids); err != nil {
-			return fmt.Errorf("what is stored: %w", err)
-		}
-		for _, one := range some {
-			if left[one.id] {
-				continue
-			}
-			if err := e.ownTrouble(one.do(ctx, r), owner, one.id, left); err != nil {
-				return fmt.Errorf("%s of %s: %w", one.what, one.id, err)
-			}
-		}
-	}
-	return nil
-}
-
-// reader reads records of which some were read ahead. One that is not as it was
-// read any more refuses the write that was decided on it, and is read again. Where
-// nothing is to be written, that is so of what came after it as well: neither a
-// grant nor a generation falls within a run of the store.
-type reader struct {
-	engine *Engine
-	read   map[credential.ID]*credential.Held // nil where there is none
-}
-
-func (e *Engine) reader() *reader {
-	return &reader{engine: e, read: map[credential.ID]*credential.Held{}}
-}
-
-// ahead reads many at once. What cannot be read is left to load, which tells of
-// it.
-func (r *reader) ahead(ctx context.Context, ids []credential.ID) error {
-	slices.Sort(ids)
-	ids = slices.Compact(ids)
-	found, err := r.engine.store.Load(ctx, ids...)
-	_, single := errors.AsType[itemsError](err)
-	if err != nil && !single {
-		return err
-	}
-	for i, h := range found {
-		if h != nil || !single {
-			r.read[ids[i]] = h
-		}
-	}
-	return nil
-}
-
-// load returns a record, nil if there is none.
-func (r *reader) load(ctx context.Context, id credential.ID) (*credential.Held, error) {
-	if h, known := r.read[id]; known {
-		return h, nil
-	}
-	list, err := r.engine.store.Load(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	return list[0], nil
-}
-
-// replay is [Engine.replay]; whatever comes of it, the record is read again before
-// anything else is decided on it.
-func (r *reader) replay(ctx context.Context, h credential.Held, write credential.Write) (bool, error) {
-	delete(r.read, write.Record.ID)
-	return r.engine.replay(ctx, h, write)
 }

@@ -41,7 +41,7 @@ func (n *node) takeUp() {
 // elsewhere is a machine of its own, with a folder of its own.
 func (b *bundle) elsewhere() func(*Options) {
 	dir := b.t.TempDir()
-	return func(o *Options) { o.Folder = journals{dir, "another place"} }
+	return func(o *Options) { o.Folder = journals{dir: dir, place: "another place"} }
 }
 
 // What a dead process left open is taken up before what others left that have

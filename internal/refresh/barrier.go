@@ -18,7 +18,8 @@ const (
 	// works on it has registered again by then, should the store have lost that.
 	rejoinWait = 3 * time.Second
 	// ownFirst is how long a dead neighbour's journal waits for those who live
-	// to put their own writes back: they know more of them than it does.
+	// to put their own writes back: they know more of them than it does. So long
+	// does whoever waits for others stay with that, too, once all of them wait.
 	ownFirst = rejoinWait / 2
 	// knownWait is how old a heartbeat has to be before its owner begins
 	// anything, where the store may lose the last writes: whoever finds it
@@ -41,6 +42,7 @@ type barrier struct {
 	noticed time.Duration // boot time at which the present run was found
 	ready   bool          // what this process knows is in the present run
 	waiting bool          // the rest of it waits for others
+	heard   time.Duration // boot time since when that is all; 0 while what may have been written is still to come
 	told    string        // who is waited for, as it was logged last
 	loss    time.Duration // what the store could lose when the run was last confirmed; negative if never
 
@@ -131,7 +133,7 @@ func (b *barrier) notice(run string, now time.Duration) {
 	b.mode.Store(int32(passNothing))
 	e.opts.Runs.Pass("", "")
 	b.run.Store(&run)
-	b.noticed, b.ready, b.waiting, b.told = now, false, false, ""
+	b.noticed, b.ready, b.waiting, b.heard, b.told = now, false, false, 0, ""
 }
 
 // report counts the heartbeat on, with how far this process is.
@@ -193,12 +195,26 @@ func (b *barrier) roster(ctx context.Context) (credential.Roster, error) {
 // forgetGone takes off the roster who is proven here to be dead and to have left
 // nothing. Those elsewhere cannot see that, and would wait for it through silence
 // and quarantine: it died before it had a journal, or the store has lost that it
-// was taken off before.
+// was taken off before. One of whom an attempt is open keeps its place, by which
+// [Engine.question] proves its death.
 func (b *barrier) forgetGone(ctx context.Context, roster credential.Roster) error {
 	e := b.engine
 	now := e.clock.Boot()
+	var gone []string
 	for owner, m := range roster.Members {
-		if owner == e.owner || !e.standing(owner, m, now).Gone() {
+		if owner != e.owner && e.standing(owner, m, now).Gone() {
+			gone = append(gone, owner)
+		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	open, err := e.registry.OpenOwners(ctx)
+	if err != nil {
+		return err
+	}
+	for _, owner := range gone {
+		if len(open[owner]) > 0 {
 			continue
 		}
 		if err := e.registry.Forget(ctx, owner); err != nil {
@@ -217,17 +233,28 @@ func (b *barrier) advance(ctx context.Context, run string, roster credential.Ros
 	settled := roster.Settled == run
 	if !b.ready {
 		// Alone, or where everyone else is done, there is nobody to wait for.
-		journals := settled || since >= ownFirst || !b.others(roster, run)
-		done, err := e.putBack(ctx, run, journals, b.waiting && b.idle(roster, run))
+		at := stage{
+			journals: settled || since >= ownFirst || !b.others(roster, run, false),
+			heard:    settled || !b.others(roster, run, true),
+			force:    b.heard > 0 && now-b.heard >= ownFirst && b.idle(roster, run),
+		}
+		done, err := e.putBack(ctx, run, at)
 		if err != nil {
 			return err
 		}
 		if b.ready = done; done {
+			e.ledger.anew(now)
 			if err := failpoint.Hit(failpoint.BarrierReport); err != nil {
 				return err
 			}
 		}
-		b.waiting = journals && !done
+		b.waiting = at.journals && !done
+		switch {
+		case !b.waiting || !at.heard:
+			b.heard = 0
+		case b.heard == 0:
+			b.heard = max(now, 1)
+		}
 		if err := b.report(ctx, run); err != nil || !done {
 			return err
 		}
@@ -320,12 +347,13 @@ func (b *barrier) company(roster credential.Roster) bool {
 }
 
 // others reports whether some other process may live that has not put back what
-// it knows.
-func (b *barrier) others(roster credential.Roster, run string) bool {
+// it knows, or, if sure is set, not even what it was told is stored.
+func (b *barrier) others(roster credential.Roster, run string, sure bool) bool {
 	e := b.engine
 	now := e.clock.Boot()
 	for owner, m := range roster.Members {
-		if owner != e.owner && m.Ready != run && !e.standing(owner, m, now).Dead(e.opts.Silence, 0) {
+		told := m.Ready == run || sure && m.Waiting == run
+		if owner != e.owner && !told && !e.standing(owner, m, now).Dead(e.opts.Silence, 0) {
 			return true
 		}
 	}
@@ -356,7 +384,11 @@ func (b *barrier) awaited(roster credential.Roster, run string, quarantine time.
 // standing tells what is known here of another owner.
 func (e *Engine) standing(owner string, m credential.Member, now time.Duration) credential.Standing {
 	s := credential.Standing{Silent: e.watch.silent(owner, now), Deserted: e.watch.deserted(owner, now)}
-	s.Left, s.Locked = e.opts.Folder.Look(owner)
+	var err error
+	if s.Left, s.Locked, err = e.opts.Folder.Look(owner); err != nil {
+		s.Unseen = true
+		e.log.Debug().Err(err).Str("owner", owner).Msg("whether a process lives cannot be told: its journal cannot be looked at")
+	}
 	s.Here = s.Left || m.Place != "" && m.Place == e.opts.Folder.Place()
 	return s
 }

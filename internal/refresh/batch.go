@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/refreshd/refreshd/internal/credential"
-	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
 const (
@@ -66,17 +65,19 @@ func (e *Engine) refreshAll(ctx context.Context, t *Target, rest []credential.ID
 			want = 1
 		case free:
 		}
-		permits, err := e.takePermitsFor(ctx, t, allowed, want)
+		n := 0
+		permits, err := e.takePermits(ctx, t, want)
+		if err == nil {
+			n = min(permits.granted, want)
+			err = e.refreshSome(ctx, t, rest[:n], allowed, permits, report)
+		}
 		if _, busy := errors.AsType[*UnavailableError](err); busy {
 			// Whoever rested for as long as a permit takes would find it taken by
 			// those that die later. What is claimed, and when, is the capacity's to say.
+			// So it is for whoever comes too late for a probe.
 			return rest, e.handBack(ctx, t, rest, report)
 		}
 		if err != nil {
-			return rest, err
-		}
-		n := min(permits.granted, want)
-		if err := e.refreshSome(ctx, t, rest[:n], permits, report); err != nil {
 			return rest, err
 		}
 		rest = rest[n:]
@@ -149,8 +150,9 @@ func (e *Engine) advanceAll(ctx context.Context, t *Target, ids []credential.ID,
 }
 
 // refreshSome begins as many attempts as there are permits and carries them to
-// their ends.
-func (e *Engine) refreshSome(ctx context.Context, t *Target, ids []credential.ID, permits *permitLease, report *credential.BatchReport) error {
+// their ends. Whether one is the probe that allowed speaks of is asked last: what
+// was due when it was claimed may need no call any more.
+func (e *Engine) refreshSome(ctx context.Context, t *Target, ids []credential.ID, allowed passage, permits *permitLease, report *credential.BatchReport) error {
 	defer permits.giveBack(ctx)
 	var list []wanted
 	led := make(map[credential.ID]*flight, len(ids))
@@ -170,6 +172,9 @@ func (e *Engine) refreshSome(ctx context.Context, t *Target, ids []credential.ID
 	turns, refused, err := e.begin(ctx, t, list, credential.BySchedule, false)
 	for _, answer := range refused {
 		delete(led, e.landRefused(ctx, t, answer, land, report))
+	}
+	if err == nil {
+		err = e.takeProbeFor(ctx, t, allowed, turns)
 	}
 	if err != nil {
 		for id := range led {
@@ -296,23 +301,6 @@ func (e *Engine) idle(ctx context.Context, t *Target, ids []credential.ID, repor
 	return nil
 }
 
-// Capacity tells a dispatcher how many due credentials of a provider could be
-// begun within horizon.
-func (e *Engine) Capacity(ctx context.Context, provider string, horizon time.Duration) (int, error) {
-	t, err := e.target(provider)
-	if err != nil {
-		return 0, err
-	}
-	if t.Limits == (Limits{}) {
-		return maxCapacity, nil
-	}
-	free, most, err := e.permits.Free(ctx, provider, t.Limits, horizon)
-	if err != nil {
-		return 0, err
-	}
-	return min(max(free, e.pace.turnover(provider, t.Limits, horizon)), most), nil
-}
-
 // RecoverWithin tells a dispatcher for how long after its first presentation a
 // provider takes a refresh token in doubt once more; 0 if it does not.
 func (e *Engine) RecoverWithin(provider string) time.Duration {
@@ -321,109 +309,4 @@ func (e *Engine) RecoverWithin(provider string) time.Duration {
 		return 0
 	}
 	return t.Policy.RecoverWithin()
-}
-
-// maxCapacity stands for "no limit".
-const maxCapacity = 5000
-
-// permitLease is a number of permits taken together.
-type permitLease struct {
-	engine  *Engine
-	target  *Target
-	id      string
-	granted int
-
-	mu      sync.Mutex
-	done    int // not yet returned
-	pending int // still in use, or never used
-}
-
-// takePermitsFor leases up to want permits, as takePermits does, for calls that a
-// breaker lets through. Where that is the probe it is taken last, once the call
-// can be made; whoever comes too late for it is told that the client is refused.
-func (e *Engine) takePermitsFor(ctx context.Context, t *Target, allowed passage, want int) (*permitLease, error) {
-	permits, err := e.takePermits(ctx, t, want)
-	if err != nil || allowed != oneProbe {
-		return permits, err
-	}
-	taken, err := e.breakers.probe(ctx, t.Name)
-	if err == nil && !taken {
-		err = clientRefused()
-	}
-	if err != nil {
-		permits.giveBack(ctx)
-		return nil, err
-	}
-	return permits, nil
-}
-
-// takePermits leases up to want permits, waiting for the first at most
-// permitWait. If there is none by then the error is an [UnavailableError].
-func (e *Engine) takePermits(ctx context.Context, t *Target, want int) (*permitLease, error) {
-	if t.Limits == (Limits{}) {
-		return &permitLease{granted: want}, nil
-	}
-	started := e.clock.Boot()
-	for {
-		granted, id, wait, err := e.permits.Take(ctx, t.Name, t.Limits, want, t.Policy.Times.Attempt()+permitSlack)
-		if err != nil {
-			return nil, &outageError{err}
-		}
-		if granted > 0 {
-			return &permitLease{engine: e, target: t, id: id, granted: granted, pending: granted}, nil
-		}
-		left := permitWait - (e.clock.Boot() - started)
-		if left <= 0 || wait > left {
-			return nil, &UnavailableError{Reason: credential.ReasonRateLimited, RetryAfter: max(wait, time.Second)}
-		}
-		if err := pause(ctx, max(wait, time.Millisecond)); err != nil {
-			return nil, err
-		}
-	}
-}
-
-// doneOne returns a permit, together with others that are done.
-func (p *permitLease) doneOne(ctx context.Context) {
-	if p.engine == nil {
-		return
-	}
-	p.mu.Lock()
-	p.done++
-	p.pending--
-	n := 0
-	if p.done >= max(p.granted/4, 1) || p.pending == 0 {
-		n, p.done = p.done, 0
-	}
-	p.mu.Unlock()
-	if n > 0 {
-		// Whoever is done has better to do than to wait for the store.
-		p.engine.crew.run(func() { p.giveN(ctx, n) })
-	}
-}
-
-// giveBack returns what is left of the lease.
-func (p *permitLease) giveBack(ctx context.Context) {
-	if p.engine == nil {
-		return
-	}
-	p.mu.Lock()
-	n := p.done + p.pending
-	p.done, p.pending = 0, 0
-	p.mu.Unlock()
-	p.giveN(ctx, n)
-}
-
-func (p *permitLease) giveN(ctx context.Context, n int) {
-	if n == 0 {
-		return
-	}
-	if failpoint.Hit(failpoint.PermitReturn) != nil {
-		return // the lease ends by itself
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitDeadline)
-	defer cancel()
-	if err := p.engine.permits.Return(ctx, p.target.Name, p.id, n); err != nil {
-		p.engine.log.Warn().Err(err).Str("provider", p.target.Name).Int("permits", n).
-			Msg("permits could not be returned, their lease will end by itself")
-	}
 }

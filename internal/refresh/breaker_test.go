@@ -2,6 +2,7 @@ package refresh
 
 import (
 	"fmt"
+	"maps"
 	"testing"
 	"time"
 
@@ -350,30 +351,135 @@ func TestAProbeIsLeftToWhoeverCanMakeIt(t *testing.T) {
 }
 
 // Of two that have a permit one makes the probe, and the other gives its permit
-// back.
+// back, and what it has begun.
 func TestOneOfTwoMakesTheProbe(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
-	one, two := b.node("one"), b.node("two")
-	target := b.target()
-	target.Limits = Limits{Concurrency: 3}
-	for _, n := range []*node{one, two} {
-		n.SetTargets(t.Context(), []Target{target})
+	for name, late := range map[string]func(b *bundle, two *node){
+		"a batch": func(b *bundle, two *node) {
+			assert.Equal(b.t, credential.BatchReport{Returned: 1}, b.batch(two, "bob"))
+		},
+		"on demand": func(b *bundle, two *node) {
+			_, err := two.Refresh(b.t.Context(), "bob", 1)
+			unavailable := new(UnavailableError)
+			require.ErrorAs(b.t, err, &unavailable)
+			assert.Equal(b.t, credential.ReasonClientMisconfigured, unavailable.Reason)
+		},
+		"a login": func(b *bundle, two *node) {
+			put, err := two.Put(b.t.Context(), signIn(password), Expect{})
+			putOff := new(LoginPutOffError)
+			require.ErrorAs(b.t, err, &putOff, "%+v", put)
+			assert.Equal(b.t, credential.ReasonClientMisconfigured, putOff.Reason)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.backend()
+			one, two := b.node("one"), b.node("two")
+			target := b.target()
+			target.Limits = Limits{Concurrency: 3}
+			for _, n := range []*node{one, two} {
+				n.SetTargets(t.Context(), []Target{target})
+			}
+			b.put(one, "alice")
+			b.put(one, "bob")
+			b.due()
+			b.provider.failing(refusedClient())
+			b.batch(one, "alice")
+			one.returns(1)
+			b.clock.advance(credential.ProbeEvery)
+			two.store.set(func(s *faultyStore) {
+				s.scripted = func(int) (int, time.Duration) { // while it gets its permit, the other one makes the probe
+					b.batch(one, "alice")
+					return 1, 0
+				}
+			})
+			late(b, two)
+			two.returns(1)
+			assert.Equal(t, 2, b.provider.calls())
+			logins, _ := b.provider.counted()
+			assert.Zero(t, logins)
+			h := b.held(one, "bob")
+			assert.Nil(t, h.Attempt)
+			assert.Zero(t, h.Record.Failures)
+			assert.True(t, credential.Due(h.Record, nil, b.clock.Now()).Refresh, "it is due as before")
+		})
 	}
-	b.put(one, "alice")
-	b.put(one, "bob")
+}
+
+// The probe is left to whoever has a call to make: a credential that is not due,
+// or that is in other hands, takes none.
+func TestAProbeIsNotForWhatNeedsNoCall(t *testing.T) {
+	t.Parallel()
+	for name, look := range map[string]func(b *bundle, n *node){
+		"not due": func(b *bundle, n *node) {
+			assert.Equal(b.t, credential.BatchReport{Skipped: 1}, b.batch(n, "bob"))
+		},
+		"not due, before others": func(b *bundle, n *node) {
+			assert.Equal(b.t, credential.BatchReport{Skipped: 1, Refreshed: 1}, b.batch(n, "bob", "alice"))
+		},
+		"looked at already": func(b *bundle, n *node) {
+			fl, leads := n.flights.join("bob")
+			require.True(b.t, leads)
+			assert.Equal(b.t, credential.BatchReport{Skipped: 1}, b.batch(n, "bob"))
+			n.flights.land("bob", fl, settled{})
+		},
+		"asked for, and moved on": func(b *bundle, n *node) {
+			before := b.held(n, "alice")
+			before.Record.Generation = 7
+			_, err := n.advance(b.t.Context(), before, false)
+			require.NoError(b.t, err)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			n := b.node("one")
+			b.put(n, "alice")
+			b.due()
+			b.put(n, "bob")
+			b.provider.failing(refusedClient())
+			b.batch(n, "alice")
+			require.Equal(t, 1, b.provider.calls())
+			b.clock.advance(credential.ProbeEvery)
+			b.provider.ordinary()
+			look(b, n)
+			b.batch(n, "alice")
+			assert.Equal(t, 2, b.provider.calls(), "the probe is made")
+			assert.Nil(t, b.held(n, "bob").Attempt)
+		})
+	}
+}
+
+// A probe that was let out because the client's settings have changed is not made
+// with the old ones: their connections are closed already.
+func TestAProbeIsMadeWithTheNewSettings(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	old := b.target()
+	old.Limits = Limits{Concurrency: 1}
+	n.SetTargets(t.Context(), []Target{old})
+	b.put(n, "alice")
 	b.due()
 	b.provider.failing(refusedClient())
-	b.batch(one, "alice")
-	one.returns(1)
-	b.clock.advance(credential.ProbeEvery)
-	two.store.set(func(s *faultyStore) {
-		s.scripted = func(int) (int, time.Duration) { // while it gets its permit, the other one makes the probe
-			b.batch(one, "alice")
+	b.batch(n, "alice")
+	require.Equal(t, 1, b.provider.calls())
+	b.clock.advance(time.Second)
+	changed := newFakeProvider()
+	changed.set(func(p *fakeProvider) { p.current = maps.Clone(b.provider.current) })
+	n.store.set(func(s *faultyStore) {
+		s.scripted = func(int) (int, time.Duration) { // while a call gets its permit
+			next := old
+			next.Settings, next.Exchanger = "second", changed
+			n.store.set(func(s *faultyStore) { s.scripted = nil })
+			n.SetTargets(t.Context(), []Target{next})
 			return 1, 0
 		}
 	})
-	assert.Equal(t, credential.BatchReport{Returned: 1}, b.batch(two, "bob"))
-	two.returns(1)
-	assert.Equal(t, 2, b.provider.calls())
+	b.clock.advance(credential.ProbeEvery)
+	b.batch(n, "alice")
+	assert.Equal(t, 1, b.provider.calls(), "nothing is sent with the old ones")
+	b.batch(n, "alice")
+	assert.Equal(t, 1, changed.calls())
 }

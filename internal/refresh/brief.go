@@ -21,14 +21,17 @@ type brief struct {
 func newBrief(log zerolog.Logger) *brief { return &brief{log: log, lives: map[string]time.Duration{}} }
 
 // note looks at the life of a token that was issued, and says so the first time
-// that one of a provider is that short. A token that came once more tells nothing:
-// what is left of its life may be short.
+// that one of a provider is that short, or that of its refresh token. A token that
+// came once more tells nothing: what is left of its life may be short.
 func (b *brief) note(t *Target, h credential.Held, o credential.Outcome, sentAt credential.Millis) {
 	token := o.Token.Access
 	if o.Class != credential.ClassOK || token.IsZero() || token.Equal(h.Token.Access) || t.Policy.Sessions.Idle > 0 {
 		return
 	}
 	life := t.Policy.Lifetime(o.ExpiresIn, o.ExpiresAt, sentAt)
+	if told := o.RefreshExpiresIn; told > 0 && (o.Method == credential.MethodLogin || h.Record.Rolls(sentAt.Add(told), sentAt)) {
+		life = min(life, told) // no fixed end of which little is left
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if life >= t.Policy.MinInterval {

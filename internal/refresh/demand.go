@@ -13,10 +13,6 @@ const (
 	// followPoll is how often a follower looks for itself, in case the event
 	// log is not being read.
 	followPoll = 500 * time.Millisecond
-	// permitWait is the longest that anyone waits for a permit.
-	permitWait = time.Second
-	// permitSlack is how much longer than an attempt a permit is leased.
-	permitSlack = 10 * time.Second
 	// demandRounds bounds how many steps one request drives: a provider whose
 	// tokens are dead on arrival must not be called in a loop.
 	demandRounds = 3
@@ -220,13 +216,16 @@ func (e *Engine) lead(ctx context.Context, held credential.Held, rejected bool) 
 		return settled{err: paused()}
 	case oneProbe, free:
 	}
-	permits, err := e.takePermitsFor(ctx, t, allowed, 1)
+	permits, err := e.takePermits(ctx, t, 1)
 	if err != nil {
 		return settled{err: err}
 	}
 	defer permits.giveBack(ctx)
 	want := wanted{id: id, force: true, generation: held.Record.Generation}
 	turns, refused, err := e.begin(ctx, t, []wanted{want}, credential.ByDemand, rejected)
+	if err == nil {
+		err = e.takeProbeFor(ctx, t, allowed, turns)
+	}
 	if err != nil {
 		return settled{err: err}
 	}

@@ -43,7 +43,8 @@ func (e *Engine) enough(held credential.Held, minTTL time.Duration) (bool, error
 // inVain says why a call that is made now would bring no token that lives for
 // minTTL: the last one brought one that was as good as dead, as the next will, or
 // all that is left to be extended is the session's last moments before its limit.
-// It is nil if the call may help.
+// It is nil if the call may help, or if the session's clock has run out: whoever
+// goes on finds it over, and whether there is another way.
 func (e *Engine) inVain(held credential.Held, minTTL time.Duration) error {
 	r := held.Record
 	t, err := e.target(r.Provider)
@@ -55,7 +56,7 @@ func (e *Engine) inVain(held credential.Held, minTTL time.Duration) error {
 		return &UnavailableError{Reason: credential.ReasonMalformedReply, RetryAfter: max(again.Sub(now), time.Second)}
 	}
 	left := r.LimitAt.Sub(now) - readMargin
-	if !r.Session.Sliding() || r.LimitAt == 0 || left > minTTL || t.Policy.MethodAt(r, now) != credential.MethodExtend {
+	if !r.Session.Sliding() || r.LimitAt == 0 || r.ExpiresAt <= now || left > minTTL || t.Policy.MethodAt(r, now) != credential.MethodExtend {
 		return nil
 	}
 	if left > 0 && r.Session.Successor.At == 0 && r.ValidAt(now, readMargin) {

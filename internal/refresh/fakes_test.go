@@ -315,6 +315,7 @@ type faultyStore struct {
 	scripted  func(want int) (int, time.Duration) // grants, if set
 	refused   chan struct{}                       // hears of each Apply that did not get through
 	began     chan struct{}                       // hears of each Begin that got through
+	meanwhile func()                              // called once, before a Restore
 	moved     func()                              // called under the lock after a Load that follows an Apply that moved
 	stale     bool
 	returned  int
@@ -492,8 +493,12 @@ func (s *faultyStore) Restore(ctx context.Context, run string, writes []credenti
 		return nil, err
 	}
 	s.mu.Lock()
-	hear := s.applied
+	hear, meanwhile := s.applied, s.meanwhile
+	s.meanwhile = nil
 	s.mu.Unlock()
+	if meanwhile != nil {
+		meanwhile()
+	}
 	statuses, err := s.Store.Restore(ctx, run, writes, again)
 	if err == nil && hear != nil {
 		for _, w := range writes {

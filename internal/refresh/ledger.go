@@ -15,6 +15,7 @@ type ledger struct {
 	open     map[credential.Nonce]*turn // nil until begin has answered
 	retained []retained
 	writes   []lately
+	handed   map[credential.Nonce]*handed
 }
 
 // retained is a journal record whose commit has been acknowledged.
@@ -30,7 +31,17 @@ type lately struct {
 	since time.Duration // boot time
 }
 
-func newLedger() *ledger { return &ledger{open: map[credential.Nonce]*turn{}} }
+// handed is a write that was handed over to the store and has had no answer: it
+// may have been stored.
+type handed struct {
+	lately // since: when it can have been stored last
+
+	before bool // it had been handed over before, and that had no answer either
+}
+
+func newLedger() *ledger {
+	return &ledger{open: map[credential.Nonce]*turn{}, handed: map[credential.Nonce]*handed{}}
+}
 
 // begun notes an attempt that is asked for.
 func (l *ledger) begun(nonce credential.Nonce) {
@@ -99,14 +110,48 @@ func (l *ledger) retain(now time.Duration, nonces ...credential.Nonce) {
 	}
 }
 
+// hands notes writes that are about to be handed over to the store.
+func (l *ledger) hands(now time.Duration, list []Written) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, w := range list {
+		_, before := l.handed[w.Write.Nonce]
+		l.handed[w.Write.Nonce] = &handed{lately: lately{Written: w, since: now}, before: before}
+	}
+}
+
+// unheard notes that no answer to writes will come.
+func (l *ledger) unheard(now time.Duration, list []Written) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, w := range list {
+		if h := l.handed[w.Write.Nonce]; h != nil {
+			h.since = now
+		}
+	}
+}
+
+// refused forgets a write that the store did not make this time, and reports
+// whether it never can have made it.
+func (l *ledger) refused(nonce credential.Nonce) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if h := l.handed[nonce]; h != nil && h.before {
+		return false
+	}
+	delete(l.handed, nonce)
+	return true
+}
+
 // wrote notes a write that was acknowledged.
 func (l *ledger) wrote(now time.Duration, w Written) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	delete(l.handed, w.Write.Nonce)
 	l.writes = append(l.writes, lately{Written: w, since: now})
 }
 
-// lately returns the writes that the store may have lost.
+// lately returns the writes that the store has acknowledged and may have lost.
 func (l *ledger) lately() chains {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -117,8 +162,35 @@ func (l *ledger) lately() chains {
 	return list
 }
 
-// expired forgets what was acknowledged at or before limit, and returns the
-// journal's records among it.
+// unanswered returns the writes of which it is not known whether they were ever
+// stored.
+func (l *ledger) unanswered() chains {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	list := make(chains)
+	for _, h := range l.handed {
+		list.add(h.Written)
+	}
+	return list
+}
+
+// anew has the time count from now for which what was put back may be lost again.
+func (l *ledger) anew(now time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range l.retained {
+		l.retained[i].since = now
+	}
+	for i := range l.writes {
+		l.writes[i].since = now
+	}
+	for _, h := range l.handed {
+		h.since = now
+	}
+}
+
+// expired forgets what was acknowledged at or before limit, or had no answer by
+// then, and returns the journal's records among it.
 func (l *ledger) expired(limit time.Duration) []credential.Nonce {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -135,6 +207,12 @@ func (l *ledger) expired(limit time.Duration) []credential.Nonce {
 	}
 	if n > 0 {
 		l.writes = append([]lately(nil), l.writes[n:]...)
+	}
+	for nonce, h := range l.handed {
+		if h.since <= limit {
+			delete(l.handed, nonce)
+			nonces = append(nonces, noteNonce(h.Write))
+		}
 	}
 	return nonces
 }

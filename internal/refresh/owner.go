@@ -223,14 +223,14 @@ func (e *Engine) change(ctx context.Context, change Change, write credential.Wri
 	status, err := e.applyNoted(ctx, w)
 	if err != nil {
 		e.barrier.met(err)
-		// It may have been stored. The journal has it; whether it is rolled
-		// forward is not promised, for it is not acknowledged.
+		// It may have been stored, and then it stays, whatever the store loses
+		// now: the write as such is noted. More is not promised, for it is not
+		// acknowledged.
 		e.journal.Drop(change.Nonce)
 		return false, e.unavailable(&outageError{err})
 	}
 	if status[0] != credential.StatusWritten {
 		e.journal.Drop(change.Nonce)
-		e.moved(write)
 		return false, nil
 	}
 	e.ledger.retain(e.clock.Boot(), change.Nonce)

@@ -60,8 +60,8 @@ type Folder interface {
 	// Owners lists whose journals are there.
 	Owners() ([]string, error)
 	// Look tells whether the owner's journal is there, and whether its lock is
-	// held.
-	Look(owner string) (there, locked bool)
+	// held. An error tells neither.
+	Look(owner string) (there, locked bool, err error)
 }
 
 // Permits shares a provider's limits among all replicas. A permit is leased:

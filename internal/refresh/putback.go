@@ -23,20 +23,27 @@ func (c chains) add(w Written) {
 	c[id] = append(c[id], w)
 }
 
+// stage is how far the others are who put back what they know.
+type stage struct {
+	journals bool // whoever lives has had the time to come before what dead processes left
+	heard    bool // whoever lives has put back what it was told is stored
+	force    bool // nothing more will come of anybody
+}
+
 // putBack brings a run of the store that may lack the last writes up to what
-// this process knows: its own writes of the loss window, the attempts that it
-// holds, and, once journals is set, what dead processes left. It reports false
-// while something of somebody else's has to come first; force says that nothing
-// of the kind will come any more.
-func (e *Engine) putBack(ctx context.Context, run string, journals, force bool) (bool, error) {
+// this process knows: its own writes of the loss window and the attempts that it
+// holds; then what dead processes left; and at last what it never heard the end
+// of, which must not take the place of what is known to have been stored. It
+// reports false while something of somebody else's has to come first.
+func (e *Engine) putBack(ctx context.Context, run string, at stage) (bool, error) {
 	started := e.clock.Boot()
 	left := map[credential.ID]bool{}
 	own := e.ledger.lately()
-	writes, err := e.putBackChains(ctx, run, own, force, left)
+	writes, err := e.putBackChains(ctx, run, own, at.force, left)
 	if err != nil {
 		return false, fmt.Errorf("put back what was written: %w", err)
 	}
-	attempts, waiting, err := e.putBackAttempts(ctx, run, left, force)
+	attempts, waiting, err := e.putBackAttempts(ctx, run, left, at)
 	if err != nil {
 		return false, fmt.Errorf("put back what is under way: %w", err)
 	}
@@ -45,18 +52,31 @@ func (e *Engine) putBack(ctx context.Context, run string, journals, force bool) 
 		e.log.Warn().Int("writes", writes).Int("attempts", attempts).Int("credentials", len(own)).Stringer("took", e.clock.Boot()-started).
 			Msg("put back what redis had lost")
 	}
-	if !journals {
+	if !at.journals {
 		return false, nil
 	}
-	again, err := e.adoptAgain(ctx, force)
+	again, err := e.adoptAgain(ctx, at.force)
 	if err != nil {
 		return false, err
 	}
-	adopted, err := e.adoptAll(ctx, force)
+	adopted, err := e.adoptAll(ctx, at.force)
 	if err != nil {
 		return false, err
 	}
-	return force || again && adopted && len(left) == 0 && waiting == 0, nil
+	if unanswered := e.ledger.unanswered(); len(unanswered) > 0 {
+		if !at.heard && !at.force {
+			return false, nil
+		}
+		made, err := e.putBackChains(ctx, run, unanswered, at.force, left)
+		if err != nil {
+			return false, fmt.Errorf("put back what may have been written: %w", err)
+		}
+		if made > 0 {
+			e.metrics.restored(made, 0)
+			e.log.Warn().Int("writes", made).Msg("put back what was handed to redis and never answered: it may have been stored, and lost")
+		}
+	}
+	return at.force || again && adopted && len(left) == 0 && waiting == 0, nil
 }
 
 // putBackChains makes the writes again that the store does not have, and returns
@@ -72,10 +92,16 @@ func (e *Engine) putBackChains(ctx context.Context, run string, all chains, forc
 			if err != nil {
 				return made, err
 			}
-			if err := e.restore(ctx, run, writes); err != nil {
+			moved, err := e.restore(ctx, run, writes)
+			if err != nil {
 				return made, err
 			}
-			made += len(writes)
+			for i, id := range next {
+				if !moved[i] {
+					all[id] = all[id][1:]
+					made++
+				}
+			}
 			ids = next
 		}
 	}
@@ -83,13 +109,18 @@ func (e *Engine) putBackChains(ctx context.Context, run string, all chains, forc
 }
 
 // nextLost returns, of each credential, the first write that the store lacks:
-// every write builds on the one before.
+// every write builds on the one before. It stays the first of all until it is made.
 func (e *Engine) nextLost(ctx context.Context, ids []credential.ID, all chains, force bool, left map[credential.ID]bool) (next []credential.ID, writes []credential.Write, err error) {
 	found, err := e.store.Load(ctx, ids...)
-	if _, single := errors.AsType[itemsError](err); err != nil && !single {
+	single, some := errors.AsType[itemsError](err)
+	if err != nil && !some {
 		return nil, nil, err
 	}
 	for i, id := range ids {
+		if some && single.At(i) != nil {
+			left[id] = true // what is there cannot be read
+			continue
+		}
 		for len(all[id]) > 0 {
 			first := all[id][0]
 			write, what := credential.Restore(found[i], first.Write, first.After, force)
@@ -97,18 +128,18 @@ func (e *Engine) nextLost(ctx context.Context, ids []credential.ID, all chains, 
 				left[id] = true
 				break
 			}
-			all[id] = all[id][1:]
 			if what == credential.RestoreAgain {
 				next, writes = append(next, id), append(writes, write)
 				break
 			}
+			all[id] = all[id][1:]
 		}
 	}
 	return next, writes, nil
 }
 
 // putBackAttempts opens the attempts again that are under way in this process.
-func (e *Engine) putBackAttempts(ctx context.Context, run string, left map[credential.ID]bool, force bool) (made, waiting int, err error) {
+func (e *Engine) putBackAttempts(ctx context.Context, run string, left map[credential.ID]bool, at stage) (made, waiting int, err error) {
 	held := e.ledger.attempts()
 	for ids := range slices.Chunk(slices.Sorted(maps.Keys(held)), putBackAtOnce) {
 		found, err := e.store.Load(ctx, ids...)
@@ -121,62 +152,51 @@ func (e *Engine) putBackAttempts(ctx context.Context, run string, left map[crede
 			if h == nil || left[id] {
 				continue
 			}
-			if credential.Missing(*h, a) && !force {
-				waiting++ // whoever installed that generation has not put it back yet
+			if !at.force && (credential.Missing(*h, a) || !at.heard && credential.Contested(*h, a)) {
+				waiting++ // whoever installed that generation, or ended that attempt, has not put it back yet
 				continue
 			}
 			if write, wanted := credential.Reopen(*h, a); wanted {
 				writes = append(writes, write)
 			}
 		}
-		if err := e.restore(ctx, run, writes); err != nil {
+		moved, err := e.restore(ctx, run, writes)
+		if err != nil {
 			return made, waiting, err
 		}
-		made += len(writes)
+		for i := range writes {
+			if moved[i] {
+				waiting++
+			} else {
+				made++
+			}
+		}
 	}
 	return made, waiting, nil
 }
 
-// restore makes writes whatever the gate lets pass. One whose record has moved
-// meanwhile is looked at again by the next pass.
-func (e *Engine) restore(ctx context.Context, run string, writes []credential.Write) error {
+// restore makes writes whatever the gate lets pass, and tells of each whether its
+// record was another by then, which is to be looked at again.
+func (e *Engine) restore(ctx context.Context, run string, writes []credential.Write) (moved []bool, err error) {
 	if len(writes) == 0 {
-		return nil
+		return nil, nil
 	}
 	if err := failpoint.Hit(failpoint.RestoreBefore); err != nil {
-		return err
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, commitDeadline)
 	defer cancel()
-	_, err := e.opts.Runs.Restore(ctx, run, writes, true)
+	statuses, err := e.opts.Runs.Restore(ctx, run, writes, true)
 	if single, ok := errors.AsType[itemsError](err); ok {
 		e.log.Error().Err(single).Msg("a credential cannot be put back as it was")
 		err = nil
 	}
-	return errors.Join(err, failpoint.Hit(failpoint.RestoreWrite))
-}
-
-// replay makes one write that a journal led to, into the run that this process
-// looks at, and reports whether the record was still the one it was decided on.
-func (e *Engine) replay(ctx context.Context, h credential.Held, write credential.Write) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, commitDeadline)
-	defer cancel()
-	statuses, err := e.opts.Runs.Restore(ctx, *e.barrier.run.Load(), []credential.Write{write}, false)
-	if err != nil {
-		e.barrier.met(err)
-		return false, err
+	if err := errors.Join(err, failpoint.Hit(failpoint.RestoreWrite)); err != nil {
+		return nil, err
 	}
-	if statuses[0] != credential.StatusWritten {
-		return false, nil
+	moved = make([]bool, len(writes))
+	for i, status := range statuses {
+		moved[i] = status == credential.StatusMoved
 	}
-	e.stored(Written{Write: write, After: write.Result(h)})
-	return true, nil
-}
-
-// recallAttempt is the attempt that an intent was noted for.
-func recallAttempt(intent Intent, owner string, t *Target) credential.Attempt {
-	return credential.Attempt{
-		Nonce: intent.Nonce, Owner: owner, Generation: intent.Generation, Grant: intent.Grant,
-		BegunAt: intent.At, Deadline: intent.At.Add(t.Policy.Times.Attempt()), FirstSent: intent.At,
-	}
+	return moved, nil
 }

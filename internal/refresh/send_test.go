@@ -2,6 +2,8 @@ package refresh
 
 import (
 	"context"
+	"encoding/base64"
+	"fmt"
 	"testing"
 	"time"
 
@@ -98,19 +100,68 @@ func (p givenUp) Exchange(ctx context.Context, in credential.Presentation) crede
 	return credential.Outcome{Class: credential.ClassAmbiguous, Reason: credential.ReasonTimeout}
 }
 
-// A token that was read and handed to the journal is installed, also where
-// whoever made the call has not seen the reply.
-func TestAReplyThatOnlyTheReaderSaw(t *testing.T) {
-	t.Parallel()
+// readAlone refreshes alice with a reply that only its reader saw.
+func readAlone(t *testing.T, rotates credential.Rotates, answer func(rotate func() credential.Token) credential.Found) (*bundle, *node) {
+	t.Helper()
 	b := setup(t)
+	b.policy.Rotates = rotates
 	n := b.node("one")
 	b.put(n, "alice")
 	b.due()
 	target := b.target()
 	target.Exchanger = givenUp{b.provider}
 	n.SetTargets(t.Context(), []Target{target})
+	b.provider.set(func(p *fakeProvider) {
+		p.answer = func(_ string, rotate func() credential.Token) reply { return reply{found: answer(rotate)} }
+	})
 	b.batch(n, "alice")
+	return b, n
+}
+
+// A token that was read and handed to the journal is installed, also where
+// whoever made the call has not seen the reply.
+func TestAReplyThatOnlyTheReaderSaw(t *testing.T) {
+	t.Parallel()
+	b, n := readAlone(t, credential.RotatesYes, func(rotate func() credential.Token) credential.Found {
+		return whole(rotate()).found
+	})
 	h := b.held(n, "alice")
 	assert.EqualValues(t, 2, h.Record.Generation)
 	assert.Nil(t, h.Attempt, "nothing is in doubt")
+}
+
+// All that such a reply tells of its token's life counts.
+func TestLivesThatOnlyTheReaderSaw(t *testing.T) {
+	t.Parallel()
+	const claims = `{"exp":%d}`
+	var exp credential.Millis
+	b, n := readAlone(t, credential.RotatesYes, func(rotate func() credential.Token) credential.Found {
+		token := rotate()
+		exp = credential.Millis(1_800_000_000_000).Add(life*3/4 + 5*time.Minute)
+		payload := base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, claims, int64(exp)/1000))
+		token.Access = credential.NewSecret("e30." + payload + "." + mark)
+		return credential.Found{Token: token, RefreshExpiresIn: "7200", Complete: true}
+	})
+	h := b.held(n, "alice")
+	assert.EqualValues(t, 2, h.Record.Generation)
+	assert.Equal(t, exp, h.Record.ExpiresAt)
+	assert.Equal(t, b.clock.Now().Add(2*time.Hour), h.Record.LimitAt)
+}
+
+// One that ended where it should, and brought no refresh token, is not one that
+// was cut off: the provider does not rotate.
+func TestNothingIsMissingWhatTheReaderSawWhole(t *testing.T) {
+	t.Parallel()
+	for name, complete := range map[string]bool{"whole": true, "cut off": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b, n := readAlone(t, credential.RotatesAuto, func(func() credential.Token) credential.Found {
+				return credential.Found{Token: credential.Token{Access: credential.NewSecret(mark + "at")}, ExpiresIn: "1800", Complete: complete}
+			})
+			h := b.held(n, "alice")
+			assert.Equal(t, mark+"at", h.Token.Access.Reveal())
+			assert.Equal(t, b.clock.Now().Add(30*time.Minute), h.Record.ExpiresAt)
+			assert.Equal(t, complete, h.Attempt == nil, "the refresh token is in doubt only where the rest is missing")
+		})
+	}
 }

@@ -127,6 +127,63 @@ func TestNoExtensionIsAskedForBeforeTheLimit(t *testing.T) {
 	assert.Equal(t, 1, extended)
 }
 
+// Whoever asks for the token of a session that has just reached its absolute limit
+// hears of its end, or has its user logged in, and does not wait for a schedule.
+func TestASessionAtItsLimitIsToldToBeOver(t *testing.T) {
+	t.Parallel()
+	for name, ask := range map[string]func(n *node) (credential.Held, error){
+		"a token":   func(n *node) (credential.Held, error) { return n.Token(t.Context(), "alice", 0) },
+		"long":      func(n *node) (credential.Held, error) { return n.Token(t.Context(), "alice", time.Minute) },
+		"a refusal": func(n *node) (credential.Held, error) { return n.Refresh(t.Context(), "alice", 1) },
+	} {
+		for _, login := range []bool{false, true} {
+			b := setup(t)
+			b.sliding()
+			b.policy.Sessions.Absolute, b.policy.Sessions.OnActive = idle+idle/2, credential.ActiveEnd
+			n := b.node("one")
+			b.session(n, login)
+			_, err := n.SetPresence(t.Context(), "alice", credential.PresenceActive, "")
+			require.NoError(t, err)
+			for range 2 {
+				b.clock.advance(idle * 3 / 5)
+				_, err = n.Touch(t.Context(), []credential.ID{"alice"})
+				require.NoError(t, err)
+			}
+			limit := b.held(n, "alice").Record.LimitAt
+			require.Equal(t, limit, b.held(n, "alice").Record.ExpiresAt)
+			b.clock.advance(limit.Sub(b.clock.Now()) + time.Second)
+			got, err := ask(n)
+			_, extended := b.provider.counted()
+			assert.Zero(t, extended, name)
+			if login {
+				require.NoError(t, err, name)
+				assert.EqualValues(t, 2, got.Record.Generation, name)
+				continue
+			}
+			over := new(StateError)
+			require.ErrorAs(t, err, &over, name)
+			assert.Equal(t, credential.StateReauthRequired, over.State, name)
+			assert.Equal(t, credential.ReasonAbsoluteTimeout, over.Reason, name)
+		}
+	}
+}
+
+// Nor does who asks for a life that the limit would not leave, of a session whose
+// idle timeout has passed shortly before that.
+func TestASessionThatIdledOutBeforeItsLimit(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.sliding()
+	b.policy.Sessions.Absolute = idle + 30*time.Second
+	n := b.node("one")
+	b.session(n, false)
+	b.clock.advance(idle + time.Second)
+	_, err := n.Token(t.Context(), "alice", time.Minute)
+	over := new(StateError)
+	require.ErrorAs(t, err, &over)
+	assert.Equal(t, credential.ReasonIdleTimeout, over.Reason)
+}
+
 func TestADeadSessionIsReplacedSilently(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

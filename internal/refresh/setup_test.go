@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -50,15 +51,22 @@ type bundle struct {
 }
 
 // journals looks at a folder of journals.
-type journals struct{ dir, place string }
+type journals struct {
+	dir, place string
+
+	blind *atomic.Bool // no journal can be opened, if set
+}
 
 func (j journals) Place() string { return j.place }
 
 func (j journals) Owners() ([]string, error) { return journal.Owners(j.dir) }
 
-func (j journals) Look(owner string) (there, locked bool) {
-	locked, there = journal.Alive(j.dir, owner)
-	return there, locked
+func (j journals) Look(owner string) (there, locked bool, err error) {
+	if j.blind != nil && j.blind.Load() {
+		return false, false, syscall.EMFILE
+	}
+	locked, there, err = journal.Alive(j.dir, owner)
+	return there, locked, err
 }
 
 // fakeClock is the store's clock and the machine's. It moves when told to.
@@ -163,7 +171,7 @@ func (b *bundle) node(owner string, with ...func(*Options)) *node {
 func (b *bundle) unstarted(owner string, with ...func(*Options)) *node {
 	b.t.Helper()
 	opts := Options{
-		Folder: journals{b.dir, b.dir}, Clock: b.clock, Owner: owner, Shards: 1,
+		Folder: journals{dir: b.dir, place: b.dir}, Clock: b.clock, Owner: owner, Shards: 1,
 		Log: zerolog.New(b.log), Metrics: NewMetrics(prometheus.NewRegistry()),
 		Loss: func() time.Duration { return 0 }, Silence: 5 * time.Second, Quarantine: 10 * time.Minute, OfflineReads: -1,
 	}

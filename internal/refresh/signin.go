@@ -32,11 +32,14 @@ func (e *Engine) signIn(ctx context.Context, t *Target, login credential.Login) 
 		return login, putOffBy(paused()), nil
 	case oneProbe, free:
 	}
-	permits, err := e.takePermitsFor(ctx, t, allowed, 1)
+	permits, err := e.takePermits(ctx, t, 1)
 	if err != nil {
 		return login, putOffBy(err), nil // it is made later
 	}
 	defer permits.giveBack(ctx)
+	if err := e.takeProbe(ctx, t, allowed); err != nil {
+		return login, putOffBy(err), nil
+	}
 	putOff := func(o credential.Outcome) (credential.Login, *LoginPutOffError, error) {
 		login.Failed = credential.Outcome{
 			Method: credential.MethodLogin, Class: o.Class, Reason: o.Reason, Detail: o.Detail, RetryAfter: o.RetryAfter,

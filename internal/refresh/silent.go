@@ -15,7 +15,8 @@ import (
 // owner or its journal may come back, and which does not run while a process lives
 // that can read the journal. After that the attempt counts as sent and
 // unknown. On this machine the journal's lock tells: nobody who holds it is
-// overruled, however long he is silent. What spends nothing needs no proof: it is
+// overruled, however long he is silent; nor is anybody while it cannot be looked
+// at. What spends nothing needs no proof: it is
 // taken over at its deadline, wherever its owner is silent. A journal that is
 // free is adopted first, for it may have the answer.
 func (e *Engine) question(ctx context.Context, open map[string][]credential.ID) error {
@@ -34,7 +35,11 @@ func (e *Engine) question(ctx context.Context, open map[string][]credential.ID) 
 		switch {
 		case s.Left && !s.Locked:
 		case !s.Left && s.Dead(e.opts.Silence, e.opts.Quarantine):
-			trouble = errors.Join(trouble, e.inheritAll(ctx, ids, owner, credential.EvidenceSent))
+			err := e.inheritAll(ctx, ids, owner, credential.EvidenceSent)
+			if _, listed := roster.Members[owner]; err == nil && listed && s.Gone() {
+				err = e.registry.Forget(ctx, owner)
+			}
+			trouble = errors.Join(trouble, err)
 		case s.Silent >= e.opts.Silence:
 			ids, err := e.spendingNothing(ctx, ids)
 			trouble = errors.Join(trouble, err, e.inheritAll(ctx, ids, owner, credential.EvidenceSilent))
@@ -83,12 +88,12 @@ func (e *Engine) takenUp(h credential.Held) credential.Millis {
 	}
 	now := e.clock.Now()
 	s := e.watch.seen(a.Owner)
-	switch _, locked := e.opts.Folder.Look(a.Owner); {
+	switch _, locked, err := e.opts.Folder.Look(a.Owner); {
 	case s.Silent < e.opts.Silence:
 		return 0
 	case credential.SpendsNothing(h):
 		return max(a.Deadline, now).Add(tickEvery)
-	case locked:
+	case locked, err != nil:
 		return 0
 	default:
 		return now.Add(max(s.Remaining(e.opts.Silence, e.opts.Quarantine), 0) + tickEvery)

@@ -1,6 +1,7 @@
 package refresh
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,7 +38,7 @@ func TestWhatSpendsNothingIsTakenOver(t *testing.T) {
 			row.provider(b)
 			place := func(*Options) {}
 			if row.elsewhere {
-				place = func(o *Options) { o.Folder = journals{t.TempDir(), "another place"} }
+				place = func(o *Options) { o.Folder = journals{dir: t.TempDir(), place: "another place"} }
 			}
 			slow, fast := b.node("slow"), b.node("fast", place)
 			b.session(slow, true)
@@ -126,4 +127,82 @@ func TestWhoAsksInAQuarantine(t *testing.T) {
 	shown := n.Shown(b.held(n, "alice"))
 	assert.Equal(t, b.clock.Now().Add(left), credential.NextDue(shown.Record, shown.Attempt))
 	assert.Zero(t, b.provider.calls())
+}
+
+// That a journal cannot be opened, for want of file descriptors or of a right,
+// tells nothing of its owner: it is no proof that he is dead.
+func TestAJournalThatCannotBeOpenedProvesNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	blind := new(atomic.Bool)
+	slow, judge := b.node("slow"), b.node("judge", func(o *Options) {
+		o.Folder, o.Quarantine = journals{dir: b.dir, place: b.dir, blind: blind}, time.Minute
+	})
+	b.put(slow, "alice")
+	b.due()
+	require.NoError(t, slow.tick(t.Context()))
+	require.NoError(t, judge.tick(t.Context()))
+	let := b.provider.holding()
+	defer let()
+	done := start(func() (credential.BatchReport, error) {
+		return slow.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
+	})
+	soon(t, b.provider.entered, "the exchange")
+	taken := b.held(judge, "alice").Attempt
+	require.NotNil(t, taken)
+	blind.Store(true)
+	for range 60 {
+		require.NoError(t, judge.tick(t.Context()))
+		require.Equal(t, taken, b.held(judge, "alice").Attempt)
+		b.clock.advance(5 * time.Second) // its owner is not heard: he may be stopped
+	}
+	assert.Equal(t, b.held(judge, "alice"), judge.Shown(b.held(judge, "alice")), "nobody takes it up")
+	let()
+	require.Equal(t, 1, soon(t, done, "the batch").value.Refreshed)
+	assert.Equal(t, 1, b.provider.most())
+}
+
+// Nor is who cannot be looked at left behind when the store has fallen back.
+func TestAJournalThatCannotBeOpenedIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	blind := new(atomic.Bool)
+	one, two := b.node("one", lossy), b.node("two", lossy, func(o *Options) {
+		o.Quarantine, o.Folder = time.Minute, journals{dir: b.dir, place: b.dir, blind: blind}
+	})
+	b.settle(one, two)
+	b.put(one, "alice")
+	b.settle(one, two)
+	blind.Store(true)
+	b.fallBack(b.snapshot())
+	for range 100 {
+		b.clock.advance(5 * time.Second)
+		require.NoError(t, two.tick(t.Context()))
+		require.NotEqual(t, passAll, two.barrier.passes())
+	}
+	assert.True(t, b.client.HExists(t.Context(), "rd:members", "one").Val(), "it stays on the roster")
+	blind.Store(false)
+	b.settle(one, two)
+	assert.Equal(t, passAll, two.barrier.passes())
+}
+
+// A neighbour that ended long ago, and comes back with an attempt that it had left
+// open when the store falls back behind both, is still known by its place: its
+// attempt is taken up without a quarantine, and only then is it forgotten.
+func TestWhoLeftAnAttemptIsKnownByItsPlace(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.distant("alice")
+	n := b.node("one", lossy)
+	place := n.opts.Folder.Place()
+	require.NoError(t, b.client.HSet(t.Context(), "rd:owners", "distant", 7).Err())
+	require.NoError(t, b.client.HSet(t.Context(), "rd:members", "distant", place+" /").Err())
+	b.fallBack(b.snapshot())
+	b.settle(n)
+	b.settle(n)
+	require.Equal(t, passAll, n.barrier.passes())
+	h := b.held(n, "alice")
+	require.NotNil(t, h.Attempt)
+	assert.True(t, h.Attempt.Doubt, "its lock is proof, whoever has adopted its journal")
+	assert.False(t, b.client.HExists(t.Context(), "rd:members", "distant").Val(), "nobody elsewhere waits for it any more")
 }

@@ -9,7 +9,9 @@ import (
 
 // TuneSessions sees to it that living sessions are planned by their provider's
 // present settings. list is as it was read, without secrets; what has other
-// settings is read again, and written. It returns how many were.
+// settings is read again, and written. It returns how many were. One that cannot
+// be read then, or written, is left as it is; an error means that the store could
+// not be asked.
 func (e *Engine) TuneSessions(ctx context.Context, provider string, list []credential.Held) (int, error) {
 	leave, err := e.enter()
 	if err != nil {
@@ -33,7 +35,11 @@ func (e *Engine) TuneSessions(ctx context.Context, provider string, list []crede
 			}
 			return write, wrote
 		})
+		single, ok := errors.AsType[itemsError](err)
 		switch {
+		case ok:
+			e.log.Warn().Err(single.At(0)).Str("credential", string(h.Record.ID)).Str("provider", provider).
+				Msg("a session does not get the present settings: its record cannot be read or written")
 		case err != nil && !errors.Is(err, ErrNotFound):
 			return tuned, e.unavailable(err)
 		case err == nil && wrote:

@@ -1,6 +1,7 @@
 package refresh
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -53,6 +54,14 @@ func TestWhichOfTwoBeganLater(t *testing.T) {
 			n.stop()
 			require.NoError(b.t, n.store.Beat(b.t.Context(), "a run before", ""))
 		}, asked: no, forced: no},
+		"of one whose journal cannot be looked at": {owner: "other", before: func(b *bundle, judge *node, _ credential.Attempt) {
+			n := b.node("other")
+			b.put(n, "alice")
+			require.NoError(b.t, n.store.Beat(b.t.Context(), "a run before", ""))
+			blind := new(atomic.Bool)
+			blind.Store(true)
+			judge.opts.Folder = journals{dir: b.dir, place: b.dir, blind: blind}
+		}, asked: wait, forced: wait},
 		"of one elsewhere, heard of for the first time": {owner: "distant", asked: wait, forced: yes},
 		"of one elsewhere, silent beyond the quarantine": {owner: "distant", before: func(b *bundle, judge *node, _ credential.Attempt) {
 			judge.watch.also("distant", b.clock.Boot())

@@ -123,6 +123,5 @@ func (e *Engine) amend(ctx context.Context, id credential.ID, decide func(creden
 			e.stored(w)
 			return w.After, nil
 		}
-		e.moved(write)
 	}
 }

@@ -3,6 +3,7 @@ package refresh
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 
 	"github.com/refreshd/refreshd/internal/credential"
 )
@@ -26,6 +27,10 @@ func noteNonce(w credential.Write) credential.Nonce {
 // the journal before, as they are: whoever adopts it makes the same writes, and
 // no version comes up a second time with another content. Without room in the
 // journal they are stored all the same; what was received is in it in any case.
+//
+// Until the store has answered, a write may have been stored, been seen, and be
+// lost with everything else; so the ledger has it from before it is handed over.
+// Whoever gets the status [credential.StatusWritten] calls [Engine.stored].
 func (e *Engine) apply(ctx context.Context, list []Written) ([]credential.Status, error) {
 	if e.lossy() {
 		changes := make([]Change, 0, len(list))
@@ -45,7 +50,31 @@ func (e *Engine) apply(ctx context.Context, list []Written) ([]credential.Status
 	for i := range list {
 		writes[i] = list[i].Write
 	}
-	return e.store.Apply(ctx, writes)
+	if !e.opts.Kept {
+		e.ledger.hands(e.clock.Boot(), list)
+	}
+	statuses, err := e.store.Apply(ctx, writes)
+	single, partial := errors.AsType[itemsError](err)
+	_, another := errors.AsType[anotherRun](err)
+	switch {
+	case err != nil && !partial && !another:
+		e.ledger.unheard(e.clock.Boot(), list)
+	default:
+		for i, w := range list {
+			if another || partial && single.At(i) != nil || statuses[i] != credential.StatusWritten {
+				e.refused(w.Write)
+			}
+		}
+	}
+	return statuses, err
+}
+
+// refused forgets a write that the store did not make, unless it may have made it
+// when it was handed over before.
+func (e *Engine) refused(w credential.Write) {
+	if e.ledger.refused(w.Nonce) {
+		e.journal.Drop(noteNonce(w))
+	}
 }
 
 // stored notes a write that the store has just acknowledged: it is announced,
@@ -61,13 +90,6 @@ func (e *Engine) stored(w Written) {
 	e.announce(w.Write)
 }
 
-// moved forgets a write that was decided on a record which has moved.
-func (e *Engine) moved(w credential.Write) {
-	if e.lossy() {
-		e.journal.Drop(noteNonce(w))
-	}
-}
-
 // commit stores one write that was decided on h, and reports whether the record
 // was still that one.
 func (e *Engine) commit(ctx context.Context, h credential.Held, write credential.Write, stalled func()) (bool, error) {
@@ -77,7 +99,6 @@ func (e *Engine) commit(ctx context.Context, h credential.Held, write credential
 		return false, err
 	}
 	if status != credential.StatusWritten {
-		e.moved(write)
 		return false, nil
 	}
 	e.stored(w)

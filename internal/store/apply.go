@@ -11,7 +11,10 @@ import (
 	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
-var errFields = errors.New("a write cannot both close an attempt and leave it open")
+var (
+	errFields = errors.New("a write cannot both close an attempt and leave it open")
+	errAlone  = errors.New("a write cannot both need an attempt and need that there is none")
+)
 
 // Apply stores writes, each for itself: one script per shard for all. The
 // statuses come in the order of the writes. A write that is repeated is
@@ -173,7 +176,12 @@ func (s *Store) appendWrite(args []any, w *credential.Write, again bool) ([]any,
 		return args, err
 	}
 	required := ""
-	if !w.Attempt.IsZero() {
+	switch {
+	case w.Alone && !w.Attempt.IsZero():
+		return args, errAlone
+	case w.Alone:
+		required = "-"
+	case !w.Attempt.IsZero():
 		required = w.Attempt.String()
 	}
 	kind := "l"

@@ -84,16 +84,16 @@ func (s *Store) readExpiries(ctx context.Context, names shardKeys, list []creden
 	return nil
 }
 
-// Claim moves the scores of those ids that are due to now + hold and returns
+// Claim moves the scores of those ids that are due to now + lasts and returns
 // them: nobody else is handed them meanwhile. A claim repeated with its nonce
 // returns the same IDs.
-func (s *Store) Claim(ctx context.Context, shard int, provider string, ids []credential.ID, nonce credential.Nonce, hold time.Duration) ([]credential.ID, error) {
+func (s *Store) Claim(ctx context.Context, shard int, provider string, ids []credential.ID, nonce credential.Nonce, lasts time.Duration) ([]credential.ID, error) {
 	names, err := s.dueOf(shard, provider)
 	if err != nil || len(ids) == 0 {
 		return nil, err
 	}
 	args := make([]any, 0, 2+len(ids))
-	args = append(args, hold.Milliseconds(), claimReply.Milliseconds())
+	args = append(args, lasts.Milliseconds(), claimReply.Milliseconds())
 	for _, id := range ids {
 		args = append(args, string(id))
 	}

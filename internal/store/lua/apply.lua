@@ -11,7 +11,7 @@
 --       ' <run_id>:<replication id>' each, or '' for any, 8 the moment
 --       that it must be past for what was decided latest ('0' for none); then
 --       for each write: expected revision ('0' for none), nonce of the attempt
---       that must be open or '', kind ('l' listed, 'd' tombstone, 'c' not
+--       that must be open, '-' if none may be, or '', kind ('l' listed, 'd' tombstone, 'c' not
 --       listed), provider, grant, the moment at which a session's idle timeout
 --       was seen to have run out ('0' if that is not what the write says), h,
 --       r, s, o, score ('0' for none), number of other fields, number of
@@ -83,7 +83,7 @@ for i = 4 + dues, #KEYS do
     if not revision then
       status = 'unreadable'
     elseif revision == expect then
-      if attempt ~= '' and string.sub(o, 1, 32) ~= attempt then
+      if attempt ~= '' and attempt ~= (o == '' and '-' or string.sub(o, 1, 32)) then
         status = 'moved'
       elseif t and idledAt ~= '0' and (select(3, touched(h, t)) or 0) > tonumber(idledAt) then
         status = 'moved'

@@ -3,7 +3,7 @@
 -- while.
 --
 -- KEYS  1 a due index, 2 where the reply is kept for a repetition
--- ARGV  1 ms for which a claim holds, 2 ms for which the reply is kept, then
+-- ARGV  1 ms for which a claim lasts, 2 ms for which the reply is kept, then
 --       the IDs
 -- Reply the IDs that were claimed: those whose score had passed
 local kept = redis.call('GET', KEYS[2])

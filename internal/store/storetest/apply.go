@@ -99,6 +99,30 @@ func applyAttempt(b *bundle) {
 	assert.True(b, b.load("alice").Token.Refresh.Equal(token("alice").Refresh))
 }
 
+// applyAlone: an attempt that was begun since the record was read refuses a write
+// that was decided where none was open.
+func applyAlone(b *bundle) {
+	b.due("alice")
+	before := b.load("alice")
+	open := b.begun("alice").Attempt
+	lost := *open
+	lost.Nonce = newNonce()
+	w, ok := credential.Recall(before, lost, false, b.policy, b.now)
+	require.True(b, ok)
+	require.True(b, w.Alone)
+	assert.Equal(b, credential.StatusMoved, b.status(w))
+	assert.Equal(b, open, b.load("alice").Attempt)
+	b.apply(credential.Abandon(b.load("alice"), *open, credential.BySchedule, b.now))
+	w, ok = credential.Recall(b.load("alice"), lost, false, b.policy, b.now)
+	require.True(b, ok)
+	b.apply(w)
+	assert.Equal(b, credential.StatusWritten, b.status(w), "the same write again")
+	assert.Equal(b, lost.Nonce, b.load("alice").Attempt.Nonce)
+	w.Attempt = newNonce()
+	_, err := b.store.Apply(b.ctx, []credential.Write{w})
+	require.Error(b, err, "it cannot need both")
+}
+
 func applyRace(b *bundle) {
 	b.due("alice")
 	h := b.begun("alice")

@@ -46,6 +46,7 @@ func Run(t *testing.T, fresh func(t *testing.T) *Harness) {
 		"apply/decided ahead of the clock":          applyAhead,
 		"apply/compares the revision":               applyRevision,
 		"apply/compares the attempt":                applyAttempt,
+		"apply/compares that there is none":         applyAlone,
 		"apply/one of many wins":                    applyRace,
 		"apply/same nonce, another outcome":         applySameNonce,
 		"apply/twice in one list":                   applySameID,

@@ -1,0 +1,152 @@
+package refresh
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/failpoint"
+)
+
+const (
+	// permitWait is the longest that anyone waits for a permit.
+	permitWait = time.Second
+	// permitSlack is how much longer than an attempt a permit is leased.
+	permitSlack = 10 * time.Second
+	// maxCapacity stands for "no limit".
+	maxCapacity = 5000
+)
+
+// Capacity tells a dispatcher how many due credentials of a provider could be
+// begun within horizon.
+func (e *Engine) Capacity(ctx context.Context, provider string, horizon time.Duration) (int, error) {
+	t, err := e.target(provider)
+	if err != nil {
+		return 0, err
+	}
+	if t.Limits == (Limits{}) {
+		return maxCapacity, nil
+	}
+	free, most, err := e.permits.Free(ctx, provider, t.Limits, horizon)
+	if err != nil {
+		return 0, err
+	}
+	return min(max(free, e.pace.turnover(provider, t.Limits, horizon)), most), nil
+}
+
+// permitLease is a number of permits taken together.
+type permitLease struct {
+	engine  *Engine
+	target  *Target
+	id      string
+	granted int
+
+	mu      sync.Mutex
+	done    int // not yet returned
+	pending int // still in use, or never used
+}
+
+// takeProbe takes the probe, where that is what a breaker lets through. It is for
+// whoever has all that the call needs; who comes too late for it is told that the
+// client is refused. So is who would make it with settings that are not in use any
+// more: it was let out for the new ones.
+func (e *Engine) takeProbe(ctx context.Context, t *Target, allowed passage) error {
+	if allowed != oneProbe {
+		return nil
+	}
+	if now, err := e.target(t.Name); err != nil || now != t {
+		return clientRefused()
+	}
+	taken, err := e.breakers.probe(ctx, t.Name)
+	if err == nil && !taken {
+		err = clientRefused()
+	}
+	return err
+}
+
+// takeProbeFor takes the probe for turns that were begun. They are given up if it
+// is gone: nothing was sent.
+func (e *Engine) takeProbeFor(ctx context.Context, t *Target, allowed passage, turns []*turn) error {
+	if len(turns) == 0 {
+		return nil // it is left to whoever has a call to make
+	}
+	err := e.takeProbe(ctx, t, allowed)
+	if err != nil {
+		for _, tn := range turns {
+			e.abandon(ctx, tn)
+		}
+	}
+	return err
+}
+
+// takePermits leases up to want permits, waiting for the first at most
+// permitWait. If there is none by then the error is an [UnavailableError].
+func (e *Engine) takePermits(ctx context.Context, t *Target, want int) (*permitLease, error) {
+	if t.Limits == (Limits{}) {
+		return &permitLease{granted: want}, nil
+	}
+	started := e.clock.Boot()
+	for {
+		granted, id, wait, err := e.permits.Take(ctx, t.Name, t.Limits, want, t.Policy.Times.Attempt()+permitSlack)
+		if err != nil {
+			return nil, &outageError{err}
+		}
+		if granted > 0 {
+			return &permitLease{engine: e, target: t, id: id, granted: granted, pending: granted}, nil
+		}
+		left := permitWait - (e.clock.Boot() - started)
+		if left <= 0 || wait > left {
+			return nil, &UnavailableError{Reason: credential.ReasonRateLimited, RetryAfter: max(wait, time.Second)}
+		}
+		if err := pause(ctx, max(wait, time.Millisecond)); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// doneOne returns a permit, together with others that are done.
+func (p *permitLease) doneOne(ctx context.Context) {
+	if p.engine == nil {
+		return
+	}
+	p.mu.Lock()
+	p.done++
+	p.pending--
+	n := 0
+	if p.done >= max(p.granted/4, 1) || p.pending == 0 {
+		n, p.done = p.done, 0
+	}
+	p.mu.Unlock()
+	if n > 0 {
+		// Whoever is done has better to do than to wait for the store.
+		p.engine.crew.run(func() { p.giveN(ctx, n) })
+	}
+}
+
+// giveBack returns what is left of the lease.
+func (p *permitLease) giveBack(ctx context.Context) {
+	if p.engine == nil {
+		return
+	}
+	p.mu.Lock()
+	n := p.done + p.pending
+	p.done, p.pending = 0, 0
+	p.mu.Unlock()
+	p.giveN(ctx, n)
+}
+
+func (p *permitLease) giveN(ctx context.Context, n int) {
+	if n == 0 {
+		return
+	}
+	if failpoint.Hit(failpoint.PermitReturn) != nil {
+		return // the lease ends by itself
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitDeadline)
+	defer cancel()
+	if err := p.engine.permits.Return(ctx, p.target.Name, p.id, n); err != nil {
+		p.engine.log.Warn().Err(err).Str("provider", p.target.Name).Int("permits", n).
+			Msg("permits could not be returned, their lease will end by itself")
+	}
+}

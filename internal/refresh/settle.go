@@ -1,0 +1,201 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/failpoint"
+)
+
+// settled is what became of a turn.
+type settled struct {
+	held    credential.Held // as stored afterwards
+	outcome credential.Outcome
+	err     error // the store could not be told; the journal knows
+}
+
+// install stores a received token. If the attempt is no longer the open one,
+// the token is kept as an alternate, or revoked if its login is over.
+func (e *Engine) install(ctx context.Context, tn *turn, o credential.Outcome, got credential.Received) settled {
+	result := e.settle(ctx, tn, &got, func(h credential.Held, now credential.Millis) credential.Write {
+		return credential.Install(h, tn.attempt, got, tn.target.Policy, tn.by, now)
+	})
+	return result.with(o)
+}
+
+// lastLook is made before a credential is given up: a token that a dead
+// process received, or that waits as an alternate, is installed instead.
+func (e *Engine) lastLook(ctx context.Context, tn *turn, o credential.Outcome) settled {
+	ctx, cancel := e.untilStopped(ctx)
+	defer cancel()
+	if err := errors.Join(e.barrier.await(ctx, passAll), e.adopt(ctx)); err != nil {
+		e.log.Warn().Err(err).Str("credential", string(tn.held.Record.ID)).Msg("journals could not be read before giving up a credential")
+	}
+	if fresh, err := e.store.Load(ctx, tn.held.Record.ID); err == nil && fresh[0] != nil {
+		tn.held = *fresh[0]
+	}
+	return e.settle(ctx, tn, nil, func(h credential.Held, now credential.Millis) credential.Write {
+		if alt, _, ok := credential.NextAlternate(h); ok {
+			return credential.InstallAlternate(h, alt, tn.target.Policy, tn.attempt.Nonce, tn.by, now)
+		}
+		return credential.Fail(h, tn.attempt, o, tn.target.Policy, tn.by, now)
+	}).with(o)
+}
+
+func (s settled) with(o credential.Outcome) settled {
+	s.outcome = o
+	return s
+}
+
+// settle stores what decide makes of the record as it is now. Where the record
+// has moved it is read and decided again; where the attempt is no longer open,
+// only a received token is still of interest.
+func (e *Engine) settle(ctx context.Context, tn *turn, got *credential.Received, decide func(credential.Held, credential.Millis) credential.Write) settled {
+	ctx, cancel := e.untilStopped(context.WithoutCancel(ctx))
+	defer cancel()
+	h := tn.held
+	for {
+		if h.Attempt == nil || h.Attempt.Nonce != tn.attempt.Nonce {
+			return e.superseded(ctx, tn, h, got)
+		}
+		write := decide(h, e.clock.Now())
+		var stalled func()
+		if got != nil {
+			stalled = func() { e.tokens.promise(write.Result(h)) }
+		}
+		if write.Open != nil {
+			_ = failpoint.Hit(failpoint.DoubtBefore) // it is stored in any case
+		}
+		written, err := e.commit(ctx, h, write, stalled)
+		if err != nil {
+			return settled{held: write.Result(h), err: err}
+		}
+		if written {
+			after := write.Result(h)
+			e.finished(tn, after, got != nil)
+			return settled{held: after}
+		}
+		again, err := e.reload(ctx, h.Record.ID)
+		if err != nil {
+			return settled{held: h, err: err}
+		}
+		if again == nil {
+			e.finished(tn, credential.Held{}, got != nil)
+			return settled{err: ErrNotFound}
+		}
+		h = *again
+	}
+}
+
+// superseded ends a turn whose attempt was closed by somebody else.
+func (e *Engine) superseded(ctx context.Context, tn *turn, h credential.Held, got *credential.Received) settled {
+	if got == nil || h.Record.LastWrite == tn.attempt.Nonce {
+		e.finished(tn, h, got != nil)
+		return settled{held: h}
+	}
+	kept := Kept{
+		Intent: Intent{
+			Nonce: tn.attempt.Nonce, ID: h.Record.ID,
+			Generation: tn.attempt.Generation, Grant: tn.attempt.Grant, At: got.SentAt,
+		},
+	}
+	after, err := e.keepLate(ctx, tn.target, h, kept, *got, func(ctx context.Context, h credential.Held, write credential.Write) (bool, error) {
+		return e.commit(ctx, h, write, nil)
+	})
+	if err == nil {
+		e.finished(tn, after, true)
+	} // else the journal has the only copy
+	return settled{held: after, err: err}
+}
+
+// reload reads a record, asking again while the store is away.
+func (e *Engine) reload(ctx context.Context, id credential.ID) (*credential.Held, error) {
+	wait := firstStoreWait
+	for {
+		list, err := e.store.Load(ctx, id)
+		if err == nil {
+			return list[0], nil
+		}
+		if pause(ctx, wait) != nil {
+			return nil, err
+		}
+		wait = min(2*wait, maxStoreWait)
+	}
+}
+
+// pause waits for d or until ctx ends.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// untilStopped returns ctx, ended when the engine gives up waiting.
+func (e *Engine) untilStopped(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(e.ctx, func() { cancel(context.Cause(e.ctx)) })
+	return ctx, func() {
+		stop()
+		cancel(nil)
+	}
+}
+
+// finished forgets a turn that is settled in the store. The journal's record of
+// an answer, or of a doubt, goes once the store cannot lose it any more;
+// where nothing was changed at the provider it goes at once, so that nobody who
+// finds it takes it for a presentation of which the answer is missing.
+func (e *Engine) finished(tn *turn, after credential.Held, received bool) {
+	e.ledger.ended(tn.attempt.Nonce)
+	if open := after.Attempt; received || tn.ended || open != nil && open.Nonce == tn.attempt.Nonce {
+		e.ledger.retain(e.clock.Boot(), tn.attempt.Nonce)
+	} else {
+		e.journal.Drop(tn.attempt.Nonce)
+	}
+	if after.Record.ID != "" {
+		e.tokens.put(after)
+	}
+}
+
+// logOutcome says what came of an exchange: success is for those who debug, a
+// failure that mends itself is information, one that needs a person a warning.
+func (e *Engine) logOutcome(tn *turn, o credential.Outcome) {
+	level := zerolog.InfoLevel
+	switch o.Class {
+	case credential.ClassOK:
+		level = zerolog.DebugLevel
+	case credential.ClassPermanent, credential.ClassOperator:
+		level = zerolog.WarnLevel
+	case credential.ClassNotSent, credential.ClassRateLimited, credential.ClassNotProcessed,
+		credential.ClassTransient, credential.ClassAmbiguous, credential.ClassRefused:
+	}
+	e.log.WithLevel(level).Str("credential", string(tn.held.Record.ID)).Str("provider", tn.target.Name).
+		Str("method", string(tn.method)).Uint64("generation", tn.attempt.Generation).Bool("recovery", tn.attempt.Recovery).
+		Str("class", string(o.Class)).Str("reason", string(o.Reason)).Str("detail", o.Detail).
+		Str("initiated_by", string(tn.by)).Msg("exchange")
+}
+
+// announce counts and logs the events of a write that was stored.
+func (e *Engine) announce(write credential.Write) {
+	for _, event := range write.Events {
+		e.metrics.event(event)
+		level := zerolog.InfoLevel
+		switch event.Type {
+		case credential.EventReauthRequired, credential.EventReuseSuspected, credential.EventClientMisconfigured:
+			level = zerolog.WarnLevel
+		case credential.EventRefreshed:
+			level = zerolog.DebugLevel
+		default: // the others are information
+		}
+		e.log.WithLevel(level).Str("credential", string(event.ID)).Str("provider", event.Provider).Uint64("version", event.Version).
+			Str("state", string(event.State)).Str("reason", string(event.Reason)).Msg(string(event.Type))
+	}
+}
