@@ -61,6 +61,7 @@ type backlog struct {
 	newest credential.Millis // what was due until then is known, or being read
 	began  time.Time         // of the last reading of the whole
 	asked  time.Time         // when something was picked last
+	others time.Duration     // for how long the lists of a shard, one after the other, keep each waiting
 }
 
 // mark is what tells whether an entry has changed.
@@ -169,7 +170,7 @@ func (b *backlog) coming(clock credential.Millis) {
 // no more, their order does not matter, and no record is read.
 func (b *backlog) read(ctx context.Context, n int) error {
 	now := time.Now()
-	if now.Sub(b.asked) > 2*b.poll && !b.blind {
+	if now.Sub(b.asked) > 2*b.poll+b.others && !b.blind {
 		b.again() // much may have been put back since
 	}
 	defer func() { b.asked = time.Now() }()

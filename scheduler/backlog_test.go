@@ -140,7 +140,7 @@ func TestWhateverArrivesTheBestAreClaimed(t *testing.T) {
 					for _, o := range e.overdue() {
 						if len(taken) < 20 && rapid.Bool().Draw(t, "takes") {
 							taken = append(taken, o)
-							e.put(o.ID, now.Add(hold), o.ExpiresAt, o.FirstSent)
+							e.put(o.ID, now.Add(claimLasts), o.ExpiresAt, o.FirstSent)
 						}
 					}
 				case 2: // and puts back
@@ -169,7 +169,7 @@ func TestWhateverArrivesTheBestAreClaimed(t *testing.T) {
 				claimed, _ := e.claim(t, rapid.IntRange(1, 4).Draw(t, "want"))
 				e.requireBest(t, claimed)
 			}
-			<-time.After(hold)
+			<-time.After(claimLasts)
 			for range 40 {
 				<-time.After(100 * time.Millisecond)
 				claimed, _ := e.claim(t, 40)

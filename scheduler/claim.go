@@ -55,7 +55,7 @@ func (l *shardLoop) claim(ctx context.Context, provider string, ids []credential
 	_, _ = rand.Read(nonce[:]) // never fails: crypto/rand ends the process instead
 	wait := claimAgain
 	for round := 1; ; round++ {
-		claimed, err := l.d.index.Claim(ctx, l.shard, provider, ids, nonce, l.d.hold)
+		claimed, err := l.d.index.Claim(ctx, l.shard, provider, ids, nonce, claimLasts)
 		if err == nil || round == claimRounds {
 			return claimed, err
 		}
@@ -90,7 +90,9 @@ func (l *shardLoop) enqueue(ctx context.Context, like tasks.Batch, ids []credent
 			l.giveBack(ctx, provider, ids)
 			return fmt.Errorf("a batch could not be enqueued: %w", err)
 		}
-		l.d.metrics.batched(provider, len(batch))
+		if !like.ClockOnly {
+			l.d.metrics.batched(provider, len(batch))
+		}
 		ids = ids[len(batch):]
 	}
 	return nil

@@ -13,14 +13,14 @@ import (
 )
 
 const (
-	// hold is how long a claim lasts. What is not begun by then is claimed
+	// claimLasts is how long a claim lasts. What is not begun by then is claimed
 	// again: whatever became of its task, it is not later than this.
-	hold = 5 * time.Second
+	claimLasts = 5 * time.Second
 	// mostOverdue is how many overdue credentials are claimed together at the
 	// most; a capacity of so many is no limit.
 	mostOverdue = 5000
 	// mostWaiting is how many batches may wait in a queue. Beyond that they
-	// would wait for longer than their claims hold.
+	// would wait for longer than their claims last.
 	mostWaiting = 50
 )
 
@@ -33,7 +33,6 @@ type dispatcher struct {
 	depth         Depth
 	clock         Clock
 	poll          time.Duration
-	hold          time.Duration
 	log           zerolog.Logger
 	metrics       *metrics
 
@@ -48,7 +47,7 @@ type dispatcher struct {
 func newDispatcher(opts Options, m *metrics) *dispatcher {
 	d := &dispatcher{
 		index: opts.Index, capacity: opts.Capacity, recoverWithin: opts.RecoverWithin, queue: opts.Queue, depth: opts.Depth, clock: opts.Clock,
-		poll: opts.Poll, hold: hold, log: opts.Logger, metrics: m,
+		poll: opts.Poll, log: opts.Logger, metrics: m,
 		nudges: make([]chan struct{}, opts.Shards), glances: make([]chan struct{}, opts.Shards), accounts: map[string]*account{},
 	}
 	for i := range d.nudges {
@@ -133,6 +132,10 @@ func (d *dispatcher) loop(ctx context.Context, shard int) {
 			case <-ctx.Done():
 			case <-timer.C:
 			}
+			select {
+			case <-d.glances[shard]: // the look is still to come
+			default:
+			}
 			l.glance()
 		case <-timer.C:
 		}
@@ -149,14 +152,15 @@ type shardLoop struct {
 
 	names *[]string // that lists was made from
 	lists []*dueList
-	turn  int // which list goes first
+	turn  int              // which list goes first
+	took  [2]time.Duration // by the last two passes
 }
 
 // dueList is one provider's due index in the loop's shard.
 type dueList struct {
 	provider string
 	lookAt   time.Time
-	busy     bool      // there was work at the last look
+	busy     bool      // there was work at the last look, if only some that waits
 	down     bool      // the last look failed
 	told     time.Time // when what time brings was last told of some of it
 	backlog  *backlog
@@ -198,6 +202,7 @@ func (l *shardLoop) pass(ctx context.Context) time.Duration {
 		if ctx.Err() != nil {
 			return 0
 		}
+		list.backlog.others = min(l.took[0], l.took[1]) // a single pass may have stood still
 		wait, err := l.look(ctx, list, &queue, len(ready)-i)
 		if err != nil {
 			wait = l.d.idle()
@@ -206,6 +211,7 @@ func (l *shardLoop) pass(ctx context.Context) time.Duration {
 		list.lookAt = time.Now().Add(wait)
 	}
 	next := l.d.idle()
+	l.took[0], l.took[1] = l.took[1], time.Since(now)
 	now = time.Now()
 	for _, list := range l.lists {
 		next = min(next, list.lookAt.Sub(now))

@@ -71,18 +71,49 @@ func TestAGlanceFindsWhatIsDue(t *testing.T) {
 		b := newBench(t, endless, "acme")
 		stop := run(t, b.loop)
 		synctest.Wait()
-		b.index.add("acme", b.clock.Now(), "one")
-		at := b.clock.Now()
-		for range 10 {
-			b.d.glance()
-			synctest.Wait()
+		looks := b.index.lookCount()
+		glances := func() {
+			for range 10 {
+				b.d.glance()
+				synctest.Wait()
+			}
+			elapse(50 * time.Millisecond)
 		}
-		<-time.After(50 * time.Millisecond)
-		synctest.Wait()
+		glances()
+		assert.Equal(t, 1, b.index.lookCount()-looks, "nothing is due")
+		assert.Empty(t, b.queue.sent())
+
+		b.index.add("acme", b.clock.Now(), "one")
+		at, looks := b.clock.Now(), b.index.lookCount()
+		glances()
 		stop()
 		sent := b.queue.sent()
 		require.Len(t, sent, 1)
 		assert.Less(t, sent[0].at.Sub(at), 50*time.Millisecond)
+		assert.Equal(t, 2, b.index.lookCount()-looks, "one for them, and one behind what was found")
+	})
+}
+
+// While a backlog waits it is looked at as often as ever, however much becomes due
+// beside it.
+func TestGlancesDoNotQuickenABacklogThatWaits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, withoutPermits, "acme")
+		b.index.add("acme", b.clock.Now().Add(-time.Hour), names("c", 5000)...)
+		stop := run(t, b.loop)
+		elapse(5 * time.Second)
+		inThreeSeconds := func(glance func()) int {
+			looks := b.index.lookCount()
+			for range 300 {
+				glance()
+				elapse(10 * time.Millisecond)
+			}
+			return b.index.lookCount() - looks
+		}
+		usual := inThreeSeconds(func() {})
+		assert.InDelta(t, usual, inThreeSeconds(b.d.glance), float64(usual)/4)
+		stop()
 	})
 }
 
@@ -334,9 +365,9 @@ type stopOnClaim struct {
 	stop context.CancelFunc
 }
 
-func (s stopOnClaim) Claim(ctx context.Context, shard int, provider string, ids []credential.ID, nonce credential.Nonce, hold time.Duration) ([]credential.ID, error) {
+func (s stopOnClaim) Claim(ctx context.Context, shard int, provider string, ids []credential.ID, nonce credential.Nonce, lasts time.Duration) ([]credential.ID, error) {
 	defer s.stop()
-	return s.fakeIndex.Claim(ctx, shard, provider, ids, nonce, hold)
+	return s.fakeIndex.Claim(ctx, shard, provider, ids, nonce, lasts)
 }
 
 func TestAStopGivesBackWhatIsNotEnqueuedYet(t *testing.T) {
@@ -375,7 +406,7 @@ func TestTwoDispatchersHandOutNoIDTwiceWithinItsHold(t *testing.T) {
 			claims := b.index.claimsOf(id)
 			require.GreaterOrEqual(t, len(claims), 2, "what nobody refreshed comes back")
 			for i := range len(claims) - 1 {
-				require.GreaterOrEqual(t, claims[i+1].Sub(claims[i]), hold)
+				require.GreaterOrEqual(t, claims[i+1].Sub(claims[i]), claimLasts)
 			}
 		}
 	})

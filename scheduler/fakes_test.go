@@ -157,7 +157,7 @@ func (f *fakeIndex) Expiries(_ context.Context, _ int, list []credential.Overdue
 	return nil
 }
 
-func (f *fakeIndex) Claim(_ context.Context, _ int, provider string, ids []credential.ID, nonce credential.Nonce, hold time.Duration) ([]credential.ID, error) {
+func (f *fakeIndex) Claim(_ context.Context, _ int, provider string, ids []credential.ID, nonce credential.Nonce, lasts time.Duration) ([]credential.ID, error) {
 	now := f.clock.Now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -165,7 +165,7 @@ func (f *fakeIndex) Claim(_ context.Context, _ int, provider string, ids []crede
 	if !again {
 		for _, id := range ids {
 			if at, ok := f.scores[provider][id]; ok && at <= now {
-				f.scores[provider][id] = now.Add(hold)
+				f.scores[provider][id] = now.Add(lasts)
 				f.claimed[id] = append(f.claimed[id], now)
 				mine = append(mine, id)
 			}

@@ -18,7 +18,7 @@ type metrics struct {
 func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
 		dispatched: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "refreshd_dispatched_total", Help: "Due credentials that were put on the queue.",
+			Name: "refreshd_dispatched_total", Help: "Due credentials that were put on the queue to be called.",
 		}, []string{"provider"}),
 		lag: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "refreshd_dispatch_lag_seconds", Help: "How late the most overdue credential of a provider was when its batch was put on the queue.",
@@ -28,7 +28,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "refreshd_dispatch_released_total", Help: "Claimed credentials that were given back because the queue did not take them.",
 		}, []string{"provider"}),
 		slots: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "refreshd_fetch_enqueued_total", Help: "Sweeps that this process put on the queue.",
+			Name: "refreshd_fetch_enqueued_total", Help: "Sweeps that this process put on the queue by the schedules, and after a jump of a clock.",
 		}, []string{"provider", "kind"}),
 		steps: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "refreshd_clock_steps_total", Help: "Jumps of a clock that were handled like a boot.",

@@ -52,18 +52,18 @@ type Index interface {
 	// Expiries fills in from the records what [credential.OrderOverdue] needs, and
 	// when time alone brings something, and of whom that may change by a use.
 	Expiries(ctx context.Context, shard int, list []credential.Overdue) error
-	// Claim moves the scores of those ids that are due to now + hold, and
+	// Claim moves the scores of those ids that are due to now + lasts, and
 	// returns them in the same order. Repeated with the same nonce it returns
 	// the same IDs.
-	Claim(ctx context.Context, shard int, provider string, ids []credential.ID, nonce credential.Nonce, hold time.Duration) ([]credential.ID, error)
+	Claim(ctx context.Context, shard int, provider string, ids []credential.ID, nonce credential.Nonce, lasts time.Duration) ([]credential.ID, error)
 	// Release makes what was claimed and handed to nobody due at the given
 	// moment.
 	Release(ctx context.Context, provider string, ids []credential.ID, at credential.Millis) error
 }
 
 // Capacity estimates how many due credentials of a provider can be begun
-// within horizon. 5000 or more stands for any number, 0 for a provider that
-// is paused.
+// within horizon. 5000 or more stands for any number, 0 for none: all permits
+// are taken, or the provider has asked to be left alone.
 type Capacity interface {
 	Capacity(ctx context.Context, provider string, horizon time.Duration) (int, error)
 }

@@ -176,7 +176,7 @@ func (p *periodic) standIn(ctx context.Context, e *entry, slot int64) error {
 	if e.instead == slot {
 		return nil
 	}
-	task, err := tasks.NewExtra(e.provider, "slot", time.Unix(slot, 0), within(e.schedule, p.allowed))
+	task, err := tasks.NewExtra(e.provider, tasks.WhySlot, time.Unix(slot, 0), within(e.schedule, p.allowed))
 	if err == nil {
 		err = p.enqueue(ctx, e.provider, task)
 	}
@@ -233,15 +233,15 @@ func (p *periodic) lives(id string) (bool, error) {
 	return info.State != asynq.TaskStateArchived && info.State != asynq.TaskStateCompleted, nil
 }
 
-// extra enqueues a sweep outside the schedule.
-func (p *periodic) extra(ctx context.Context, provider string, why Why) error {
+// afterStep enqueues a sweep because a clock has jumped.
+func (p *periodic) afterStep(ctx context.Context, provider string) error {
 	p.mu.Lock()
 	allowed := p.allowed
 	if e, ok := p.entries[provider]; ok {
 		allowed = within(e.schedule, allowed)
 	}
 	p.mu.Unlock()
-	task, err := tasks.NewExtra(provider, string(why), p.clock.Now().Time(), allowed)
+	task, err := tasks.NewExtra(provider, tasks.WhyClockStep, p.clock.Now().Time(), allowed)
 	if err != nil {
 		return err
 	}

@@ -270,7 +270,7 @@ func TestTroubleOfATickEndsNothing(t *testing.T) {
 	})
 }
 
-func TestExtraSweepsForOneReasonAreOne(t *testing.T) {
+func TestSweepsAfterAStepAreOneForAllReplicas(t *testing.T) {
 	t.Parallel()
 	inPeriodicBench(t, func(b *periodicBench) {
 		t := b.T
@@ -280,13 +280,11 @@ func TestExtraSweepsForOneReasonAreOne(t *testing.T) {
 		defer stop()
 		other, stopOther := b.start(t, map[string]schedule.Schedule{"acme": s})
 		defer stopOther()
-		require.NoError(t, p.extra(t.Context(), "acme", WhyClientRecovered))
-		require.NoError(t, other.extra(t.Context(), "acme", WhyClientRecovered))
+		require.NoError(t, p.afterStep(t.Context(), "acme"))
+		require.NoError(t, other.afterStep(t.Context(), "acme"))
 		require.Len(t, b.pending(t), 1)
-		require.NoError(t, other.extra(t.Context(), "acme", WhyClockStep))
-		require.Len(t, b.pending(t), 2)
 		elapse(time.Minute)
-		require.NoError(t, p.extra(t.Context(), "acme", WhyClientRecovered))
-		assert.Len(t, b.pending(t), 3)
+		require.NoError(t, p.afterStep(t.Context(), "acme"))
+		assert.Len(t, b.pending(t), 2)
 	})
 }

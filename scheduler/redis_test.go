@@ -151,12 +151,12 @@ type claimLog struct {
 
 type claimed struct{ before, after credential.Millis }
 
-func (c *claimLog) Claim(ctx context.Context, shard int, provider string, ids []credential.ID, nonce credential.Nonce, hold time.Duration) ([]credential.ID, error) {
+func (c *claimLog) Claim(ctx context.Context, shard int, provider string, ids []credential.ID, nonce credential.Nonce, lasts time.Duration) ([]credential.ID, error) {
 	before, err := c.Now(ctx)
 	if err != nil {
 		return nil, err
 	}
-	got, err := c.Store.Claim(ctx, shard, provider, ids, nonce, hold)
+	got, err := c.Store.Claim(ctx, shard, provider, ids, nonce, lasts)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/refreshd/refreshd/internal/schedule"
+	"github.com/refreshd/refreshd/tasks"
 )
 
 // Scheduler is one replica's part in deciding when. Create it with [New], give
@@ -28,7 +29,7 @@ type Scheduler struct {
 
 const (
 	defaultPoll        = time.Second
-	defaultFetchWithin = 10 * time.Minute
+	defaultFetchWithin = tasks.SweepWithin
 )
 
 // New returns a scheduler without providers and registers its metrics.
@@ -93,23 +94,6 @@ func (s *Scheduler) Nudge() { s.dispatcher.nudge() }
 // provider.
 func (s *Scheduler) Glance() { s.dispatcher.glance() }
 
-// Why says why a sweep is made outside the schedule.
-type Why string
-
-// The reasons for an extra sweep.
-const (
-	WhyClientRecovered Why = "client" // the provider accepts this client again
-	WhyClientRetuned   Why = "retune" // a client that is refused got other settings
-	WhyClockStep       Why = "clock"  // scores were computed by another time
-	WhySettings        Why = "tune"   // sessions may live by other settings than there are
-)
-
-// Sweep enqueues an extra sweep of a provider, to be done at once. Replicas
-// that ask for the same one within seconds get one.
-func (s *Scheduler) Sweep(ctx context.Context, provider string, why Why) error {
-	return s.periodic.extra(ctx, provider, why)
-}
-
 // stepped handles a clock that jumped like a boot: what is overdue is claimed
 // at once, the present slots are opened, and every score is looked at.
 func (s *Scheduler) stepped(ctx context.Context, store bool) error {
@@ -120,7 +104,7 @@ func (s *Scheduler) stepped(ctx context.Context, store bool) error {
 	s.periodic.catchUp() //nolint:contextcheck // a look goes on for as long as the scheduler lives, as one of cron's does
 	var trouble error
 	for _, provider := range s.periodic.providers() {
-		trouble = errors.Join(trouble, s.periodic.extra(ctx, provider, WhyClockStep))
+		trouble = errors.Join(trouble, s.periodic.afterStep(ctx, provider))
 	}
 	return trouble
 }

@@ -11,6 +11,7 @@ import (
 // own clocks go on. It returns when to look again, which is longest unless there
 // is more to read.
 func (l *shardLoop) wait(ctx context.Context, list *dueList, queue *room, share int, longest time.Duration) (time.Duration, error) {
+	list.busy = true // no glance makes it more
 	if err := list.backlog.follow(ctx); err != nil {
 		return 0, err
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -79,6 +80,7 @@ func TestWhatTimeBringsIsToldOfThoseThatWait(t *testing.T) {
 			assert.LessOrEqual(t, at[slices.Index(ids, id)].Sub(b.index.clocks[id]), 1300*time.Millisecond, id)
 		}
 		assert.Len(t, b.queue.ids("acme"), len(ids), "nothing is sent to be called")
+		assert.Zero(t, testutil.ToFloat64(b.d.metrics.dispatched.WithLabelValues("acme")), "and nothing is counted as if it were")
 	})
 }
 

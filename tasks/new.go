@@ -22,6 +22,9 @@ const (
 	// delivery run: they end by themselves before it, and store how far they
 	// came.
 	Grace = 20 * time.Second
+	// SweepWithin is how long a sweep may take; one of a schedule also no longer
+	// than until its next.
+	SweepWithin = 10 * time.Minute
 	// SlotRetention is how long a finished slot's ID stays taken. It is far
 	// above the skew of the clocks of the processes that enqueue it.
 	SlotRetention = 10 * time.Minute
@@ -66,14 +69,35 @@ func (s Sweep) ID() string {
 	return id
 }
 
-// NewExtra returns the task for a sweep outside the schedule. why becomes a
-// part of its ID: tasks for the same reason at about the same time are one.
-func NewExtra(provider, why string, now time.Time, allowed time.Duration) (*asynq.Task, error) {
-	s := Sweep{Provider: provider}
-	return build(TypeFetchSweep, s, s.check,
-		asynq.Queue(QueueFetch), asynq.Timeout(allowed+Grace),
+// Why says why a sweep is made outside the schedule.
+type Why string
+
+// The reasons for an extra sweep.
+const (
+	WhyClientRecovered Why = "client" // the provider accepts this client again
+	WhyClientRetuned   Why = "retune" // a client that is refused got other settings
+	WhyClockStep       Why = "clock"  // scores were computed by another time
+	WhySlot            Why = "slot"   // a slot of the schedule cannot be stored
+	WhySettings        Why = "tune"   // sessions may live by other settings than there are
+)
+
+// NewExtra returns the task for a sweep outside the schedule. Tasks for the same
+// reason at about the same time are one, whichever replica makes them.
+func NewExtra(provider string, why Why, now time.Time, allowed time.Duration) (*asynq.Task, error) {
+	return extra(provider, allowed,
 		asynq.TaskID(fmt.Sprintf("fetch:%s:%s:%d", provider, why, now.UnixNano()/int64(extraEvery))),
 		asynq.Retention(2*extraEvery))
+}
+
+// NewOwnExtra returns the task for a sweep outside the schedule in whose place no
+// other is taken: it is to begin after what its maker has just done.
+func NewOwnExtra(provider string, allowed time.Duration) (*asynq.Task, error) {
+	return extra(provider, allowed)
+}
+
+func extra(provider string, allowed time.Duration, opts ...asynq.Option) (*asynq.Task, error) {
+	s := Sweep{Provider: provider}
+	return build(TypeFetchSweep, s, s.check, append(opts, asynq.Queue(QueueFetch), asynq.Timeout(allowed+Grace))...)
 }
 
 // NewDelivery returns the task that advances a lane. While one waits or runs,

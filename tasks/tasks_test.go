@@ -88,6 +88,10 @@ func TestEveryTaskGoesToItsQueueAndIsNeverRunAgainByAsynq(t *testing.T) {
 			"fetch:sweep", "fetch", "fetch:acme:client:170000000", time.Minute + tasks.Grace, 20 * time.Second,
 		},
 		{
+			func() (*asynq.Task, error) { return tasks.NewOwnExtra("acme", time.Minute) },
+			"fetch:sweep", "fetch", "", time.Minute + tasks.Grace, 0,
+		},
+		{
 			func() (*asynq.Task, error) {
 				return tasks.NewDelivery(tasks.Delivery{Subscription: "ui", Lane: 3}, now)
 			},
@@ -147,6 +151,9 @@ func TestPayloadsHoldIDsOnly(t *testing.T) {
 		`{"provider":"acme","ids":["a","b"]}`: func() (*asynq.Task, error) {
 			return tasks.NewBatch(0, tasks.Batch{Provider: "acme", IDs: ids("a", "b")})
 		},
+		`{"provider":"acme","ids":["a"],"clock_only":true}`: func() (*asynq.Task, error) {
+			return tasks.NewBatch(0, tasks.Batch{Provider: "acme", IDs: ids("a"), ClockOnly: true})
+		},
 		`{"id":"a","rejected_generation":7}`: func() (*asynq.Task, error) {
 			return tasks.NewSingle(tasks.Single{ID: "a", RejectedGeneration: 7})
 		},
@@ -175,7 +182,9 @@ func TestDecodeReadsWhatWasMade(t *testing.T) {
 		id := rapid.Custom(func(t *rapid.T) credential.ID {
 			return credential.ID(rapid.StringMatching(`[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}`).Draw(t, "id"))
 		})
-		batch := tasks.Batch{Provider: name.Draw(t, "provider"), IDs: rapid.SliceOfN(id, 1, tasks.MaxBatch).Draw(t, "ids")}
+		batch := tasks.Batch{
+			Provider: name.Draw(t, "provider"), IDs: rapid.SliceOfN(id, 1, tasks.MaxBatch).Draw(t, "ids"), ClockOnly: rapid.Bool().Draw(t, "clock only"),
+		}
 		again(t, batch, tasks.DecodeBatch, func() (*asynq.Task, error) { return tasks.NewBatch(0, batch) })
 		single := tasks.Single{ID: id.Draw(t, "one"), RejectedGeneration: rapid.Uint64().Draw(t, "generation")}
 		again(t, single, tasks.DecodeSingle, func() (*asynq.Task, error) { return tasks.NewSingle(single) })
@@ -274,6 +283,7 @@ func TestConstructorsRefuseWhatDecodingWould(t *testing.T) {
 		func() (*asynq.Task, error) { return tasks.NewSlot(tasks.Sweep{Slot: 1}, time.Minute) },
 		func() (*asynq.Task, error) { return tasks.NewSlot(tasks.Sweep{Provider: "acme"}, time.Minute) },
 		func() (*asynq.Task, error) { return tasks.NewExtra("", "client", time.Now(), time.Minute) },
+		func() (*asynq.Task, error) { return tasks.NewOwnExtra("", time.Minute) },
 		func() (*asynq.Task, error) { return tasks.NewDelivery(tasks.Delivery{}, time.Now()) },
 	} {
 		_, err := create()
@@ -299,6 +309,28 @@ func TestEnqueueTakesATaskThatIsThereForTaken(t *testing.T) {
 	added, err = tasks.Enqueue(ended, q.client, task)
 	require.Error(t, err)
 	assert.False(t, added)
+}
+
+// Of those who ask for the same reason one is heard, of those who ask for a sweep of
+// their own each.
+func TestExtraSweepsForOneReasonAreOne(t *testing.T) {
+	t.Parallel()
+	q := setup(t)
+	now := time.Unix(1_700_000_001, 0)
+	ask := func(task *asynq.Task, err error) bool {
+		t.Helper()
+		require.NoError(t, err)
+		added, err := tasks.Enqueue(t.Context(), q.client, task)
+		require.NoError(t, err)
+		return added
+	}
+	assert.True(t, ask(tasks.NewExtra("acme", tasks.WhyClientRecovered, now, time.Minute)))
+	assert.False(t, ask(tasks.NewExtra("acme", tasks.WhyClientRecovered, now.Add(time.Second), time.Minute)))
+	assert.True(t, ask(tasks.NewExtra("acme", tasks.WhyClockStep, now, time.Minute)), "another reason")
+	assert.True(t, ask(tasks.NewExtra("acme", tasks.WhyClientRecovered, now.Add(time.Minute), time.Minute)), "later")
+	for range 2 {
+		assert.True(t, ask(tasks.NewOwnExtra("acme", time.Minute)))
+	}
 }
 
 func TestNewsOfALaneIsOneTaskWhileItWaits(t *testing.T) {

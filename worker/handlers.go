@@ -21,12 +21,12 @@ func (p *Pool) refreshBatch(ctx context.Context, payload []byte) error {
 	if err != nil {
 		return err
 	}
-	work := p.refresher.RefreshBatch
+	work, count := p.refresher.RefreshBatch, p.metrics.batch
 	if batch.ClockOnly {
-		work = p.refresher.AdvanceBatch
+		work, count = p.refresher.AdvanceBatch, p.metrics.told
 	}
 	report, err := work(ctx, batch.Provider, batch.IDs)
-	p.metrics.batch(batch.Provider, report)
+	count(batch.Provider, report)
 	if err != nil {
 		return fmt.Errorf("batch of %d credentials of %s: %w", len(batch.IDs), batch.Provider, err)
 	}

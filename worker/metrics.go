@@ -90,6 +90,12 @@ func (m *metrics) batch(provider string, r credential.BatchReport) {
 	}
 }
 
+// told counts a batch that was only to be told. Its members wait for a permit as
+// before: none was taken from the backlog, and none given back to it.
+func (m *metrics) told(provider string, r credential.BatchReport) {
+	m.batched.WithLabelValues(provider, "told").Add(float64(r.Advanced))
+}
+
 func (m *metrics) fetched(provider, outcome string, took time.Duration, counts map[string]int64) {
 	m.fetches.WithLabelValues(provider, outcome).Inc()
 	m.fetchTime.WithLabelValues(provider).Observe(took.Seconds())

@@ -89,7 +89,8 @@ type Verifier interface {
 // Tuner sees to it that sessions are planned by the present settings.
 type Tuner interface {
 	// TuneSessions looks at a provider's credentials and returns how many it has
-	// planned anew.
+	// planned anew. One that cannot be read is passed over; with an error it is
+	// asked about all of them again.
 	TuneSessions(ctx context.Context, provider string, list []credential.Held) (int, error)
 }
 

@@ -75,6 +75,24 @@ refreshd_batch_credentials_total{provider="acme",result="skipped"} 0
 `), "refreshd_batch_credentials_total"))
 }
 
+// What is only to be told is not its turn for a call, whoever has permits.
+func TestABatchThatIsOnlyToBeToldIsNotRefreshed(t *testing.T) {
+	t.Parallel()
+	h := open(t)
+	reg := prometheus.NewRegistry()
+	refreshes := &recorder{}
+	h.pool(h.client, reg, func(o *worker.Options) { o.Refresher = refreshes })
+	batch := tasks.Batch{Provider: "acme", IDs: []credential.ID{"a", "b"}, ClockOnly: true}
+	task, err := tasks.NewBatch(0, batch)
+	h.gone(tasks.RefreshQueue(0), h.enqueue(task, err))
+	assert.Equal(t, []tasks.Batch{batch}, refreshes.seen())
+	require.NoError(t, testutil.GatherAndCompare(reg, strings.NewReader(`
+# HELP refreshd_batch_credentials_total Credentials in refresh batches, by what became of them.
+# TYPE refreshd_batch_credentials_total counter
+refreshd_batch_credentials_total{provider="acme",result="told"} 2
+`), "refreshd_batch_credentials_total"))
+}
+
 func TestATaskThatFailsIsNeitherArchivedNorRunAgain(t *testing.T) {
 	t.Parallel()
 	h := open(t)

@@ -200,10 +200,14 @@ func (v *fakeVerifier) Verify(_ context.Context, _ string, ids []credential.ID) 
 // fakeTuner counts what it was shown.
 type fakeTuner struct {
 	seen  atomic.Int64
-	tunes int // of each page
+	tunes int          // of each page
+	away  atomic.Int64 // so many calls do not reach the store
 }
 
 func (f *fakeTuner) TuneSessions(_ context.Context, provider string, list []credential.Held) (int, error) {
+	if f.away.Add(-1) >= 0 {
+		return 0, errAway
+	}
 	f.seen.Add(int64(len(list)))
 	return f.tunes, nil
 }
@@ -299,6 +303,17 @@ func TestASweepOutlivesAVerifierThatIsAway(t *testing.T) {
 		})
 		require.NoError(t, b.sweep(t, thisSlot, time.Minute))
 		assert.Equal(t, outcomeFinished, b.slots.outcome)
+	})
+}
+
+func TestASweepOutlivesATunerThatIsAway(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newSweepBench(t, page(3, credential.At(time.Now()).Add(time.Hour)))
+		b.tuner.away.Store(3)
+		require.NoError(t, b.sweep(t, thisSlot, time.Minute))
+		assert.Equal(t, outcomeFinished, b.slots.outcome)
+		assert.EqualValues(t, 3, b.tuner.seen.Load(), "none was left out")
 	})
 }
 

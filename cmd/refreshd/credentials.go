@@ -26,6 +26,7 @@ type record struct {
 	ExpiresIn  *float64          `json:"expires_in"`
 	DueAt      *time.Time        `json:"due_at"`
 	OnceAt     *time.Time        `json:"refresh_once_at"`
+	Callable   bool              `json:"refreshable"`
 	InDoubt    bool              `json:"in_doubt"`
 	Paused     bool              `json:"paused"`
 	HasLogin   bool              `json:"has_login"`

@@ -74,16 +74,17 @@ func (h pauses) of(one record) []string {
 // its provider's wish; nil if nothing does.
 func (h pauses) hold(one record) *holdInfo {
 	hold := h.providers[one.Provider].Hold
-	if hold == nil || one.DueAt == nil || !one.DueAt.Before(hold.Until) {
+	ends := one.ExpiresAt != nil && one.DueAt != nil && one.DueAt.Equal(*one.ExpiresAt)
+	if hold == nil || !one.Callable || ends || one.DueAt == nil || !one.DueAt.Before(hold.Until) {
 		return nil
 	}
 	return hold
 }
 
-// due is when a credential is looked at next to be called: nobody does before the
-// end of a hold.
+// due is when a credential is looked at next: not before the end of a hold, unless
+// a session has a moment of its own that is told meanwhile.
 func (h pauses) due(one record) *time.Time {
-	if hold := h.hold(one); hold != nil {
+	if hold := h.hold(one); hold != nil && one.Session == nil {
 		return &hold.Until
 	}
 	return one.DueAt

@@ -10,6 +10,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// reasonRateLimited is why nothing is sent while a provider is held.
+const reasonRateLimited = "rate_limited"
+
 const refreshHelp = `Refresh a credential now, or once at another time, and show it.
 
 With --rejected-generation, only if that generation is still the current one:
@@ -50,6 +53,10 @@ func (p *program) refreshCommand() *cobra.Command {
 				DueAt  *time.Time `json:"due_at"`
 			}
 			if err := r.call(cmd.Context(), http.MethodPost, credentialPath(given[0], "refresh"), body, &said); err != nil {
+				refused, known := errors.AsType[*problem](err)
+				if !known || refused.Reason != reasonRateLimited {
+					return err
+				}
 				var one record
 				if r.call(cmd.Context(), http.MethodGet, credentialPath(given[0]), nil, &one) == nil {
 					if hold := r.pauses(cmd.Context()).providers[one.Provider].Hold; hold != nil {

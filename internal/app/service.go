@@ -91,7 +91,7 @@ func (s *service) start(ctx context.Context) error {
 	s.registry = prometheus.NewRegistry()
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, step := range []func(context.Context) error{
-		s.openStore, s.watchRedis, s.openQueue, s.openEngine, s.openEvents, s.recover, s.startWork, s.watchStatus, s.startAPI,
+		s.openStore, s.watchRedis, s.openQueue, s.openEngine, s.openEvents, s.recover, s.startWork, s.tuneSessions, s.watchStatus, s.startAPI,
 	} {
 		if err := step(ctx); err != nil {
 			if s.redis == nil {
@@ -277,16 +277,17 @@ func (s *service) clientRecovered(provider string) {
 	if plan := s.scheduler.Load(); plan != nil {
 		plan.Nudge()
 	}
-	s.sweep(provider, scheduler.WhyClientRecovered)
+	s.sharedSweep(provider, tasks.WhyClientRecovered)
 }
 
-func (s *service) clientRetuned(provider string) { s.sweep(provider, scheduler.WhyClientRetuned) }
+func (s *service) clientRetuned(provider string) { s.sharedSweep(provider, tasks.WhyClientRetuned) }
 
 // sessionsChanged has the sessions of a provider seen to, which live by other
 // settings. Each process that loads settings asks for a sweep of its own: one that
 // another asked for may be made by a third that goes by the old ones still.
 func (s *service) sessionsChanged(provider string) {
-	s.sweep(provider, scheduler.WhySettings+scheduler.Why("-"+rand.Text()[:8]))
+	task, err := tasks.NewOwnExtra(provider, tasks.SweepWithin)
+	s.sweep(provider, tasks.WhySettings, task, err)
 }
 
 // due has what is due now looked for at once.
@@ -296,16 +297,27 @@ func (s *service) due() {
 	}
 }
 
-// sweep has every credential of a provider looked at, so that refreshes which
-// were held back are due at once.
-func (s *service) sweep(provider string, why scheduler.Why) {
-	plan := s.scheduler.Load() // the worker that noticed may have started before it
-	if plan == nil {
-		return
+// sharedSweep has every credential of a provider looked at, so that refreshes
+// which were held back are due at once. Processes that ask for the same reason
+// within seconds get one.
+func (s *service) sharedSweep(provider string, why tasks.Why) {
+	task, err := tasks.NewExtra(provider, why, s.clock.Now().Time(), tasks.SweepWithin)
+	s.sweep(provider, why, task, err)
+}
+
+// sweep enqueues the task for an extra sweep, whichever roles this process has: it
+// is made by any that works.
+func (s *service) sweep(provider string, why tasks.Why, task *asynq.Task, err error) {
+	added := false
+	if err == nil {
+		added, err = tasks.Enqueue(context.Background(), s.queue, task)
 	}
-	if err := plan.Sweep(context.Background(), provider, why); err != nil {
-		log := logging.Component(s.log, "scheduler")
-		log.Warn().Err(err).Str("provider", provider).Str("why", string(why)).Msg("no extra sweep; the periodic one will come")
+	log := logging.Component(s.log, "app").With().Str("provider", provider).Str("why", string(why)).Logger()
+	switch {
+	case err != nil:
+		log.Warn().Err(err).Msg("no extra sweep; the periodic one will come")
+	case added:
+		log.Info().Msg("extra sweep enqueued")
 	}
 }
 
@@ -410,9 +422,15 @@ func (s *service) startWork(ctx context.Context) error {
 	plan.SetSchedules(schedulesOf(s.conf.Load())) //nolint:contextcheck // as above
 	plan.Start()                                  //nolint:contextcheck // as above
 	s.scheduler.Store(plan)
+	return nil
+}
+
+// tuneSessions has all sessions seen to: the settings may be others than those of
+// before the start.
+func (s *service) tuneSessions(context.Context) error {
 	for name, set := range s.conf.Load().Providers {
-		if set.Session.IdleTimeout > 0 { // the settings may be others than those of before the start
-			s.sessionsChanged(name) //nolint:contextcheck // as above
+		if set.Session.IdleTimeout > 0 {
+			s.sessionsChanged(name) //nolint:contextcheck // the same as of a reload, which has none
 		}
 	}
 	return nil

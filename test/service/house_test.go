@@ -295,10 +295,12 @@ func credentialID(n int) string { return fmt.Sprintf("acme:user-%d", n) }
 // login mints grants at the provider and stores them.
 func (h *house) login(at *api, count int) []practice.Minted {
 	h.t.Helper()
-	minted, err := h.provider.Mint(practice.MintRequest{Count: count})
-	require.NoError(h.t, err)
-	for n, m := range minted {
-		at.put(h.t, credentialID(n), m, m.ExpiresIn)
+	all := make([]practice.Minted, count)
+	for n := range all { // one by one: a token's life counts from when it was minted
+		minted, err := h.provider.Mint(practice.MintRequest{Count: 1, First: n})
+		require.NoError(h.t, err)
+		all[n] = minted[0]
+		at.put(h.t, credentialID(n), minted[0], minted[0].ExpiresIn)
 	}
-	return minted
+	return all
 }

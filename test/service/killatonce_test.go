@@ -87,9 +87,10 @@ func (k killAtOnce) run(t *testing.T) {
 		starved := watchStarvation(victim.PID())
 		pass(t.Context(), k.first+time.Duration(draw.Int64N(int64(k.spread)))-time.Since(began))
 		death := kill{owner: victim.owner, before: time.Now()}
-		require.NoError(t, victim.Signal(syscall.SIGKILL))
+		err := victim.Signal(syscall.SIGKILL)
 		death.after = time.Now() // it runs no more; that it is gone takes longer
 		death.starved = starved()
+		require.NoError(t, err)
 		require.NoError(t, victim.Kill())
 		deaths = append(deaths, death)
 		wait()

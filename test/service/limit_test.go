@@ -1,7 +1,10 @@
 package service
 
 import (
+	"fmt"
 	"net/http"
+	"regexp"
+	"syscall"
 	"testing"
 	"time"
 
@@ -109,4 +112,50 @@ func TestSettingsReachSessionsInUse(t *testing.T) {
 	lives(30 * time.Minute)
 	assert.Equal(t, version, at.get(t, id).Version, "no event tells of it")
 	assert.Empty(t, e.backends["header"].Calls(backends.CallUse, ""))
+}
+
+// Where the one that makes the sweeps loads changed settings after the one that
+// plans them, the sessions get them at once all the same.
+func TestSettingsReachSessionsInUseWithSplitRoles(t *testing.T) {
+	t.Parallel()
+	e := newEstate(t)
+	e.backend("header", backends.Options{Kind: backends.KindHeader, Idle: time.Hour}, nil)
+	at := e.startAs("api,scheduler")
+	e.living.Store(at)
+	worker := e.launch("worker")
+	swept := regexp.MustCompile(`"provider":"header","slot":0,.*"message":"fetch ended"`)
+	sweeps := func(count int) {
+		t.Helper()
+		eventually(t, patience, func() (bool, string) {
+			n := len(swept.FindAllString(worker.String(), -1))
+			return n >= count, fmt.Sprintf("%d of %d sweeps have ended", n, count)
+		})
+	}
+	sweeps(2) // each process has asked for one at its start
+	id := e.bring("header", "ann")
+	lives := func(life time.Duration) {
+		t.Helper()
+		eventually(t, patience, func() (bool, string) {
+			left := time.Until(at.touch(t, id))
+			return left > life-time.Minute && left <= life, left.String()
+		})
+	}
+	lives(time.Hour)
+	set := func(idle string) {
+		provider := e.config["providers"].(map[string]any)["header"].(map[string]any) //nolint:errcheck,forcetypeassert // made by newHouse
+		provider["session"].(map[string]any)["idle_timeout"] = idle                   //nolint:errcheck,forcetypeassert // made by BackendSettings
+		e.save()
+	}
+	set("20m")
+	at.hangUp(t)
+	sweeps(3)
+	lives(time.Hour) // made by the old settings
+	require.NoError(t, worker.Signal(syscall.SIGHUP))
+	lives(20 * time.Minute)
+
+	set("3h")
+	_, err := worker.Stop()
+	require.NoError(t, err)
+	worker = e.launch("worker")
+	lives(3 * time.Hour)
 }

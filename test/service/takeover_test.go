@@ -59,6 +59,7 @@ func TestWhatSpendsNothingIsTakenOver(t *testing.T) {
 				require.NoError(t, owner.Pause())
 			} else {
 				require.NoError(t, owner.Kill())
+				ask.Wait()
 			}
 			e.living.Store(other) // whose log is the same
 
