@@ -26,7 +26,7 @@ const (
 	outcomeFault          Outcome = "fault:"
 )
 
-// record is an entry as it is kept: without pointers, 64 bytes.
+// record is an entry as it is kept: without pointers, 56 bytes.
 type record struct {
 	received      int64
 	rotatedAt     int64
@@ -43,7 +43,8 @@ type record struct {
 	settled       bool
 	delivered     bool
 	tokenSent     bool
-	twice         bool // this generation had been presented before
+	twice         bool   // this generation had been presented before
+	waited        uint16 // before it was received, in ms
 }
 
 // chunk is how many records are allocated at once, and copied under one lock.

@@ -1,11 +1,15 @@
 package practice
 
-import "iter"
+import (
+	"iter"
+	"time"
+)
 
 // Entry is one call of the token endpoint as the ledger shows it.
 type Entry struct {
 	Seq           uint64  `json:"seq"`      // in order of arrival, from 1
 	Received      int64   `json:"received"` // Unix ns
+	Arrived       int64   `json:"arrived"`  // Unix ns, to some ms: this machine had all of it, however late its program looked; received where that is not known
 	Grant         string  `json:"grant"`    // "" where the refresh token is unknown
 	Generation    uint32  `json:"generation"`
 	Subject       string  `json:"subject"`
@@ -59,6 +63,7 @@ func (s *Server) entry(seq uint64, r record) Entry {
 	e := Entry{
 		Seq:           seq,
 		Received:      r.received,
+		Arrived:       r.received - int64(r.waited)*int64(time.Millisecond),
 		Grant:         grantID(r.grant),
 		Generation:    r.generation,
 		Client:        s.labels.text(r.client),

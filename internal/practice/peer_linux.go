@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -48,6 +49,23 @@ func (p peer) state() (byte, bool) {
 		state, sockErr = unix.GetsockoptByte(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
 	})
 	return state, err == nil && sockErr == nil
+}
+
+// age returns how long ago the last bytes came from the peer, as far as the
+// kernel counts that, in ms; 0 where it cannot be asked.
+func (p peer) age() time.Duration {
+	if p.raw == nil {
+		return 0
+	}
+	var info *unix.TCPInfo
+	var sockErr error
+	err := p.raw.Control(func(fd uintptr) {
+		info, sockErr = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+	})
+	if err != nil || sockErr != nil {
+		return 0
+	}
+	return time.Duration(info.Last_data_recv) * time.Millisecond
 }
 
 // open reports whether the peer has not closed its side. It is true where the

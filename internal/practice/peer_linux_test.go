@@ -77,6 +77,23 @@ func TestKernelKnowsFirst(t *testing.T) {
 	}
 }
 
+// TestKernelKnowsWhen has a call wait in the kernel until the program looks.
+func TestKernelKnowsWhen(t *testing.T) {
+	t.Parallel()
+	const wait = 40 * time.Millisecond
+	client, server, p := pair(t)
+	before := time.Now()
+	_, err := client.Write([]byte("call"))
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return p.age() >= wait }, patience, time.Millisecond)
+	s := New(Options{})
+	r := request(withPeer(t.Context(), server), "http://practice.test/token", refreshForm(mintOne(t, s).RefreshToken))
+	s.Handler().ServeHTTP(httptest.NewRecorder(), r)
+	e := last(t, s)
+	assert.GreaterOrEqual(t, e.Received-e.Arrived, int64(wait/2))
+	assert.GreaterOrEqual(t, e.Arrived, before.Add(-10*time.Millisecond).UnixNano(), "not before it was sent, to some ms")
+}
+
 func TestPeerThatCannotBeAsked(t *testing.T) {
 	t.Parallel()
 	client, server := net.Pipe()
@@ -84,4 +101,5 @@ func TestPeerThatCannotBeAsked(t *testing.T) {
 	p := peerOf(withPeer(t.Context(), server))
 	assert.True(t, p.open())
 	assert.False(t, p.reset())
+	assert.Zero(t, p.age())
 }

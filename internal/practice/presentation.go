@@ -3,6 +3,7 @@ package practice
 import (
 	"context"
 	"errors"
+	"math"
 	"net/http"
 	"time"
 )
@@ -24,7 +25,8 @@ type presentation struct {
 	hit      hit
 	refusal  *refusal
 	verdict  verdict
-	flying   bool // counted in grant.inAir
+	flying   bool          // counted in grant.inAir
+	waited   time.Duration // between its arrival at this machine and at this program
 }
 
 // refusal is why a call fails before the token is looked at.
@@ -47,7 +49,7 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 	} else if err != nil {
 		panic(http.ErrAbortHandler) // the request never arrived whole
 	}
-	p.form = f
+	p.form, p.waited = f, max(p.peer.age()-time.Since(received), 0)
 	p.identify()
 	p.arrive(received)
 	if p.refusal == nil && s.faults.active.Load() > 0 {
@@ -130,6 +132,7 @@ func (p *presentation) arrive(received time.Time) {
 	p.conn.answered(0)
 	rec := record{
 		received:   received.UnixNano(),
+		waited:     uint16(min(p.waited.Milliseconds(), math.MaxUint16)), //nolint:gosec // never negative, see its only assignment
 		generation: p.number,
 		client:     p.client.label,
 		presents:   p.form.refreshToken != "",

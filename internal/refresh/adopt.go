@@ -29,13 +29,13 @@ func (e *Engine) adopt(ctx context.Context) error {
 	return err
 }
 
-// adoptAll reports false if a journal could not be taken up because something
-// of somebody else's has to come first; force says that it will not come.
-func (e *Engine) adoptAll(ctx context.Context, force bool) (bool, error) {
+// adoptAll lists the owners whose journals stay: something of somebody else's has
+// to come first, which will not come if force is set, or a single credential of
+// theirs is out of reach.
+func (e *Engine) adoptAll(ctx context.Context, force bool) (stay []string, trouble error) {
 	e.adopting.Lock()
 	defer e.adopting.Unlock()
-	trouble := e.removeAdopted()
-	all := true
+	trouble = e.removeAdopted()
 	found, err := e.journal.Adopt(ctx)
 	trouble = errors.Join(trouble, err)
 	if len(found) > 0 {
@@ -49,7 +49,7 @@ func (e *Engine) adoptAll(ctx context.Context, force bool) (bool, error) {
 		}
 		settled, err := e.rollForward(ctx, dead, force)
 		if err != nil || !settled {
-			all = false
+			stay = append(stay, dead.Owner)
 			if err != nil {
 				err = fmt.Errorf("journal of %s: %w", dead.Owner, err)
 			}
@@ -58,7 +58,7 @@ func (e *Engine) adoptAll(ctx context.Context, force bool) (bool, error) {
 		}
 		e.adopted = append(e.adopted, adoptedJournal{dead: dead, since: e.clock.Boot()})
 	}
-	return all, trouble
+	return stay, trouble
 }
 
 // adoptAgain rolls the store forward once more for the journals that were

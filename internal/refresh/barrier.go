@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -43,6 +44,7 @@ type barrier struct {
 	ready   bool          // what this process knows is in the present run
 	waiting bool          // the rest of it waits for others
 	heard   time.Duration // boot time since when that is all; 0 while what may have been written is still to come
+	stay    []string      // the dead whose journals hold what cannot be put back, when the rest is
 	told    string        // who is waited for, as it was logged last
 	loss    time.Duration // what the store could lose when the run was last confirmed; negative if never
 
@@ -133,7 +135,7 @@ func (b *barrier) notice(run string, now time.Duration) {
 	b.mode.Store(int32(passNothing))
 	e.opts.Runs.Pass("", "")
 	b.run.Store(&run)
-	b.noticed, b.ready, b.waiting, b.heard, b.told = now, false, false, 0, ""
+	b.noticed, b.ready, b.waiting, b.heard, b.stay, b.told = now, false, false, 0, nil, ""
 }
 
 // report counts the heartbeat on, with how far this process is.
@@ -231,6 +233,9 @@ func (b *barrier) advance(ctx context.Context, run string, roster credential.Ros
 	now := e.clock.Boot()
 	since := now - b.noticed
 	settled := roster.Settled == run
+	if b.ready && b.bereaved(roster, run) {
+		b.ready = false
+	}
 	if !b.ready {
 		// Alone, or where everyone else is done, there is nobody to wait for.
 		at := stage{
@@ -238,10 +243,11 @@ func (b *barrier) advance(ctx context.Context, run string, roster credential.Ros
 			heard:    settled || !b.others(roster, run, true),
 			force:    b.heard > 0 && now-b.heard >= ownFirst && b.idle(roster, run),
 		}
-		done, err := e.putBack(ctx, run, at)
+		done, stay, err := e.putBack(ctx, run, at)
 		if err != nil {
 			return err
 		}
+		b.stay = stay
 		if b.ready = done; done {
 			e.ledger.anew(now)
 			if err := failpoint.Hit(failpoint.BarrierReport); err != nil {
@@ -360,6 +366,17 @@ func (b *barrier) others(roster credential.Roster, run string, sure bool) bool {
 	return false
 }
 
+// bereaved reports whether somebody who is waited for has left a journal: he lived
+// when this process put back what it knew, and nobody else puts back what he knew.
+func (b *barrier) bereaved(roster credential.Roster, run string) bool {
+	e := b.engine
+	now := e.clock.Boot()
+	return slices.ContainsFunc(b.awaited(roster, run, 0), func(owner string) bool {
+		s := e.standing(owner, roster.Members[owner], now)
+		return s.Left && !s.Locked && !s.Unseen
+	})
+}
+
 // idle reports whether what is missing will not come from anybody. The journals
 // of the dead are here, and this process has looked at them.
 func (b *barrier) idle(roster credential.Roster, run string) bool {
@@ -377,7 +394,11 @@ func (b *barrier) awaited(roster credential.Roster, run string, quarantine time.
 	e := b.engine
 	now := e.clock.Boot()
 	return credential.Awaited(roster, e.owner, run, e.opts.Silence, quarantine, func(owner string) credential.Standing {
-		return e.standing(owner, roster.Members[owner], now)
+		s := e.standing(owner, roster.Members[owner], now)
+		if b.ready && slices.Contains(b.stay, owner) {
+			s.Left = s.Left && s.Locked
+		}
+		return s
 	})
 }
 

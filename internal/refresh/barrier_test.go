@@ -311,6 +311,58 @@ func TestTheHeirMakesTheSameWrites(t *testing.T) {
 	assert.Equal(t, 1, b.provider.most())
 }
 
+// Who stands still while the others put back what they know, and then dies, is
+// inherited as well: nobody else will ever put back what he had.
+func TestWhoDiesWhileOthersWaitForHimIsInherited(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	one, two := b.node("one", lossy), b.node("two", lossy)
+	b.put(one, "alice")
+	b.settle(one, two)
+	before := b.snapshot()
+	_, err := one.Logout(t.Context(), "alice", Expect{})
+	require.NoError(t, err)
+	want := b.held(one, "alice")
+	b.fallBack(before)
+	for range 4 {
+		b.settle(two) // one stands still
+	}
+	require.Equal(t, passWrites, two.barrier.passes(), "one may hold what nobody else knows")
+	require.Equal(t, credential.StateActive, b.held(two, "alice").Record.State)
+	one.die()
+	b.settle(two)
+	require.Equal(t, passAll, two.barrier.passes())
+	assert.Equal(t, want.Record, b.held(two, "alice").Record)
+}
+
+// What a dead process left of one credential may be out of reach for good: its
+// provider is not configured any more, or its record cannot be read. The others go
+// on all the same.
+func TestALeftoverHoldsUpNobodyElse(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	one, two := b.node("one", lossy), b.node("two", lossy)
+	b.put(one, "alice")
+	b.put(two, "bob")
+	b.settle(one, two)
+	b.due()
+	require.NoError(t, one.tick(t.Context()))
+	require.NoError(t, two.tick(t.Context()))
+	b.diesAfterReply(one)
+	two.store.set(func(s *faultyStore) { s.spoilt = map[credential.ID]bool{"alice": true} })
+	b.fallBack(b.snapshot())
+	for range 4 {
+		b.settle(two)
+	}
+	require.Equal(t, passAll, two.barrier.passes(), b.log)
+	b.batch(two, "bob")
+	assert.EqualValues(t, 2, b.held(two, "bob").Record.Generation)
+
+	two.store.heal()
+	b.settle(two)
+	assert.EqualValues(t, 3, b.held(two, "alice").Record.Generation, "its journal has stayed")
+}
+
 // What is kept of a write, for the case that the store loses it, has the secrets
 // also where the write came of an answer without them.
 func TestAKeptWriteHasItsSecrets(t *testing.T) {

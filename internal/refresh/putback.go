@@ -33,19 +33,20 @@ type stage struct {
 // putBack brings a run of the store that may lack the last writes up to what
 // this process knows: its own writes of the loss window and the attempts that it
 // holds; then what dead processes left; and at last what it never heard the end
-// of, which must not take the place of what is known to have been stored. It
-// reports false while something of somebody else's has to come first.
-func (e *Engine) putBack(ctx context.Context, run string, at stage) (bool, error) {
+// of, which must not take the place of what is known to have been stored. It is
+// not done while something of somebody else's has to come first; stay are the dead
+// of whose journals something is left.
+func (e *Engine) putBack(ctx context.Context, run string, at stage) (done bool, stay []string, err error) {
 	started := e.clock.Boot()
 	left := map[credential.ID]bool{}
 	own := e.ledger.lately()
 	writes, err := e.putBackChains(ctx, run, own, at.force, left)
 	if err != nil {
-		return false, fmt.Errorf("put back what was written: %w", err)
+		return false, nil, fmt.Errorf("put back what was written: %w", err)
 	}
 	attempts, waiting, err := e.putBackAttempts(ctx, run, left, at)
 	if err != nil {
-		return false, fmt.Errorf("put back what is under way: %w", err)
+		return false, nil, fmt.Errorf("put back what is under way: %w", err)
 	}
 	if writes+attempts > 0 {
 		e.metrics.restored(writes, attempts)
@@ -53,30 +54,30 @@ func (e *Engine) putBack(ctx context.Context, run string, at stage) (bool, error
 			Msg("put back what redis had lost")
 	}
 	if !at.journals {
-		return false, nil
+		return false, nil, nil
 	}
 	again, err := e.adoptAgain(ctx, at.force)
 	if err != nil {
-		return false, err
+		return false, nil, err
 	}
-	adopted, err := e.adoptAll(ctx, at.force)
+	stay, err = e.adoptAll(ctx, at.force)
 	if err != nil {
-		return false, err
+		return false, nil, err
 	}
 	if unanswered := e.ledger.unanswered(); len(unanswered) > 0 {
 		if !at.heard && !at.force {
-			return false, nil
+			return false, nil, nil
 		}
 		made, err := e.putBackChains(ctx, run, unanswered, at.force, left)
 		if err != nil {
-			return false, fmt.Errorf("put back what may have been written: %w", err)
+			return false, nil, fmt.Errorf("put back what may have been written: %w", err)
 		}
 		if made > 0 {
 			e.metrics.restored(made, 0)
 			e.log.Warn().Int("writes", made).Msg("put back what was handed to redis and never answered: it may have been stored, and lost")
 		}
 	}
-	return at.force || again && adopted && len(left) == 0 && waiting == 0, nil
+	return at.force || again && len(stay)+len(left)+waiting == 0, stay, nil
 }
 
 // putBackChains makes the writes again that the store does not have, and returns

@@ -38,6 +38,7 @@ func (c *cell) evidence() oracle.Evidence {
 	}
 	c.enough.Store(true)
 	harness.Eventually(c.t, harness.Patience, func() (bool, string) { return c.snapshot(&e) })
+	e.Calls = oracle.Late(e.Ledger, timeout)
 	var last uint64 // of main, when A came to the point
 	for _, entry := range e.Ledger {
 		if entry.Fault != "" || c.tooLate(entry) {

@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"slices"
+	"time"
 
 	"github.com/refreshd/refreshd/internal/practice"
 )
@@ -11,6 +12,21 @@ import (
 type Call struct {
 	Asked int64 // it had been asked
 	Left  int64 // its process had hung up or died, and had no reply; 0: it did neither
+}
+
+// Late tells which senders of calls had left before the provider looked at them:
+// those whose call waited on the provider's machine for as long as its sender waits
+// for a reply, and whose reply did not arrive.
+func Late(ledger []practice.Entry, timeout time.Duration) map[uint64]Call {
+	calls := make(map[uint64]Call, len(ledger))
+	for _, e := range ledger {
+		one := Call{Asked: e.Arrived}
+		if e.Received-e.Arrived >= int64(timeout) && !e.Delivered && !e.InAir {
+			one.Left = e.Arrived + int64(timeout)
+		}
+		calls[e.Seq] = one
+	}
+	return calls
 }
 
 // Overtaken counts the logins that ended because the provider looked at a call

@@ -211,3 +211,28 @@ func TestALoginThatALateCallEnds(t *testing.T) {
 		assert.Equal(t, row.over, Overtaken(e) == 1, name)
 	}
 }
+
+// What waited on the provider's machine for as long as its sender waits for a
+// reply was looked at when its sender had left, if the reply did not arrive.
+func TestWhoHadLeftByTheTimeHeWasLookedAt(t *testing.T) {
+	t.Parallel()
+	const timeout = 2 * time.Second
+	call := func(seq uint64, arrived, received time.Duration, delivered bool) practice.Entry {
+		return practice.Entry{Seq: seq, Arrived: at(arrived), Received: at(received), Delivered: delivered}
+	}
+	inAir := call(5, time.Second, 4*time.Second, false)
+	inAir.InAir = true
+	assert.Equal(t, map[uint64]Call{
+		1: seen(time.Second, 3*time.Second),
+		2: seen(time.Second, 0),
+		3: seen(time.Second, 0),
+		4: seen(time.Second, 3*time.Second),
+		5: seen(time.Second, 0),
+	}, Late([]practice.Entry{
+		call(1, time.Second, 4*time.Second, false),
+		call(2, time.Second, 4*time.Second, true),
+		call(3, time.Second, 3*time.Second-1, false),
+		call(4, time.Second, 3*time.Second, false),
+		inAir,
+	}, timeout))
+}
