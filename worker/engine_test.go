@@ -47,11 +47,11 @@ func (p *strictProvider) Prepare(context.Context) *credential.Outcome { return n
 
 func (p *strictProvider) Revoke(context.Context, credential.Token) error { return nil }
 
-func (p *strictProvider) UserData(context.Context, credential.Token, string) (credential.UserData, credential.Outcome) {
+func (p *strictProvider) UserData(context.Context, credential.Token, string, func() error) (credential.UserData, credential.Outcome) {
 	return nil, credential.Outcome{Class: credential.ClassOK}
 }
 
-func (p *strictProvider) Verify(context.Context, credential.Token, string) credential.Outcome {
+func (p *strictProvider) Verify(context.Context, credential.Token, string, func() error) credential.Outcome {
 	return credential.Outcome{Class: credential.ClassOK}
 }
 

@@ -12,8 +12,9 @@ import (
 // permits gives the shared limits of providers to the engine.
 type permits struct{ store *store.Store }
 
-func (p permits) Take(ctx context.Context, provider string, limits refresh.Limits, want int, lease time.Duration) (granted int, id string, wait time.Duration, err error) {
-	return p.store.Permits(ctx, provider, store.Limits(limits), want, lease)
+func (p permits) Take(ctx context.Context, provider string, limits refresh.Limits, want int, lease time.Duration) (refresh.Taken, error) {
+	granted, id, wait, err := p.store.Permits(ctx, provider, store.Limits(limits), want, lease)
+	return refresh.Taken{Count: granted, ID: id, Within: store.Limits(limits).Within(), Wait: wait}, err
 }
 
 func (p permits) Return(ctx context.Context, provider, id string, n int) error {

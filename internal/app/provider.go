@@ -73,18 +73,18 @@ func (s authorizationServer) Revoke(ctx context.Context, token credential.Token)
 	return s.provider.Revoke(ctx, victim, "")
 }
 
-func (s authorizationServer) UserData(ctx context.Context, token credential.Token, subject string) (credential.UserData, credential.Outcome) {
+func (s authorizationServer) UserData(ctx context.Context, token credential.Token, subject string, start func() error) (credential.UserData, credential.Outcome) {
 	if s.declared == nil {
 		return nil, credential.Outcome{Class: credential.ClassOK}
 	}
-	return s.declared.UserData(ctx, token, subject)
+	return s.declared.UserData(ctx, token, subject, start)
 }
 
-func (s authorizationServer) Verify(ctx context.Context, token credential.Token, subject string) credential.Outcome {
+func (s authorizationServer) Verify(ctx context.Context, token credential.Token, subject string, start func() error) credential.Outcome {
 	if s.declared == nil {
 		return credential.Outcome{Class: credential.ClassOK}
 	}
-	return s.declared.Verify(ctx, token, subject)
+	return s.declared.Verify(ctx, token, subject, start)
 }
 
 func (s authorizationServer) Close() {

@@ -13,6 +13,14 @@ type Presentation struct {
 	// Subject is the user's UID, where it is known.
 	Subject string
 
+	// Start, if not nil, is asked once before MaySend is asked for the first time:
+	// when all else is there that the call needs. It may wait for a few seconds,
+	// which are not the provider's. After an error nothing is sent, as after one of
+	// MaySend. It may be called on another goroutine, and once more where nothing
+	// of the request could be written; not after the outcome is known to be
+	// ClassNotSent.
+	Start func() error
+
 	// MaySend is asked right before the first byte of the request is handed to
 	// the network, and again before each further piece of a request that goes
 	// in several. After an error nothing more is written: nothing was sent if it

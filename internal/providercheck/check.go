@@ -17,8 +17,8 @@ type Provider interface {
 	Exchange(ctx context.Context, in credential.Presentation) credential.Outcome
 	// Revoke ends what a token stands for. What it answers has no secret.
 	Revoke(ctx context.Context, token credential.Token) error
-	UserData(ctx context.Context, token credential.Token, subject string) (credential.UserData, credential.Outcome)
-	Verify(ctx context.Context, token credential.Token, subject string) credential.Outcome
+	UserData(ctx context.Context, token credential.Token, subject string, start func() error) (credential.UserData, credential.Outcome)
+	Verify(ctx context.Context, token credential.Token, subject string, start func() error) credential.Outcome
 }
 
 // Calls says which calls the settings declare.

@@ -59,12 +59,12 @@ func (f *fakeProvider) Revoke(_ context.Context, token credential.Token) error {
 	return f.revoked
 }
 
-func (f *fakeProvider) UserData(_ context.Context, token credential.Token, subject string) (credential.UserData, credential.Outcome) {
+func (f *fakeProvider) UserData(_ context.Context, token credential.Token, subject string, _ func() error) (credential.UserData, credential.Outcome) {
 	f.asked = append(f.asked, "user data "+token.Access.Reveal()+" "+subject)
 	return f.userData, f.told
 }
 
-func (f *fakeProvider) Verify(_ context.Context, token credential.Token, subject string) credential.Outcome {
+func (f *fakeProvider) Verify(_ context.Context, token credential.Token, subject string, _ func() error) credential.Outcome {
 	f.asked = append(f.asked, "verify "+token.Access.Reveal()+" "+subject)
 	return f.verified
 }

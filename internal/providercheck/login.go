@@ -31,12 +31,12 @@ func (r *run) signIn(ctx context.Context) {
 	r.places(o)
 	token, subject := o.Token, o.Subject
 	if r.Calls.Verify {
-		o := r.Provider.Verify(ctx, token, subject)
+		o := r.Provider.Verify(ctx, token, subject, nil)
 		r.result(CheckVerify, o, "the token of the login is taken")
 		token = replaced(token, o)
 	}
 	if r.Calls.UserData {
-		data, o := r.Provider.UserData(ctx, token, subject)
+		data, o := r.Provider.UserData(ctx, token, subject, nil)
 		r.userData(data, o)
 		token = replaced(token, o)
 	}

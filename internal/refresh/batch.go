@@ -190,15 +190,19 @@ func (e *Engine) refreshSome(ctx context.Context, t *Target, ids []credential.ID
 		wg.Add(1)
 		e.crew.run(func() {
 			defer wg.Done()
-			tn.spare = func() { permits.doneOne(ctx) }
+			tn.start, tn.spare = permits.start(context.WithoutCancel(ctx)), func() { permits.doneOne(ctx) }
 			result := e.take(ctx, tn)
 			land(tn.held.Record.ID, result)
 			e.learnUserData(ctx, t, result)
 			mu.Lock()
 			defer mu.Unlock()
-			if result.outcome.Class == credential.ClassOK && result.err == nil {
+			busy, _ := errors.AsType[*UnavailableError](result.err)
+			switch {
+			case busy != nil && busy.Reason == credential.ReasonRateLimited:
+				report.Returned++ // its permit lapsed, and there was no other
+			case result.outcome.Class == credential.ClassOK && result.err == nil:
 				report.Refreshed++
-			} else {
+			default:
 				report.Failed++
 			}
 		})

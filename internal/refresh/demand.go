@@ -230,6 +230,7 @@ func (e *Engine) lead(ctx context.Context, held credential.Held, rejected bool) 
 		return settled{err: err}
 	}
 	if len(turns) == 1 {
+		turns[0].start = permits.start(context.WithoutCancel(ctx))
 		return e.take(ctx, turns[0])
 	}
 	return e.refusedDemand(ctx, t, held, refused[0])

@@ -86,7 +86,7 @@ func (p *fakeProvider) Prepare(context.Context) *credential.Outcome {
 }
 
 func (p *fakeProvider) Exchange(_ context.Context, in credential.Presentation) credential.Outcome {
-	if in.MaySend() != nil {
+	if in.Start != nil && in.Start() != nil || in.MaySend() != nil {
 		return credential.Outcome{Class: credential.ClassNotSent, Reason: credential.ReasonTimeout}
 	}
 	switch in.Method {
@@ -208,7 +208,10 @@ func (p *fakeProvider) told() credential.UserData {
 	return credential.UserData(p.user)
 }
 
-func (p *fakeProvider) UserData(context.Context, credential.Token, string) (credential.UserData, credential.Outcome) {
+func (p *fakeProvider) UserData(_ context.Context, _ credential.Token, _ string, start func() error) (credential.UserData, credential.Outcome) {
+	if start != nil && start() != nil {
+		return nil, credential.Outcome{Class: credential.ClassNotSent, Reason: credential.ReasonTimeout}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.profiled++
@@ -218,7 +221,10 @@ func (p *fakeProvider) UserData(context.Context, credential.Token, string) (cred
 	return p.told(), credential.Outcome{Class: credential.ClassOK}
 }
 
-func (p *fakeProvider) Verify(_ context.Context, token credential.Token, _ string) credential.Outcome {
+func (p *fakeProvider) Verify(_ context.Context, token credential.Token, _ string, start func() error) credential.Outcome {
+	if start != nil && start() != nil {
+		return credential.Outcome{Class: credential.ClassNotSent, Reason: credential.ReasonTimeout}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.verified++
@@ -319,6 +325,7 @@ type faultyStore struct {
 	moved     func()                              // called under the lock after a Load that follows an Apply that moved
 	stale     bool
 	returned  int
+	unplaced  int // those with a lapsed permit that found no place
 	loads     int
 	begins    int
 	touches   int
@@ -522,18 +529,24 @@ func (s *faultyStore) OpenOwners(ctx context.Context) (map[string][]credential.I
 	return s.Store.OpenOwners(ctx)
 }
 
-func (s *faultyStore) Take(ctx context.Context, provider string, limits Limits, want int, lease time.Duration) (int, string, time.Duration, error) {
+func (s *faultyStore) Take(ctx context.Context, provider string, limits Limits, want int, lease time.Duration) (Taken, error) {
 	if err := s.gone(); err != nil {
-		return 0, "", 0, err
+		return Taken{}, err
 	}
 	s.mu.Lock()
 	scripted := s.scripted
 	s.mu.Unlock()
 	if scripted != nil {
 		n, wait := scripted(want)
-		return n, "lease", wait, nil
+		return Taken{Count: n, ID: "lease", Wait: wait}, nil
 	}
-	return s.Permits(ctx, provider, store.Limits(limits), want, lease)
+	n, id, wait, err := s.Permits(ctx, provider, store.Limits(limits), want, lease)
+	if lease == 0 && n == 0 {
+		s.mu.Lock()
+		s.unplaced++
+		s.mu.Unlock()
+	}
+	return Taken{Count: n, ID: id, Within: store.Limits(limits).Within(), Wait: wait}, err
 }
 
 func (s *faultyStore) Reclaim(ctx context.Context, provider, owner string) error {

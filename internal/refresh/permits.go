@@ -41,6 +41,8 @@ type permitLease struct {
 	target  *Target
 	id      string
 	granted int
+	asked   time.Duration // boot time just before they were asked for
+	within  time.Duration // for how long after that each lets a call be written; 0: for ever
 
 	mu      sync.Mutex
 	done    int // not yet returned
@@ -88,20 +90,75 @@ func (e *Engine) takePermits(ctx context.Context, t *Target, want int) (*permitL
 	}
 	started := e.clock.Boot()
 	for {
-		granted, id, wait, err := e.permits.Take(ctx, t.Name, t.Limits, want, t.Policy.Times.Attempt()+permitSlack)
+		asked := e.clock.Boot()
+		got, err := e.permits.Take(ctx, t.Name, t.Limits, want, t.Policy.Times.Attempt()+permitSlack)
 		if err != nil {
 			return nil, &outageError{err}
 		}
-		if granted > 0 {
-			return &permitLease{engine: e, target: t, id: id, granted: granted, pending: granted}, nil
+		if got.Count > 0 {
+			return &permitLease{
+				engine: e, target: t, id: got.ID, granted: got.Count, pending: got.Count, asked: asked, within: got.Within,
+			}, nil
 		}
 		left := permitWait - (e.clock.Boot() - started)
-		if left <= 0 || wait > left {
-			return nil, &UnavailableError{Reason: credential.ReasonRateLimited, RetryAfter: max(wait, time.Second)}
+		if left <= 0 || got.Wait > left {
+			return nil, crowded(got.Wait)
 		}
-		if err := pause(ctx, max(wait, time.Millisecond)); err != nil {
+		if err := pause(ctx, max(got.Wait, time.Millisecond)); err != nil {
 			return nil, err
 		}
+	}
+}
+
+// crowded says that the limits leave no room for a call before wait has passed.
+func crowded(wait time.Duration) *UnavailableError {
+	return &UnavailableError{Reason: credential.ReasonRateLimited, RetryAfter: max(wait, time.Second)}
+}
+
+// start returns what is asked right before a call is written, one for each
+// permit of the lease; nil where that may be at any time. A permit that is used
+// long after it was given makes a second fuller than those who count permits
+// know. So it lapses, and whoever comes with it then, or once more, waits here for
+// another place within the rate: all else that the call needs, he has.
+func (p *permitLease) start(ctx context.Context) func() error {
+	if p.within == 0 {
+		return nil
+	}
+	used := false
+	return func() error {
+		late := used || p.engine.clock.Boot()-p.asked > p.within
+		used = true
+		if !late {
+			return nil
+		}
+		return p.renew(ctx)
+	}
+}
+
+// renew waits for another place within the rate, no longer than until the call
+// would be sent too late. The error is an [UnavailableError] if there is none by
+// then.
+func (p *permitLease) renew(ctx context.Context) error {
+	e, t := p.engine, p.target
+	last := p.asked + t.Policy.Times.Send
+	var wait time.Duration
+	for {
+		asked := e.clock.Boot()
+		if wait > last-asked || asked >= last {
+			return crowded(wait)
+		}
+		if err := pause(ctx, wait); err != nil {
+			return err
+		}
+		asked = e.clock.Boot()
+		got, err := e.permits.Take(ctx, t.Name, Limits{PerSecond: t.Limits.PerSecond}, 1, 0)
+		if err != nil {
+			return &outageError{err}
+		}
+		if got.Count > 0 && e.clock.Boot()-asked <= got.Within {
+			return nil
+		}
+		wait = max(got.Wait, time.Millisecond)
 	}
 }
 

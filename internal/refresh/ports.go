@@ -67,9 +67,10 @@ type Folder interface {
 // Permits shares a provider's limits among all replicas. A permit is leased:
 // it comes back by itself when its holder dies.
 type Permits interface {
-	// Take leases up to want permits. If none is free, wait says how long to
-	// wait before asking again.
-	Take(ctx context.Context, provider string, limits Limits, want int, lease time.Duration) (granted int, id string, wait time.Duration, err error)
+	// Take leases up to want permits. A lease of 0 is for one whose permit has
+	// lapsed: it is let through within limits.PerSecond alone, and has nothing to
+	// return.
+	Take(ctx context.Context, provider string, limits Limits, want int, lease time.Duration) (Taken, error)
 	Return(ctx context.Context, provider, id string, n int) error
 	// Reclaim returns all that an owner holds who is proven dead.
 	Reclaim(ctx context.Context, provider, owner string) error
@@ -78,6 +79,16 @@ type Permits interface {
 	Free(ctx context.Context, provider string, limits Limits, horizon time.Duration) (free, most int, err error)
 	// Hold has none given out for a while, for the outcome of a call.
 	Hold(ctx context.Context, provider string, lasts time.Duration, why credential.Outcome) error
+}
+
+// Taken are permits that were taken together.
+type Taken struct {
+	Count int
+	ID    string // of the lease
+	// Within is for how long after they were asked for they let a call be
+	// written; 0 is for ever.
+	Within time.Duration
+	Wait   time.Duration // if there are none: before asking again
 }
 
 // Resting is what became due while its client was held back, and was given another
@@ -107,8 +118,9 @@ type Exchanger interface {
 	// UserData asks what the provider tells of its user, Verify whether it
 	// still takes the access token. Where the provider's settings have no such
 	// call, the outcome is of ClassOK and nothing was asked.
-	UserData(ctx context.Context, token credential.Token, subject string) (credential.UserData, credential.Outcome)
-	Verify(ctx context.Context, token credential.Token, subject string) credential.Outcome
+	// start is as in a presentation.
+	UserData(ctx context.Context, token credential.Token, subject string, start func() error) (credential.UserData, credential.Outcome)
+	Verify(ctx context.Context, token credential.Token, subject string, start func() error) credential.Outcome
 }
 
 // Journal is the local write-ahead journal. What Intend and Note have

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -54,13 +55,29 @@ func (e *Engine) signIn(ctx context.Context, t *Target, login credential.Login) 
 	}
 	sentAt := e.clock.Now()
 	started := e.clock.Boot()
-	o := t.Exchanger.Exchange(context.WithoutCancel(ctx), credential.Presentation{
+	lasting := context.WithoutCancel(ctx)
+	start := permits.start(lasting)
+	var refused atomic.Pointer[error]
+	o := t.Exchanger.Exchange(lasting, credential.Presentation{
 		Method: credential.MethodLogin, SignIn: login.SignIn, Subject: login.Subject,
+		Start: func() error {
+			if start == nil {
+				return nil
+			}
+			err := start()
+			if err != nil {
+				refused.Store(&err)
+			}
+			return err
+		},
 		MaySend: func() error { return nil },
 		Keep:    func(credential.Found) error { return nil }, // nobody was told yet that it is stored
 	})
 	o.Method = credential.MethodLogin
 	e.metrics.exchanged(t.Name, o, e.clock.Boot()-started)
+	if why := refused.Load(); why != nil && o.Class == credential.ClassNotSent {
+		return login, putOffBy(*why), nil
+	}
 	e.hold(ctx, t, o)
 	level := zerolog.InfoLevel
 	if o.Class == credential.ClassOK {

@@ -24,6 +24,10 @@ type turn struct {
 	ended    bool              // the journal has that the provider called the grant dead
 	whole    bool              // the reply ended where it should, though the call was given up
 
+	// start, if not nil, is asked right before the request is written, and waits
+	// for a place within the provider's rate.
+	start func() error
+
 	// spare, if not nil, is called once the provider is done with: the permit
 	// is free then, while the reply is still to be stored.
 	spare func()
@@ -64,6 +68,16 @@ func (e *Engine) take(ctx context.Context, tn *turn) settled {
 	var handed atomic.Pointer[handing] // a reply is read by another goroutine
 	outcome := tn.target.Exchanger.Exchange(ctx, credential.Presentation{
 		Method: tn.method, Token: tn.held.Token, SignIn: tn.held.SignIn, Subject: tn.held.Record.Subject,
+		Start: func() error {
+			if asked.start == nil {
+				return nil
+			}
+			err := asked.start()
+			if err != nil {
+				refused.Store(&err)
+			}
+			return err
+		},
 		MaySend: func() error {
 			err := e.maySend(&asked)
 			if err != nil {
@@ -152,7 +166,11 @@ func (e *Engine) unsent(ctx context.Context, tn *turn, why error) settled {
 		})
 	}
 	e.abandon(ctx, tn)
-	return settled{held: tn.held, outcome: credential.Outcome{Class: credential.ClassNotSent, Reason: credential.ReasonTimeout}}
+	unsent := settled{held: tn.held, outcome: credential.Outcome{Class: credential.ClassNotSent, Reason: credential.ReasonTimeout}}
+	if !errors.Is(why, errTooLate) {
+		unsent.err = why // of the permit: for want of another one, or of the store
+	}
+	return unsent
 }
 
 // handing is a token on its way into the journal.

@@ -59,7 +59,8 @@ func (e *Engine) askUserData(ctx context.Context, t *Target, held credential.Hel
 		e.log.Debug().Err(err).Str("credential", string(id)).Msg("user data is not asked for now")
 		return
 	}
-	data, o := t.Exchanger.UserData(context.WithoutCancel(ctx), held.Token, held.Record.Subject)
+	lasting := context.WithoutCancel(ctx)
+	data, o := t.Exchanger.UserData(lasting, held.Token, held.Record.Subject, permits.start(lasting))
 	permits.giveBack(ctx)
 	e.metrics.asked(t.Name, askedUserData, o.Class)
 	if o.Class != credential.ClassOK {

@@ -258,7 +258,7 @@ type slowProfile struct {
 	answer chan struct{}
 }
 
-func (s slowProfile) UserData(_ context.Context, token credential.Token, _ string) (credential.UserData, credential.Outcome) {
+func (s slowProfile) UserData(_ context.Context, token credential.Token, _ string, _ func() error) (credential.UserData, credential.Outcome) {
 	seen := token.Access.Reveal()
 	s.asked <- seen
 	<-s.answer

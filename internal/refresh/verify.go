@@ -45,7 +45,7 @@ func (e *Engine) Verify(ctx context.Context, provider string, ids []credential.I
 			return asked, refused, err
 		}
 		n := min(permits.granted, len(live))
-		refused += e.verifySome(ctx, t, live[:n])
+		refused += e.verifySome(ctx, t, live[:n], permits)
 		permits.giveBack(ctx)
 		asked += n
 		live = live[n:]
@@ -59,7 +59,7 @@ func (e *Engine) verifiable(h credential.Held) bool {
 }
 
 // verifySome asks about as many as there are permits for.
-func (e *Engine) verifySome(ctx context.Context, t *Target, list []credential.Held) int {
+func (e *Engine) verifySome(ctx context.Context, t *Target, list []credential.Held, permits *permitLease) int {
 	var (
 		wg      sync.WaitGroup
 		mu      sync.Mutex
@@ -69,7 +69,7 @@ func (e *Engine) verifySome(ctx context.Context, t *Target, list []credential.He
 		wg.Add(1)
 		e.crew.run(func() {
 			defer wg.Done()
-			o := t.Exchanger.Verify(ctx, h.Token, h.Record.Subject)
+			o := t.Exchanger.Verify(ctx, h.Token, h.Record.Subject, permits.start(ctx))
 			e.metrics.asked(t.Name, askedVerify, o.Class)
 			if o.Class == credential.ClassPermanent {
 				mu.Lock()

@@ -19,11 +19,60 @@ import (
 // means no limit.
 type Limits struct {
 	Concurrency int // permits that may be out at once
-	// PerSecond is how many calls any second sees at the most. A tenth of them
-	// may come at once after a pause. In the long run it is less by that tenth,
-	// and by as many permits as may be out, up to a fifth of it: whoever has one
-	// may use it a moment later.
+	// PerSecond is how many calls any second sees at the most, if each is written
+	// within [Limits.Within]; below 1, one in as many seconds as that makes. A
+	// twentieth of them may come at once after a pause. In the long run it is less
+	// by that twentieth and by a fifth: whoever has a permit may use it a moment
+	// later.
 	PerSecond float64
+}
+
+const (
+	// burstShare of a second's calls may come at once after a pause.
+	burstShare = 20
+	// A permit is good for a withinShare of the time that its rate is counted in,
+	// and no longer than longestWithin. Calls of a second are of permits that were
+	// given out in that second or so long before it, so the longer it is, the
+	// fewer can be given out.
+	withinShare   = 5
+	longestWithin = 5 * time.Second
+	// wayShare of that is added for what nobody here can measure: the call's way,
+	// and Redis telling the time in whole milliseconds.
+	wayShare = 4
+)
+
+// window is the time that the rate is counted in, in seconds, and how many calls
+// it may see: those of one second, or a single one.
+func (l Limits) window() (calls, seconds float64) {
+	if l.PerSecond < 1 {
+		return 1, 1 / l.PerSecond
+	}
+	return math.Floor(l.PerSecond), 1
+}
+
+// Within is for how long after it was asked for a permit lets a call be written.
+// Whoever is later needs another one (see [Store.Permits]). 0 is for ever: there
+// is no rate.
+func (l Limits) Within() time.Duration {
+	if l.PerSecond == 0 {
+		return 0
+	}
+	_, seconds := l.window()
+	return time.Duration(min(seconds/withinShare, longestWithin.Seconds()) * float64(time.Second))
+}
+
+// bucket is what the bucket of permits holds, and what fills it in a second. Of
+// permits that are given out in a time T there are at most burst + T * fill, and
+// the calls of one window are of permits of that window and what [Limits.Within]
+// and their way make more: that is less than one call above what is allowed.
+func (l Limits) bucket() (burst, fill float64) {
+	if l.PerSecond == 0 {
+		return 0, 0
+	}
+	calls, seconds := l.window()
+	late := l.Within().Seconds()
+	burst = max(1, math.Floor(calls/burstShare))
+	return burst, (calls + 1 - burst) / (seconds + late + late/wayShare)
 }
 
 // Permits leases up to want permits. They come back with [Store.ReturnPermits],
@@ -31,12 +80,19 @@ type Limits struct {
 // with it. If fewer are granted, wait says how long it takes until another may
 // be: exactly for the rate and for a hold, at most a second where it depends on
 // others.
+//
+// A lease of 0 is for one who has a permit that has lapsed (see [Limits.Within]):
+// granted are calls within the rate, there is nothing to return, and
+// limits.Concurrency has to be 0.
+//
 // Without limits everything is granted and Redis is not asked.
 func (s *Store) Permits(ctx context.Context, provider string, limits Limits, want int, lease time.Duration) (granted int, leaseID string, wait time.Duration, err error) {
 	if limits == (Limits{}) || want <= 0 {
 		return max(want, 0), "", 0, nil
 	}
-	leaseID = leasesOf(s.owner) + rand.Text()
+	if lease > 0 {
+		leaseID = leasesOf(s.owner) + rand.Text()
+	}
 	reply, err := s.permits(ctx, provider, limits, want, leaseID, lease)
 	if err != nil {
 		return 0, "", 0, err
@@ -150,8 +206,9 @@ func (s *Store) permits(ctx context.Context, provider string, limits Limits, wan
 	if err := checkName("provider", provider); err != nil {
 		return numbers, err
 	}
+	burst, fill := limits.bucket()
 	reply, err := s.runList(ctx, s.scripts.permits, []string{keyPermitLeases(provider), keyPermitState(provider)},
-		limits.Concurrency, limits.PerSecond, want, leaseID, lease.Milliseconds())
+		limits.Concurrency, burst, fill, want, leaseID, lease.Milliseconds())
 	if err != nil {
 		return numbers, fmt.Errorf("permits: %w", err)
 	}

@@ -100,9 +100,9 @@ func TestNoSecretIsShown(t *testing.T) {
 				show(out)
 				assert.NotEmpty(t, out.Class)
 			}
-			_, told := p.UserData(t.Context(), token, "")
+			_, told := p.UserData(t.Context(), token, "", nil)
 			told.UserData = nil
-			show(told, p.Verify(t.Context(), token, ""), p.Revoke(t.Context(), token))
+			show(told, p.Verify(t.Context(), token, "", nil), p.Revoke(t.Context(), token))
 			_, _ = fmt.Fprintf(&shown, "%v", p.Name())
 			for _, canary := range []string{canaryUser, canaryPassword, canaryAccess, canaryRefresh, canaryNew, canaryPerson, canaryKey} {
 				for _, form := range forms(canary) {

@@ -391,8 +391,8 @@ func TestOtherCallsEnd(t *testing.T) {
 	s := newServer(t, to(http.StatusFound, "/login").with("Set-Cookie", "sid=anonymous").ServeHTTP)
 	p := newProvider(t, airline(s.URL))
 	token := credential.Token{Access: credential.NewSecret("AT")}
-	_, told := p.UserData(t.Context(), token, "")
-	for _, out := range []credential.Outcome{p.Verify(t.Context(), token, ""), told} {
+	_, told := p.UserData(t.Context(), token, "", nil)
+	for _, out := range []credential.Outcome{p.Verify(t.Context(), token, "", nil), told} {
 		assert.Equal(t, credential.ClassPermanent, out.Class)
 		assert.Equal(t, credential.ReasonSessionEnded, out.Reason)
 		assert.True(t, out.Token.Access.IsZero())

@@ -110,8 +110,8 @@ func TestSession(t *testing.T) {
 	assert.Equal(t, []string{"S2"}, k.access())
 
 	token := credential.Token{Access: credential.NewSecret("S2")}
-	assert.Equal(t, credential.Outcome{Class: credential.ClassOK, Detail: "HTTP 204"}, p.Verify(t.Context(), token, ""))
-	data, out := p.UserData(t.Context(), token, "")
+	assert.Equal(t, credential.Outcome{Class: credential.ClassOK, Detail: "HTTP 204"}, p.Verify(t.Context(), token, "", nil))
+	data, out := p.UserData(t.Context(), token, "", nil)
 	assert.Equal(t, credential.ClassOK, out.Class)
 	assert.Equal(t, credential.UserData(`{"id":"u-1"}`), data)
 	assert.Equal(t, "S2", out.Token.Access.Reveal(), "a session's ID may change with any use")
@@ -358,8 +358,8 @@ func TestRevoke(t *testing.T) {
 	}
 	p := newProvider(t, httpflow.Options{Extend: &httpflow.Call{Request: httpflow.Request{URL: "https://air.example/me"}}})
 	require.ErrorIs(t, p.Revoke(t.Context(), token), provider.ErrNoRevocation)
-	assert.Equal(t, credential.Outcome{Class: credential.ClassOK}, p.Verify(t.Context(), token, ""))
-	data, out := p.UserData(t.Context(), token, "")
+	assert.Equal(t, credential.Outcome{Class: credential.ClassOK}, p.Verify(t.Context(), token, "", nil))
+	data, out := p.UserData(t.Context(), token, "", nil)
 	assert.Nil(t, data)
 	assert.Equal(t, credential.Outcome{Class: credential.ClassOK}, out)
 }
@@ -392,7 +392,7 @@ func TestUserData(t *testing.T) {
 			p := newProvider(t, httpflow.Options{UserData: &httpflow.Call{
 				Request: httpflow.Request{URL: s.URL}, Response: httpflow.Response{UserData: test.place},
 			}})
-			data, out := p.UserData(t.Context(), credential.Token{Access: credential.NewSecret("AT")}, "")
+			data, out := p.UserData(t.Context(), credential.Token{Access: credential.NewSecret("AT")}, "", nil)
 			assert.Equal(t, test.data, string(data))
 			assert.Equal(t, test.detail, out.Detail)
 			assert.Equal(t, test.data != "", out.Class == credential.ClassOK)

@@ -83,7 +83,7 @@ func (p *Provider) Exchange(ctx context.Context, in credential.Presentation) cre
 	if in.Method == credential.MethodLogin {
 		get = valuesOfSignIn(in.SignIn, in.Subject)
 	}
-	out := p.make(ctx, c, get, in.MaySend, in.Keep)
+	out := p.make(ctx, c, get, in.Start, in.MaySend, in.Keep)
 	out.Method = in.Method
 	return out
 }
@@ -110,7 +110,7 @@ func (p *Provider) Revoke(ctx context.Context, token credential.Token) error {
 	if p.calls.logout == nil {
 		return fmt.Errorf("provider %s: %w", p.name, provider.ErrNoRevocation)
 	}
-	out := p.make(ctx, p.calls.logout, valuesOf(token, ""), nil, nil)
+	out := p.make(ctx, p.calls.logout, valuesOf(token, ""), nil, nil, nil)
 	if out.Class == credential.ClassOK || out.Class == credential.ClassPermanent && out.Reason == credential.ReasonSessionEnded {
 		return nil
 	}
@@ -119,24 +119,26 @@ func (p *Provider) Revoke(ctx context.Context, token credential.Token) error {
 
 // UserData asks who the user is. Without such a call the outcome is of ClassOK,
 // and nothing was asked. Where the reply replaced the session's ID, the outcome
-// has the new one as its token.
-func (p *Provider) UserData(ctx context.Context, token credential.Token, subject string) (credential.UserData, credential.Outcome) {
+// has the new one as its token. start, which may be nil, is asked before the
+// request is written; after an error nothing is sent.
+func (p *Provider) UserData(ctx context.Context, token credential.Token, subject string, start func() error) (credential.UserData, credential.Outcome) {
 	if p.calls.userData == nil {
 		return nil, credential.Outcome{Class: credential.ClassOK}
 	}
-	out := p.make(ctx, p.calls.userData, valuesOf(token, subject), nil, nil)
+	out := p.make(ctx, p.calls.userData, valuesOf(token, subject), start, nil, nil)
 	return out.UserData, out
 }
 
 // Verify asks whether the token is still taken. A session that ended is of
 // ClassPermanent. Without such a call the outcome is of ClassOK, and nothing was
 // asked. Where the reply replaced the session's ID, the outcome has the new one
-// as its token.
-func (p *Provider) Verify(ctx context.Context, token credential.Token, subject string) credential.Outcome {
+// as its token. start, which may be nil, is asked before the request is written;
+// after an error nothing is sent.
+func (p *Provider) Verify(ctx context.Context, token credential.Token, subject string, start func() error) credential.Outcome {
 	if p.calls.verify == nil {
 		return credential.Outcome{Class: credential.ClassOK}
 	}
-	return p.make(ctx, p.calls.verify, valuesOf(token, subject), nil, nil)
+	return p.make(ctx, p.calls.verify, valuesOf(token, subject), start, nil, nil)
 }
 
 func valuesOf(token credential.Token, subject string) values {
@@ -169,13 +171,13 @@ func valuesOfSignIn(in credential.SignIn, subject string) values {
 	}
 }
 
-// make makes a call. maySend and keep may be nil.
-func (p *Provider) make(ctx context.Context, c *call, get values, maySend func() error, keep func(credential.Found) error) credential.Outcome {
+// make makes a call. start, maySend and keep may be nil.
+func (p *Provider) make(ctx context.Context, c *call, get values, start, maySend func() error, keep func(credential.Found) error) credential.Outcome {
 	request, err := c.request.render(get)
 	if err != nil {
 		return c.unmade(err)
 	}
-	request.MaySend = maySend
+	request.Start, request.MaySend = start, maySend
 	// A question that changes nothing may be given up at any time.
 	request.Safe = request.Method == http.MethodGet && (c.kind == kindVerify || c.kind == kindUserData)
 	in, err := p.wire.Do(ctx, request)

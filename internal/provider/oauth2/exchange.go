@@ -33,7 +33,7 @@ func (p *Provider) Exchange(ctx context.Context, in credential.Presentation, sco
 	if in.Token.Refresh.IsZero() {
 		return notSent("there is no refresh token")
 	}
-	reply, err := p.post(ctx, to, p.refreshForm(in.Token.Refresh, scope), in.MaySend, handing(in.Hand))
+	reply, err := p.post(ctx, to, p.refreshForm(in.Token.Refresh, scope), in.Start, in.MaySend, handing(in.Hand))
 	if err != nil {
 		p.suspect(err.outcome)
 		return err.outcome
@@ -75,9 +75,9 @@ func handing(hand func(credential.Found)) func(body []byte) {
 	}
 }
 
-// post sends a form. maySend and came, which see in [wire.Request], may be nil.
-func (p *Provider) post(ctx context.Context, to *url.URL, form string, maySend func() error, came func([]byte)) (*wire.Reply, *failed) {
-	reply, err := p.wire.Do(ctx, wire.Request{Method: http.MethodPost, URL: to, Header: p.header(), Body: form, MaySend: maySend, Came: came})
+// post sends a form. start, maySend and came, which see in [wire.Request], may be nil.
+func (p *Provider) post(ctx context.Context, to *url.URL, form string, start, maySend func() error, came func([]byte)) (*wire.Reply, *failed) {
+	reply, err := p.wire.Do(ctx, wire.Request{Method: http.MethodPost, URL: to, Header: p.header(), Body: form, Start: start, MaySend: maySend, Came: came})
 	if err != nil {
 		return nil, wireFailure(err)
 	}

@@ -22,7 +22,7 @@ func (p *Provider) Revoke(ctx context.Context, token credential.Secret, hint str
 	if hint != "" {
 		form += "&token_type_hint=" + url.QueryEscape(hint)
 	}
-	reply, failure := p.post(ctx, to, form, nil, nil)
+	reply, failure := p.post(ctx, to, form, nil, nil, nil)
 	if failure != nil {
 		p.suspect(failure.outcome)
 		return p.callError("revocation", failure)

@@ -22,7 +22,7 @@ type allowance struct {
 	mu    sync.Mutex
 	left  time.Duration // with the current slice
 	slice time.Duration
-	held  bool // what the call waits for is here, in this process
+	held  bool // what the call waits for is in this process
 	over  bool
 	ended func()
 	timer *time.Timer
@@ -59,8 +59,9 @@ func (a *allowance) used() {
 	a.ended()
 }
 
-// hold stops the count while the reply is there and waits for its turn: that
-// time is this machine's and not the provider's. It may be called on nil.
+// hold stops the count while the request waits to be written, or the reply is
+// there and waits for its turn: that time is ours and not the provider's. It may
+// be called on nil.
 func (a *allowance) hold(held bool) {
 	if a == nil {
 		return

@@ -163,7 +163,7 @@ func TestTheLastReadIsWaitedFor(t *testing.T) {
 	var told atomic.Bool
 	below := &closing{read: make(chan struct{}), closed: make(chan struct{})}
 	c := &conn{Conn: below}
-	c.serve(nil, nil, &arrival{buffers: new(buffers), came: func(body []byte) { told.Store(string(body) == "ok") }})
+	c.serve(nil, nil, nil, &arrival{buffers: new(buffers), came: func(body []byte) { told.Store(string(body) == "ok") }})
 	_, err := c.Write([]byte("POST"))
 	require.NoError(t, err)
 	var reader sync.WaitGroup

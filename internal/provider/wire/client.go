@@ -164,6 +164,11 @@ type Request struct {
 	Header http.Header // is not modified, and may be shared by calls
 	Body   string      // "" sends none
 
+	// Start, if not nil, is asked before MaySend is asked for the first time on a
+	// connection, and its error is as one of MaySend. It may wait: that time does
+	// not count as the call's.
+	Start func() error
+
 	// MaySend, if not nil, is asked right before the request is handed to the
 	// network, and before each further piece of one that goes in several. After
 	// an error nothing more is written and the connection is closed: the call
@@ -215,8 +220,9 @@ func (r *Reply) Release() {
 // network as can be worked on: further ones wait there for a while until replies
 // are released, or were told of by Came.
 //
-// Of the call's time only that counts in which this process runs, and in which
-// no reply lies there that only waits for its turn to be read.
+// Of the call's time only that counts in which this process runs, in which the
+// request does not wait for Start, and in which no reply lies there that only
+// waits for its turn to be read.
 func (c *Client) Do(ctx context.Context, in Request) (*Reply, error) {
 	if c.dialer.closed.Load() {
 		return nil, failure(errClosed, false)
@@ -233,6 +239,13 @@ func (c *Client) Do(ctx context.Context, in Request) (*Reply, error) {
 
 	s := newSending(ctx, c, abort)
 	s.maySend = in.MaySend
+	if in.Start != nil {
+		s.start = func() error {
+			allowed.hold(true)
+			defer allowed.hold(false)
+			return in.Start()
+		}
+	}
 	if in.Came != nil {
 		s.arrival = &arrival{came: in.Came, buffers: &c.buffers}
 	}

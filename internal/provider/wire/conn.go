@@ -21,6 +21,7 @@ type conn struct {
 
 	// Of the call that has the connection.
 	slot    *slot        // nil if it needs none
+	start   func() error // nil if there is nothing to wait for, or no more
 	maySend func() error // nil if there is nothing to ask
 	arrival *arrival     // nil if nobody waits for the reply on its way
 	sending bool         // a piece of its request is on its way down
@@ -71,15 +72,24 @@ func (c *conn) onItsWay(so bool) {
 // of them.
 func (c *conn) permitted() error {
 	c.mu.Lock()
-	ask, refused := c.maySend, c.refused
+	start, ask, refused := c.start, c.maySend, c.refused
 	if !c.sending {
-		ask = nil
+		start, ask = nil, nil
+	}
+	if start != nil {
+		c.start = nil // further pieces belong to a request that has its place
 	}
 	c.mu.Unlock()
-	if refused != nil || ask == nil {
+	if refused != nil {
 		return refused
 	}
-	err := ask()
+	var err error
+	if start != nil {
+		err = start()
+	}
+	if err == nil && ask != nil {
+		err = ask() // last: waiting takes time
+	}
 	if err == nil {
 		return nil
 	}
@@ -136,10 +146,10 @@ func (c *conn) sent() int64 {
 
 // serve gives the connection to a call, which finds out how many bytes were
 // handed to the network before it.
-func (c *conn) serve(s *slot, maySend func() error, a *arrival) int64 {
+func (c *conn) serve(s *slot, start, maySend func() error, a *arrival) int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.slot, c.maySend, c.arrival = s, maySend, a
+	c.slot, c.start, c.maySend, c.arrival = s, start, maySend, a
 	c.framer.body = nil
 	if a != nil {
 		c.framer.body = a.take

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -186,4 +187,49 @@ func TestRefusedBehindAProxy(t *testing.T) {
 	first := <-l.seen
 	assert.Zero(t, first.requests)
 	assert.Zero(t, first.after)
+}
+
+// Who has to wait before the request is written does so once, when the connection
+// is there and before it is asked whether the request may go; the wait is not the
+// provider's time.
+func TestStart(t *testing.T) {
+	t.Parallel()
+	for _, secure := range []bool{false, true} {
+		t.Run(map[bool]string{false: "plain", true: "TLS"}[secure], func(t *testing.T) {
+			t.Parallel()
+			l, o := listen(t, secure)
+			o.Timeout = time.Second
+			c := newClient(t, o)
+			for range 2 { // on a new connection, and on a used one
+				var order []string
+				in := post(l.to, strings.Repeat("x", 20<<10))
+				in.Start = func() error {
+					order = append(order, "start")
+					over := make(chan struct{})
+					defer allow(o.Timeout+minSlice, func() { close(over) }).stop()
+					<-over
+					return nil
+				}
+				in.MaySend = func() error {
+					order = append(order, "send")
+					return nil
+				}
+				assert.Equal(t, got{200, "ok", false}, call(t, c, in))
+				assert.Equal(t, []string{"start", "send", "send"}, order[:3])
+				assert.Equal(t, 1, strings.Count(strings.Join(order, " "), "start"))
+			}
+			assert.Equal(t, 1, l.connections())
+
+			in, asked := asking(post(l.to, "RT-refused"), 1)
+			in.Start = func() error { return errNoMore }
+			failed := fail(t, c, in)
+			assert.Zero(t, asked.Load())
+			assert.Equal(t, credential.ClassNotSent, failed.Outcome.Class)
+			require.ErrorIs(t, failed, errNoMore)
+			seen := <-l.seen
+			assert.Equal(t, 2, seen.requests)
+			assert.NotContains(t, seen.text, "refused")
+			assert.Zero(t, seen.after)
+		})
+	}
 }

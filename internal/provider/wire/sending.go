@@ -17,6 +17,7 @@ type sending struct {
 	abort      context.CancelCauseFunc
 
 	slot    *slot        // nil if the call needs none
+	start   func() error // nil if there is nothing to wait for
 	maySend func() error // nil if there is nothing to ask
 	arrival *arrival     // nil if nobody waits for the reply on its way
 	conn    *conn        // nil until there is one
@@ -80,7 +81,7 @@ func (s *sending) gotConn(info httptrace.GotConnInfo) {
 	if !waited {
 		c.retire()
 	}
-	s.conn, s.before = c, c.serve(s.slot, s.maySend, s.arrival)
+	s.conn, s.before = c, c.serve(s.slot, s.start, s.maySend, s.arrival)
 }
 
 func (s *sending) gotInterim(int, textproto.MIMEHeader) error {

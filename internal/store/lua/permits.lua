@@ -1,28 +1,27 @@
 #!lua
 -- Leases permits of one provider: so many may be out at once, and so many per
--- second are given out by a token bucket. It holds a tenth of a second's worth
--- and fills so slowly that no second sees more calls than the rate says, also
--- after a pause, and even if all permits that are out are only used then:
--- what a second can see is the bucket, what fills it meanwhile, and these.
--- They are counted up to a fifth of the rate, lest few calls get through where
--- more may be out than may be begun in a second.
+-- second are given out by a token bucket. What it holds and how it fills is the
+-- caller's to say, who knows how late a permit is used (Limits.bucket).
 --
 -- While the provider has asked to be left alone nothing is given out.
 --
 -- KEYS  1 leases by their end, 2 state
--- ARGV  1 most at once (0: any number), 2 per second (0: any number), 3 how
---       many are wanted (0: only tell), 4 lease, 5 ms that it lasts
+-- ARGV  1 most at once (0: any number), 2 what the bucket holds (0: there is
+--       none), 3 what fills it in a second, 4 how many are wanted (0: only
+--       tell), 5 lease ('': none, whoever asks has a permit that has lapsed),
+--       6 ms that it lasts
 -- Reply granted, ms until another may be granted, free now at once (-1: any
 --       number), tokens in the bucket in thousandths (-1: any number), what
 --       fills it in a second in thousandths
 --
 -- Repeated with the same lease it tells the same number again. A lease whose
 -- holder died ends by itself.
-local most, rate, want, lease = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local most, burst, fill = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local want, lease = tonumber(ARGV[4]), ARGV[5]
 local t = redis.call('TIME')
 local at = t[1] * 1000 + math.floor(t[2] / 1000)
 local s = redis.call('HMGET', KEYS[2], 'used', 'tokens', 'at', 'l:' .. lease, 'hold')
-local used, tokens, fill = tonumber(s[1] or 0), 0, 0
+local used, tokens = tonumber(s[1] or 0), 0
 local ended = redis.call('ZRANGE', KEYS[1], '-inf', at, 'BYSCORE')
 for i = 1, #ended do
   local n = redis.call('HGET', KEYS[2], 'l:' .. ended[i])
@@ -32,9 +31,7 @@ for i = 1, #ended do
 end
 if used < 0 then used = 0 end
 if #ended > 0 then redis.call('HSET', KEYS[2], 'used', used) end
-if rate > 0 then
-  local burst = math.max(1, math.floor(rate / 10))
-  fill = (burst > 1 and rate - burst or rate) - math.min(most, math.floor(rate / 5))
+if burst > 0 then
   tokens = tonumber(s[2] or burst)
   local since = tonumber(s[3] or at)
   if since > at then redis.call('HSET', KEYS[2], 'at', at) end -- the clock was set back
@@ -44,7 +41,7 @@ end
 local free = -1
 if most > 0 then free = math.max(most - used, 0) end
 local level = -1
-if rate > 0 then level = math.floor(tokens * 1000) end
+if burst > 0 then level = math.floor(tokens * 1000) end
 local filled = math.floor(fill * 1000)
 local hold = math.max(tonumber(s[5] or 0) - at, 0)
 if want == 0 then return {0, hold, free, level, filled} end
@@ -53,12 +50,15 @@ if hold > 0 then return {0, hold, free, level, filled} end
 
 local granted = want
 if most > 0 then granted = math.min(granted, free) end
-if rate > 0 then granted = math.min(granted, math.floor(tokens)) end
+if burst > 0 then granted = math.min(granted, math.floor(tokens)) end
 if granted > 0 then
-  used = used + granted
   tokens = tokens - granted
-  redis.call('ZADD', KEYS[1], at + ARGV[5], lease)
-  redis.call('HSET', KEYS[2], 'used', used, 'tokens', tostring(tokens), 'at', at, 'l:' .. lease, granted)
+  redis.call('HSET', KEYS[2], 'tokens', tostring(tokens), 'at', at)
+  if lease ~= '' then
+    used = used + granted
+    redis.call('ZADD', KEYS[1], at + ARGV[6], lease)
+    redis.call('HSET', KEYS[2], 'used', used, 'l:' .. lease, granted)
+  end
 end
 local wait = 0
 if granted < want then
@@ -67,6 +67,6 @@ if granted < want then
     wait = 1000
     if first[2] then wait = math.max(1, math.min(wait, tonumber(first[2]) - at)) end
   end
-  if rate > 0 and tokens < 1 then wait = math.max(wait, math.ceil((1 - tokens) * 1000 / fill)) end
+  if burst > 0 and tokens < 1 then wait = math.max(wait, math.ceil((1 - tokens) * 1000 / fill)) end
 end
 return {granted, wait, free, level, filled}

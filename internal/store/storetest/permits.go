@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -49,20 +50,21 @@ func permitsConcurrency(b *bundle) {
 }
 
 func permitsRate(b *bundle) {
-	limits := store.Limits{Concurrency: 100, PerSecond: 40}
+	limits := store.Limits{Concurrency: 100, PerSecond: 80}
 	since := b.clock() // before the bucket is emptied
 	granted, _, wait := b.permits(limits, 10, time.Hour)
-	assert.Equal(b, 4, granted, "a tenth of a second's worth at once")
+	assert.Equal(b, 4, granted, "a twentieth of a second's worth at once")
 	assert.Positive(b, wait)
-	assert.LessOrEqual(b, wait, 36*time.Millisecond)
+	assert.LessOrEqual(b, wait, 17*time.Millisecond)
 	total := 0
 	b.eventually(func() bool {
 		granted, _, _ := b.permits(limits, 10, time.Hour)
 		total += granted
 		return total >= 8
 	}, "the bucket fills up again")
-	// 4 of the 40 are the bucket, 8 for those who have one and have not used it.
-	assert.GreaterOrEqual(b, b.clock().Sub(since), 8*time.Second/28-time.Millisecond, "and no faster than leaves room for those")
+	// In the 1.25 s of which one second may see all calls there are 4 of the bucket
+	// and less than 77 more.
+	assert.GreaterOrEqual(b, b.clock().Sub(since), 8*1250*time.Millisecond/77-time.Millisecond, "and no faster than leaves room for those who come late")
 
 	// One every ten seconds still gets its one.
 	granted, _, wait, err := b.store.Permits(b.ctx, "slow", store.Limits{PerSecond: 0.1}, 2, time.Hour)
@@ -105,9 +107,9 @@ func permitsFree(b *bundle) {
 		return [2]int{n, most}
 	}
 	assert.Equal(b, [2]int{16, math.MaxInt}, free(store.Limits{Concurrency: 16}))
-	assert.Equal(b, [2]int{21, 21}, free(store.Limits{PerSecond: 10}))
-	assert.Equal(b, [2]int{16, 17}, free(store.Limits{Concurrency: 16, PerSecond: 10}), "two in ten for those who are late")
-	assert.Equal(b, [2]int{1, 19}, free(store.Limits{Concurrency: 1, PerSecond: 10}))
+	assert.Equal(b, [2]int{17, 17}, free(store.Limits{PerSecond: 10}), "a fifth is for those who come late, and a quarter of that for their way")
+	assert.Equal(b, [2]int{16, 17}, free(store.Limits{Concurrency: 16, PerSecond: 10}), "however many may be out")
+	assert.Equal(b, [2]int{1, 17}, free(store.Limits{Concurrency: 1, PerSecond: 10}))
 	granted, _, _ := b.permits(store.Limits{Concurrency: 16}, 6, time.Hour)
 	require.Equal(b, 6, granted)
 	assert.Equal(b, [2]int{10, math.MaxInt}, free(store.Limits{Concurrency: 16}))
@@ -216,4 +218,82 @@ func permitsReclaim(b *bundle) {
 	require.NoError(b, b.store.ReturnPermits(b.ctx, provider, mine, 2))
 	granted, _, _ = b.permits(limits, 9, time.Hour)
 	assert.Equal(b, 2, granted)
+}
+
+// Whoever comes late with a permit gets another place within the rate, if there is
+// one, and no permit: he has that.
+func permitsLapsed(b *bundle) {
+	limits := store.Limits{Concurrency: 1, PerSecond: 1}
+	granted, _, _ := b.permits(limits, 1, time.Hour)
+	require.Equal(b, 1, granted)
+	rate := store.Limits{PerSecond: 1}
+	granted, id, wait := b.permits(rate, 1, 0)
+	assert.Zero(b, granted, "its own place is gone")
+	assert.Empty(b, id)
+	assert.Greater(b, wait, time.Second, "and what comes is for one that may be used late as well")
+	assert.LessOrEqual(b, wait, 1250*time.Millisecond)
+	b.eventually(func() bool {
+		granted, id, _ := b.permits(rate, 1, 0)
+		return granted == 1 && id == ""
+	}, "the next place")
+	granted, _, _ = b.permits(store.Limits{Concurrency: 2}, 2, time.Hour)
+	assert.Equal(b, 1, granted, "one permit is out, of those who may call")
+
+	why := store.Hold{Reason: credential.ReasonRateLimited}
+	require.NoError(b, b.store.HoldPermits(b.ctx, "held", time.Minute, why))
+	granted, _, wait, err := b.store.Permits(b.ctx, "held", rate, 1, 0)
+	require.NoError(b, err)
+	assert.Zero(b, granted, "the provider has asked to be left alone")
+	assert.Greater(b, wait, 30*time.Second)
+}
+
+// Replicas that come as late as they may, all at once, make no second fuller than
+// the rate.
+func permitsLate(b *bundle) {
+	limits := store.Limits{Concurrency: 1000, PerSecond: 100}
+	other := b.open(func(o *store.Options) { o.Owner = "other" })
+	const spans = 5 // twice as long as it takes until calls can have left the second
+	var mu sync.Mutex
+	var calls []credential.Millis
+	began := b.clock()
+	b.atOnce(2, func(i int) error {
+		s := []*store.Store{b.store, other}[i]
+		var asked []credential.Millis
+		for {
+			now, err := s.Now(b.ctx)
+			if err != nil {
+				return err
+			}
+			if len(asked) > 0 && now.Sub(asked[0]) >= limits.Within()*9/10 {
+				mu.Lock()
+				for _, at := range asked {
+					if now.Sub(at) <= limits.Within() { // the others have lapsed
+						calls = append(calls, now)
+					}
+				}
+				mu.Unlock()
+				asked = nil
+			}
+			if now.Sub(began) >= spans*500*time.Millisecond {
+				return nil
+			}
+			granted, _, _, err := s.Permits(b.ctx, provider, limits, 10, time.Hour)
+			if err != nil {
+				return err
+			}
+			for range granted {
+				asked = append(asked, now)
+			}
+		}
+	})
+	slices.Sort(calls)
+	most, from := 0, 0
+	for to := range calls {
+		for calls[to].Sub(calls[from]) > time.Second {
+			from++
+		}
+		most = max(most, to-from+1)
+	}
+	assert.LessOrEqual(b, most, 100)
+	assert.Greater(b, most, 50, "they do come")
 }

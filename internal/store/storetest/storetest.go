@@ -119,6 +119,8 @@ func Run(t *testing.T, fresh func(t *testing.T) *Harness) {
 		"permits/free counts ended leases":          permitsFreeCountsEndedLeases,
 		"permits/reclaim":                           permitsReclaim,
 		"permits/never more than allowed":           permitsRace,
+		"permits/one that has lapsed":               permitsLapsed,
+		"permits/all as late as they may be":        permitsLate,
 		"keys/added, looked up, revoked":            keysLife,
 		"keys/an unreadable one":                    keysUnreadable,
 		"keys/limited to a subject":                 keysSubject,

@@ -1,0 +1,198 @@
+package refresh
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+// rated limits a node's calls, and has its exchanges stand still for d right
+// before they would be written.
+func (n *node) rated(b *bundle, limits Limits, d time.Duration) {
+	n.t.Helper()
+	target := b.target()
+	target.Limits = limits
+	target.Exchanger = heldUp{b.provider, func() { b.clock.advance(d) }}
+	n.SetTargets(n.t.Context(), []Target{target})
+}
+
+// takes returns how many permits of two can be had now.
+func (n *node) takes(limits Limits) int {
+	n.t.Helper()
+	got, err := n.store.Take(n.t.Context(), acme, limits, 2, time.Hour)
+	require.NoError(n.t, err)
+	return got.Count
+}
+
+// Whoever comes with a permit that has lapsed calls in another place within the
+// rate, which others do not have then.
+func TestALapsedPermitIsRenewed(t *testing.T) {
+	t.Parallel()
+	limits := Limits{Concurrency: 8, PerSecond: 1} // a call in 1.25 s, of permits that are good for 0.2 s
+	for name, late := range map[string]time.Duration{
+		"in time":              200 * time.Millisecond,
+		"late":                 1300 * time.Millisecond,
+		"when two have passed": 4 * time.Second, // one is kept
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			n, other := b.node("one"), b.node("two")
+			n.rated(b, limits, late)
+			b.put(n, "alice")
+			b.due()
+			assert.Equal(t, credential.BatchReport{Refreshed: 1}, b.batch(n, "alice"))
+			assert.Zero(t, other.takes(limits))
+			n.returns(1)
+			b.clock.advance(1250 * time.Millisecond)
+			assert.Equal(t, 1, other.takes(limits))
+		})
+	}
+}
+
+// It waits for it, and calls as soon as it may.
+func TestALapsedPermitWaitsForItsPlace(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	n.rated(b, Limits{Concurrency: 8, PerSecond: 1}, time.Second) // 0.25 s before there is another
+	b.put(n, "alice")
+	b.due()
+	done := start(func() (credential.BatchReport, error) {
+		return n.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
+	})
+	require.Eventually(t, func() bool {
+		n.store.mu.Lock()
+		defer n.store.mu.Unlock()
+		return n.store.unplaced > 0
+	}, patience, time.Millisecond)
+	assert.Zero(t, b.provider.calls())
+	b.clock.advance(250 * time.Millisecond)
+	got := soon(t, done, "the end of the batch")
+	require.NoError(t, got.err)
+	assert.Equal(t, credential.BatchReport{Refreshed: 1}, got.value)
+}
+
+// Where there is no place in time nothing is sent: not by the schedule, which
+// gives it back as it is due, nor on demand, nor of a login that was just brought.
+func TestALapsedPermitWithoutAPlace(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.backend()
+	n := b.node("one")
+	b.put(n, "alice")
+	target := b.target()
+	target.Limits = Limits{Concurrency: 8, PerSecond: 1}
+	limited := credential.Outcome{Class: credential.ClassRateLimited, Reason: credential.ReasonRateLimited}
+	late := func(until time.Duration) { // the provider is held by the time of the call
+		target.Exchanger = heldUp{b.provider, func() {
+			require.NoError(t, n.store.Hold(t.Context(), acme, until, limited))
+			b.clock.advance(time.Second)
+		}}
+		n.SetTargets(t.Context(), []Target{target})
+	}
+	b.due()
+	late(20 * time.Second)
+	before := b.held(n, "alice")
+	assert.Equal(t, credential.BatchReport{Returned: 1}, b.batch(n, "alice"))
+	after := b.held(n, "alice")
+	assert.Nil(t, after.Attempt)
+	assert.Equal(t, before.Record.RefreshAt, after.Record.RefreshAt, "it keeps its place")
+	assert.Empty(t, n.inJournal().Intents, "nothing was sent that could be in doubt")
+	n.returns(1)
+
+	b.clock.advance(20 * time.Second)
+	_, err := n.Refresh(t.Context(), "alice", 0)
+	unavailable := new(UnavailableError)
+	require.ErrorAs(t, err, &unavailable)
+	assert.Equal(t, credential.ReasonRateLimited, unavailable.Reason)
+	assert.Greater(t, unavailable.RetryAfter, 15*time.Second)
+
+	b.clock.advance(20 * time.Second)
+	_, err = n.Put(t.Context(), signIn(password), Expect{})
+	putOff := new(LoginPutOffError)
+	require.ErrorAs(t, err, &putOff)
+	assert.Equal(t, credential.ReasonRateLimited, putOff.Reason)
+	assert.Zero(t, b.provider.calls())
+	logins, _ := b.provider.counted()
+	assert.Zero(t, logins)
+
+	b.clock.advance(20 * time.Second)
+	target.Exchanger = b.provider
+	n.SetTargets(t.Context(), []Target{target})
+	assert.Equal(t, credential.BatchReport{Refreshed: 1}, b.batch(n, "alice"))
+}
+
+// So it is where a token or a user is asked about.
+func TestALapsedPermitAsksNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	b.put(n, "alice")
+	target := b.target()
+	target.Limits, target.Verify, target.UserData = Limits{Concurrency: 8, PerSecond: 1}, true, true
+	slow := heldUpQuestions{b.provider, func() { b.clock.advance(b.policy.Times.Send) }}
+	target.Exchanger = slow
+	n.SetTargets(t.Context(), []Target{target})
+	_, refused, err := n.Verify(t.Context(), acme, []credential.ID{"alice"})
+	require.NoError(t, err)
+	assert.Zero(t, refused)
+	n.askUserData(t.Context(), &target, b.held(n, "alice"), credential.BySchedule)
+	assert.Zero(t, b.provider.verified)
+	assert.Zero(t, b.provider.profiled)
+	n.returns(2)
+}
+
+// heldUpQuestions is heldUp for what is asked about a token.
+type heldUpQuestions struct {
+	*fakeProvider
+
+	standStill func()
+}
+
+func (p heldUpQuestions) Verify(ctx context.Context, token credential.Token, subject string, start func() error) credential.Outcome {
+	p.standStill()
+	return p.fakeProvider.Verify(ctx, token, subject, start)
+}
+
+func (p heldUpQuestions) UserData(ctx context.Context, token credential.Token, subject string, start func() error) (credential.UserData, credential.Outcome) {
+	p.standStill()
+	return p.fakeProvider.UserData(ctx, token, subject, start)
+}
+
+// A permit lets one call through: a request that could not be written and is
+// begun again needs another place, and so does everybody who has lost his.
+func TestAPermitIsOneCall(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	limits := Limits{Concurrency: 8, PerSecond: 1}
+	n.rated(b, limits, 0)
+	target, err := n.target(acme)
+	require.NoError(t, err)
+	permits, err := n.takePermits(t.Context(), target, 1)
+	require.NoError(t, err)
+	begin := permits.start(t.Context())
+	require.NoError(t, begin())
+	b.clock.advance(1250 * time.Millisecond)
+	require.NoError(t, begin())
+	assert.Zero(t, n.takes(limits), "it has taken the place of another call")
+
+	n.store.set(func(s *faultyStore) { s.away = true })
+	require.ErrorIs(t, begin(), errAway)
+	n.store.set(func(s *faultyStore) { s.away = false })
+	b.clock.advance(target.Policy.Times.Send)
+	require.ErrorAs(t, begin(), new(*UnavailableError), "the call would be sent too late")
+
+	n.rated(b, Limits{Concurrency: 8}, 0)
+	target, err = n.target(acme)
+	require.NoError(t, err)
+	permits, err = n.takePermits(t.Context(), target, 1)
+	require.NoError(t, err)
+	assert.Nil(t, permits.start(t.Context()), "without a rate any time will do")
+}
