@@ -253,6 +253,9 @@ func (s *service) openJournal() (refresh.Journal, error) {
 			}
 			log.Info().Msg("the journal can be written again")
 		},
+		OnUnnamed: func(err error) {
+			log.Warn().Err(err).Msg("the journal has lost its name; all that it holds is in a new file")
+		},
 	})
 	if err != nil {
 		return nil, err

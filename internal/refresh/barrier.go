@@ -204,7 +204,7 @@ func (b *barrier) forgetGone(ctx context.Context, roster credential.Roster) erro
 	now := e.clock.Boot()
 	var gone []string
 	for owner, m := range roster.Members {
-		if owner != e.owner && e.standing(owner, m, now).Gone() {
+		if owner != e.owner && e.standing(owner, m, now).Gone(e.opts.Silence) {
 			gone = append(gone, owner)
 		}
 	}
