@@ -28,8 +28,11 @@ func (s *service) watchRedis(ctx context.Context) error {
 			}
 			return v, err
 		},
-		Log:    logging.Component(s.log, "redis"),
-		Looked: func(p redisconn.Promise) { s.store.SetConfirm(confirm(p, s.conf.Load().Recovery.Send)) },
+		Log: logging.Component(s.log, "redis"),
+		Looked: func(p redisconn.Promise) {
+			s.store.SetConfirm(confirm(p, s.conf.Load().Recovery.Send))
+			s.settleJournals(p)
+		},
 	})
 	s.life.add("redis watch", func(context.Context) error { s.promises.Stop(); return nil })
 	return nil

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"sync/atomic"
+	"time"
 
 	"github.com/refreshd/refreshd/internal/api"
+	"github.com/refreshd/refreshd/internal/clock"
+	"github.com/refreshd/refreshd/internal/journal"
 	"github.com/refreshd/refreshd/internal/logging"
 	"github.com/refreshd/refreshd/internal/redisconn"
 	"github.com/refreshd/refreshd/internal/store"
@@ -35,6 +38,44 @@ func (s *service) checkInstallation(ctx context.Context) error {
 		}
 	}
 	return err
+}
+
+// journalsBelong refuses a Redis that holds another installation than the one
+// whose journals are in the folder, or none, before anything is written there. It
+// returns the name that Redis is to have should it hold none: it may have lost
+// that in the first moments.
+func (s *service) journalsBelong(ctx context.Context) (noted string, err error) {
+	if !s.opts.Roles.Worker {
+		return "", nil
+	}
+	found, err := store.Installation(ctx, s.redis.Client())
+	if err != nil {
+		return "", err
+	}
+	dir := s.journalDir()
+	if err := journal.CheckInstallation(dir, found); err != nil {
+		return "", err
+	}
+	was, err := journal.InstallationOf(dir)
+	if err != nil || !was.Unsettled {
+		return "", err
+	}
+	return was.ID, nil
+}
+
+// settleJournals notes that Redis cannot lose the installation any more that the
+// folder of the journals was claimed for.
+func (s *service) settleJournals(p redisconn.Promise) {
+	since := time.Duration(s.claimed.Load())
+	if since == 0 || p.Away || s.lost.why.Load() != nil || clock.Boot()-since <= p.Loss {
+		return
+	}
+	if err := journal.Settle(s.journalDir(), s.store.Epoch()); err != nil {
+		log := logging.Component(s.log, "journal")
+		log.Warn().Err(err).Msg("whose journals these are could not be noted for good; again in a moment")
+		return
+	}
+	s.claimed.Store(0)
 }
 
 // emptied says in a few words that what was stored is gone, "" while it is not.
@@ -67,6 +108,13 @@ func (s *service) installationFinding() *api.Finding {
 	lost := s.lost.why.Load()
 	if lost == nil {
 		return nil
+	}
+	if errors.Is(lost.why, store.ErrReplaced) {
+		return &api.Finding{
+			Topic: "installation", Severity: string(redisconn.SeverityFail), What: lost.why.Error(),
+			Consequence: "nothing is refreshed, and what this process and its journals know is kept and not put into it; tokens in memory go on being served",
+			Remedy:      "bring the right Redis back to its address, then everything goes on by itself; or start every refreshd again, and see what the start says of the journals",
+		}
 	}
 	return &api.Finding{
 		Topic: "installation", Severity: string(redisconn.SeverityFail), What: lost.why.Error(),

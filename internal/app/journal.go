@@ -26,6 +26,8 @@ type sealedJournal struct {
 	dir     string
 	owner   string
 	keys    *seal.Keyset
+
+	installation string // whose journals this process takes up
 }
 
 func (j *sealedJournal) Intend(ctx context.Context, intents []refresh.Intent) error {
@@ -254,6 +256,9 @@ func (j *sealedJournal) Drop(nonces ...credential.Nonce) { j.journal.Drop(nonces
 // Adopt opens the journals of dead processes. A record that cannot be opened
 // keeps its journal where it is: somebody with the right keyset may come.
 func (j *sealedJournal) Adopt(context.Context) ([]refresh.Dead, error) {
+	if err := journal.CheckInstallation(j.dir, j.installation); err != nil {
+		return nil, err // the folder was given to another one while this process runs
+	}
 	found, trouble := journal.Adopt(j.dir, j.owner)
 	var list []refresh.Dead
 	for _, dead := range found {

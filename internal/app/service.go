@@ -57,6 +57,7 @@ type service struct {
 	redis     *redisconn.Conn
 	promises  redisconn.Keeper // what Redis promises, as of a moment ago
 	lost      installation
+	claimed   atomic.Int64 // boot time at which the journals' folder was; 0 before, and once that is settled
 	keys      *seal.Keyset
 	folder    refresh.Folder
 	store     *store.Store
@@ -135,11 +136,15 @@ func (s *service) openStore(ctx context.Context) (err error) {
 		log.Info().Str("file", s.conf.Load().Keyset.File).
 			Msg("a keyset was made; back it up: without it nothing that is stored can be read")
 	}
+	noted, err := s.journalsBelong(ctx)
+	if err != nil {
+		return err
+	}
 	if s.folder, err = s.openFolder(); err != nil {
 		return err
 	}
 	s.store, err = store.New(ctx, store.Options{
-		Client: s.redis.Client(), Keyset: keys, Shards: s.conf.Load().Redis.Shards, Owner: s.owner, Place: s.folder.Place(),
+		Client: s.redis.Client(), Keyset: keys, Shards: s.conf.Load().Redis.Shards, Owner: s.owner, Place: s.folder.Place(), Epoch: noted,
 		Retention: s.conf.Load().Events.Retention, MaxCredentials: s.redis.MaxCredentials(),
 		Memory: s.redis.Kind() == redisconn.KindMemory, RunID: s.runIDs(),
 	})
@@ -241,6 +246,11 @@ func (s *service) openJournal() (refresh.Journal, error) {
 		return nil, err
 	}
 	log := logging.Component(s.log, "journal")
+	release, err := journal.Claim(dir, s.store.Epoch())
+	if err != nil {
+		return nil, err
+	}
+	defer release() //nolint:errcheck // it was only locked
 	j, err := journal.Create(dir, s.owner, journal.Options{
 		OnBroken: func(err error) {
 			broken.Inc()
@@ -253,12 +263,16 @@ func (s *service) openJournal() (refresh.Journal, error) {
 			}
 			log.Info().Msg("the journal can be written again")
 		},
+		OnUnnamed: func(err error) {
+			log.Warn().Err(err).Msg("the journal has lost its name; all that it holds is in a new file")
+		},
 	})
 	if err != nil {
 		return nil, err
 	}
 	s.life.add("journal", func(context.Context) error { return j.Close() })
-	return &sealedJournal{journal: j, dir: dir, owner: s.owner, keys: s.keys}, nil
+	s.claimed.Store(int64(max(clock.Boot(), 1)))
+	return &sealedJournal{journal: j, dir: dir, owner: s.owner, installation: s.store.Epoch(), keys: s.keys}, nil
 }
 
 // delegate asks a process that may refresh to do it.

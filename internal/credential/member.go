@@ -46,21 +46,25 @@ type Standing struct {
 }
 
 // Gone reports whether the process is proven to be dead and to have left nothing:
-// its folder is the judge's own, and there is no journal of it. It has stopped in
-// order, or before it began, or was adopted.
-func (s Standing) Gone() bool { return s.Here && !s.Locked && !s.Left && !s.Unseen }
+// its folder is the judge's own, there is no journal of it, and its heartbeat has
+// stood still for silence. It has stopped in order, or before it began, or was
+// adopted. The missing file alone is no proof, for somebody may have removed it
+// under the living: whoever beats is alive.
+func (s Standing) Gone(silence time.Duration) bool {
+	return s.Here && !s.Locked && !s.Left && !s.Unseen && s.Silent >= silence
+}
 
 // Dead reports whether the process is proven dead, or was silent for silence and
 // then for quarantine: whatever it has sent was answered by then. On the same
 // machine the journal's lock is the proof, in either direction: a process that is
-// stopped holds it, one that was killed does not. One whose file is gone has
-// stopped in order, or was adopted. Of one elsewhere [Standing.Remaining] tells.
+// stopped holds it, one that was killed does not. Of one whose file is gone
+// [Standing.Gone] tells, of one elsewhere [Standing.Remaining].
 func (s Standing) Dead(silence, quarantine time.Duration) bool {
 	if s.Unseen {
 		return false
 	}
 	if s.Here {
-		return !s.Locked
+		return s.Left && !s.Locked || s.Gone(silence)
 	}
 	return s.Remaining(silence, quarantine) <= 0
 }
@@ -106,7 +110,7 @@ func Awaited(r Roster, self, run string, silence, quarantine time.Duration, stan
 			patience += quarantine
 		}
 		s := standing(owner)
-		if gone := s.Here && !s.Locked || !s.Here && s.Silent >= patience; gone && !s.Left && !s.Unseen {
+		if s.Gone(silence) || !s.Here && !s.Left && !s.Unseen && s.Silent >= patience {
 			continue // Left: its journal is still to be adopted
 		}
 		list = append(list, owner)

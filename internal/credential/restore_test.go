@@ -351,7 +351,8 @@ func TestRecallWithoutAClock(t *testing.T) {
 }
 
 // A process elsewhere counts as dead once its whole folder was silent through a
-// quarantine, or it alone through three; one of this machine by its lock.
+// quarantine, or it alone through three; one of this machine by its lock, and where somebody
+// has removed its journal not before its heartbeat stands still.
 func TestStandingDead(t *testing.T) {
 	t.Parallel()
 	const silence, quarantine = 5 * time.Second, time.Minute
@@ -381,9 +382,11 @@ func TestStandingDead(t *testing.T) {
 		assert.False(t, unseen.Dead(silence, quarantine), "%s, its journal cannot be looked at", name)
 		unseen.Here = true
 		assert.False(t, unseen.Dead(silence, quarantine), "%s, here, its journal cannot be looked at", name)
-		assert.False(t, unseen.Gone(), name)
+		assert.False(t, unseen.Gone(silence), name)
 		unseen.Unseen = false
-		assert.True(t, unseen.Gone(), "%s, here, without a journal", name)
+		still := c.standing.Silent >= silence
+		assert.Equal(t, still, unseen.Gone(silence), "%s, here, without a journal", name)
+		assert.Equal(t, still, unseen.Dead(silence, quarantine), "%s, here, without a journal", name)
 	}
 }
 
@@ -403,7 +406,8 @@ func TestAwaited(t *testing.T) {
 		"silent, and begins nothing":              {credential.Member{}, credential.Standing{Silent: silence, Deserted: silence}, false},
 		"lives, and begins nothing":               {credential.Member{}, credential.Standing{Silent: silence - 1, Deserted: silence - 1}, true},
 		"killed here, journal to be adopted":      {credential.Member{Place: "p"}, credential.Standing{Here: true, Left: true}, true},
-		"killed here, journal adopted":            {credential.Member{Place: "p"}, credential.Standing{Here: true}, false},
+		"killed here, journal adopted":            {credential.Member{Place: "p"}, credential.Standing{Here: true, Silent: silence}, false},
+		"here, its journal removed, and it beats": {credential.Member{Place: "p"}, credential.Standing{Here: true, Silent: silence - 1}, true},
 		"here, and its journal is not to be seen": {credential.Member{Place: "p"}, credential.Standing{Here: true, Unseen: true, Silent: time.Hour}, true},
 		"silent, and whether it is here unknown":  {credential.Member{}, credential.Standing{Unseen: true, Silent: time.Hour}, true},
 		"stopped here with SIGSTOP, for an hour":  {credential.Member{Place: "p"}, credential.Standing{Here: true, Left: true, Locked: true, Silent: time.Hour}, true},

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"syscall"
 
 	"github.com/refreshd/refreshd/internal/failpoint"
@@ -21,16 +22,23 @@ const (
 	zeroBlock     = 64 << 10
 )
 
-// file is one open journal file, locked.
-type file interface {
+// content is what is in a file, by place.
+type content interface {
 	io.ReaderAt
 	io.WriterAt
+}
+
+// file is one open journal file, locked.
+type file interface {
+	content
 	// Allocate makes the file to bytes long, the new ones reading as zeros,
 	// with room on the disk for all of them. If it fails the file is as it
 	// was, from bytes long.
 	Allocate(from, to int64) error
 	// Sync makes durable what was written.
 	Sync() error
+	// Named reports whether that name in its folder is this file's.
+	Named(name string) (bool, error)
 	// Close also gives up the lock.
 	Close() error
 }
@@ -64,6 +72,11 @@ func tempName(owner string) string {
 	var random [8]byte
 	_, _ = rand.Read(random[:]) // never fails, see its documentation
 	return "." + owner + "." + hex.EncodeToString(random[:]) + ".tmp"
+}
+
+// damagedName is under which a file is kept that is not the journal any more.
+func damagedName(owner string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(tempName(owner), "."), ".tmp") + damagedSuffix
 }
 
 // folder is the disk that there is.
@@ -213,6 +226,11 @@ type osFile struct{ *os.File }
 
 // Sync makes the content and the length durable.
 func (f osFile) Sync() error { return datasync(f.File) }
+
+// Named looks into the folder that the file was made in.
+func (f osFile) Named(name string) (bool, error) {
+	return isNamed(f.File, filepath.Join(filepath.Dir(f.Name()), name))
+}
 
 // Close gives up the lock first.
 func (f osFile) Close() error { return release(f.File) }

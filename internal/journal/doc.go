@@ -34,6 +34,13 @@
 // adopter sees that an intent may be missing, until that record is dropped. The
 // old file is kept as <owner>.<random>.damaged.
 //
+// # When somebody takes the file away
+//
+// A file that is removed, moved or replaced under its living owner is of no use
+// to an heir. The owner looks every second whether the file still has its name,
+// and if not writes all records to a new one, which takes it. A file that had
+// taken the name is kept as <owner>.<random>.damaged.
+//
 // # Format
 //
 // A file is a row of frames, each at a multiple of 8 bytes, padded with zeros:

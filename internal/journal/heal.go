@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/refreshd/refreshd/internal/failpoint"
@@ -22,6 +21,8 @@ const (
 	// journal's name.
 	maxSpares = 8
 )
+
+var errUnnamed = errors.New("the journal's file was removed or replaced under this process")
 
 var errSpares = errors.New("too many renames in its folder have failed; a restart is needed")
 
@@ -74,6 +75,8 @@ type healer struct {
 	journal  *Journal
 	onBroken func(error)
 	onHealed func(error)
+
+	onUnnamed func(error)
 
 	timer   *time.Timer // of the next attempt; nil if there is none
 	since   time.Time   // when it was set
@@ -162,6 +165,49 @@ func (h *healer) heal() (healed bool) {
 	return true
 }
 
+// unnamed reports whether somebody has removed the file, or given its name to
+// another one. The files of a broken journal are exchanged in any case, and a name
+// that cannot be looked at is not known to be lost.
+func (h *healer) unnamed() bool {
+	j := h.journal
+	j.mu.Lock()
+	f, broken := j.file, j.broken
+	j.mu.Unlock()
+	if broken != nil {
+		return false
+	}
+	named, err := f.Named(j.name)
+	return err == nil && !named
+}
+
+// rename writes what the journal holds to another file, and gives that the name
+// which was lost: a journal without one is found by no heir. The goroutine that
+// writes acknowledges nothing meanwhile. A file that has taken the name may hold
+// what somebody misses, and is put aside.
+func (h *healer) rename() {
+	j := h.journal
+	told, aside := errUnnamed, damagedName(j.owner)
+	err := j.disk.link(j.name, aside)
+	switch {
+	case err == nil:
+		told = fmt.Errorf("%w; the other file is kept as %s", errUnnamed, filepath.Join(filepath.Dir(j.path), aside))
+	case errors.Is(err, fs.ErrNotExist):
+		err = nil
+	}
+	if err == nil {
+		err = h.move()
+	}
+	if err != nil {
+		j.mu.Lock()
+		j.fail(nil, fmt.Errorf("%w, and there is no other yet: %w", errUnnamed, err))
+		j.mu.Unlock()
+		return
+	}
+	if h.onUnnamed != nil {
+		h.onUnnamed(fmt.Errorf("%s: %w; leave the journals of running processes alone", j.path, told))
+	}
+}
+
 // move writes the acknowledged records to a new file and makes that the
 // journal. The old file is trusted for nothing else.
 func (h *healer) move() error {
@@ -180,7 +226,8 @@ func (h *healer) move() error {
 	}
 	err := h.copyTo(r, old, r.base+size)
 	if err == nil && len(h.damage) > 0 {
-		if err = j.disk.link(j.name, h.damaged); errors.Is(err, fs.ErrExist) { // by an attempt before
+		err = j.disk.link(j.name, h.damaged)
+		if errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) { // by an attempt before; or somebody has removed it
 			err = nil
 		}
 	}
@@ -261,7 +308,7 @@ func (h *healer) copySound(r *rewrite, old file) error {
 	if len(damage) > 0 {
 		h.damage = damage
 		if h.damaged == "" {
-			h.damaged = strings.TrimSuffix(strings.TrimPrefix(tempName(j.owner), "."), ".tmp") + damagedSuffix
+			h.damaged = damagedName(j.owner)
 		}
 	}
 	if err := r.seal(head); err != nil {

@@ -33,9 +33,14 @@ type Options struct {
 	// OnHealed, if set, is told that a broken journal is usable again. The
 	// error is nil, or joins a [*CorruptError] for each acknowledged record
 	// that could not be read back, and says where the old file is kept.
-	//
-	// Both are called by the goroutine that writes: they must return soon.
 	OnHealed func(error)
+	// OnUnnamed, if set, is told that somebody has removed the file, or given
+	// its name to another one, and that a new file with all records has that
+	// name now. The error says so, with the path. Where no such file can be
+	// made the journal is broken.
+	//
+	// All are called by the goroutine that writes: they must return soon.
+	OnUnnamed func(error)
 }
 
 // Journal is this process's journal. Its methods may be called concurrently,
@@ -121,7 +126,7 @@ func create(d disk, dir, owner string, opts Options) (*Journal, error) {
 		}
 		return nil, fmt.Errorf("create journal %s: %w", j.path, err)
 	}
-	go j.write(&healer{journal: j, onBroken: opts.OnBroken, onHealed: opts.OnHealed})
+	go j.write(&healer{journal: j, onBroken: opts.OnBroken, onHealed: opts.OnHealed, onUnnamed: opts.OnUnnamed})
 	return j, nil
 }
 

@@ -145,6 +145,9 @@ func (d *memDisk) link(name, another string) error {
 		if d.names[another] != nil {
 			return fs.ErrExist
 		}
+		if d.names[name] == nil {
+			return fs.ErrNotExist
+		}
 		d.names[another] = d.names[name]
 		return nil
 	})
@@ -238,6 +241,8 @@ func (f *memFile) Sync() error {
 		return nil
 	})
 }
+
+func (f *memFile) Named(name string) (bool, error) { return f.d.named(name) == f, nil }
 
 func (f *memFile) Close() error {
 	return f.d.do(stepClose, f.name, func() error {

@@ -4,10 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/failpoint"
 )
+
+// lookEvery is how often the journal looks whether its file still has its name.
+// It is well below the silence after which a neighbour that misses the file takes
+// this process for dead.
+const lookEvery = time.Second
 
 // spareLimit is how large a buffer may be to be used again.
 const spareLimit = 1 << 20
@@ -40,6 +46,18 @@ func (j *Journal) write(h *healer) {
 	defer close(j.stopped)
 	var spare batch             // its slices are used again
 	var running <-chan *rewrite // not nil while the file is being written anew
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	keepName := func() {
+		if !h.unnamed() {
+			return
+		}
+		if running != nil {
+			j.discard(<-running)
+			running = nil
+		}
+		h.rename()
+	}
 	for {
 		b, closing := j.take(&spare)
 		switch {
@@ -52,6 +70,7 @@ func (j *Journal) write(h *healer) {
 				j.discard(<-running)
 				running = nil
 			}
+			keepName()
 			if h.finally() {
 				continue // with what has waited for it
 			}
@@ -69,14 +88,21 @@ func (j *Journal) write(h *healer) {
 					running = nil
 				}
 				h.heal()
+			case <-look.C:
+				keepName()
 			}
 			continue
+		}
+		select { // under a steady load there is no idle moment
+		case <-look.C:
+			keepName()
+		default:
 		}
 		if running == nil {
 			running = j.rewriteIfDue()
 			continue
 		}
-		select { // under a steady load there is no idle moment
+		select { // as above
 		case r := <-running:
 			running = nil
 			j.install(r)

@@ -2,6 +2,7 @@ package model
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/refreshd/refreshd/internal/credential"
 )
@@ -292,11 +293,14 @@ func (m *machine) awaited(s *state, i uint8) bool {
 	run := func(n uint8) string { return strconv.Itoa(int(n)) }
 	roster := credential.Roster{Members: map[string]credential.Member{}}
 	standing := map[string]credential.Standing{}
+	const silence = time.Second
 	for n, w := range s.workers {
 		if uint8(n) != i {
+			// The least that may tell of a living one: somebody has removed its
+			// journal, and its heartbeat moves.
 			name := ownerName(w.owner)
 			roster.Members[name] = credential.Member{Place: "here", Ready: run(w.ready)}
-			standing[name] = credential.Standing{Here: true, Locked: true, Left: true}
+			standing[name] = credential.Standing{Here: true, Silent: silence - 1}
 		}
 	}
 	for _, d := range s.dead {
@@ -307,5 +311,5 @@ func (m *machine) awaited(s *state, i uint8) bool {
 		}
 	}
 	own := ownerName(s.workers[i].owner)
-	return len(credential.Awaited(roster, own, run(s.run), 0, 0, func(owner string) credential.Standing { return standing[owner] })) > 0
+	return len(credential.Awaited(roster, own, run(s.run), silence, 0, func(owner string) credential.Standing { return standing[owner] })) > 0
 }

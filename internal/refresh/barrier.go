@@ -41,6 +41,7 @@ type barrier struct {
 	one     sync.Mutex    // a pass
 	born    time.Duration // boot time of the first heartbeat
 	noticed time.Duration // boot time at which the present run was found
+	ours    bool          // the store held the installation of this process at the last pass
 	ready   bool          // what this process knows is in the present run
 	waiting bool          // the rest of it waits for others
 	heard   time.Duration // boot time since when that is all; 0 while what may have been written is still to come
@@ -102,6 +103,16 @@ func (b *barrier) pass(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	ours, another, err := e.opts.Runs.HoldsInstallation(ctx)
+	if err != nil {
+		return err
+	}
+	if another {
+		b.mode.Store(int32(passNothing))
+		e.opts.Runs.Pass("", "")
+		return errAnotherInstallation
+	}
+	b.ours = ours
 	if run != *b.run.Load() {
 		b.notice(run, asked)
 	}
@@ -117,11 +128,20 @@ func (b *barrier) pass(ctx context.Context) error {
 	}
 	e.watch.look(roster, e.clock.Boot())
 	if b.passes() == passAll {
-		b.confirmed.Store(int64(asked))
+		b.confirm(asked)
 		b.loss = e.opts.Loss()
 		return nil
 	}
 	return b.advance(ctx, run, roster)
+}
+
+// confirm notes that the run was this one. A store that came back without its
+// installation confirms nothing: it may be another one, in place of the one with
+// the data, and what is kept for that must not be dropped.
+func (b *barrier) confirm(now time.Duration) {
+	if b.ours {
+		b.confirmed.Store(int64(now))
+	}
 }
 
 // notice closes the gate before a run that this process has not seen.
@@ -204,7 +224,7 @@ func (b *barrier) forgetGone(ctx context.Context, roster credential.Roster) erro
 	now := e.clock.Boot()
 	var gone []string
 	for owner, m := range roster.Members {
-		if owner != e.owner && e.standing(owner, m, now).Gone() {
+		if owner != e.owner && e.standing(owner, m, now).Gone(e.opts.Silence) {
 			gone = append(gone, owner)
 		}
 	}
@@ -288,7 +308,7 @@ func (b *barrier) advance(ctx context.Context, run string, roster credential.Ros
 		}
 	}
 	e.opts.Runs.Pass(run, run)
-	b.confirmed.Store(int64(now))
+	b.confirm(now)
 	e.tokens.believe()
 	b.mode.Store(int32(passAll))
 	e.log.Info().Str("run", run).Stringer("after", since).Msg("rolled forward: everyone has put back what they knew, refreshes go on")
@@ -435,6 +455,8 @@ func (b *barrier) awaitSoon(ctx context.Context, p passing) error {
 }
 
 var (
+	errAnotherInstallation = errors.New("redis holds another installation than the one that this process started on: " +
+		"nothing is begun, and nothing of this one is put into it; bring the right redis back to its address")
 	errGate     = errors.New("it took too long")
 	errStarting = errors.New("this process has just started, and waits until the others know of it")
 )

@@ -488,6 +488,13 @@ func (s *faultyStore) Beat(ctx context.Context, ready, waiting string) error {
 	return err
 }
 
+func (s *faultyStore) HoldsInstallation(ctx context.Context) (ours, another bool, err error) {
+	if err := s.gone(); err != nil {
+		return false, false, err
+	}
+	return s.Store.HoldsInstallation(ctx)
+}
+
 func (s *faultyStore) Run(ctx context.Context) (string, error) {
 	if err := s.gone(); err != nil {
 		return "", err

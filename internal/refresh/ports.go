@@ -46,6 +46,9 @@ type Registry interface {
 type Runs interface {
 	// Run names the run that answers now.
 	Run(ctx context.Context) (string, error)
+	// HoldsInstallation reports whether what answers holds the installation that this process
+	// started on, or another one; neither where it holds none any more.
+	HoldsInstallation(ctx context.Context) (ours, another bool, err error)
 	// Pass lets Begin and Apply pass on the runs that are named and on no
 	// other; "" lets nothing pass.
 	Pass(begins, writes string)

@@ -36,7 +36,7 @@ func (e *Engine) question(ctx context.Context, open map[string][]credential.ID) 
 		case s.Left && !s.Locked:
 		case !s.Left && s.Dead(e.opts.Silence, e.opts.Quarantine):
 			err := e.inheritAll(ctx, ids, owner, credential.EvidenceSent)
-			if _, listed := roster.Members[owner]; err == nil && listed && s.Gone() {
+			if _, listed := roster.Members[owner]; err == nil && listed && s.Gone(e.opts.Silence) {
 				err = e.registry.Forget(ctx, owner)
 			}
 			trouble = errors.Join(trouble, err)

@@ -162,6 +162,42 @@ func TestAJournalThatCannotBeOpenedProvesNothing(t *testing.T) {
 	assert.Equal(t, 1, b.provider.most())
 }
 
+// Nor is a journal that somebody has removed under its owner, who goes on being
+// heard. Once nobody hears of him either, he counts as dead.
+func TestAJournalThatSomebodyRemovedProvesNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	slow, judge := b.node("slow"), b.node("judge", func(o *Options) {
+		o.Folder = journals{dir: t.TempDir(), place: b.dir} // theirs, and without the file
+	})
+	b.put(slow, "alice")
+	b.due()
+	require.NoError(t, slow.tick(t.Context()))
+	require.NoError(t, judge.tick(t.Context()))
+	let := b.provider.holding()
+	defer let()
+	done := start(func() (credential.BatchReport, error) {
+		return slow.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
+	})
+	soon(t, b.provider.entered, "the exchange")
+	taken := b.held(judge, "alice").Attempt
+	require.NotNil(t, taken)
+	for range 60 {
+		b.clock.advance(time.Second)
+		require.NoError(t, slow.registry.Beat(t.Context(), "first run", ""))
+		require.NoError(t, judge.tick(t.Context()))
+		require.Equal(t, taken, b.held(judge, "alice").Attempt)
+	}
+	for range 6 {
+		b.clock.advance(time.Second)
+		require.NoError(t, judge.tick(t.Context()))
+	}
+	assert.True(t, b.held(judge, "alice").Attempt.Doubt, "nothing tells any more that he lives")
+	let()
+	soon(t, done, "the batch")
+	assert.Equal(t, 1, b.provider.most())
+}
+
 // Nor is who cannot be looked at left behind when the store has fallen back.
 func TestAJournalThatCannotBeOpenedIsWaitedFor(t *testing.T) {
 	t.Parallel()

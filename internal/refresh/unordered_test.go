@@ -48,12 +48,18 @@ func TestWhichOfTwoBeganLater(t *testing.T) {
 			require.NoError(b.t, n.store.Beat(b.t.Context(), "a run before", ""))
 			n.die()
 		}, asked: wait, forced: no},
-		"of one who is on this machine no more": {owner: "other", before: func(b *bundle, _ *node, _ credential.Attempt) {
+		"of one who is on this machine no more": {owner: "other", before: func(b *bundle, judge *node, _ credential.Attempt) {
 			n := b.node("other")
 			require.NoError(b.t, n.store.Beat(b.t.Context(), "a run before", ""))
 			n.stop()
 			require.NoError(b.t, n.store.Beat(b.t.Context(), "a run before", ""))
+			judge.watch.also("other", b.clock.Boot())
+			b.clock.advance(judge.opts.Silence)
 		}, asked: no, forced: no},
+		"of one whose journal somebody has removed": {owner: "other", before: func(b *bundle, judge *node, _ credential.Attempt) {
+			require.NoError(b.t, b.node("other").store.Beat(b.t.Context(), "a run before", ""))
+			judge.opts.Folder = journals{dir: b.t.TempDir(), place: b.dir}
+		}, asked: wait, forced: yes},
 		"of one whose journal cannot be looked at": {owner: "other", before: func(b *bundle, judge *node, _ credential.Attempt) {
 			n := b.node("other")
 			b.put(n, "alice")

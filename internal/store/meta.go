@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"strconv"
@@ -23,7 +22,7 @@ func (s *Store) checkMeta(ctx context.Context) error {
 		return fmt.Errorf("keyset: %w", err)
 	}
 	ours := s.keyset.Fingerprint()
-	reply, err := s.runList(ctx, s.scripts.meta, []string{keyMeta}, metaSchema, len(s.shards), rand.Text(), ours, canary)
+	reply, err := s.runList(ctx, s.scripts.meta, []string{keyMeta}, metaSchema, len(s.shards), s.epoch, ours, canary)
 	if err != nil {
 		return fmt.Errorf("description of the installation: %w", err)
 	}
@@ -68,6 +67,22 @@ func (s *Store) Installed(ctx context.Context) error {
 	}
 }
 
+// HoldsInstallation is [Store.Installed] for whoever goes on by it: ours, another, or neither
+// where Redis holds no installation any more.
+func (s *Store) HoldsInstallation(ctx context.Context) (ours, another bool, err error) {
+	err = s.Installed(ctx)
+	switch {
+	case err == nil:
+		return true, false, nil
+	case errors.Is(err, ErrReplaced):
+		return false, true, nil
+	case errors.Is(err, ErrEmptied):
+		return false, false, nil
+	default:
+		return false, false, err
+	}
+}
+
 // Described reports whether this Redis holds an installation of refreshd.
 func Described(ctx context.Context, client redis.UniversalClient) (bool, error) {
 	n, err := client.Exists(ctx, keyMeta).Result()
@@ -75,6 +90,16 @@ func Described(ctx context.Context, client redis.UniversalClient) (bool, error) 
 		return false, fmt.Errorf("description of the installation: %w", err)
 	}
 	return n > 0, nil
+}
+
+// Installation returns the name of the installation that this Redis holds, as
+// [Store.Epoch] does of the one that a store was made on; "" if there is none.
+func Installation(ctx context.Context, client redis.UniversalClient) (string, error) {
+	epoch, err := client.HGet(ctx, keyMeta, "epoch").Result()
+	if err != nil && !isMissing(err) {
+		return "", fmt.Errorf("description of the installation: %w", err)
+	}
+	return epoch, nil
 }
 
 // Rotated tells the installation of a rotation: from now on a process whose

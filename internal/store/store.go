@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -61,6 +62,9 @@ type Options struct {
 	Owner string
 	// Place names the folder of the owner's journal; "" if it has none.
 	Place string
+	// Epoch names the installation where none is described yet; a random name
+	// unless set.
+	Epoch string
 	// Retention is how long a tombstone stays; 96 h unless set.
 	Retention time.Duration
 	// MaxCredentials bounds how many credentials may be created; 0 is no bound.
@@ -112,6 +116,9 @@ func New(ctx context.Context, opts Options) (*Store, error) {
 	if err := checkName("owner", opts.Owner); err != nil {
 		return nil, err
 	}
+	if opts.Epoch == "" {
+		opts.Epoch = rand.Text()
+	}
 	if opts.Retention <= 0 {
 		opts.Retention = defaultRetention
 	}
@@ -120,7 +127,7 @@ func New(ctx context.Context, opts Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		client: opts.Client, keyset: opts.Keyset, shards: allShardKeys(opts.Shards), owner: opts.Owner, place: opts.Place,
+		client: opts.Client, keyset: opts.Keyset, shards: allShardKeys(opts.Shards), owner: opts.Owner, place: opts.Place, epoch: opts.Epoch,
 		retention: opts.Retention, most: opts.MaxCredentials, memory: opts.Memory, runID: opts.RunID,
 		scripts: scripts, events: newEventTable(),
 	}

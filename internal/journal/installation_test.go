@@ -1,0 +1,83 @@
+package journal
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A folder with journals belongs to one installation, from before the first of
+// them is made; without any it is free for another.
+func TestAFolderBelongsToOneInstallation(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "journal")
+	claim := func(id string) error {
+		release, err := Claim(dir, id)
+		if err != nil {
+			return err
+		}
+		return release()
+	}
+	refused := func(err error, found string) {
+		t.Helper()
+		other := new(OtherInstallationError)
+		require.ErrorAs(t, err, &other)
+		assert.Equal(t, OtherInstallationError{Dir: dir, Noted: "ONE", Found: found}, *other)
+		for _, word := range []string{dir, "ONE", found, filepath.Join(dir, "installation"), "redis.url"} {
+			require.ErrorContains(t, err, word)
+		}
+	}
+	require.NoError(t, CheckInstallation(dir, ""))
+	require.NoError(t, claim("OTHER"))
+	require.NoError(t, claim("ONE"), "nothing is in it yet")
+	noted, err := InstallationOf(dir)
+	require.NoError(t, err)
+	require.Equal(t, Installation{ID: "ONE", Unsettled: true}, noted)
+	b := setupIn(t, dir, "owner-1", Options{})
+	require.NoError(t, b.Keep(keep(1, "reply")))
+	require.NoError(t, claim("ONE"))
+	require.NoError(t, CheckInstallation(dir, ""), "the store may have lost it in the first moments")
+	refused(claim("TWO"), "TWO")
+
+	require.NoError(t, Settle(dir, "TWO"), "not its folder")
+	require.NoError(t, CheckInstallation(dir, ""))
+	require.NoError(t, Settle(dir, "ONE"))
+	noted, err = InstallationOf(dir)
+	require.NoError(t, err)
+	require.Equal(t, Installation{ID: "ONE"}, noted)
+	refused(CheckInstallation(dir, ""), "")
+	require.NoError(t, b.Close())
+	refused(claim("TWO"), "TWO")
+	require.NoError(t, CheckInstallation(dir, "ONE"))
+	info, err := os.Stat(filepath.Join(dir, "installation"))
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+
+	require.NoError(t, os.Remove(filepath.Join(dir, "installation")))
+	require.NoError(t, claim("TWO"), "somebody has said so")
+	require.NoError(t, adoptOnly(t, dir).Remove())
+	require.NoError(t, claim("THREE"), "there is nothing to lose")
+
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "installation"), []byte("some words"), 0o600))
+	require.ErrorContains(t, claim("THREE"), filepath.Join(dir, "installation"))
+}
+
+// Two that start at once on different installations: one of them gets the folder.
+func TestAFolderIsClaimedByOneAtATime(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "journal")
+	release, err := Claim(dir, "ONE")
+	require.NoError(t, err)
+	second := make(chan error, 1)
+	go func() {
+		_, err := Claim(dir, "TWO")
+		second <- err
+	}()
+	setupIn(t, dir, "owner-1", Options{})
+	require.NoError(t, release())
+	other := new(OtherInstallationError)
+	require.ErrorAs(t, <-second, &other)
+}
