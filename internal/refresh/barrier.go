@@ -75,9 +75,13 @@ func (b *barrier) passes() passing { return passing(b.mode.Load()) }
 // met tells the barrier of an error: if it says that the store is another run,
 // the next pass is made at once.
 func (b *barrier) met(err error) {
-	if _, ok := errors.AsType[anotherRun](err); !ok {
-		return
+	if _, ok := errors.AsType[anotherRun](err); ok {
+		b.look()
 	}
+}
+
+// look has the next pass made at once.
+func (b *barrier) look() {
 	select {
 	case b.kick <- struct{}{}:
 	default:
