@@ -79,24 +79,33 @@ func (d folder) adopt(owner string) (*Dead, error) {
 }
 
 func (d *Dead) read() error {
-	info, err := d.file.Stat()
+	end, err := d.replay()
 	if err != nil {
 		return err
 	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is not a regular file", d.file.Name())
-	}
-	g, err := replay(d.file, info.Size(), d.Owner, d.file.Name())
-	if err != nil {
-		return err
-	}
-	d.Records, d.Order, d.Corrupt, d.Torn = g.records(), g.order(), g.corrupt, g.torn
 	if len(d.Corrupt) == 0 {
 		// Nobody writes to it any more. What was allocated ahead of its content
 		// is room that others need, on a disk that may be full.
-		err = d.file.Truncate(g.end)
+		err = d.file.Truncate(end)
 	}
 	return errors.Join(err, d.file.Chmod(adoptedMode))
+}
+
+// replay fills in what the file holds, and returns where that ends.
+func (d *Dead) replay() (end int64, err error) {
+	info, err := d.file.Stat()
+	if err != nil {
+		return 0, err
+	}
+	if !info.Mode().IsRegular() {
+		return 0, fmt.Errorf("%s is not a regular file", d.file.Name())
+	}
+	g, err := replay(d.file, info.Size(), d.Owner, d.file.Name())
+	if err != nil {
+		return 0, err
+	}
+	d.Records, d.Order, d.Corrupt, d.Torn = g.records(), g.order(), g.corrupt, g.torn
+	return g.end, nil
 }
 
 // Remove deletes the journal, whose records must be durable elsewhere, and
@@ -118,6 +127,31 @@ func (d *Dead) Remove() error {
 
 // Release gives up the lock and leaves the journal to another adopter.
 func (d *Dead) Release() error { return release(d.file) }
+
+// Examine reads the journal of an owner in dir who is dead, and changes nothing:
+// it is for whoever wants to know whether somebody could adopt it. It is nil if the
+// owner lives, or there is none. Until [Dead.Release] nobody can adopt it;
+// [Dead.Remove] must not be called. The error is that with which it cannot be
+// read, and is about that file alone.
+func Examine(dir, owner string) (*Dead, error) {
+	d := folder(dir)
+	f, err := os.OpenFile(d.path(owner+suffix), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil //nolint:nilnil // none is an answer
+	}
+	if err != nil {
+		return nil, err
+	}
+	free, err := flock(f, lockShared)
+	if err != nil || !free {
+		return nil, errors.Join(err, f.Close())
+	}
+	dead := &Dead{Owner: owner, dir: d, file: f}
+	if _, err := dead.replay(); err != nil {
+		return nil, errors.Join(err, release(f))
+	}
+	return dead, nil
+}
 
 // adoptedMode marks a journal that was adopted: its lock is then an heir's.
 const adoptedMode = 0o700
