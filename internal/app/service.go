@@ -258,7 +258,7 @@ func (s *service) openJournal() (refresh.Journal, error) {
 		return nil, err
 	}
 	s.life.add("journal", func(context.Context) error { return j.Close() })
-	return &sealedJournal{journal: j, dir: dir, owner: s.owner, keys: s.keys}, nil
+	return &sealedJournal{journal: j, dir: dir, owner: s.owner, keys: s.keys, log: logging.Component(s.log, "journal")}, nil
 }
 
 // delegate asks a process that may refresh to do it.

@@ -83,13 +83,31 @@ func (d *Dead) read() error {
 	if err != nil {
 		return err
 	}
+	// Marked first: the next heir must not take it for one that was cut short.
+	if err := d.file.Chmod(adoptedMode | d.cut()); err != nil {
+		return err
+	}
 	if len(d.Corrupt) == 0 {
 		// Nobody writes to it any more. What was allocated ahead of its content
 		// is room that others need, on a disk that may be full.
-		err = d.file.Truncate(end)
+		return d.file.Truncate(end)
 	}
-	return errors.Join(err, d.file.Chmod(adoptedMode))
+	return nil
 }
+
+// cut is the mark of a file that was found to be cut short. An heir of the heir
+// could not tell by its length.
+func (d *Dead) cut() fs.FileMode {
+	for _, c := range d.Corrupt {
+		if c.Reason == cutShort {
+			return cutMode
+		}
+	}
+	return 0
+}
+
+// cutShort says what became of a file whose end is missing.
+const cutShort = "the file is shorter than its process had made it: somebody has cut it, and records that were acknowledged may be missing"
 
 // replay fills in what the file holds, and returns where that ends.
 func (d *Dead) replay() (end int64, err error) {
@@ -105,6 +123,13 @@ func (d *Dead) replay() (end int64, err error) {
 		return 0, err
 	}
 	d.Records, d.Order, d.Corrupt, d.Torn = g.records(), g.order(), g.corrupt, g.torn
+	// A process makes its file longer by whole pages, and no disk allocates less
+	// than a sector, however that ends. One that was adopted has the length of its
+	// content.
+	adopted := info.Mode().Perm() == adoptedMode
+	if !adopted && info.Size()%sectorSize != 0 || info.Mode()&cutMode != 0 {
+		d.Corrupt = append(d.Corrupt, &CorruptError{Path: d.file.Name(), Offset: info.Size(), Reason: cutShort})
+	}
 	return g.end, nil
 }
 
@@ -155,6 +180,13 @@ func Examine(dir, owner string) (*Dead, error) {
 
 // adoptedMode marks a journal that was adopted: its lock is then an heir's.
 const adoptedMode = 0o700
+
+// sectorSize is the least that a disk allocates.
+const sectorSize = 512
+
+// cutMode marks, beside [adoptedMode], one that was cut short before: on a file
+// this bit means nothing to the system.
+const cutMode = fs.ModeSticky
 
 // Owners lists whose journals are in dir that nobody has adopted: those of the
 // living, and of the dead who have no heir yet.
