@@ -106,6 +106,7 @@ func (b *barrier) pass(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	e.mute.Store(false)
 	if run != *b.run.Load() {
 		b.notice(run, asked)
 	}
