@@ -85,6 +85,9 @@ type ProcessStatus struct {
 	SilentSeconds float64 `json:"silent_seconds" doc:"Since its heartbeat last moved, as the process that answers saw it; one that lives moves it every second"`
 	Silent        bool    `json:"silent,omitempty" doc:"For recovery.silence or longer: it is stopped, cut off from Redis, or dead"`
 
+	Here   bool `json:"here,omitempty" doc:"It is of the machine of the one that answers, and shares its data_dir"`
+	Locked bool `json:"locked,omitempty" doc:"Its journal there is locked: it lives, if only stopped, or its journal is being taken up"`
+
 	Open int `json:"open_attempts"`
 }
 

@@ -170,8 +170,9 @@ func fault(err error) error {
 
 // apiRecords reads records for the API.
 type apiRecords struct {
-	store  *store.Store
-	engine *refresh.Engine // has most of them in memory
+	store     *store.Store
+	engine    *refresh.Engine // has most of them in memory
+	installed func(context.Context) error
 }
 
 func (r apiRecords) OfSubject(ctx context.Context, ids []credential.ID, subject string) ([]bool, error) {
@@ -180,32 +181,67 @@ func (r apiRecords) OfSubject(ctx context.Context, ids []credential.ID, subject 
 }
 
 func (r apiRecords) Record(ctx context.Context, id credential.ID) (*credential.Held, error) {
-	list, err := r.store.Records(ctx, id)
+	stored, err := r.one(ctx, id, r.store.Records)
 	if err != nil {
 		return nil, err
 	}
-	if list[0] == nil || list[0].Record.State == credential.StateDeleted {
-		return nil, nil //nolint:nilnil // nothing stored is an answer
+	held, err := r.engine.Current(id, stored)
+	if err == nil && held == nil {
+		err = r.complete(ctx)
 	}
-	return new(r.engine.Shown(*list[0])), nil
+	return held, fault(err)
 }
 
 func (r apiRecords) UserData(ctx context.Context, id credential.ID) (*credential.Held, error) {
-	list, err := r.store.Load(ctx, id)
-	if err != nil || list[0] == nil {
+	stored, err := r.one(ctx, id, r.store.Load)
+	if err != nil {
 		return nil, err
 	}
-	held := *list[0]
+	if stored == nil {
+		return nil, r.complete(ctx)
+	}
+	held := *stored
 	held.Token, held.SignIn, held.Alternates = credential.Token{}, credential.SignIn{}, nil
 	return &held, nil
 }
 
-func (r apiRecords) List(ctx context.Context, want api.RecordFilter, cursor string, limit int) ([]credential.Held, string, error) {
-	list, next, err := r.store.List(ctx, store.Filter(want), cursor, limit)
+// one reads a record from a run of Redis that lacks nothing that is known.
+func (r apiRecords) one(ctx context.Context, id credential.ID, read func(context.Context, ...credential.ID) ([]*credential.Held, error)) (*credential.Held, error) {
+	var list []*credential.Held
+	err := r.engine.OnKnownRun(ctx, func(ctx context.Context) (err error) {
+		list, err = read(ctx, id)
+		return err
+	})
+	if err != nil {
+		return nil, fault(err)
+	}
+	return list[0], nil
+}
+
+func (r apiRecords) List(ctx context.Context, want api.RecordFilter, cursor string, limit int) (list []credential.Held, next string, err error) {
+	err = r.engine.OnKnownRun(ctx, func(ctx context.Context) (err error) {
+		list, next, err = r.store.List(ctx, store.Filter(want), cursor, limit)
+		return err
+	})
+	if err == nil {
+		err = r.complete(ctx)
+	}
 	for i, h := range list {
 		list[i] = r.engine.Shown(h)
 	}
 	return list, next, fault(err)
+}
+
+// complete fails where Redis has lost what was stored: what is not found there, or
+// not listed, may have been stored.
+func (r apiRecords) complete(ctx context.Context) error { return incomplete(r.installed(ctx)) }
+
+// incomplete tells callers that Redis has lost what was stored.
+func incomplete(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &api.FaultError{Kind: api.FaultUnavailable, Detail: err.Error() + "; /readyz has more", Err: err, RetryAfter: time.Second}
 }
 
 // apiEvents reads the event log for the API.
@@ -316,8 +352,8 @@ type apiKeys struct {
 func (k apiKeys) Find(ctx context.Context, hash [sha256.Size]byte) (*api.Key, error) {
 	found, err := k.store.KeyByHash(ctx, hash)
 	if errors.Is(err, store.ErrKeyNotFound) {
-		if err := k.installed(ctx); err != nil {
-			return nil, &api.FaultError{Kind: api.FaultUnavailable, Detail: err.Error() + "; /readyz has more", Err: err}
+		if err := incomplete(k.installed(ctx)); err != nil {
+			return nil, err
 		}
 		return nil, nil //nolint:nilnil // no such key is an answer
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -75,7 +76,7 @@ func examine(ctx context.Context, opts DoctorOptions) []Finding {
 	if problems := CheckSinks(conf); len(problems) > 0 {
 		list = doctor.BrokenConfig(nil, problems)
 	}
-	list = append(list, examineDataDir(conf.DataDir)...)
+	list = append(list, examineDataDir(conf)...)
 	v, away := redisconn.Look(ctx, redisconn.Options{URL: conf.Redis.URL, DataDir: conf.DataDir})
 	list = append(list, examineKeyset(ctx, conf, away == nil && v.Kind != redisconn.KindMemory))
 	list = append(list, examineAddresses(ctx, conf, opts)...)
@@ -83,17 +84,54 @@ func examine(ctx context.Context, opts DoctorOptions) []Finding {
 	return append(list, doctor.LookAtLimits()...)
 }
 
-func examineDataDir(dir string) []Finding {
-	list := doctor.LookAtDataDir(dir)
+func examineDataDir(conf *config.Config) []Finding {
+	list := doctor.LookAtDataDir(conf.DataDir)
 	if list[0].Severity == doctor.Fail {
 		return list
 	}
-	journals := doctor.Journals{Dir: filepath.Join(dir, "journal")}
+	journals := doctor.Journals{Dir: filepath.Join(conf.DataDir, "journal")}
 	existing, _ := doctor.Nearest(journals.Dir)
 	medium, err := journal.MediumOf(existing)
 	journals.Medium, journals.Err = doctor.Medium(medium), err
 	journals.Count, journals.Damaged = journalsLeft(journals.Dir)
+	journals.Unreadable = examineJournals(journals.Dir, conf.Keyset.File)
 	return append(list, doctor.Journal(journals)...)
+}
+
+// examineJournals reads the journals of dead processes as one that adopts them
+// would, and returns those that it could not read.
+func examineJournals(dir, keyset string) []doctor.UnreadableJournal {
+	entries, _ := os.ReadDir(dir) // what is wrong with the folder is another finding
+	keys, _, keyless := seal.Open(keyset, seal.Options{MustExist: true})
+	var list []doctor.UnreadableJournal
+	for _, entry := range entries {
+		owner, ok := strings.CutSuffix(entry.Name(), ".wal")
+		if !ok {
+			continue
+		}
+		one := doctor.UnreadableJournal{Path: filepath.Join(dir, entry.Name())}
+		dead, err := journal.Examine(dir, owner)
+		switch {
+		case err != nil:
+			one.Err = err
+		case dead == nil:
+			continue // its process reads it by itself
+		default:
+			if one.Damaged = len(dead.Corrupt) > 0; one.Damaged {
+				one.Err = dead.Corrupt[0]
+			}
+			if keyless == nil { // else that is another finding
+				if _, err := (&sealedJournal{keys: keys}).open(dead); err != nil {
+					one.Err, one.Sealed = err, true
+				}
+			}
+			_ = dead.Release() // nothing was written
+		}
+		if one.Err != nil {
+			list = append(list, one)
+		}
+	}
+	return list
 }
 
 func examineAddresses(ctx context.Context, conf *config.Config, opts DoctorOptions) []Finding {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,8 +14,12 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/doctor"
+	"github.com/refreshd/refreshd/internal/journal"
 	"github.com/refreshd/refreshd/internal/redisconn"
+	"github.com/refreshd/refreshd/internal/refresh"
+	"github.com/refreshd/refreshd/internal/seal"
 	"github.com/refreshd/refreshd/internal/testproc"
 )
 
@@ -105,6 +110,68 @@ func TestDoctorOfTheDataFolder(t *testing.T) {
 	assert.Empty(t, about(list, doctor.TopicJournal))
 	assert.NotEmpty(t, about(list, "data_dir")[0].Remedy)
 	assert.Empty(t, about(list, doctor.TopicDiskSpace))
+}
+
+// A journal that nobody can take up is named, with what is wrong; one of a process
+// that lives, and one that can be taken up, are not.
+func TestDoctorNamesJournalsThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	f := newFolder(t, "http://127.0.0.1:1/token")
+	f.config["redis"] = map[string]any{"url": "redis://127.0.0.1:1"}
+	conf := f.load(t)
+	keys, _, err := seal.Open(conf.Keyset.File, seal.Options{})
+	require.NoError(t, err)
+	dir := filepath.Join(conf.DataDir, "journal")
+	left := func(owner string, keys *seal.Keyset) string {
+		file, err := journal.Create(dir, owner, journal.Options{MaxReply: 4 << 10, SegmentSize: 64 << 10})
+		require.NoError(t, err)
+		j := sealedJournal{journal: file, dir: dir, owner: owner, keys: keys}
+		for n := range byte(2) {
+			at := refresh.Intent{Nonce: credential.Nonce{n + 1}, ID: "alice", Generation: 1, Grant: 1}
+			require.NoError(t, j.Intend(t.Context(), []refresh.Intent{at}))
+			found := credential.Found{Token: credential.Token{Access: credential.NewSecret("canary")}, Complete: true}
+			require.NoError(t, j.Keep(refresh.Kept{Intent: at, Found: found})())
+		}
+		if owner == "living" {
+			t.Cleanup(func() { assert.NoError(t, file.Close()) })
+		} else {
+			require.NoError(t, file.Close())
+		}
+		return filepath.Join(dir, owner+".wal")
+	}
+	left("living", newKeyset(t))
+	left("sound", keys)
+	sealed, damaged := left("sealed", newKeyset(t)), left("damaged", keys)
+	loop := filepath.Join(dir, "loop.wal")
+	require.NoError(t, os.Symlink("loop.wal", loop))
+	content, err := os.ReadFile(damaged)
+	require.NoError(t, err)
+	content[100] ^= 1
+	file, err := os.OpenFile(damaged, os.O_WRONLY, 0)
+	require.NoError(t, err)
+	_, err = file.WriteAt(content[100:101], 100)
+	require.NoError(t, err)
+	require.NoError(t, file.Close())
+
+	var told []Finding
+	for _, one := range about(f.diagnose(t), doctor.TopicJournal) {
+		if strings.Contains(one.What, ".wal") {
+			told = append(told, one)
+		}
+	}
+	require.Len(t, told, 3, told)
+	for i, want := range []struct {
+		path     string
+		severity doctor.Severity
+		remedy   string
+	}{{damaged, doctor.Warn, "disk"}, {loop, doctor.Fail, "mend"}, {sealed, doctor.Fail, "keyset.file"}} {
+		assert.Contains(t, told[i].What, want.path)
+		assert.Equal(t, want.severity, told[i].Severity)
+		assert.Contains(t, told[i].Remedy, want.remedy)
+	}
+	after, err := os.ReadFile(damaged)
+	require.NoError(t, err)
+	assert.Equal(t, content, after, "looking changes nothing")
 }
 
 func TestDoctorOfABrokenConfiguration(t *testing.T) {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/journal"
 	"github.com/refreshd/refreshd/internal/refresh"
@@ -26,6 +28,7 @@ type sealedJournal struct {
 	dir     string
 	owner   string
 	keys    *seal.Keyset
+	log     zerolog.Logger
 
 	installation string // whose journals this process takes up
 }
@@ -266,6 +269,10 @@ func (j *sealedJournal) Adopt(context.Context) ([]refresh.Dead, error) {
 		if err != nil {
 			trouble = errors.Join(trouble, fmt.Errorf("journal of %s: %w", dead.Owner, err), dead.Release())
 			continue
+		}
+		for _, damage := range dead.Corrupt {
+			j.log.Warn().Err(damage).Str("owner", dead.Owner).
+				Msg("the journal of a dead process is damaged: what can be read is taken up, what it had begun counts as sent, and the file is kept as .damaged; received tokens may be lost, so look at what ails the disk, or who changes files there")
 		}
 		list = append(list, opened)
 	}

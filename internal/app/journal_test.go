@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/hex"
 	"os"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -271,4 +273,28 @@ func TestAWriteIsReadAsItWasWritten(t *testing.T) {
 		assert.ElementsMatch(t, want.After.Alternates, got.After.Alternates)
 	}
 	require.NoError(t, found[0].Release())
+}
+
+// Whoever adopts a damaged journal is told which, and that what is missing counts
+// as sent.
+func TestADamagedJournalIsToldOf(t *testing.T) {
+	t.Parallel()
+	dir, keys := t.TempDir(), newKeyset(t)
+	file, err := journal.Create(dir, "dead", journal.Options{SegmentSize: 64 << 10})
+	require.NoError(t, err)
+	dead := &sealedJournal{journal: file, dir: dir, owner: "dead", keys: keys}
+	require.NoError(t, dead.Intend(t.Context(), []refresh.Intent{intent(1, "user:one"), intent(2, "user:two")}))
+	require.NoError(t, file.Close())
+	path := filepath.Join(dir, "dead.wal")
+	require.NoError(t, os.Truncate(path, 150))
+
+	var told bytes.Buffer
+	heir := &sealedJournal{dir: dir, owner: "heir", keys: keys, log: zerolog.New(&told)}
+	found, err := heir.Adopt(t.Context())
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	t.Cleanup(func() { assert.NoError(t, found[0].Release()) })
+	assert.True(t, found[0].Damaged)
+	assert.Contains(t, told.String(), path)
+	assert.Contains(t, told.String(), "somebody has cut it")
 }

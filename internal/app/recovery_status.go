@@ -16,7 +16,7 @@ const rememberEvery = 10 * time.Second
 
 // processes looks at who works on this Redis.
 func (s *service) processes() roster.Watch {
-	return roster.Watch{Store: s.store, Self: s.owner, Beats: s.beats, Boot: clock.Boot}
+	return roster.Watch{Store: s.store, Self: s.owner, Beats: s.beats, Boot: clock.Boot, Folder: s.folder}
 }
 
 // watchStatus follows the heartbeats of all processes, and remembers how the
@@ -54,7 +54,7 @@ func recoveryStatus(p roster.Picture) api.RecoveryStatus {
 	for _, one := range p.Processes {
 		status.Processes = append(status.Processes, api.ProcessStatus{
 			Owner: one.Owner, Self: one.Self, Listed: one.Listed, Journal: one.Journal, Ready: one.Ready,
-			SilentSeconds: one.Silent.Round(100 * time.Millisecond).Seconds(), Silent: one.Still, Open: one.Open,
+			SilentSeconds: one.Silent.Round(100 * time.Millisecond).Seconds(), Silent: one.Still, Here: one.Here, Locked: one.Locked, Open: one.Open,
 		})
 	}
 	return status

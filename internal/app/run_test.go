@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -356,6 +357,44 @@ func TestServiceWithoutItsRedis(t *testing.T) {
 	token()
 	require.NoError(t, r.end())
 	without(t, r.log.String(), minted.AccessToken, minted.RefreshToken)
+}
+
+// Who asks a Redis that has lost everything for records and lists is never told
+// that there is nothing: neither right after its data were deleted, nor after it
+// came back empty.
+func TestAnEmptyRedisIsNotShown(t *testing.T) {
+	server := testproc.StartRedis(t, testproc.RedisOptions{AppendFsync: "everysec"})
+	opts, err := redis.ParseURL(server.URL())
+	require.NoError(t, err)
+	client := redis.NewClient(opts)
+	t.Cleanup(func() { assert.NoError(t, client.Close()) })
+	provider := startProvider(t)
+	f := newFolder(t, provider.url+"/token")
+	f.config["redis"] = map[string]any{"url": server.URL()}
+	r := run(t, f, everything())
+	status, answer := r.call(http.MethodPut, "/v1/credentials/run:alice", loginBody(provider.mint(t)))
+	require.Equal(t, http.StatusCreated, status, answer)
+	for _, path := range []string{"/v1/credentials", "/v1/credentials/run:alice"} {
+		status, answer = r.call(http.MethodGet, path, nil)
+		require.Equal(t, http.StatusOK, status, answer)
+	}
+
+	require.NoError(t, client.FlushAll(t.Context()).Err())
+	for _, path := range []string{"/v1/credentials", "/v1/credentials/run:alice", "/v1/credentials/run:alice/user-data"} {
+		status, answer = r.call(http.MethodGet, path, nil)
+		assert.Equal(t, http.StatusServiceUnavailable, status, "%s: %v", path, answer)
+	}
+
+	require.NoError(t, server.Stop())
+	require.NoError(t, server.Restart(t.Context()))
+	eventually(t, "everything is put back that was kept, or told to be missing", func() bool {
+		status, answer := r.call(http.MethodGet, "/v1/credentials/run:alice", nil)
+		require.Contains(t, []int{http.StatusOK, http.StatusServiceUnavailable}, status, answer)
+		return status == http.StatusOK
+	})
+	status, answer = r.call(http.MethodGet, "/v1/credentials", nil)
+	assert.Equal(t, http.StatusServiceUnavailable, status, answer)
+	require.NoError(t, r.end())
 }
 
 // A process without the worker's role has no journal. It leaves the refresh to

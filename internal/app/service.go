@@ -272,7 +272,9 @@ func (s *service) openJournal() (refresh.Journal, error) {
 	}
 	s.life.add("journal", func(context.Context) error { return j.Close() })
 	s.claimed.Store(int64(max(clock.Boot(), 1)))
-	return &sealedJournal{journal: j, dir: dir, owner: s.owner, installation: s.store.Epoch(), keys: s.keys}, nil
+	return &sealedJournal{
+		journal: j, dir: dir, owner: s.owner, installation: s.store.Epoch(), keys: s.keys, log: logging.Component(s.log, "journal"),
+	}, nil
 }
 
 // delegate asks a process that may refresh to do it.

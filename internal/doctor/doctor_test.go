@@ -157,15 +157,29 @@ func TestProcessesOfTheService(t *testing.T) {
 	t.Parallel()
 	list := asked(t, isReady, `{"version": "1", "recovery": {"gate": "closed", "settled": false, "in_doubt": 2, "processes": [
 		{"owner": "a", "listed": true, "ready": true}, {"owner": "b", "listed": true},
-		{"owner": "c", "listed": true, "silent": true, "silent_seconds": 95.4}, {"owner": "d"}]}}`)
+		{"owner": "c", "listed": true, "silent": true, "silent_seconds": 95.4}, {"owner": "d"},
+		{"owner": "e", "listed": true, "silent": true, "silent_seconds": 700, "here": true, "locked": true},
+		{"owner": "f", "here": true}]}}`)
 	var topics []Topic
 	for _, f := range list[2:] {
 		assert.Equal(t, Warn, f.Severity)
 		topics = append(topics, f.Topic)
 	}
 	assert.Equal(t, "processes that work on the service's Redis: 2", list[1].What)
-	assert.Equal(t, []Topic{TopicProcesses, TopicRecovery, TopicRecovery, TopicProcesses, TopicInDoubt}, topics)
-	assert.Equal(t, "processes whose heartbeat stands still: 1, one for 1m35s", list[2].What)
+	assert.Equal(t, []Topic{TopicProcesses, TopicProcesses, TopicProcesses, TopicRecovery, TopicRecovery, TopicProcesses, TopicInDoubt}, topics)
+	stopped, died, silent, left := list[2], list[3], list[4], list[7]
+	assert.Equal(t, "processes of the service's machine that are stopped, and hold their journal's lock: 1 (e), one for 11m40s", stopped.What)
+	assert.Contains(t, stopped.Consequence, "until they go on or are killed")
+	assert.Equal(t, "processes of the service's machine that have died: 1 (f)", died.What)
+	assert.Equal(t, "processes elsewhere whose heartbeat stands still: 1 (c), one for 1m35s", silent.What)
+	assert.Equal(t, "processes elsewhere that died and left refreshes open: 1 (d)", left.What)
+	for _, here := range []Finding{stopped, died} { // there the lock is the proof, and nothing has to be brought back
+		assert.NotContains(t, here.Consequence+here.Remedy, "quarantine")
+		assert.NotContains(t, here.Remedy, "machines back")
+	}
+	for _, elsewhere := range []Finding{silent, left} {
+		assert.Contains(t, elsewhere.Consequence, "recovery.quarantine")
+	}
 }
 
 // Tasks that have failed for good are told of, and nobody is warned.

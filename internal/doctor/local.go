@@ -106,6 +106,43 @@ type Journals struct {
 	Err     error // with which the medium could not be told
 	Count   int
 	Damaged int // put aside
+
+	Unreadable []UnreadableJournal // of dead processes
+}
+
+// UnreadableJournal is a journal that nobody can take up as a whole.
+type UnreadableJournal struct {
+	Path    string
+	Err     error // with which it was read
+	Sealed  bool  // with a key that the keyset lacks
+	Damaged bool  // in part; what can be read is taken up
+}
+
+// unread judges one of them.
+func unread(j UnreadableJournal) Finding {
+	const waits = "received tokens may be in it that are nowhere else, and what its process had begun waits until it can be read"
+	switch {
+	case j.Sealed:
+		return Finding{
+			TopicJournal, Fail, fmt.Sprintf("the journal %s was sealed with another keyset: %v", j.Path, j.Err), waits,
+			"put back the keyset.file that its process had; the journal is taken up by itself then",
+		}
+	case j.Damaged:
+		return Finding{
+			TopicJournal, Warn, fmt.Sprintf("the journal of a dead process is damaged: %v", j.Err),
+			"what can be read is taken up, the file is put aside, and what its process had begun counts as sent; received tokens may be lost",
+			"look for the disk's trouble, and keep a copy of the file",
+		}
+	case errors.Is(j.Err, os.ErrPermission):
+		return Finding{
+			TopicJournal, Fail, fmt.Sprintf("the journal %s cannot be opened: %v", j.Path, j.Err), waits,
+			"give it to the user that runs the service: chown; or run this as that user, if it is his already",
+		}
+	}
+	return Finding{
+		TopicJournal, Fail, fmt.Sprintf("the journal %s cannot be read: %v", j.Path, j.Err), waits,
+		"mend what the error names, such as the disk, or the version of refreshd; the journal is taken up by itself then",
+	}
 }
 
 // Medium is what a folder is on.
@@ -129,6 +166,9 @@ func Journal(j Journals) []Finding {
 	}
 	if j.Count > 0 {
 		list = append(list, Finding{TopicJournal, OK, fmt.Sprintf("journals in %s: %d, of running processes, or to be taken up by the next", j.Dir, j.Count), "", ""})
+	}
+	for _, one := range j.Unreadable {
+		list = append(list, unread(one))
 	}
 	return list
 }

@@ -3,6 +3,7 @@ package doctor
 import (
 	"cmp"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -89,6 +90,8 @@ type ServiceProcess struct {
 	Ready         bool    `json:"ready"`
 	Silent        bool    `json:"silent"`
 	SilentSeconds float64 `json:"silent_seconds"`
+	Here          bool    `json:"here"`
+	Locked        bool    `json:"locked"`
 }
 
 // Ask judges what the service says. known is what was found without it, and is
@@ -157,15 +160,19 @@ func recovery(s Status) []Finding {
 	if r == nil {
 		return nil
 	}
-	working, late, silent, left := 0, 0, 0, 0
-	var longest float64
+	working, late := 0, 0
+	var stopped, died, silent, left processes
 	for _, one := range r.Processes {
+		still := !one.Listed || one.Silent
 		switch {
+		case still && one.Locked:
+			stopped.add(one)
+		case still && one.Here:
+			died.add(one)
 		case !one.Listed:
-			left++
+			left.add(one)
 		case one.Silent:
-			silent++
-			longest = max(longest, one.SilentSeconds)
+			silent.add(one)
 		case r.Settled || one.Ready:
 			working++
 		default:
@@ -176,10 +183,20 @@ func recovery(s Status) []Finding {
 	warn := func(topic Topic, what, consequence, remedy string) {
 		list = append(list, Finding{topic, Warn, what, consequence, remedy})
 	}
-	if silent > 0 {
-		warn(TopicProcesses, fmt.Sprintf("processes whose heartbeat stands still: %d, one for %s", silent, (time.Duration(longest)*time.Second)),
-			"they are stopped, cut off from Redis, or dead; what they have begun waits for them, at most for recovery.quarantine",
-			"look after them: refreshd status names them")
+	if len(stopped.owners) > 0 {
+		warn(TopicProcesses, "processes of the service's machine that are stopped, and hold their journal's lock: "+stopped.String(),
+			"what they have begun waits until they go on or are killed, however long that takes: they may have tokens that nobody else has",
+			"let them go on (kill -CONT), or kill them: their journals are taken up at once then. If it is the same journal for long, see in the service's log whether it can be taken up")
+	}
+	if len(died.owners) > 0 {
+		warn(TopicProcesses, "processes of the service's machine that have died: "+died.String(),
+			"what they have begun is taken up from their journals, within seconds if these can be read",
+			"if it lasts, see the findings on journals, and the service's log, for what keeps them from being read")
+	}
+	if len(silent.owners) > 0 {
+		warn(TopicProcesses, "processes elsewhere whose heartbeat stands still: "+silent.String(),
+			"they are stopped, cut off from Redis, or dead; what they have begun waits for them, for recovery.quarantine, or three times that where a neighbour lives that can read their journals",
+			"look after them and their machines")
 	}
 	if r.Gate == "closed" {
 		warn(TopicRecovery, "Redis is another run, and this process is putting back what it knows", "nothing is stored and nothing refreshed until it has", "wait; if it lasts, the service's log says why")
@@ -187,13 +204,32 @@ func recovery(s Status) []Finding {
 	if !r.Settled && late > 0 {
 		warn(TopicRecovery, fmt.Sprintf("Redis is another run, and not all processes have put back what they know: %d have not", late), "refreshes wait until they have, or are proven dead", "start them again if they have died: their journals may hold tokens")
 	}
-	if left > 0 {
-		warn(TopicProcesses, fmt.Sprintf("processes that died and left refreshes open: %d", left), "these wait until it is proven what became of them, at most for recovery.quarantine", "bring their machines back, with their data_dir")
+	if len(left.owners) > 0 {
+		warn(TopicProcesses, "processes elsewhere that died and left refreshes open: "+left.String(), "these wait until it is proven what became of them, for recovery.quarantine, or three times that where a neighbour lives that can read their journals", "bring their machines back, with their data_dir")
 	}
 	if r.InDoubt > 0 {
 		warn(TopicInDoubt, fmt.Sprintf("refreshes in doubt, which were sent and whose replies are unknown: %d", r.InDoubt), "their access tokens are served until they expire; the old refresh token is presented once more before that", "nothing; where it fails, the user logs in again")
 	}
 	return list
+}
+
+// processes are some that are not heard of.
+type processes struct {
+	owners  []string
+	longest float64 // seconds since a heartbeat moved; 0 if that is not known
+}
+
+func (p *processes) add(one ServiceProcess) {
+	p.owners, p.longest = append(p.owners, one.Owner), max(p.longest, one.SilentSeconds)
+}
+
+// String counts and names them.
+func (p *processes) String() string {
+	text := fmt.Sprintf("%d (%s)", len(p.owners), strings.Join(p.owners, ", "))
+	if p.longest > 0 {
+		text += fmt.Sprintf(", one for %s", time.Duration(p.longest)*time.Second)
+	}
+	return text
 }
 
 func breakers(s Status) []Finding {

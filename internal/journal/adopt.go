@@ -79,24 +79,58 @@ func (d folder) adopt(owner string) (*Dead, error) {
 }
 
 func (d *Dead) read() error {
-	info, err := d.file.Stat()
+	end, err := d.replay()
 	if err != nil {
 		return err
 	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is not a regular file", d.file.Name())
-	}
-	g, err := replay(d.file, info.Size(), d.Owner, d.file.Name())
-	if err != nil {
+	// Marked first: the next heir must not take it for one that was cut short.
+	if err := d.file.Chmod(adoptedMode | d.cut()); err != nil {
 		return err
 	}
-	d.Records, d.Order, d.Corrupt, d.Torn = g.records(), g.order(), g.corrupt, g.torn
 	if len(d.Corrupt) == 0 {
 		// Nobody writes to it any more. What was allocated ahead of its content
 		// is room that others need, on a disk that may be full.
-		err = d.file.Truncate(g.end)
+		return d.file.Truncate(end)
 	}
-	return errors.Join(err, d.file.Chmod(adoptedMode))
+	return nil
+}
+
+// cut is the mark of a file that was found to be cut short. An heir of the heir
+// could not tell by its length.
+func (d *Dead) cut() fs.FileMode {
+	for _, c := range d.Corrupt {
+		if c.Reason == cutShort {
+			return cutMode
+		}
+	}
+	return 0
+}
+
+// cutShort says what became of a file whose end is missing.
+const cutShort = "the file is shorter than its process had made it: somebody has cut it, and records that were acknowledged may be missing"
+
+// replay fills in what the file holds, and returns where that ends.
+func (d *Dead) replay() (end int64, err error) {
+	info, err := d.file.Stat()
+	if err != nil {
+		return 0, err
+	}
+	if !info.Mode().IsRegular() {
+		return 0, fmt.Errorf("%s is not a regular file", d.file.Name())
+	}
+	g, err := replay(d.file, info.Size(), d.Owner, d.file.Name())
+	if err != nil {
+		return 0, err
+	}
+	d.Records, d.Order, d.Corrupt, d.Torn = g.records(), g.order(), g.corrupt, g.torn
+	// A process makes its file longer by whole pages, and no disk allocates less
+	// than a sector, however that ends. One that was adopted has the length of its
+	// content.
+	adopted := info.Mode().Perm() == adoptedMode
+	if !adopted && info.Size()%sectorSize != 0 || info.Mode()&cutMode != 0 {
+		d.Corrupt = append(d.Corrupt, &CorruptError{Path: d.file.Name(), Offset: info.Size(), Reason: cutShort})
+	}
+	return g.end, nil
 }
 
 // Remove deletes the journal, whose records must be durable elsewhere, and
@@ -119,8 +153,40 @@ func (d *Dead) Remove() error {
 // Release gives up the lock and leaves the journal to another adopter.
 func (d *Dead) Release() error { return release(d.file) }
 
+// Examine reads the journal of an owner in dir who is dead, and changes nothing:
+// it is for whoever wants to know whether somebody could adopt it. It is nil if the
+// owner lives, or there is none. Until [Dead.Release] nobody can adopt it;
+// [Dead.Remove] must not be called. The error is that with which it cannot be
+// read, and is about that file alone.
+func Examine(dir, owner string) (*Dead, error) {
+	d := folder(dir)
+	f, err := os.OpenFile(d.path(owner+suffix), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil //nolint:nilnil // none is an answer
+	}
+	if err != nil {
+		return nil, err
+	}
+	free, err := flock(f, lockShared)
+	if err != nil || !free {
+		return nil, errors.Join(err, f.Close())
+	}
+	dead := &Dead{Owner: owner, dir: d, file: f}
+	if _, err := dead.replay(); err != nil {
+		return nil, errors.Join(err, release(f))
+	}
+	return dead, nil
+}
+
 // adoptedMode marks a journal that was adopted: its lock is then an heir's.
 const adoptedMode = 0o700
+
+// sectorSize is the least that a disk allocates.
+const sectorSize = 512
+
+// cutMode marks, beside [adoptedMode], one that was cut short before: on a file
+// this bit means nothing to the system.
+const cutMode = fs.ModeSticky
 
 // Owners lists whose journals are in dir that nobody has adopted: those of the
 // living, and of the dead who have no heir yet.

@@ -218,3 +218,45 @@ func TestAdoptionGivesRoomBack(t *testing.T) {
 	assert.Empty(t, again[0].Corrupt)
 	require.NoError(t, again[0].Release())
 }
+
+// A journal that somebody has cut is no sound one that ends there: what is missing
+// may have been acknowledged. Its heirs are told so one after the other, and the
+// file is kept. One that was adopted before has the length of its content, and one
+// whose last write was torn the length that its process gave it: both are sound.
+func TestACutJournalIsDamaged(t *testing.T) {
+	t.Parallel()
+	b := setup(t, Options{SegmentSize: 4096, MaxReply: 64})
+	require.NoError(t, b.Intent(t.Context(), []Intent{intent(1)}))
+	require.NoError(t, b.Intent(t.Context(), []Intent{intent(2)}))
+	require.NoError(t, b.Keep(keep(2, "reply")))
+	require.NoError(t, b.Close())
+
+	for range 2 { // the second finds what the first has left
+		dead := adoptOnly(t, b.dir)
+		assert.Empty(t, dead.Corrupt)
+		assert.Len(t, dead.Keeps, 1)
+		require.NoError(t, dead.Release())
+	}
+	require.NoError(t, os.Chmod(b.file(), 0o600)) // as its process had left it
+	info, err := os.Stat(b.file())
+	require.NoError(t, err)
+	for _, missing := range []int64{1, 40, 100} {
+		require.NoError(t, os.Chmod(b.file(), 0o600))
+		require.NoError(t, os.Truncate(b.file(), info.Size()-missing))
+		examined, err := Examine(b.dir, b.owner)
+		require.NoError(t, err)
+		require.Len(t, examined.Corrupt, 1, "%d bytes are missing", missing)
+		require.NoError(t, examined.Release())
+		for range 2 {
+			dead := adoptOnly(t, b.dir)
+			require.Len(t, dead.Corrupt, 1, "%d bytes are missing", missing)
+			require.ErrorContains(t, dead.Corrupt[0], b.file())
+			require.ErrorContains(t, dead.Corrupt[0], "somebody has cut it")
+			assert.NotEmpty(t, dead.Intents, "what can be read is there")
+			require.NoError(t, dead.Release())
+		}
+	}
+	dead := adoptOnly(t, b.dir)
+	require.NoError(t, dead.Remove())
+	assert.FileExists(t, filepath.Join(b.dir, b.owner+damagedSuffix))
+}

@@ -61,5 +61,8 @@
 //
 // A frame that is damaged is skipped by looking for the next sound one, and
 // reported. What follows the last sound frame is a write that was cut off: it
-// was never acknowledged, and is dropped.
+// was never acknowledged, and is dropped. A file whose length no process
+// can have given it was cut short by somebody: that is reported as damage, for
+// acknowledged records may be missing. One that was cut between two sectors cannot
+// be told from one that ends there.
 package journal

@@ -76,9 +76,13 @@ func (b *barrier) passes() passing { return passing(b.mode.Load()) }
 // met tells the barrier of an error: if it says that the store is another run,
 // the next pass is made at once.
 func (b *barrier) met(err error) {
-	if _, ok := errors.AsType[anotherRun](err); !ok {
-		return
+	if _, ok := errors.AsType[anotherRun](err); ok {
+		b.look()
 	}
+}
+
+// look has the next pass made at once.
+func (b *barrier) look() {
 	select {
 	case b.kick <- struct{}{}:
 	default:
@@ -113,6 +117,7 @@ func (b *barrier) pass(ctx context.Context) error {
 		return errAnotherInstallation
 	}
 	b.ours = ours
+	e.mute.Store(false)
 	if run != *b.run.Load() {
 		b.notice(run, asked)
 	}

@@ -245,7 +245,12 @@ const followedWithin = time.Second
 const storePatience = 500 * time.Millisecond
 
 // Heard tells the engine that a shard's event log was just read to its end.
-func (e *Engine) Heard(shard int) { e.heard[shard].Store(int64(e.clock.Boot())) }
+func (e *Engine) Heard(shard int) {
+	e.heard[shard].Store(int64(e.clock.Boot()))
+	if e.mute.Load() && e.following() {
+		e.mute.Store(false)
+	}
+}
 
 // following reports whether every shard's log is being read.
 func (e *Engine) following() bool {
@@ -313,8 +318,9 @@ func (e *Engine) read(ctx context.Context, id credential.ID) (credential.Held, e
 		return e.load(ctx, id)
 	}
 	// There is something to serve. A store that is asked and says nothing must
-	// not keep anybody waiting for it.
-	if e.clock.Boot() < time.Duration(e.mute.Load()) {
+	// not keep anybody waiting for it: it is not asked again here before it has
+	// answered a recovery pass, or whoever follows its log.
+	if e.mute.Load() {
 		return held, nil
 	}
 	short, cancel := context.WithTimeout(ctx, storePatience)
@@ -325,12 +331,21 @@ func (e *Engine) read(ctx context.Context, id credential.ID) (credential.Held, e
 		return fresh, nil
 	case errors.As(err, new(*outageError)) && !e.tokens.ended(id, held.Record.Version):
 		if short.Err() != nil {
-			e.mute.Store(int64(e.clock.Boot() + followedWithin))
+			e.mute.Store(true)
 		}
 		return held, nil
 	default:
 		return credential.Held{}, err
 	}
+}
+
+// loadUnlessAfter reads a record from the store, unless memory has a later
+// generation than that: then whatever [Engine.read] goes by will do.
+func (e *Engine) loadUnlessAfter(ctx context.Context, id credential.ID, generation uint64) (credential.Held, error) {
+	if held, _, ok := e.tokens.get(id); ok && held.Record.Generation > generation {
+		return e.read(ctx, id)
+	}
+	return e.load(ctx, id)
 }
 
 // load reads a record from the store and remembers it.

@@ -187,7 +187,17 @@ func TestAReadDoesNotWaitForASilentStore(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, credential.ID("alice"), got.Record.ID)
 	}
+	b.clock.advance(time.Minute)
+	_, err := n.Token(t.Context(), "alice", 0)
+	require.NoError(t, err)
 	n.store.mu.Lock()
-	defer n.store.mu.Unlock()
-	assert.Equal(t, 1, n.store.waited, "it is asked once, and for a second not again")
+	assert.Equal(t, 1, n.store.waited, "it is asked once, and not again however long it says nothing")
+	n.store.mu.Unlock()
+
+	n.store.set(func(s *faultyStore) { s.silent = false })
+	before := n.loaded()
+	require.NoError(t, n.tick(t.Context()))
+	_, err = n.Token(t.Context(), "alice", 0)
+	require.NoError(t, err)
+	assert.Equal(t, 1, n.loaded()-before, "it has answered, and is asked again: others may have newer ones")
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/refreshd/refreshd/internal/credential"
@@ -75,7 +76,11 @@ func paused() error {
 // generation. If a newer one is installed already, that is returned without a
 // call. 0 asks for a refresh whatever the generation.
 func (e *Engine) Refresh(ctx context.Context, id credential.ID, rejected uint64) (credential.Held, error) {
-	held, err := e.load(ctx, id)
+	after := rejected
+	if after == 0 {
+		after = math.MaxUint64 // whatever is stored
+	}
+	held, err := e.loadUnlessAfter(ctx, id, after)
 	if err != nil {
 		return credential.Held{}, e.unavailable(err)
 	}
@@ -114,7 +119,7 @@ func (e *Engine) Refresh(ctx context.Context, id credential.ID, rejected uint64)
 		if err != nil {
 			return credential.Held{}, e.unavailable(err)
 		}
-		if held, err = e.load(ctx, id); err != nil {
+		if held, err = e.loadUnlessAfter(ctx, id, first); err != nil {
 			return credential.Held{}, e.unavailable(err)
 		}
 		if !moved && !held.Record.State.Terminal() {
@@ -154,10 +159,8 @@ func (e *Engine) advance(ctx context.Context, held credential.Held, rejected boo
 				}
 			}()
 		}
-		select {
-		case <-ctx.Done():
-			return false, context.Cause(ctx)
-		case <-fl.done:
+		if promised, err := e.await(ctx, fl, held.Record); promised || err != nil {
+			return promised, err
 		}
 		switch result := fl.result; {
 		case result.err != nil:
@@ -175,6 +178,40 @@ func (e *Engine) advance(ctx context.Context, held credential.Held, rejected boo
 		}
 		// A batch looked at it and found it in other hands: lead, and follow
 		// those.
+	}
+}
+
+// errNotStored says that an exchange was made, or is being made, of which the
+// store has not been told.
+var errNotStored = errors.New("what comes of the refresh is stored once redis takes it")
+
+// await returns when fl has ended, or promised once it has brought a token that
+// the store does not take: it is served from memory. Whoever waits for anything
+// else is answered with an error after the time that a commit may take, and in any
+// case after that of a whole attempt and the waits before it.
+func (e *Engine) await(ctx context.Context, fl *flight, before credential.Record) (promised bool, err error) {
+	times := credential.DefaultTimes(0)
+	if t, err := e.target(before.Provider); err == nil {
+		times = t.Policy.Times
+	}
+	bound := time.NewTimer(2*permitWait + times.Attempt() + times.Commit)
+	defer bound.Stop()
+	stalled := fl.stalled
+	for {
+		select {
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		case <-fl.done:
+			return false, nil
+		case <-stalled:
+			if fl.promised.Record.Generation > before.Generation {
+				return true, nil
+			}
+			stalled = nil
+			bound.Reset(times.Commit)
+		case <-bound.C:
+			return false, &outageError{errNotStored}
+		}
 	}
 }
 
@@ -275,7 +312,7 @@ func (e *Engine) follow(ctx context.Context, t *Target, held credential.Held, to
 			forget()
 			return settled{err: err}
 		}
-		late := &UnavailableError{Reason: credential.ReasonTimeout, RetryAfter: time.Second}
+		late := &UnavailableError{Reason: credential.ReasonStoreUnavailable, RetryAfter: time.Second, Err: err}
 		if err == nil {
 			late = e.unsettled(fresh)
 		}

@@ -105,7 +105,7 @@ type Engine struct {
 	brief    *brief
 	stranded stranded
 	meeting  chan struct{}  // has an entry for each sign-in whose user data is asked for
-	mute     atomic.Int64   // boot time until which the store is not asked for what can be served from memory
+	mute     atomic.Bool    // the store said nothing, and is not asked for what can be served from memory
 	heard    []atomic.Int64 // boot time at which each shard's event log was last read
 
 	ctx      context.Context //nolint:containedctx // the engine's own life; work outlives whoever asked for it

@@ -16,6 +16,9 @@ type flights struct {
 type flight struct {
 	done   chan struct{}
 	result settled // valid once done is closed
+
+	stalled  chan struct{}   // closed when the store does not take what came of it
+	promised credential.Held // valid once stalled is closed; zero where no token came
 }
 
 func newFlights() *flights { return &flights{now: map[credential.ID]*flight{}} }
@@ -28,9 +31,26 @@ func (f *flights) join(id credential.ID) (*flight, bool) {
 	if fl, ok := f.now[id]; ok {
 		return fl, false
 	}
-	fl := &flight{done: make(chan struct{})}
+	fl := &flight{done: make(chan struct{}), stalled: make(chan struct{})}
 	f.now[id] = fl
 	return fl, true
+}
+
+// stall tells whoever waits for id's flight that it may last as long as the store
+// is away. promised is what is served meanwhile, if a token has come.
+func (f *flights) stall(id credential.ID, promised credential.Held) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fl, ok := f.now[id]
+	if !ok {
+		return
+	}
+	select {
+	case <-fl.stalled: // told before
+	default:
+		fl.promised = promised
+		close(fl.stalled)
+	}
 }
 
 func (f *flights) land(id credential.ID, fl *flight, result settled) {

@@ -32,6 +32,9 @@ func (e *Engine) install(ctx context.Context, tn *turn, o credential.Outcome, go
 func (e *Engine) lastLook(ctx context.Context, tn *turn, o credential.Outcome) settled {
 	ctx, cancel := e.untilStopped(ctx)
 	defer cancel()
+	if e.barrier.passes() != passAll {
+		e.flights.stall(tn.held.Record.ID, credential.Held{}) // who is missing may be waited for long
+	}
 	if err := errors.Join(e.barrier.await(ctx, passAll), e.adopt(ctx)); err != nil {
 		e.log.Warn().Err(err).Str("credential", string(tn.held.Record.ID)).Msg("journals could not be read before giving up a credential")
 	}
@@ -63,9 +66,13 @@ func (e *Engine) settle(ctx context.Context, tn *turn, got *credential.Received,
 			return e.superseded(ctx, tn, h, got)
 		}
 		write := decide(h, e.clock.Now())
-		var stalled func()
-		if got != nil {
-			stalled = func() { e.tokens.promise(write.Result(h)) }
+		stalled := func() {
+			var promised credential.Held
+			if got != nil {
+				promised = write.Result(h)
+				e.tokens.promise(promised)
+			}
+			e.flights.stall(h.Record.ID, promised)
 		}
 		if write.Open != nil {
 			_ = failpoint.Hit(failpoint.DoubtBefore) // it is stored in any case

@@ -100,9 +100,13 @@ func (e *Engine) takenUp(h credential.Held) credential.Millis {
 	}
 }
 
-// Shown returns h as it is to be shown: an attempt whose owner is silent has for
-// its deadline the moment at which others take it up.
+// Shown returns h as it is to be shown: in the later version, if memory has one
+// that the store lacks, and with the moment at which others take it up for the
+// deadline of an attempt whose owner is silent.
 func (e *Engine) Shown(h credential.Held) credential.Held {
+	if held, _, known := e.tokens.get(h.Record.ID); known && held.Record.Version > h.Record.Version {
+		h.Record, h.Attempt = held.Record, held.Attempt
+	}
 	if at := e.takenUp(h); at != 0 {
 		a := *h.Attempt
 		a.Deadline = at

@@ -41,6 +41,8 @@ type Process struct {
 	Ready   bool          // it has put back what it knows, and its heartbeat moves
 	Silent  time.Duration // since its heartbeat last moved, as this process saw it
 	Still   bool          // for so long that it is stopped, cut off, or dead
+	Here    bool          // its journal is, or was, in the folder of the one that looks: it is of this machine
+	Locked  bool          // its journal is locked: it lives, if only stopped, or an heir is reading it
 	Open    int           // attempts
 }
 
@@ -50,6 +52,16 @@ type Watch struct {
 	Self  string
 	Beats *Heartbeats
 	Boot  func() time.Duration
+	// Folder is where the one that looks has its journal.
+	Folder Folder
+}
+
+// Folder is a folder of journals of this machine's processes.
+type Folder interface {
+	Place() string // its name on the roster; "" if there is none
+	// Look tells whether the owner's journal is there, and whether its lock is
+	// held. An error tells neither.
+	Look(owner string) (there, locked bool, err error)
 }
 
 // Look notes the heartbeats.
@@ -129,6 +141,13 @@ func (w Watch) picture(run string, r credential.Roster, open map[string][]creden
 		if _, listed := r.Members[owner]; !listed {
 			p.Processes = append(p.Processes, Process{Owner: owner, Self: owner == w.Self, Open: len(list)})
 		}
+	}
+	for i := range p.Processes {
+		one := &p.Processes[i]
+		place := r.Members[one.Owner].Place
+		there, locked, err := w.Folder.Look(one.Owner)
+		one.Here = err == nil && there || place != "" && place == w.Folder.Place()
+		one.Locked = err == nil && locked
 	}
 	slices.SortFunc(p.Processes, func(a, b Process) int {
 		if a.Self != b.Self {

@@ -45,6 +45,39 @@ func (s *fakeStore) Records(_ context.Context, ids ...credential.ID) ([]*credent
 	return list, s.err
 }
 
+// folder is one whose journals are locked, or not.
+type folder map[string]bool
+
+func (folder) Place() string { return "here" }
+
+func (f folder) Look(owner string) (there, locked bool, err error) {
+	locked, there = f[owner]
+	return there, locked, nil
+}
+
+// Of this machine is whoever has, or had, his journal in the folder of the one that
+// looks; a lock tells the stopped from the dead.
+func TestWhoIsOfThisMachine(t *testing.T) {
+	t.Parallel()
+	store := &fakeStore{
+		roster: credential.Roster{Members: map[string]credential.Member{"me": {Place: "here"}, "stopped": {Place: "here"}, "left": {Place: "here"}, "far": {Place: "there"}}},
+		open:   map[string][]credential.ID{"dead": {"alice"}, "lost": {"bob"}},
+	}
+	w := Watch{
+		Store: store, Self: "me", Beats: NewHeartbeats(time.Second), Boot: func() time.Duration { return 0 },
+		Folder: folder{"me": true, "stopped": true, "dead": false},
+	}
+	p, err := w.Picture(t.Context())
+	require.NoError(t, err)
+	told := map[string][2]bool{}
+	for _, one := range p.Processes {
+		told[one.Owner] = [2]bool{one.Here, one.Locked}
+	}
+	assert.Equal(t, map[string][2]bool{
+		"me": {true, true}, "stopped": {true, true}, "left": {true, false}, "dead": {true, false}, "far": {}, "lost": {},
+	}, told)
+}
+
 // members have these heartbeats, and are ready for run-2.
 func members(beats map[string]uint64) credential.Roster {
 	r := credential.Roster{Settled: "run-2", Members: map[string]credential.Member{}}
@@ -60,7 +93,7 @@ func TestAHeartbeatThatStandsStill(t *testing.T) {
 	t.Parallel()
 	now := time.Hour
 	store := &fakeStore{}
-	w := Watch{Store: store, Self: "me", Beats: NewHeartbeats(5 * time.Second), Boot: func() time.Duration { return now }}
+	w := Watch{Store: store, Self: "me", Beats: NewHeartbeats(5 * time.Second), Boot: func() time.Duration { return now }, Folder: folder{}}
 	for i := range uint64(8) { // the last look is 7 s after the first
 		now = time.Hour + time.Duration(i)*time.Second
 		store.roster = members(map[string]uint64{"me": i, "stopped": min(i, 1), "slow": i / 3})
@@ -111,7 +144,7 @@ func TestPicture(t *testing.T) {
 		open:   map[string][]credential.ID{"b": {"x", "y"}, "dead": {"z"}},
 		doubts: map[credential.ID]bool{"z": true},
 	}
-	w := Watch{Store: store, Self: "me", Beats: NewHeartbeats(time.Second), Boot: func() time.Duration { return time.Hour }}
+	w := Watch{Store: store, Self: "me", Beats: NewHeartbeats(time.Second), Boot: func() time.Duration { return time.Hour }, Folder: folder{}}
 	p, err := w.Picture(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, Picture{
@@ -133,7 +166,7 @@ func TestKeepLooksEverySecond(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store := &fakeStore{err: errors.New("away")}
-		w := Watch{Store: store, Beats: NewHeartbeats(time.Second), Boot: func() time.Duration { return 0 }}
+		w := Watch{Store: store, Beats: NewHeartbeats(time.Second), Boot: func() time.Duration { return 0 }, Folder: folder{}}
 		ctx, cancel := context.WithTimeout(t.Context(), 3500*time.Millisecond)
 		defer cancel()
 		w.Keep(ctx)
