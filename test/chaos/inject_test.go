@@ -179,7 +179,12 @@ func (c *campaign) underRule(ctx context.Context, a act, r *replica, rule string
 // fullDisk fills the disk of a replica that has one of its own.
 func (c *campaign) fullDisk(ctx context.Context, a act, r *replica) error {
 	if r.disk == "" {
-		return c.underRule(ctx, a, r, pick(a, "journal.allocate=full@*", "journal.write=full@*"))
+		rule := pick(a, "journal.allocate=full@*", "journal.write=full@*")
+		if rule == "journal.write=full@*" { // the room that is promised to replies is refused as well
+			r.unwritable(time.Now())
+			defer func() { r.writable(time.Now()) }()
+		}
+		return c.underRule(ctx, a, r, rule)
 	}
 	ballast := filepath.Join(r.disk, "ballast")
 	f, err := os.Create(ballast)

@@ -448,3 +448,23 @@ func TestMakeKeepsItsDefaults(t *testing.T) {
 	require.NoError(t, set.Parse(strings.Fields(line)))
 	assert.Equal(t, []int{7, 300, 20000}, []int{*seed, *faults, *rotations})
 }
+
+// While a disk refuses everything, the room that is promised to replies included,
+// and until the journal tries it again, a reply dies with its process.
+func TestWhatAKillTakesFromAFullDisk(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	r := &replica{}
+	slow := func(after time.Duration) time.Duration {
+		r.died(began.Add(after))
+		return r.kills[len(r.kills)-1].Slow
+	}
+	assert.Zero(t, slow(0))
+	r.unwritable(began)
+	assert.Equal(t, 2*time.Second, slow(2*time.Second))
+	r.writable(began.Add(3 * time.Second))
+	assert.Equal(t, 5*time.Second, slow(5*time.Second))
+	assert.Zero(t, slow(3*time.Second+healPause))
+	r.slowed(time.Second)
+	assert.Equal(t, time.Second, slow(time.Minute))
+}

@@ -18,6 +18,13 @@ import (
 	"github.com/refreshd/refreshd/test/oracle"
 )
 
+// healPause is how long a journal may wait, after its disk takes writes again,
+// until it tries one: nothing that came before is on that disk until then.
+const healPause = 10 * time.Second
+
+// span is from one moment to another, which may still be to come.
+type span struct{ from, to time.Time }
+
 // startLimit bounds one start of a replica, startsLimit a whole row of them
 // while Redis is away.
 const (
@@ -46,6 +53,7 @@ type replica struct {
 	starts  int
 	trouble []string
 	slow    time.Duration // for which a record's way to the disk is held up
+	shut    span          // in which no record gets there at all
 
 	ruled sync.Mutex // held while the file of rules is written
 	rules []string
@@ -174,6 +182,9 @@ func (r *replica) startOnce(ctx context.Context) error {
 	r.api = &harness.API{Base: "http://" + match[1], Key: r.key(), HTTP: &http.Client{Transport: transport, Timeout: callLimit}}
 	r.stream = &harness.API{Base: r.api.Base, Key: r.api.Key, HTTP: &http.Client{Transport: transport}}
 	r.owner = match[3]
+	if !r.shut.to.IsZero() {
+		r.shut = span{} // its journal is another one
+	}
 	return nil
 }
 
@@ -181,7 +192,11 @@ func (r *replica) startOnce(ctx context.Context) error {
 func (r *replica) died(at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.kills = append(r.kills, oracle.Kill{Owner: r.name(), At: at, Slow: r.slow})
+	slow := r.slow
+	if open := r.shut.to.IsZero() || at.Before(r.shut.to.Add(healPause)); !r.shut.from.IsZero() && open {
+		slow = max(slow, at.Sub(r.shut.from))
+	}
+	r.kills = append(r.kills, oracle.Kill{Owner: r.name(), At: at, Slow: slow})
 	r.away()
 }
 
@@ -209,6 +224,20 @@ func (r *replica) slowed(by time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.slow = by
+}
+
+// unwritable notes that the journal's disk takes nothing from now on, writable
+// that it does again.
+func (r *replica) unwritable(from time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.shut = span{from: from}
+}
+
+func (r *replica) writable(from time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.shut.to = from
 }
 
 func (r *replica) complain(format string, args ...any) {
