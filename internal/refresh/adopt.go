@@ -117,7 +117,7 @@ func (e *Engine) releaseAdopted() error {
 // rollForward brings the store up to what a dead process's journal holds. It
 // reports false if single records could not be: the journal has to stay then.
 func (e *Engine) rollForward(ctx context.Context, dead Dead, force bool) (settled bool, err error) {
-	left := make(map[credential.ID]bool)
+	left := make(leftovers)
 	written := make(chains)
 	for _, w := range dead.Writes {
 		written.add(w)
@@ -125,7 +125,7 @@ func (e *Engine) rollForward(ctx context.Context, dead Dead, force bool) (settle
 	if _, err := e.putBackChains(ctx, *e.barrier.run.Load(), written, force, left); err != nil {
 		return false, fmt.Errorf("what it wrote: %w", err)
 	}
-	if err := e.replayAll(ctx, dead.Owner, e.inOrder(dead, force), left); err != nil {
+	if err := e.replayAll(ctx, e.inOrder(dead, force), left); err != nil {
 		return false, err
 	}
 	sent := make(map[credential.Nonce]bool, len(dead.Intents))
@@ -138,7 +138,7 @@ func (e *Engine) rollForward(ctx context.Context, dead Dead, force bool) (settle
 			return e.recall(ctx, r, intent, dead.Owner, force)
 		}}
 	}
-	if err := e.replayAll(ctx, dead.Owner, presentations, left); err != nil {
+	if err := e.replayAll(ctx, presentations, left); err != nil {
 		return false, err
 	}
 	judge := func(n credential.Nonce) credential.Evidence {
@@ -155,10 +155,10 @@ func (e *Engine) rollForward(ctx context.Context, dead Dead, force bool) (settle
 			return e.inherit(ctx, r, id, dead.Owner, judge)
 		}}
 	}
-	if err := e.replayAll(ctx, dead.Owner, attempts, left); err != nil {
+	if err := e.replayAll(ctx, attempts, left); err != nil {
 		return false, err
 	}
-	if len(left) > 0 {
+	if e.tellLeft(dead.Owner, left); len(left) > 0 {
 		return false, nil
 	}
 	for name, t := range *e.targets.Load() {
@@ -178,22 +178,38 @@ func (e *Engine) rollForward(ctx context.Context, dead Dead, force bool) (settle
 	return true, nil
 }
 
+// leftovers are, by credential, why something of it is left in a journal.
+type leftovers map[credential.ID]error
+
+// waits reports whether something of somebody else's is to come first.
+func waits(err error) bool { return errors.Is(err, errAwaits) || errors.Is(err, errUnordered) }
+
 // ownTrouble takes out of err what concerns one credential alone: its provider
 // is not configured any more, or its record cannot be read. That must keep
 // neither the others nor the service from going on.
-func (e *Engine) ownTrouble(err error, owner string, id credential.ID, left map[credential.ID]bool) error {
-	awaits := errors.Is(err, errAwaits) || errors.Is(err, errUnordered)
-	if _, single := errors.AsType[itemsError](err); !single && !errors.Is(err, ErrUnknownProvider) && !awaits {
+func (l leftovers) ownTrouble(id credential.ID, err error) error {
+	if _, single := errors.AsType[itemsError](err); !single && !errors.Is(err, ErrUnknownProvider) && !waits(err) {
 		return err
 	}
-	left[id] = true
-	level := zerolog.WarnLevel
-	if awaits {
-		level = zerolog.DebugLevel
-	}
-	e.log.WithLevel(level).Err(err).Str("owner", owner).Str("credential", string(id)).
-		Msg("what a dead process left of a credential cannot be taken up yet, its journal stays")
+	l[id] = err
 	return nil
+}
+
+// tellLeft logs what a dead process left and cannot be taken up, once for as long
+// as that is so: its journal is looked at every second.
+func (e *Engine) tellLeft(owner string, left leftovers) {
+	before, now := e.toldLeft[owner], make(map[credential.ID]bool, len(left))
+	for id, err := range left {
+		level := zerolog.WarnLevel
+		if now[id] = !waits(err); before[id] || !now[id] {
+			level = zerolog.DebugLevel
+		}
+		e.log.WithLevel(level).Err(err).Str("owner", owner).Str("credential", string(id)).
+			Msg("what a dead process left of a credential cannot be taken up yet, its journal stays")
+	}
+	if delete(e.toldLeft, owner); len(now) > 0 {
+		e.toldLeft[owner] = now
+	}
 }
 
 // inOrder lists what owners did and what was received in the order in which it

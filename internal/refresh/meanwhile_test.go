@@ -29,7 +29,7 @@ func TestWhatWasBegunMeanwhileStays(t *testing.T) {
 			h := b.held(heir, "alice")
 			h.Attempt = &credential.Attempt{Nonce: gone.Nonce, Owner: "dead", Generation: gone.Generation, Grant: gone.Grant, BegunAt: gone.At}
 			w := credential.Fail(h, *h.Attempt, credential.Outcome{Class: credential.ClassRateLimited, Reason: credential.ReasonRateLimited}, b.policy, credential.BySchedule, b.clock.Now())
-			all, left := chains{"alice": {{Write: w, After: w.Result(h)}}}, map[credential.ID]bool{}
+			all, left := chains{"alice": {{Write: w, After: w.Result(h)}}}, leftovers{}
 			made, err := heir.putBackChains(b.t.Context(), "first run", all, false, left)
 			assert.Equal(b.t, 1, made)
 			assert.Empty(b.t, left)

@@ -38,7 +38,7 @@ type stage struct {
 // of whose journals something is left.
 func (e *Engine) putBack(ctx context.Context, run string, at stage) (done bool, stay []string, err error) {
 	started := e.clock.Boot()
-	left := map[credential.ID]bool{}
+	left := leftovers{}
 	own := e.ledger.lately()
 	writes, err := e.putBackChains(ctx, run, own, at.force, left)
 	if err != nil {
@@ -83,7 +83,7 @@ func (e *Engine) putBack(ctx context.Context, run string, at stage) (done bool, 
 // putBackChains makes the writes again that the store does not have, and returns
 // how many it made. left gets the credentials for which something earlier is
 // missing.
-func (e *Engine) putBackChains(ctx context.Context, run string, all chains, force bool, left map[credential.ID]bool) (made int, err error) {
+func (e *Engine) putBackChains(ctx context.Context, run string, all chains, force bool, left leftovers) (made int, err error) {
 	for _, chain := range all {
 		slices.SortStableFunc(chain, func(a, b Written) int { return cmp.Compare(a.Write.Record.Revision, b.Write.Record.Revision) })
 	}
@@ -111,7 +111,7 @@ func (e *Engine) putBackChains(ctx context.Context, run string, all chains, forc
 
 // nextLost returns, of each credential, the first write that the store lacks:
 // every write builds on the one before. It stays the first of all until it is made.
-func (e *Engine) nextLost(ctx context.Context, ids []credential.ID, all chains, force bool, left map[credential.ID]bool) (next []credential.ID, writes []credential.Write, err error) {
+func (e *Engine) nextLost(ctx context.Context, ids []credential.ID, all chains, force bool, left leftovers) (next []credential.ID, writes []credential.Write, err error) {
 	found, err := e.store.Load(ctx, ids...)
 	single, some := errors.AsType[itemsError](err)
 	if err != nil && !some {
@@ -119,14 +119,14 @@ func (e *Engine) nextLost(ctx context.Context, ids []credential.ID, all chains, 
 	}
 	for i, id := range ids {
 		if some && single.At(i) != nil {
-			left[id] = true // what is there cannot be read
+			left[id] = single.At(i) // what is there cannot be read
 			continue
 		}
 		for len(all[id]) > 0 {
 			first := all[id][0]
 			write, what := credential.Restore(found[i], first.Write, first.After, force)
 			if what == credential.RestoreLater {
-				left[id] = true
+				left[id] = errAwaits
 				break
 			}
 			if what == credential.RestoreAgain {
@@ -140,7 +140,7 @@ func (e *Engine) nextLost(ctx context.Context, ids []credential.ID, all chains, 
 }
 
 // putBackAttempts opens the attempts again that are under way in this process.
-func (e *Engine) putBackAttempts(ctx context.Context, run string, left map[credential.ID]bool, at stage) (made, waiting int, err error) {
+func (e *Engine) putBackAttempts(ctx context.Context, run string, left leftovers, at stage) (made, waiting int, err error) {
 	held := e.ledger.attempts()
 	for ids := range slices.Chunk(slices.Sorted(maps.Keys(held)), putBackAtOnce) {
 		found, err := e.store.Load(ctx, ids...)
@@ -150,7 +150,7 @@ func (e *Engine) putBackAttempts(ctx context.Context, run string, left map[crede
 		var writes []credential.Write
 		for i, id := range ids {
 			h, a := found[i], held[id]
-			if h == nil || left[id] {
+			if h == nil || left[id] != nil {
 				continue
 			}
 			if !at.force && (credential.Missing(*h, a) || !at.heard && credential.Contested(*h, a)) {

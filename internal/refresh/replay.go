@@ -19,12 +19,12 @@ type replay struct {
 
 // replayAll carries replays out one after the other. Most of what a journal holds
 // is in the store already, which one read tells of many.
-func (e *Engine) replayAll(ctx context.Context, owner string, all []replay, left map[credential.ID]bool) error {
+func (e *Engine) replayAll(ctx context.Context, all []replay, left leftovers) error {
 	for some := range slices.Chunk(all, putBackAtOnce) {
 		r := e.reader()
 		var ids []credential.ID
 		for _, one := range some {
-			if !left[one.id] {
+			if left[one.id] == nil {
 				ids = append(ids, one.id)
 			}
 		}
@@ -32,10 +32,10 @@ func (e *Engine) replayAll(ctx context.Context, owner string, all []replay, left
 			return fmt.Errorf("what is stored: %w", err)
 		}
 		for _, one := range some {
-			if left[one.id] {
+			if left[one.id] != nil {
 				continue
 			}
-			if err := e.ownTrouble(one.do(ctx, r), owner, one.id, left); err != nil {
+			if err := left.ownTrouble(one.id, one.do(ctx, r)); err != nil {
 				return fmt.Errorf("%s of %s: %w", one.what, one.id, err)
 			}
 		}

@@ -2,6 +2,7 @@ package refresh
 
 import (
 	"context"
+	"regexp"
 	"testing"
 	"time"
 
@@ -246,6 +247,11 @@ func TestDeadJournalWithALeftover(t *testing.T) {
 			h := b.held(heir, "alice")
 			require.NotNil(t, h.Attempt)
 			assert.False(t, h.Attempt.Doubt, "its journal knows better")
+			for range 3 {
+				require.NoError(t, heir.adopt(t.Context()))
+			}
+			told := regexp.MustCompile(`"level":"warn".*cannot be taken up yet`)
+			assert.Len(t, told.FindAllString(b.log.String(), -1), 1, b.log)
 
 			c.mend(b, heir)
 			require.NoError(t, heir.adopt(t.Context()))
