@@ -81,8 +81,8 @@ func Replies(e Evidence) (undelivered, dying int) {
 	c := newTrial(e)
 	for _, entry := range e.Ledger {
 		switch {
-		case entry.RotatedAt == 0, c.arrived(entry):
-		case !entry.Delivered || e.Cut[entry.Seq]:
+		case entry.RotatedAt == 0, c.brought(entry):
+		case !entry.Delivered || e.Cut[entry.Seq] || !whole(entry):
 			undelivered++
 		default:
 			dying++
@@ -196,6 +196,16 @@ func judged(e practice.Entry) bool {
 func (c *trial) arrived(e practice.Entry) bool {
 	return e.Delivered && !c.Cut[e.Seq] && !c.killedAround(e)
 }
+
+// brought reports whether a reply that arrived had the refresh token in it which
+// the provider issued: some that are malformed have not.
+func (c *trial) brought(e practice.Entry) bool {
+	return c.arrived(e) && whole(e)
+}
+
+// whole reports whether the reply had the issued refresh token in it, if it was
+// not cut on its way.
+func whole(e practice.Entry) bool { return e.Fault == "" || e.TokenSent }
 
 // killedAround reports whether the process that made the call was killed while
 // it was under way, or so soon after that the reply may not have been read.

@@ -154,6 +154,12 @@ func TestPromises(t *testing.T) {
 		{"in grace, though the reply had come", []func(*Evidence){grace}, "P1 P2"},
 		{"in grace, for a reply that was lost", []func(*Evidence){lose, grace}, ""},
 		{"in grace, for a reply that was cut", []func(*Evidence){grace, func(e *Evidence) { e.Cut[2] = true }}, ""},
+		{"in grace, for a reply without the new refresh token", []func(*Evidence){grace, func(e *Evidence) {
+			e.Ledger[1].Fault, e.Ledger[1].TokenSent = "malformed:rt_empty", false
+		}}, ""},
+		{"in grace, though the malformed reply had the token in it", []func(*Evidence){grace, func(e *Evidence) {
+			e.Ledger[1].Fault = "malformed:rt_twice"
+		}}, "P1 P2"},
 		{"in grace, for a reply that died with its owner", []func(*Evidence){grace, killAt(8*time.Second + 30*time.Millisecond)}, ""},
 		{"in grace, though the reply was kept before its owner died", []func(*Evidence){grace, killAt(8*time.Second+30*time.Millisecond, alice)}, "P1 P2"},
 		{"in grace, for a call that was sent by the dead", []func(*Evidence){grace, killAt(8*time.Second - 30*time.Millisecond)}, ""},

@@ -117,7 +117,7 @@ func (c *trial) answered(f *family, e practice.Entry, by int64) bool {
 	if e.NewGeneration == 0 {
 		return deadly(e) && c.arrived(e)
 	}
-	return c.arrived(e) || f.used(e.NewGeneration, by)
+	return c.brought(e) || f.used(e.NewGeneration, by)
 }
 
 // givenBack reports whether the reply to a presentation had the presented refresh
@@ -211,7 +211,7 @@ func (c *trial) newest() {
 			if judged(e) && e.Generation < had.NewGeneration && had.RepliedAt < e.Received {
 				c.broken("P2", f.credential, "generation %d was presented (%d) although %d had come (%d)", e.Generation, e.Seq, had.NewGeneration, had.Seq)
 			}
-			if e.RotatedAt != 0 && c.arrived(e) && e.NewGeneration > had.NewGeneration {
+			if e.RotatedAt != 0 && c.brought(e) && e.NewGeneration > had.NewGeneration {
 				had = e
 			}
 		}

@@ -88,7 +88,7 @@ func (c *trial) lostWithoutGrace(grant string) bool {
 		return false
 	}
 	for _, e := range f.entries {
-		if e.RotatedAt != 0 && !c.arrived(e) && !f.used(e.NewGeneration, math.MaxInt64) {
+		if e.RotatedAt != 0 && !c.brought(e) && !f.used(e.NewGeneration, math.MaxInt64) {
 			return true
 		}
 	}
