@@ -157,8 +157,9 @@ func misreplies() []misreply {
 		{"invalid_scope", refresh, "", errorReply(400, "invalid_scope"), nil, asksOperator, "client_misconfigured", never},
 		{"404", refresh, "", backends.Fault{Reply: &backends.Reply{Status: 404}}, nil, asksOperator, "client_misconfigured", never},
 		{"405", refresh, "", backends.Fault{Reply: &backends.Reply{Status: 405}}, nil, asksOperator, "client_misconfigured", never},
-		{"302 to a login page", refresh, "", pageReply(302, "Location", "/login"), nil, asksOperator, "client_misconfigured", never},
-		{"a redirect", refresh, "", pageReply(307, "Location", "https://elsewhere.invalid/"), nil, asksOperator, "client_misconfigured", never},
+		{"302 to a login page", refresh, "", pageReply(302, "Location", "/login"), nil, keepsGoing, "provider_unavailable", never},
+		{"a redirect", refresh, "", pageReply(307, "Location", "https://elsewhere.invalid/"), nil, keepsGoing, "provider_unavailable", never},
+		{"308 to another place", refresh, "", pageReply(308, "Location", "/v2/refresh"), nil, asksOperator, "client_misconfigured", never},
 		// A name and a password.
 		{"401", login, "", errorReply(401, "nope"), nil, asksTheUser, "login_refused", never},
 		{"403", login, "", errorReply(403, "nope"), nil, asksTheUser, "login_refused", never},

@@ -16,12 +16,24 @@ func (c *call) redirected(r *reply, token bool) verdict {
 	case kindLogin:
 		return c.loginRedirected(r, token)
 	case kindRefresh:
+		return refreshRedirected(r)
 	case kindLogout:
 		if r.leadsOn() || r.status == http.StatusTemporaryRedirect {
 			return c.dead("a redirect")
 		}
 	case kindExtend, kindVerify, kindUserData:
 		return c.sessionRedirected(r)
+	}
+	return operator(notFollowed)
+}
+
+// refreshRedirected says what a redirect means for a refresh. One to a login page
+// may be the backend's word for a dead token, or that of a proxy which has lost its
+// own session: it concerns this token alone, and ends it only where the settings
+// say so.
+func refreshRedirected(r *reply) verdict {
+	if r.leadsOn() || r.status == http.StatusTemporaryRedirect {
+		return unavailable("a redirect to another page; if that is how dead tokens are told, declare it in failed_when")
 	}
 	return operator(notFollowed)
 }
