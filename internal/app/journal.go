@@ -267,7 +267,7 @@ func (j *sealedJournal) Adopt(context.Context) ([]refresh.Dead, error) {
 	for _, dead := range found {
 		opened, err := j.open(dead)
 		if err != nil {
-			trouble = errors.Join(trouble, fmt.Errorf("journal of %s: %w", dead.Owner, err), dead.Release())
+			trouble = errors.Join(trouble, fmt.Errorf("journal %s: %w; bring back the keyset.file that it was sealed with, or, if it is of another installation, put the file back where it belongs", dead.Path(), err), dead.Release())
 			continue
 		}
 		for _, damage := range dead.Corrupt {

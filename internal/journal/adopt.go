@@ -150,6 +150,9 @@ func (d *Dead) Remove() error {
 	return errors.Join(err, d.Release())
 }
 
+// Path is where the journal is.
+func (d *Dead) Path() string { return d.file.Name() }
+
 // Release gives up the lock and leaves the journal to another adopter.
 func (d *Dead) Release() error { return release(d.file) }
 

@@ -85,11 +85,16 @@ type folder string
 func (d folder) path(name string) string { return filepath.Join(string(d), name) }
 
 // create is repeated when a cleaner of temporary files comes between making
-// the file and locking it.
+// the file and locking it. A folder that somebody has removed is made again.
 func (d folder) create(owner string) (file, string, error) {
 	for {
 		name := tempName(owner)
 		f, err := os.OpenFile(d.path(name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		if errors.Is(err, fs.ErrNotExist) {
+			if err = d.prepare(); err == nil {
+				f, err = os.OpenFile(d.path(name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+			}
+		}
 		if err != nil {
 			return nil, "", roomError(err)
 		}

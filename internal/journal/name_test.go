@@ -112,3 +112,23 @@ func TestAJournalWithoutANameIsLeftToItsHeir(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, aside, 1)
 }
+
+// So it does when its folder is removed with everything in it.
+func TestAJournalMakesItsFolderAgain(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "journal")
+	named := make(chan error, 1)
+	j, err := Create(dir, "owner-1", Options{OnUnnamed: func(err error) { named <- err }})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, j.Close()) }()
+	require.NoError(t, j.Keep(keep(1, "reply")))
+	require.NoError(t, os.RemoveAll(dir))
+	require.ErrorContains(t, <-named, filepath.Join(dir, "owner-1.wal"))
+	require.NoError(t, j.Keep(keep(2, "received")))
+	alive, known, err := Alive(dir, "owner-1")
+	require.NoError(t, err)
+	assert.True(t, alive && known)
+	info, err := os.Stat(dir)
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o700), info.Mode().Perm())
+}

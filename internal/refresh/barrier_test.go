@@ -311,6 +311,45 @@ func TestTheHeirMakesTheSameWrites(t *testing.T) {
 	assert.Equal(t, 1, b.provider.most())
 }
 
+// The record of an exchange in the air comes out of a dead process's journal, for
+// the store has lost it altogether: the attempt is put back behind it.
+func TestAnExchangeInTheAirOfARecordThatOthersPutBack(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	one, two := b.node("one", lossy), b.node("two", lossy)
+	b.settle(one, two)
+	empty := b.snapshot()
+	b.clock.advance(life)
+	ten := b.login("alice")
+	ten.ExpiresIn = 10 * time.Second // due before its writer forgets it
+	_, err := two.Put(t.Context(), ten, Expect{})
+	require.NoError(t, err)
+	b.clock.advance(8 * time.Second)
+	require.NoError(t, one.tick(t.Context()))
+	require.NoError(t, two.tick(t.Context()))
+	let := b.provider.holding()
+	done := start(func() (credential.BatchReport, error) {
+		return one.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
+	})
+	soon(t, b.provider.entered, "the exchange")
+	two.die()
+	b.fallBack(empty)
+	for range 20 {
+		b.clock.advance(time.Second)
+		require.NoError(t, one.tick(t.Context()))
+		if one.barrier.passes() == passAll {
+			break
+		}
+	}
+	opened, attempt := one.barrier.passes(), b.held(one, "alice").Attempt
+	let()
+	require.Equal(t, 1, soon(t, done, "the batch").value.Refreshed)
+	require.Equal(t, passAll, opened)
+	require.NotNil(t, attempt, "it was back before anything was begun")
+	assert.EqualValues(t, 2, b.held(one, "alice").Record.Generation)
+	assert.Equal(t, 1, b.provider.most())
+}
+
 // Who stands still while the others put back what they know, and then dies, is
 // inherited as well: nobody else will ever put back what he had.
 func TestWhoDiesWhileOthersWaitForHimIsInherited(t *testing.T) {

@@ -115,6 +115,8 @@ type Engine struct {
 	draining bool
 	work     sync.WaitGroup // begun attempts
 
+	lapsed *lapsed
+
 	adopting sync.Mutex
 	adopted  []adoptedJournal
 	toldLeft map[string]map[credential.ID]bool // by dead owner: of whom something stays in its journal, as it was logged
@@ -129,7 +131,7 @@ func New(opts Options) *Engine {
 	e := &Engine{
 		store: opts.Store, registry: opts.Registry, permits: opts.Permits, journal: opts.Journal,
 		clock: opts.Clock, owner: opts.Owner, log: opts.Log, metrics: opts.Metrics, opts: opts,
-		heard: make([]atomic.Int64, opts.Shards), flights: newFlights(), tokens: newTokenCache(), ledger: newLedger(), crew: newCrew(), pace: newPace(),
+		heard: make([]atomic.Int64, opts.Shards), flights: newFlights(), tokens: newTokenCache(), ledger: newLedger(), crew: newCrew(), lapsed: newLapsed(), pace: newPace(),
 		watch: newWatch(opts.Silence), missing: newMissing(opts.Log, opts.Metrics), brief: newBrief(opts.Log), toldLeft: map[string]map[credential.ID]bool{}, meeting: make(chan struct{}, signInFetches), ctx: ctx, cancel: cancel,
 	}
 	e.barrier = newBarrier(e)

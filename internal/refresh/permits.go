@@ -135,33 +135,6 @@ func (p *permitLease) start(ctx context.Context) func() error {
 	}
 }
 
-// renew waits for another place within the rate, no longer than until the call
-// would be sent too late. The error is an [UnavailableError] if there is none by
-// then.
-func (p *permitLease) renew(ctx context.Context) error {
-	e, t := p.engine, p.target
-	last := p.asked + t.Policy.Times.Send
-	var wait time.Duration
-	for {
-		asked := e.clock.Boot()
-		if wait > last-asked || asked >= last {
-			return crowded(wait)
-		}
-		if err := pause(ctx, wait); err != nil {
-			return err
-		}
-		asked = e.clock.Boot()
-		got, err := e.permits.Take(ctx, t.Name, Limits{PerSecond: t.Limits.PerSecond}, 1, 0)
-		if err != nil {
-			return &outageError{err}
-		}
-		if got.Count > 0 && e.clock.Boot()-asked <= got.Within {
-			return nil
-		}
-		wait = max(got.Wait, time.Millisecond)
-	}
-}
-
 // doneOne returns a permit, together with others that are done.
 func (p *permitLease) doneOne(ctx context.Context) {
 	if p.engine == nil {

@@ -2,6 +2,8 @@ package refresh
 
 import (
 	"context"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -76,6 +78,58 @@ func TestALapsedPermitWaitsForItsPlace(t *testing.T) {
 	got := soon(t, done, "the end of the batch")
 	require.NoError(t, got.err)
 	assert.Equal(t, credential.BatchReport{Refreshed: 1}, got.value)
+}
+
+// A crowd that is late together is given its places together: the store is asked
+// once for all who wait.
+func TestACrowdOfLapsedPermits(t *testing.T) {
+	t.Parallel()
+	const crowd = 90
+	b := setup(t)
+	n := b.node("one")
+	target := b.target()
+	target.Limits = Limits{Concurrency: 1000, PerSecond: 10_000}
+	n.SetTargets(t.Context(), []Target{target})
+	slow := &slowPermits{Permits: n.permits, entered: make(chan int), let: make(chan struct{})}
+	n.permits = slow
+	lease := &permitLease{engine: n.Engine, target: &target, within: time.Second / 5, asked: b.clock.Boot()}
+	b.clock.advance(time.Second)
+	ends := make(chan error, crowd)
+	for range crowd {
+		start := lease.start(t.Context())
+		go func() { ends <- start() }()
+	}
+	<-slow.entered
+	require.Eventually(t, func() bool { return n.lapsed.places(acme).waiting() == crowd }, patience, time.Millisecond)
+	var rest sync.WaitGroup
+	rest.Go(func() {
+		slow.let <- struct{}{}
+		for range slow.entered {
+			slow.let <- struct{}{}
+		}
+	})
+	for range crowd {
+		require.NoError(t, <-ends)
+	}
+	close(slow.entered)
+	rest.Wait()
+	assert.LessOrEqual(t, slow.calls.Load(), int32(3))
+}
+
+// slowPermits lets each question wait.
+type slowPermits struct {
+	Permits
+
+	entered chan int
+	let     chan struct{}
+	calls   atomic.Int32
+}
+
+func (s *slowPermits) Take(ctx context.Context, provider string, limits Limits, want int, lease time.Duration) (Taken, error) {
+	s.calls.Add(1)
+	s.entered <- want
+	<-s.let
+	return s.Permits.Take(ctx, provider, limits, want, lease)
 }
 
 // Where there is no place in time nothing is sent: not by the schedule, which

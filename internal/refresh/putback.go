@@ -150,7 +150,13 @@ func (e *Engine) putBackAttempts(ctx context.Context, run string, left leftovers
 		var writes []credential.Write
 		for i, id := range ids {
 			h, a := found[i], held[id]
-			if h == nil || left[id] != nil {
+			if left[id] != nil {
+				continue
+			}
+			if h == nil {
+				if !at.force {
+					waiting++ // somebody may have the record; or its owner has deleted it
+				}
 				continue
 			}
 			if !at.force && (credential.Missing(*h, a) || !at.heard && credential.Contested(*h, a)) {
