@@ -250,7 +250,9 @@ func (s *service) openJournal() (refresh.Journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer release() //nolint:errcheck // it was only locked
+	if err := release(); err != nil { // nobody waits for one that stands still while it makes its journal
+		return nil, err
+	}
 	j, err := journal.Create(dir, s.owner, journal.Options{
 		OnBroken: func(err error) {
 			broken.Inc()
@@ -271,6 +273,10 @@ func (s *service) openJournal() (refresh.Journal, error) {
 		return nil, err
 	}
 	s.life.add("journal", func(context.Context) error { return j.Close() })
+	// The folder was anybody's until there was a journal in it.
+	if err := journal.CheckInstallation(dir, s.store.Epoch()); err != nil {
+		return nil, err
+	}
 	s.claimed.Store(int64(max(clock.Boot(), 1)))
 	return &sealedJournal{
 		journal: j, dir: dir, owner: s.owner, installation: s.store.Epoch(), keys: s.keys, log: logging.Component(s.log, "journal"),

@@ -94,9 +94,10 @@ func journalIn(dir string) (bool, error) {
 	return false, nil
 }
 
-// Claim notes durably that the journals in dir are those of an installation, for
-// whoever calls [Create] before done: nobody else claims the folder meanwhile.
-// The errors are those of [CheckInstallation].
+// Claim notes durably that the journals in dir are those of an installation. Nobody
+// else claims the folder until done, which should not be long: who begins waits. A
+// folder without journals may be claimed by another after that, so whoever has made
+// one calls [CheckInstallation] again. The errors are those of that.
 func Claim(dir, id string) (done func() error, err error) {
 	d := folder(dir)
 	if err := d.prepare(); err != nil {
