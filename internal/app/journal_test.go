@@ -167,7 +167,7 @@ func TestJournalOfAnotherKeysetIsLeftAlone(t *testing.T) {
 	found, err := stranger.Adopt(t.Context())
 	assert.Empty(t, found)
 	require.ErrorIs(t, err, seal.ErrCannotOpen)
-	require.ErrorContains(t, err, "journal of dead")
+	require.ErrorContains(t, err, filepath.Join(dir, "dead.wal"))
 	without(t, err.Error(), s.secrets...)
 
 	found, err = openJournal(t, dir, "friend", keys).Adopt(t.Context())
