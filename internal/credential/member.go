@@ -13,8 +13,10 @@ type Member struct {
 	// Place names the folder that its journal is in; "" if it has none, and so
 	// begins nothing.
 	Place string
-	// Ready is the run of the store for which it has put back what it knows.
+	// Ready is the run of the store for which it has put back what it knows, and
+	// Round the [Roster.Round] in which it began to look for the last time.
 	Ready string
+	Round uint64
 	// Waiting is the run for which it has put back what it could, while the
 	// rest builds on what others have to put back first.
 	Waiting string
@@ -27,6 +29,17 @@ type Roster struct {
 	// they knew. While it is not the present run, the last writes may be
 	// missing.
 	Settled string
+	// Round counts how often anybody has changed what the others went by: he has
+	// put something back, taken up a journal, or given somebody up. Whoever looked
+	// before that, and found something missing, may find it now.
+	Round uint64
+}
+
+// Ready reports whether the owner has put back what it knows into run, and
+// nothing has been changed since it looked.
+func (r Roster) Ready(owner, run string) bool {
+	m := r.Members[owner]
+	return m.Ready == run && m.Round == r.Round
 }
 
 // Standing is what one process knows of another.
@@ -102,7 +115,7 @@ func Idle(r Roster, self, run string, silence, quarantine time.Duration, standin
 func Awaited(r Roster, self, run string, silence, quarantine time.Duration, standing func(owner string) Standing) []string {
 	var list []string
 	for owner, m := range r.Members {
-		if owner == self || m.Ready == run {
+		if owner == self || r.Ready(owner, run) {
 			continue
 		}
 		patience := silence

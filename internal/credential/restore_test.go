@@ -398,7 +398,8 @@ func TestAwaited(t *testing.T) {
 		standing credential.Standing
 		awaited  bool
 	}{
-		"has put everything back":                 {credential.Member{Place: "p", Ready: run}, credential.Standing{}, false},
+		"has put everything back":                 {credential.Member{Place: "p", Ready: run, Round: 3}, credential.Standing{}, false},
+		"was ready before somebody brought more":  {credential.Member{Place: "p", Ready: run, Round: 2}, credential.Standing{}, true},
 		"was ready for the run before":            {credential.Member{Place: "p", Ready: "run-1"}, credential.Standing{}, true},
 		"silent, elsewhere":                       {credential.Member{Place: "p"}, credential.Standing{Silent: silence, Deserted: silence}, true},
 		"silent beyond the quarantine":            {credential.Member{Place: "p"}, credential.Standing{Silent: silence + quarantine, Deserted: silence + quarantine}, false},
@@ -412,7 +413,7 @@ func TestAwaited(t *testing.T) {
 		"silent, and whether it is here unknown":  {credential.Member{}, credential.Standing{Unseen: true, Silent: time.Hour}, true},
 		"stopped here with SIGSTOP, for an hour":  {credential.Member{Place: "p"}, credential.Standing{Here: true, Left: true, Locked: true, Silent: time.Hour}, true},
 	} {
-		roster := credential.Roster{Members: map[string]credential.Member{"me": {Place: "p"}, "other": c.member}}
+		roster := credential.Roster{Members: map[string]credential.Member{"me": {Place: "p"}, "other": c.member}, Round: 3}
 		list := credential.Awaited(roster, "me", run, silence, quarantine, func(string) credential.Standing { return c.standing })
 		assert.Equal(t, c.awaited, len(list) == 1, name)
 	}

@@ -41,7 +41,7 @@ func (n *node) takeUp() {
 // elsewhere is a machine of its own, with a folder of its own.
 func (b *bundle) elsewhere() func(*Options) {
 	dir := b.t.TempDir()
-	return func(o *Options) { o.Folder = journals{dir: dir, place: "another place"} }
+	return func(o *Options) { o.Folder = journals{dir: dir, place: "elsewhere"} }
 }
 
 // What a dead process left open is taken up before what others left that have
@@ -109,7 +109,7 @@ func TestANeighbourWillReadTheJournal(t *testing.T) {
 		for ; d > 0; d -= time.Second {
 			b.clock.advance(time.Second)
 			for _, n := range living {
-				require.NoError(t, n.registry.Beat(t.Context(), "first run", ""))
+				require.NoError(t, n.registry.Beat(t.Context(), "first run", 0, ""))
 			}
 			require.NoError(t, far.tick(t.Context()))
 		}
@@ -150,7 +150,7 @@ func TestANeighbourIsNotWaitedForForEver(t *testing.T) {
 				}
 				b.clock.advance(time.Second)
 				if at < c.heard {
-					require.NoError(t, near.registry.Beat(t.Context(), "first run", ""))
+					require.NoError(t, near.registry.Beat(t.Context(), "first run", 0, ""))
 				}
 				require.NoError(t, far.tick(t.Context()))
 			}

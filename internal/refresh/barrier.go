@@ -28,6 +28,9 @@ const (
 	knownWait = 2 * time.Second
 	// barrierStep is the time between two looks while the gate is closed.
 	barrierStep = 200 * time.Millisecond
+	// mostLooks is how often a process looks through what it knows at once, as long
+	// as it finds something to put back.
+	mostLooks = 3
 )
 
 // barrier stands between this process and a run of the store that may lack the
@@ -38,21 +41,31 @@ type barrier struct {
 	engine *Engine
 	kick   chan struct{} // holds a token when somebody has met another run
 
-	one     sync.Mutex    // a pass
-	born    time.Duration // boot time of the first heartbeat
-	noticed time.Duration // boot time at which the present run was found
-	ours    bool          // the store held the installation of this process at the last pass
-	ready   bool          // what this process knows is in the present run
-	waiting bool          // the rest of it waits for others
-	heard   time.Duration // boot time since when that is all; 0 while what may have been written is still to come
-	stay    []string      // the dead whose journals hold what cannot be put back, when the rest is
-	told    string        // who is waited for, as it was logged last
-	loss    time.Duration // what the store could lose when the run was last confirmed; negative if never
+	one     sync.Mutex      // a pass
+	born    time.Duration   // boot time of the first heartbeat
+	noticed time.Duration   // boot time at which the present run was found
+	ours    bool            // the store held the installation of this process at the last pass
+	ready   bool            // what this process knows is in the present run
+	round   uint64          // of the roster, when it looked for the last time before it was ready
+	forced  bool            // it has put back what has a gap before it, for nobody could fill it
+	counted map[string]bool // whose deaths have been counted in the present run
+	waiting bool            // the rest of it waits for others
+	heard   time.Duration   // boot time since when that is all; 0 while what may have been written is still to come
+	stay    []string        // the dead whose journals hold what cannot be put back, when the rest is
+	told    string          // who is waited for, as it was logged last
+	loss    time.Duration   // what the store could lose when the run was last confirmed; negative if never
 
-	run       atomic.Pointer[string]    // the present one; "" before the first is known
-	said      atomic.Pointer[[2]string] // ready and waiting, as they were last reported
-	mode      atomic.Int32              // a passing
-	confirmed atomic.Int64              // boot time at which the run was last known to be this one
+	run       atomic.Pointer[string] // the present one; "" before the first is known
+	said      atomic.Pointer[said]   // as it was last reported
+	stirred   atomic.Bool            // something was put back since the round was counted
+	mode      atomic.Int32           // a passing
+	confirmed atomic.Int64           // boot time at which the run was last known to be this one
+}
+
+// said is how far this process is.
+type said struct {
+	ready, waiting string // runs
+	round          uint64
 }
 
 // passing is what the gate lets through.
@@ -67,7 +80,7 @@ const (
 func newBarrier(e *Engine) *barrier {
 	b := &barrier{engine: e, kick: make(chan struct{}, 1), loss: -1}
 	b.run.Store(new(string))
-	b.said.Store(new([2]string))
+	b.said.Store(new(said))
 	return b
 }
 
@@ -160,20 +173,22 @@ func (b *barrier) notice(run string, now time.Duration) {
 	b.mode.Store(int32(passNothing))
 	e.opts.Runs.Pass("", "")
 	b.run.Store(&run)
-	b.noticed, b.ready, b.waiting, b.heard, b.stay, b.told = now, false, false, 0, nil, ""
+	b.noticed, b.ready, b.forced, b.waiting, b.heard, b.stay, b.told = now, false, false, false, 0, nil, ""
+	b.counted = map[string]bool{}
+	b.stirred.Store(false)
 }
 
 // report counts the heartbeat on, with how far this process is.
 func (b *barrier) report(ctx context.Context, run string) error {
-	var ready, waiting string
+	s := said{round: b.round}
 	switch {
 	case b.ready:
-		ready = run
+		s.ready = run
 	case b.waiting:
-		waiting = run
+		s.waiting = run
 	}
-	b.said.Store(&[2]string{ready, waiting})
-	return b.engine.registry.Beat(ctx, ready, waiting)
+	b.said.Store(&s)
+	return b.engine.registry.Beat(ctx, s.ready, s.round, s.waiting)
 }
 
 // keepBeating counts the heartbeat on until stop, which waits for its end: what
@@ -184,8 +199,8 @@ func (b *barrier) keepBeating(ctx context.Context) (stop func()) {
 	var loop sync.WaitGroup
 	loop.Go(func() {
 		for pause(ctx, tickEvery) == nil {
-			said := b.said.Load()
-			if err := b.engine.registry.Beat(ctx, said[0], said[1]); err != nil && ctx.Err() == nil {
+			s := b.said.Load()
+			if err := b.engine.registry.Beat(ctx, s.ready, s.round, s.waiting); err != nil && ctx.Err() == nil {
 				b.engine.log.Debug().Err(err).Msg("no heartbeat while journals are taken up")
 			}
 		}
@@ -255,44 +270,23 @@ func (b *barrier) forgetGone(ctx context.Context, roster credential.Roster) erro
 // advance takes the next step towards the open gate.
 func (b *barrier) advance(ctx context.Context, run string, roster credential.Roster) error {
 	e := b.engine
-	now := e.clock.Boot()
-	since := now - b.noticed
 	settled := roster.Settled == run
-	if b.ready && b.bereaved(roster, run) {
+	if b.ready && (b.bereaved(roster, run) || !settled && b.round != roster.Round) {
 		b.ready = false
 	}
-	if !b.ready {
-		// Alone, or where everyone else is done, there is nobody to wait for.
-		at := stage{
-			journals: settled || since >= ownFirst || !b.others(roster, run, false),
-			heard:    settled || !b.others(roster, run, true),
-			force:    b.heard > 0 && now-b.heard >= ownFirst && b.idle(roster, run),
-		}
-		done, stay, err := e.putBack(ctx, run, at)
+	for tries := 1; !b.ready; tries++ {
+		stirred, err := b.putBack(ctx, run, roster)
 		if err != nil {
 			return err
 		}
-		b.stay = stay
-		if b.ready = done; done {
-			e.ledger.anew(now)
-			if err := failpoint.Hit(failpoint.BarrierReport); err != nil {
-				return err
-			}
-		}
-		b.waiting = at.journals && !done
-		switch {
-		case !b.waiting || !at.heard:
-			b.heard = 0
-		case b.heard == 0:
-			b.heard = max(now, 1)
-		}
-		if err := b.report(ctx, run); err != nil || !done {
+		if err := b.report(ctx, run); err != nil || !b.ready && (!stirred || tries == mostLooks) {
 			return err
 		}
 		if roster, err = b.roster(ctx); err != nil {
 			return err
 		}
 	}
+	now := e.clock.Boot()
 	begins, writes := b.open(roster, run, now)
 	if !writes {
 		return nil
@@ -303,6 +297,9 @@ func (b *barrier) advance(ctx context.Context, run string, roster credential.Ros
 	}
 	if !begins {
 		return nil
+	}
+	if !settled && !b.lossless(roster) && b.giveUp(roster, run) {
+		return e.registry.NextRound(ctx)
 	}
 	if err := failpoint.Hit(failpoint.BarrierOpen); err != nil {
 		return err
@@ -316,8 +313,74 @@ func (b *barrier) advance(ctx context.Context, run string, roster credential.Ros
 	b.confirm(now)
 	e.tokens.believe()
 	b.mode.Store(int32(passAll))
-	e.log.Info().Str("run", run).Stringer("after", since).Msg("rolled forward: everyone has put back what they knew, refreshes go on")
+	e.log.Info().Str("run", run).Stringer("after", now-b.noticed).Msg("rolled forward: everyone has put back what they knew, refreshes go on")
 	return nil
+}
+
+// putBack looks once through what this process knows. It is ready if nothing is
+// left that somebody else has to bring, and nothing was changed: whatever was put
+// back may be what somebody missed who looked before, this process included. So the
+// round is counted on, and everyone looks again, until nobody finds anything any
+// more. Where everyone has put back what has a gap before it, that is the only way
+// for an attempt in the air to find its record: it may be brought by anyone, and in
+// any order.
+func (b *barrier) putBack(ctx context.Context, run string, roster credential.Roster) (stirred bool, err error) {
+	e := b.engine
+	now := e.clock.Boot()
+	settled := roster.Settled == run
+	// Alone, or where everyone else is done, there is nobody to wait for.
+	at := stage{
+		journals: settled || now-b.noticed >= ownFirst || !b.others(roster, run, false),
+		heard:    settled || !b.others(roster, run, true),
+		force:    b.forced || b.heard > 0 && now-b.heard >= ownFirst && b.idle(roster, run),
+	}
+	done, stay, err := e.putBack(ctx, run, at)
+	if !settled && b.stirred.Load() { // what has failed may have been made all the same
+		if counted := e.registry.NextRound(ctx); counted != nil {
+			return false, errors.Join(err, counted)
+		}
+		b.stirred.Store(false)
+		stirred = true
+	}
+	if err != nil {
+		return stirred, err
+	}
+	b.stay, b.forced = stay, at.force
+	if b.ready = done && !stirred; b.ready {
+		b.round = roster.Round
+		e.ledger.anew(now)
+		if err := failpoint.Hit(failpoint.BarrierReport); err != nil {
+			return stirred, err
+		}
+	}
+	b.waiting = at.journals && !done
+	switch {
+	case !b.waiting || !at.heard:
+		b.heard = 0
+	case b.heard == 0:
+		b.heard = max(now, 1)
+	}
+	return stirred, nil
+}
+
+// meet has a death counted of which a journal tells. Even where nothing of it is to
+// be put back, its owner may have done that, and died before he counted it.
+func (b *barrier) meet(owner string) {
+	if b.passes() != passAll && !b.counted[owner] {
+		b.counted[owner] = true
+		b.stirred.Store(true)
+	}
+}
+
+// giveUp does so with those who are not waited for although they have not put back
+// what they know, and reports whether there is one.
+func (b *barrier) giveUp(roster credential.Roster, run string) (some bool) {
+	for owner := range roster.Members {
+		if owner != b.engine.owner && !roster.Ready(owner, run) && !b.counted[owner] {
+			b.counted[owner], some = true, true
+		}
+	}
+	return some
 }
 
 // open reports what may pass on a run into which this process has put back what

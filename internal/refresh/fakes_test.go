@@ -474,11 +474,18 @@ func (s *faultyStore) Release(ctx context.Context, provider string, ids []creden
 	return s.Store.Release(ctx, provider, ids, at)
 }
 
-func (s *faultyStore) Beat(ctx context.Context, ready, waiting string) error {
+func (s *faultyStore) NextRound(ctx context.Context) error {
 	if err := s.gone(); err != nil {
 		return err
 	}
-	err := s.Store.Beat(ctx, ready, waiting)
+	return s.Store.NextRound(ctx)
+}
+
+func (s *faultyStore) Beat(ctx context.Context, ready string, round uint64, waiting string) error {
+	if err := s.gone(); err != nil {
+		return err
+	}
+	err := s.Store.Beat(ctx, ready, round, waiting)
 	s.mu.Lock()
 	hear := s.beaten
 	s.mu.Unlock()

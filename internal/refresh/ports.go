@@ -30,9 +30,12 @@ type Store interface {
 type Registry interface {
 	OpenOwners(ctx context.Context) (map[string][]credential.ID, error)
 	// Beat counts this owner's heartbeat on, and notes for which run of the
-	// store it has put back what it knows, and for which it waits for others.
-	Beat(ctx context.Context, ready, waiting string) error
+	// store it has put back what it knows, and in which round it looked, and for
+	// which it waits for others.
+	Beat(ctx context.Context, ready string, round uint64, waiting string) error
 	Roster(ctx context.Context) (credential.Roster, error)
+	// NextRound counts the round of the roster on.
+	NextRound(ctx context.Context) error
 	// Settle notes that everyone has put back what they knew into that run.
 	Settle(ctx context.Context, run string) error
 	// Forget takes an owner off the roster that will not come back.

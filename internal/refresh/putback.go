@@ -93,6 +93,9 @@ func (e *Engine) putBackChains(ctx context.Context, run string, all chains, forc
 			if err != nil {
 				return made, err
 			}
+			if len(writes) > 0 {
+				e.barrier.stirred.Store(true)
+			}
 			moved, err := e.restore(ctx, run, writes)
 			if err != nil {
 				return made, err

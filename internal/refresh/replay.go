@@ -48,6 +48,7 @@ func (e *Engine) replayAll(ctx context.Context, all []replay, left leftovers) er
 func (e *Engine) replay(ctx context.Context, h credential.Held, write credential.Write) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, commitDeadline)
 	defer cancel()
+	e.barrier.stirred.Store(true)
 	statuses, err := e.opts.Runs.Restore(ctx, *e.barrier.run.Load(), []credential.Write{write}, false)
 	if err != nil {
 		e.barrier.met(err)

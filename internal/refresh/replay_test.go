@@ -342,7 +342,7 @@ func TestOwnerThatStillBeats(t *testing.T) {
 	living := b.unstarted("distant")
 	for range 700 {
 		b.clock.advance(time.Second)
-		require.NoError(t, living.registry.Beat(t.Context(), "first run", ""))
+		require.NoError(t, living.registry.Beat(t.Context(), "first run", 0, ""))
 		require.NoError(t, n.tick(t.Context()))
 	}
 	assert.False(t, b.held(n, "alice").Attempt.Doubt)

@@ -38,7 +38,7 @@ func TestWhatSpendsNothingIsTakenOver(t *testing.T) {
 			row.provider(b)
 			place := func(*Options) {}
 			if row.elsewhere {
-				place = func(o *Options) { o.Folder = journals{dir: t.TempDir(), place: "another place"} }
+				place = func(o *Options) { o.Folder = journals{dir: t.TempDir(), place: "elsewhere"} }
 			}
 			slow, fast := b.node("slow"), b.node("fast", place)
 			b.session(slow, true)
@@ -184,7 +184,7 @@ func TestAJournalThatSomebodyRemovedProvesNothing(t *testing.T) {
 	require.NotNil(t, taken)
 	for range 60 {
 		b.clock.advance(time.Second)
-		require.NoError(t, slow.registry.Beat(t.Context(), "first run", ""))
+		require.NoError(t, slow.registry.Beat(t.Context(), "first run", 0, ""))
 		require.NoError(t, judge.tick(t.Context()))
 		require.Equal(t, taken, b.held(judge, "alice").Attempt)
 	}

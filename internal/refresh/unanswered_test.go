@@ -77,6 +77,7 @@ func TestATokenThatIsStillHandedOverIsPutBack(t *testing.T) {
 	b.fallBack(before)
 	require.EqualValues(t, 1, b.held(two, "alice").Record.Generation, "the store really lost it")
 	b.settle(one, two)
+	b.settle(one)
 	require.Equal(t, passAll, two.barrier.passes())
 	assert.Equal(t, seen, b.eventIDs(two, "alice"))
 	assert.Equal(t, held, b.held(two, "alice"))

@@ -37,33 +37,33 @@ func TestWhichOfTwoBeganLater(t *testing.T) {
 		}, asked: yes, forced: yes},
 		"the same dead owner's": {owner: heard, asked: no, forced: no},
 		"of one who is ready": {owner: "other", before: func(b *bundle, _ *node, _ credential.Attempt) {
-			require.NoError(b.t, b.node("other").store.Beat(b.t.Context(), "first run", ""))
+			require.NoError(b.t, b.node("other").store.Beat(b.t.Context(), "first run", 0, ""))
 		}, asked: yes, forced: yes},
 		"of one who lives, and was ready for the run before": {owner: "other", before: func(b *bundle, _ *node, _ credential.Attempt) {
-			require.NoError(b.t, b.node("other").store.Beat(b.t.Context(), "a run before", ""))
+			require.NoError(b.t, b.node("other").store.Beat(b.t.Context(), "a run before", 0, ""))
 		}, asked: wait, forced: yes},
 		"of one who was killed, his journal still to be adopted": {owner: "other", before: func(b *bundle, _ *node, _ credential.Attempt) {
 			n := b.node("other")
 			b.put(n, "alice") // a journal without anything in it goes with its process
-			require.NoError(b.t, n.store.Beat(b.t.Context(), "a run before", ""))
+			require.NoError(b.t, n.store.Beat(b.t.Context(), "a run before", 0, ""))
 			n.die()
 		}, asked: wait, forced: no},
 		"of one who is on this machine no more": {owner: "other", before: func(b *bundle, judge *node, _ credential.Attempt) {
 			n := b.node("other")
-			require.NoError(b.t, n.store.Beat(b.t.Context(), "a run before", ""))
+			require.NoError(b.t, n.store.Beat(b.t.Context(), "a run before", 0, ""))
 			n.stop()
-			require.NoError(b.t, n.store.Beat(b.t.Context(), "a run before", ""))
+			require.NoError(b.t, n.store.Beat(b.t.Context(), "a run before", 0, ""))
 			judge.watch.also("other", b.clock.Boot())
 			b.clock.advance(judge.opts.Silence)
 		}, asked: no, forced: no},
 		"of one whose journal somebody has removed": {owner: "other", before: func(b *bundle, judge *node, _ credential.Attempt) {
-			require.NoError(b.t, b.node("other").store.Beat(b.t.Context(), "a run before", ""))
+			require.NoError(b.t, b.node("other").store.Beat(b.t.Context(), "a run before", 0, ""))
 			judge.opts.Folder = journals{dir: b.t.TempDir(), place: b.dir}
 		}, asked: wait, forced: yes},
 		"of one whose journal cannot be looked at": {owner: "other", before: func(b *bundle, judge *node, _ credential.Attempt) {
 			n := b.node("other")
 			b.put(n, "alice")
-			require.NoError(b.t, n.store.Beat(b.t.Context(), "a run before", ""))
+			require.NoError(b.t, n.store.Beat(b.t.Context(), "a run before", 0, ""))
 			blind := new(atomic.Bool)
 			blind.Store(true)
 			judge.opts.Folder = journals{dir: b.dir, place: b.dir, blind: blind}

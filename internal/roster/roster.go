@@ -132,7 +132,7 @@ func (w Watch) picture(run string, r credential.Roster, open map[string][]creden
 	for owner, m := range r.Members {
 		silent, still := w.Beats.silent(owner)
 		p.Processes = append(p.Processes, Process{
-			Owner: owner, Self: owner == w.Self, Listed: true, Journal: m.Place != "", Ready: m.Ready == run && !still,
+			Owner: owner, Self: owner == w.Self, Listed: true, Journal: m.Place != "", Ready: r.Ready(owner, run) && !still,
 			Silent: silent, Still: still, Open: len(open[owner]),
 		})
 	}

@@ -17,8 +17,9 @@ import (
 //
 //	rd:meta                          hash    schema, shards, epoch, keyset, canary
 //	rd:owners                        hash    owner -> heartbeats so far
-//	rd:members                       hash    owner -> folder of its journal, run of Redis that it is ready for, run that it waits for
+//	rd:members                       hash    owner -> folder of its journal, run of Redis that it is ready for, run that it waits for, round in which it looked
 //	rd:settled                       string  run of Redis that everyone was ready for
+//	rd:round                         string  how often somebody has changed what the others went by before that
 //	rd:{refresh-07}:cred:<id>        hash    h head and r rest of the record, s sealed token, o open attempt, a newest generation of the sealed alternates and these,
 //	                                         l sealed login, u sealed user data, t moment of a session's last touch
 //	rd:{refresh-07}:due:<provider>   zset    id -> ms at which it has to be looked at
@@ -50,6 +51,7 @@ const (
 	keyOwners  = prefix + "owners"
 	keyMembers = prefix + "members"
 	keySettled = prefix + "settled"
+	keyRound   = prefix + "round"
 	keyAPIKeys = prefix + "{keys}:all"
 	tickets    = prefix + "{tickets}:"
 	keySigning = prefix + "{ssf}:keys"
@@ -108,7 +110,7 @@ func idOfKey(key string) (credential.ID, bool) {
 
 // wantType is the Redis type that a key of ours has.
 func wantType(key string) string {
-	if key == keySettled || strings.HasPrefix(key, tickets) {
+	if key == keySettled || key == keyRound || strings.HasPrefix(key, tickets) {
 		return "string"
 	}
 	tag, rest, _ := strings.Cut(key, "}:")

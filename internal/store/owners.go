@@ -35,9 +35,9 @@ func (s *Store) OpenOwners(ctx context.Context) (map[string][]credential.ID, err
 }
 
 // Beat counts this owner's heartbeat on, and notes where its journal is, for
-// which run of Redis it has put back what it knows, and for which it waits for
-// others to do so.
-func (s *Store) Beat(ctx context.Context, ready, waiting string) error {
+// which run of Redis it has put back what it knows, and in which round it looked,
+// and for which run it waits for others to do so.
+func (s *Store) Beat(ctx context.Context, ready string, round uint64, waiting string) error {
 	if err := failpoint.Hit(failpoint.StoreBeat); err != nil {
 		return fmt.Errorf("heartbeat: %w", err)
 	}
@@ -47,7 +47,7 @@ func (s *Store) Beat(ctx context.Context, ready, waiting string) error {
 	}
 	pipe := s.client.Pipeline()
 	pipe.HIncrBy(ctx, keyOwners, s.owner, 1)
-	pipe.HSet(ctx, keyMembers, s.owner, place+" "+ready+"/"+waiting)
+	pipe.HSet(ctx, keyMembers, s.owner, place+" "+ready+"/"+waiting+"/"+strconv.FormatUint(round, 10))
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("heartbeat: %w", s.explain(ctx, err, keyOwners, keyMembers))
 	}
@@ -62,22 +62,31 @@ const noPlace = "-"
 func (s *Store) Roster(ctx context.Context) (credential.Roster, error) {
 	pipe := s.client.Pipeline()
 	beats, members := pipe.HGetAll(ctx, keyOwners), pipe.HGetAll(ctx, keyMembers)
-	settled := pipe.Get(ctx, keySettled)
+	settled, round := pipe.Get(ctx, keySettled), pipe.Get(ctx, keyRound)
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return credential.Roster{}, fmt.Errorf("roster: %w", s.explain(ctx, err, keyOwners, keyMembers, keySettled))
+		return credential.Roster{}, fmt.Errorf("roster: %w", s.explain(ctx, err, keyOwners, keyMembers, keySettled, keyRound))
 	}
 	roster := credential.Roster{Members: make(map[string]credential.Member, len(beats.Val())), Settled: settled.Val()}
+	var err error
+	if roster.Round, err = round.Uint64(); err != nil && !errors.Is(err, redis.Nil) {
+		return credential.Roster{}, &CorruptError{Key: keyRound, Err: errNumber}
+	}
 	for owner, count := range beats.Val() {
 		n, err := strconv.ParseUint(count, 10, 64)
 		if err != nil {
 			return credential.Roster{}, &CorruptError{Key: keyOwners, Field: owner, Err: errNumber}
 		}
 		m := credential.Member{Beat: n}
-		var runs string
+		var runs, looked string
 		if m.Place, runs, _ = strings.Cut(members.Val()[owner], " "); m.Place == noPlace {
 			m.Place = ""
 		}
-		m.Ready, m.Waiting, _ = strings.Cut(runs, "/")
+		m.Ready, runs, _ = strings.Cut(runs, "/")
+		if m.Waiting, looked, _ = strings.Cut(runs, "/"); looked != "" {
+			if m.Round, err = strconv.ParseUint(looked, 10, 64); err != nil {
+				return credential.Roster{}, &CorruptError{Key: keyMembers, Field: owner, Err: errNumber}
+			}
+		}
 		roster.Members[owner] = m
 	}
 	return roster, nil
@@ -88,6 +97,14 @@ func (s *Store) Roster(ctx context.Context) (credential.Roster, error) {
 func (s *Store) Settle(ctx context.Context, run string) error {
 	if err := s.client.Set(ctx, keySettled, run, 0).Err(); err != nil {
 		return fmt.Errorf("note the run: %w", s.explain(ctx, err, keySettled))
+	}
+	return nil
+}
+
+// NextRound counts on that somebody has changed what the others went by.
+func (s *Store) NextRound(ctx context.Context) error {
+	if err := s.client.Incr(ctx, keyRound).Err(); err != nil {
+		return fmt.Errorf("next round: %w", s.explain(ctx, err, keyRound))
 	}
 	return nil
 }

@@ -267,7 +267,7 @@ func TestRedisGone(t *testing.T) {
 		"walk":         func() error { _, _, err := f.store.Walk(ctx, "", "", 10); return err },
 		"list":         func() error { _, _, err := f.store.List(ctx, store.Filter{}, "", 10); return err },
 		"event log":    func() error { _, err := f.store.Events(ctx, 0, "0", 10, 0); return err },
-		"heartbeat":    func() error { return f.store.Beat(ctx, "", "") },
+		"heartbeat":    func() error { return f.store.Beat(ctx, "", 0, "") },
 	} {
 		require.ErrorContains(t, do(), name)
 	}

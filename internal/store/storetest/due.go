@@ -355,19 +355,22 @@ func openByOwner(b *bundle) {
 
 func ownersBeat(b *bundle) {
 	for range 3 {
-		require.NoError(b, b.store.Beat(b.ctx, "run-1 run-2", "run-3"))
+		require.NoError(b, b.store.Beat(b.ctx, "run-1 run-2", 4, "run-3"))
+		require.NoError(b, b.store.NextRound(b.ctx))
 	}
 	roster, err := b.store.Roster(b.ctx)
 	require.NoError(b, err)
-	assert.Equal(b, credential.Roster{Members: map[string]credential.Member{b.Options.Owner: {Beat: 3, Ready: "run-1 run-2", Waiting: "run-3"}}}, roster)
+	assert.Equal(b, credential.Roster{
+		Members: map[string]credential.Member{b.Options.Owner: {Beat: 3, Ready: "run-1 run-2", Round: 4, Waiting: "run-3"}}, Round: 3,
+	}, roster)
 	require.NoError(b, b.store.Settle(b.ctx, "run-1"))
 	require.NoError(b, b.store.Forget(b.ctx, b.Options.Owner))
 	roster, err = b.store.Roster(b.ctx)
 	require.NoError(b, err)
-	assert.Equal(b, credential.Roster{Members: map[string]credential.Member{}, Settled: "run-1"}, roster)
+	assert.Equal(b, credential.Roster{Members: map[string]credential.Member{}, Settled: "run-1", Round: 3}, roster)
 
 	other := b.open(func(o *store.Options) { o.Owner, o.Place = "elsewhere", "place-9" })
-	require.NoError(b, other.Beat(b.ctx, "", ""))
+	require.NoError(b, other.Beat(b.ctx, "", 0, ""))
 	roster, err = b.store.Roster(b.ctx)
 	require.NoError(b, err)
 	assert.Equal(b, map[string]credential.Member{"elsewhere": {Beat: 1, Place: "place-9"}}, roster.Members)

@@ -73,7 +73,7 @@ func foreignTypes(b *bundle) {
 		{b.key("alice", "ids"), func() error { _, _, err := b.store.List(b.ctx, store.Filter{}, "", 5); return err }},
 		{b.credKey("alice"), func() error { _, err := b.store.Load(b.ctx, "alice"); return err }},
 		{b.credKey("alice"), apply},
-		{"rd:owners", func() error { return b.store.Beat(b.ctx, "", "") }},
+		{"rd:owners", func() error { return b.store.Beat(b.ctx, "", 0, "") }},
 		{"rd:owners", func() error { _, err := b.store.Roster(b.ctx); return err }},
 		{"rd:{keys}:all", func() error { _, err := b.store.ListKeys(b.ctx); return err }},
 		{"rd:{permit:acme}:leases", func() error {
