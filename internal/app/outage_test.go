@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/refreshd/refreshd/internal/api"
 	"github.com/refreshd/refreshd/internal/credential"
 )
 
@@ -30,4 +31,17 @@ func TestEveryReasonIsDocumented(t *testing.T) {
 	events, err := os.ReadFile("../../docs/events.md")
 	require.NoError(t, err)
 	assert.Contains(t, string(events), fmt.Sprintf("of a subscription `%s` or `%s` |", credential.ReasonGone, credential.ReasonUndeliverable))
+}
+
+// What a program is told in place of a token, with a 409, stands in the manual with
+// what its owner can do.
+func TestEveryConflictOfATokenIsDocumented(t *testing.T) {
+	t.Parallel()
+	manual, err := os.ReadFile("../../docs/operations.md")
+	require.NoError(t, err)
+	for _, code := range []string{
+		string(credential.StateReauthRequired), string(credential.StateLoggedOut), string(api.FaultNotRefreshable), string(api.FaultFreshRejected),
+	} {
+		assert.Regexp(t, "(?m)^\\| `409 "+code+"` \\| [^|]+ \\| [^|]+ \\|$", string(manual))
+	}
 }
