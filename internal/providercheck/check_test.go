@@ -213,7 +213,7 @@ func TestLoginPlaces(t *testing.T) {
 		assert.Contains(t, found, "compare login.response."+key)
 	}
 	assert.Contains(t, one(t, list, CheckLogout), "skipped there is no logout call")
-	assert.Empty(t, find(list, CheckRefresh), "there is nothing to refresh with")
+	assert.Contains(t, one(t, list, CheckRefresh), "skipped the refresh was not made: the login has brought no refresh token to try it with — declare its place under login.response")
 
 	o.Places, o.Lifetime = Places{}, 10*time.Minute
 	assert.Contains(t, one(t, Run(t.Context(), o), CheckReply), "warn nothing tells when the token expires, so it counts as valid for 10m0s — set default_lifetime")
@@ -357,6 +357,10 @@ func TestWithoutALogin(t *testing.T) {
 		"could be given":  {Calls{Login: true}, false, CheckLogin, "skipped no login was made"},
 		"none declared":   {Calls{Refresh: true}, false, CheckLogin, "skipped there is no login call"},
 		"oauth2 verified": {Calls{Verify: true}, true, CheckVerify, "skipped verify and user_data were not called"},
+
+		"a refresh, and a login that could be given": {Calls{Login: true, Refresh: true}, false, CheckRefresh, "skipped the refresh was not made: there is no refresh token to try it with — give a test login"},
+		"a refresh, and no login declared":           {Calls{Refresh: true}, false, CheckRefresh, "skipped the refresh was not made: there is no refresh token to try it with — store a token with refreshd put, and look at its first refresh"},
+		"a refresh of oauth2":                        {Calls{}, true, CheckRefresh, "skipped no refresh token of a user was presented, for there is none to try: client tells"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -366,4 +370,10 @@ func TestWithoutALogin(t *testing.T) {
 			assert.Contains(t, one(t, Run(t.Context(), o), row.check), row.want)
 		})
 	}
+	t.Run("no refresh declared", func(t *testing.T) {
+		t.Parallel()
+		o := setup(t, &fakeProvider{})
+		o.Calls = Calls{Login: true}
+		assert.Empty(t, find(Run(t.Context(), o), CheckRefresh))
+	})
 }

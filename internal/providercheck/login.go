@@ -45,7 +45,12 @@ func (r *run) signIn(ctx context.Context) {
 		r.result(CheckExtend, o, "the session is extended")
 		token = replaced(token, o)
 	}
-	if r.Calls.Refresh && !token.Refresh.IsZero() {
+	switch {
+	case !r.Calls.Refresh:
+	case token.Refresh.IsZero():
+		r.add(CheckRefresh, Skipped, "the refresh was not made: the login has brought no refresh token to try it with",
+			"declare its place under login.response if the provider issues one; else "+firstRefresh)
+	default:
 		o := r.exchange(ctx, credential.Presentation{Method: credential.MethodRefresh, Token: token, Subject: subject})
 		r.result(CheckRefresh, o, "the refresh token brings a new token")
 		token = replaced(token, o)
@@ -53,16 +58,26 @@ func (r *run) signIn(ctx context.Context) {
 	r.logOut(ctx, token)
 }
 
+// firstRefresh is what tells of a refresh where there is no login to try it with.
+const firstRefresh = "store a token with refreshd put, and look at its first refresh"
+
 // untried tells what is not known without a login.
 func (r *run) untried() {
-	const how = "give a test login: --username NAME, and its password on the standard input"
+	how := firstRefresh
 	switch c := r.Calls; {
 	case c.Login:
+		how = "give a test login: --username NAME, and its password on the standard input"
 		r.add(CheckLogin, Skipped, "no login was made, so the places of its reply are not known to be right", how)
 	case !r.Client:
-		r.add(CheckLogin, Skipped, "there is no login call, so the other calls were not made: they need a token", "store one with refreshd put, and look at its first refresh")
+		r.add(CheckLogin, Skipped, "there is no login call, so the other calls were not made: they need a token", how)
 	case c.Verify, c.UserData:
-		r.add(CheckVerify, Skipped, "verify and user_data were not called: they need a token", "store one with refreshd put, and look at its first refresh")
+		r.add(CheckVerify, Skipped, "verify and user_data were not called: they need a token", how)
+	}
+	switch {
+	case r.Client:
+		r.add(CheckRefresh, Skipped, "no refresh token of a user was presented, for there is none to try: client tells whether refreshd is let in, and not what a refresh brings", how)
+	case r.Calls.Refresh:
+		r.add(CheckRefresh, Skipped, "the refresh was not made: there is no refresh token to try it with", how)
 	}
 }
 
