@@ -56,6 +56,23 @@ func NextDue(r Record, open *Attempt) Millis {
 	}
 }
 
+// NextCall returns when the next call is planned that may bring a token, as far as
+// that is known; else what [NextDue] does. That a token ends meanwhile brings no
+// other; the end of a session does, for it opens the way to a login.
+func NextCall(r Record, open *Attempt) Millis {
+	var call Millis
+	switch {
+	case r.State.Terminal(), r.Session.Sliding(), !r.presentable():
+	case open == nil:
+		call = r.NextRefresh()
+	case open.Doubt:
+		call = open.RecoverAt
+	default:
+		call = open.Deadline
+	}
+	return cmp.Or(call, NextDue(r, open))
+}
+
 // Clock returns the earliest moment at which the passing of time alone brings
 // something, 0 if there is none.
 func (r Record) Clock() Millis {

@@ -120,6 +120,34 @@ func TestNextDueIsWhenDueAnswers(t *testing.T) {
 	})
 }
 
+// What is due next may be what time alone brings; only a session's end opens
+// another way to a token.
+func TestNextCall(t *testing.T) {
+	t.Parallel()
+	cases := dueCases()
+	for name, want := range map[string]credential.Millis{
+		"active, refresh first":            noon + minute,
+		"active, expiry first":             noon + hour,
+		"active, warning first":            noon + hour,
+		"active, no refresh token":         noon + hour,
+		"active, nothing planned":          noon + hour,
+		"degraded, expiry":                 noon + hour,
+		"open, expiry before its deadline": noon + 35*second,
+		"doubt, expiry first":              noon + 50*second,
+		"doubt, nothing to present":        noon + hour,
+		"pending, nothing to present":      0,
+		"reauth_required":                  0,
+		"logged_out":                       0,
+	} {
+		c, ok := cases[name]
+		if assert.True(t, ok, name) {
+			assert.Equal(t, want, credential.NextCall(c.record, c.open), name)
+		}
+	}
+	session := credential.Record{State: credential.StateDegraded, Refreshable: true, ExpiresAt: noon + minute, RefreshAt: noon + hour, Session: credential.Session{Idle: time.Hour}}
+	assert.Equal(t, noon+minute, credential.NextCall(session, nil), "a login may replace it then")
+}
+
 func TestOrderOverdue(t *testing.T) {
 	t.Parallel()
 	list := []credential.Overdue{

@@ -280,6 +280,28 @@ func TestRetryAfterIsTheClients(t *testing.T) {
 	assert.EqualValues(t, 1, held.Record.Generation)
 }
 
+// Whoever asked for it is told how long, also where the token in hand ends before:
+// its end brings no other one.
+func TestRetryAfterIsToldBeyondTheTokensEnd(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	login := b.login("alice")
+	login.ExpiresIn = 5 * time.Minute
+	_, err := n.Put(t.Context(), login, Expect{})
+	require.NoError(t, err)
+	const told = 15 * time.Minute
+	b.provider.failing(credential.Outcome{Class: credential.ClassRateLimited, Reason: credential.ReasonRateLimited, RetryAfter: told})
+	b.clock.advance(6 * time.Second)
+	_, err = n.Refresh(t.Context(), "alice", 0)
+	unavailable := new(UnavailableError)
+	require.ErrorAs(t, err, &unavailable)
+	assert.Equal(t, credential.ReasonRateLimited, unavailable.Reason)
+	assert.GreaterOrEqual(t, unavailable.RetryAfter, told)
+	assert.LessOrEqual(t, unavailable.RetryAfter, told+told/10)
+	assert.Equal(t, credential.NextDue(b.held(n, "alice").Record, nil), b.clock.Now().Add(5*time.Minute-6*time.Second), "its end is told in time all the same")
+}
+
 // So it is where a login was answered so that its owner has just brought.
 func TestRetryAfterOfASignIn(t *testing.T) {
 	t.Parallel()

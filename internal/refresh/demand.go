@@ -405,7 +405,7 @@ func (e *Engine) notNow(held credential.Held) *UnavailableError {
 		reason = credential.ReasonUnavailable
 	}
 	wait := time.Second
-	if next := credential.NextDue(r, held.Attempt); next != 0 {
+	if next := credential.NextCall(r, held.Attempt); next != 0 {
 		wait = max(wait, next.Sub(e.clock.Now()))
 	}
 	if at := e.loginAt(r); at != 0 {
