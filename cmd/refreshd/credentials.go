@@ -34,6 +34,7 @@ type record struct {
 	Session    *struct{}         `json:"session"`
 	Failure    *failure          `json:"last_failure"`
 	Learned    int64             `json:"learned_lifetime"` // seconds
+	Missing    []string          `json:"missing"`          // of what was just stored
 }
 
 // failure is how the last refresh, or login, failed.

@@ -70,6 +70,9 @@ func (p *program) putCommand() *cobra.Command {
 				return err
 			}
 			one, held, err := p.shownRecord(cmd, r, http.MethodPut, credentialPath(given[0]), body)
+			if len(one.Missing) > 0 {
+				p.say("no expiry is told, so a life is assumed: %s", strings.Join(one.Missing, ", "))
+			}
 			if err == nil && one.State == statePending {
 				p.sayPending(r.awaitFailure(cmd.Context(), one, held), held)
 			}

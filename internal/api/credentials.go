@@ -109,6 +109,7 @@ func (a *API) putCredential(ctx context.Context, in *putIn) (*recordOut, error) 
 		return nil, a.refusedPut(err, expect)
 	}
 	out := a.shown(stored.Held)
+	out.Body.Missing = stored.Missing
 	switch {
 	case !login.SignIn.IsZero() && stored.Held.Record.State == credential.StatePending:
 		out.Status = http.StatusAccepted

@@ -116,14 +116,15 @@ func TestPutTimes(t *testing.T) {
 		token string
 		want  string // the engine's call
 	}{
-		"expires_in":    {`"access_token":"a","expires_in":60`, "put x acme 1m0s 0 []"},
-		"expires_at":    {`"access_token":"a","expires_at":"2027-01-15T08:01:00Z"`, "put x acme 0s 1800000060000 []"},
-		"another zone":  {`"access_token":"a","expires_at":"2027-01-15T09:01:00+01:00"`, "put x acme 0s 1800000060000 []"},
-		"in the past":   {`"access_token":"a","refresh_token":"r","expires_at":"2020-01-01T00:00:00Z"`, "put x acme 0s 1577836800000 []"},
-		"of the token":  {`"access_token":"` + jwt + `"`, "put x acme 0s 1800003600000 []"},
-		"told wins":     {`"access_token":"` + jwt + `","expires_in":60`, "put x acme 1m0s 0 []"},
-		"none at all":   {`"access_token":"a"`, "put x acme 0s 0 []"},
-		"longest there": {`"access_token":"a","expires_in":31622400`, "put x acme 8784h0m0s 0 []"},
+		"expires_in":     {`"access_token":"a","expires_in":60`, "put x acme 1m0s 0 []"},
+		"expires_at":     {`"access_token":"a","expires_at":"2027-01-15T08:01:00Z"`, "put x acme 0s 1800000060000 []"},
+		"another zone":   {`"access_token":"a","expires_at":"2027-01-15T09:01:00+01:00"`, "put x acme 0s 1800000060000 []"},
+		"in the past":    {`"access_token":"a","refresh_token":"r","expires_at":"2020-01-01T00:00:00Z"`, "put x acme 0s 1577836800000 []"},
+		"of the token":   {`"access_token":"` + jwt + `"`, "put x acme 0s 1800003600000 []"},
+		"told wins":      {`"access_token":"` + jwt + `","expires_in":60`, "put x acme 1m0s 0 []"},
+		"none at all":    {`"access_token":"a"`, "put x acme 0s 0 []"},
+		"the far future": {`"access_token":"e30.eyJleHAiOjMyNTAzNjgwMDAwfQ.c2ln"`, "put x acme 0s 1831622400000 []"},
+		"longest there":  {`"access_token":"a","expires_in":31622400`, "put x acme 8784h0m0s 0 []"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -133,6 +134,19 @@ func TestPutTimes(t *testing.T) {
 			assert.Equal(t, []string{row.want}, b.engine.calls())
 		})
 	}
+}
+
+// What should tell an expiry and does not is told to who brought it, and to nobody
+// else.
+func TestPutTellsWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	b := setupWithout(t)
+	const word = "exp (access_token) tells no time to come"
+	b.engine.set(func(e *fakeEngine) { e.missing = []string{word} })
+	var record api.Record
+	b.call(t, http.MethodPut, "/v1/credentials/x", `{"provider":"acme","token":{"access_token":"a"}}`).decode(t, &record)
+	assert.Equal(t, []string{word}, record.Missing)
+	assert.NotContains(t, b.call(t, http.MethodGet, "/v1/credentials/x", "").body, "missing")
 }
 
 func TestGetRecord(t *testing.T) {

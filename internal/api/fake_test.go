@@ -29,6 +29,7 @@ type fakeEngine struct {
 	err     error    // that the next calls return
 	besides error    // that List returns beside its page
 	queued  bool     // Refresh only enqueues
+	missing []string // that Put tells of
 	asked   []string // calls, as text
 	panics  any
 	paused  map[string]bool
@@ -150,7 +151,7 @@ func (e *fakeEngine) Put(_ context.Context, login credential.Login, expect api.E
 	}
 	held = write.Result(held)
 	e.stored[login.ID] = &held
-	return api.Stored{Held: held, Created: before == nil}, nil
+	return api.Stored{Held: held, Created: before == nil, Missing: e.missing}, nil
 }
 
 func (e *fakeEngine) Logout(_ context.Context, id credential.ID, expect api.Expect) (credential.Held, error) {

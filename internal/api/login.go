@@ -76,8 +76,8 @@ func (t TokenBody) fill(in *credential.Login, now credential.Millis) *Problem {
 			return invalid("body.token.expires_at", "must be after 1970 and within the next 366 days")
 		}
 	default:
-		if exp := credential.JWTExpiry(in.Token.Access); exp != 0 && exp <= now.Add(credential.MaxLifetime) {
-			in.ExpiresAt = exp
+		if exp := credential.JWTExpiry(in.Token.Access); exp != 0 {
+			in.ExpiresAt = min(exp, now.Add(credential.MaxLifetime))
 		}
 	}
 	return nil

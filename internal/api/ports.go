@@ -73,6 +73,7 @@ type Refreshed struct {
 type Stored struct {
 	Held    credential.Held
 	Created bool
+	Missing []string // what should tell when a token ends, and does not, for people; no value of it
 }
 
 // Records reads credentials without their tokens.

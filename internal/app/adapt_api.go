@@ -41,7 +41,11 @@ func (e apiEngine) Put(ctx context.Context, login credential.Login, expect api.E
 		return api.Stored{}, fault(refresh.ErrNoLogin)
 	}
 	put, err := e.Engine.Put(ctx, login, refresh.Expect(expect))
-	return api.Stored{Held: put.Held, Created: put.Created}, fault(err)
+	stored := api.Stored{Held: put.Held, Created: put.Created}
+	for _, absent := range put.Missing {
+		stored.Missing = append(stored.Missing, absent.String())
+	}
+	return stored, fault(err)
 }
 
 func (e apiEngine) Logout(ctx context.Context, id credential.ID, expect api.Expect) (credential.Held, error) {

@@ -19,6 +19,8 @@ type Login struct {
 	UserData         UserData      // nil if none is told
 	RefreshExpiresIn time.Duration // of the refresh token; 0 if unknown
 
+	// Missing is what the reply that brought the token did not have; see [Outcome].
+	Missing []Absence
 	// Failed is what came of a login that was made with SignIn and brought no
 	// token, for now; it is zero where none was made.
 	Failed Outcome

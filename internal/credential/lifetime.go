@@ -34,23 +34,36 @@ func ParseExpiresIn(raw string) time.Duration {
 // the token came from its issuer, and the worst that a wrong claim can do is
 // to move our own refresh.
 func JWTExpiry(access Secret) Millis {
+	var seconds float64
+	if json.Unmarshal(expClaim(access), &seconds) != nil || seconds <= 0 || seconds > 1e11 {
+		return 0
+	}
+	return Millis(seconds * 1000)
+}
+
+// OddJWTExpiry reports whether an access token is a JWT whose exp claim is there,
+// and cannot be read as [JWTExpiry] does.
+func OddJWTExpiry(access Secret) bool { return expClaim(access) != nil && JWTExpiry(access) == 0 }
+
+// expClaim returns the exp claim as it is written, nil if there is none.
+func expClaim(access Secret) json.RawMessage {
 	_, rest, ok := strings.Cut(access.Reveal(), ".")
 	if !ok {
-		return 0
+		return nil
 	}
 	payload, _, ok := strings.Cut(rest, ".")
 	if !ok {
-		return 0
+		return nil
 	}
 	data, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(payload, "="))
 	if err != nil {
-		return 0
+		return nil
 	}
 	var claims struct {
-		Exp float64 `json:"exp"`
+		Exp json.RawMessage `json:"exp"`
 	}
-	if json.Unmarshal(data, &claims) != nil || claims.Exp <= 0 || claims.Exp > 1e11 {
-		return 0
+	if json.Unmarshal(data, &claims) != nil {
+		return nil
 	}
-	return Millis(claims.Exp * 1000)
+	return claims.Exp
 }

@@ -61,6 +61,19 @@ func TestJWTExpiry(t *testing.T) {
 	}
 }
 
+func TestOddJWTExpiry(t *testing.T) {
+	t.Parallel()
+	for payload, want := range map[string]bool{
+		`{"exp":"soon"}`: true, `{"exp":"1800003600"}`: true, `{"exp":0}`: true, `{"exp":-5}`: true, `{"exp":1e18}`: true, `{"exp":{}}`: true, `{"exp":null}`: true,
+		`{"exp":1800003600}`: false, `{"exp":1}`: false, `{"sub":"u"}`: false, `[]`: false, ``: false,
+	} {
+		assert.Equal(t, want, credential.OddJWTExpiry(jwt(payload)), payload)
+	}
+	for _, opaque := range []string{"", "opaque", "a.b.c"} {
+		assert.False(t, credential.OddJWTExpiry(credential.NewSecret(opaque)), opaque)
+	}
+}
+
 func FuzzJWTExpiry(f *testing.F) {
 	f.Add(jwt(`{"exp":1800003600}`).Reveal())
 	f.Add("a.b.c")

@@ -65,7 +65,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		Help: "Refreshes that were begun although Redis may lose their beginning; the barrier after a restart stands in for it.",
 	})
 	m.missing = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "refreshd_reply_missing_total", Help: "Values that successful replies did not have where the settings say.",
+		Name: "refreshd_reply_missing_total", Help: "Values that successful replies did not have where the settings say, or a token that an owner brought not in its exp claim.",
 	}, []string{"provider", "value"})
 	reg.MustRegister(m.missing, m.exchanges, m.asks, m.timeouts, m.duration, m.events, m.doubts, m.lost, m.adoptions, m.runs, m.restores, m.unsure)
 	return m

@@ -1,6 +1,7 @@
 package refresh
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -13,6 +14,8 @@ import (
 const (
 	// missingRefresh is what the settings call the place of a refresh token.
 	missingRefresh = "refresh_token"
+	// missingExp is the claim that tells the expiry in a JWT.
+	missingExp = "exp"
 	// missingEvery is how often it is said of one provider that its replies do
 	// not tell an expiry: every one of them lacks it.
 	missingEvery = time.Hour
@@ -44,22 +47,46 @@ func (m *missing) note(tn *turn, o credential.Outcome, boot time.Duration) crede
 		o.Missing = append(o.Missing, absent)
 		o.Detail = strings.TrimPrefix(o.Detail+", "+absent.String(), ", ")
 	}
-	var expiries []string
 	for _, absent := range o.Missing {
-		m.metrics.lacked(tn.target.Name, absent.Name)
-		switch {
-		case absent.Name == missingRefresh && lost:
+		if absent.Name == missingRefresh && lost {
 			m.log.Warn().Str("credential", string(tn.held.Record.ID)).Str("provider", tn.target.Name).Str("missing", absent.String()).
 				Msg("the provider's settings say that every refresh brings a new refresh token, and the reply had none in its place: the old one may be spent, and is presented once more, while the provider still takes it or else shortly before the access token expires; see the settings with refreshd provider check")
-		case strings.Contains(absent.Name, "expires"):
+		}
+	}
+	m.tell(tn.target.Name, tn.held.Record.ID, o.Missing, boot)
+	return o
+}
+
+// brought counts what a login that was stored lacks, tells of it, and returns what
+// of it should tell an expiry: places of the reply that brought its token, or the
+// token that its owner has brought himself.
+func (m *missing) brought(login credential.Login, boot time.Duration) []credential.Absence {
+	list := slices.Clone(login.Missing)
+	if login.ExpiresIn == 0 && login.ExpiresAt == 0 && credential.OddJWTExpiry(login.Token.Access) {
+		list = append(list, credential.Absence{Name: missingExp, Place: "access_token", Why: "tells no time to come"})
+	}
+	m.tell(login.Provider, login.ID, list, boot)
+	return slices.DeleteFunc(list, func(absent credential.Absence) bool { return !tellsExpiry(absent) })
+}
+
+// tell counts what is missing, and warns of expiries that are not told.
+func (m *missing) tell(provider string, id credential.ID, list []credential.Absence, boot time.Duration) {
+	var expiries []string
+	for _, absent := range list {
+		m.metrics.lacked(provider, absent.Name)
+		if tellsExpiry(absent) {
 			expiries = append(expiries, absent.String())
 		}
 	}
-	if expiries != nil && m.first(tn.target.Name, boot) {
-		m.log.Warn().Str("credential", string(tn.held.Record.ID)).Str("provider", tn.target.Name).Strs("missing", expiries).
-			Msg("the provider's reply tells no expiry where its settings say, so a life is assumed; said once an hour")
+	if expiries != nil && m.first(provider, boot) {
+		m.log.Warn().Str("credential", string(id)).Str("provider", provider).Strs("missing", expiries).
+			Msg("no expiry is told where the settings say, or the token has it, so a life is assumed; said once an hour")
 	}
-	return o
+}
+
+// tellsExpiry reports whether what is missing should have told when a token ends.
+func tellsExpiry(absent credential.Absence) bool {
+	return absent.Name == missingExp || strings.Contains(absent.Name, "expires")
 }
 
 func lacks(o credential.Outcome, name string) bool {

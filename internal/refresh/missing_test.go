@@ -1,12 +1,16 @@
 package refresh
 
 import (
+	"encoding/base64"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/internal/credential"
 )
@@ -51,6 +55,58 @@ func TestMissingRefreshToken(t *testing.T) {
 	held = b.held(n, "acct")
 	assert.Equal(t, credential.StateReauthRequired, held.Record.State)
 	assert.Equal(t, credential.ReasonLostRotation, held.Record.Reason)
+}
+
+// What an owner brings is told to him where its expiry cannot be read, and counted
+// and logged as a reply's is.
+func TestMissingExpiryOfWhatAnOwnerBrings(t *testing.T) {
+	t.Parallel()
+	jwt := func(payload string) credential.Secret {
+		return credential.NewSecret("e30." + base64.RawURLEncoding.EncodeToString([]byte(payload)) + ".c2ln")
+	}
+	odd := credential.Absence{Name: "exp", Place: "access_token", Why: "tells no time to come"}
+	soon := credential.Absence{Name: "expires_in", Place: "json ttl", Why: "tells no time to come"}
+	uid := credential.Absence{Name: "subject", Place: "json uid", Why: "was not found"}
+	for name, row := range map[string]struct {
+		access credential.Secret
+		life   time.Duration
+		reply  []credential.Absence // to a login in place of the token
+		want   []credential.Absence
+	}{
+		"a claim that is no time":    {access: jwt(`{"exp":"soon"}`), want: []credential.Absence{odd}},
+		"one, and an expiry is told": {access: jwt(`{"exp":"soon"}`), life: life},
+		"no claim":                   {access: jwt(`{"sub":"u"}`)},
+		"a claim":                    {access: jwt(`{"exp":32503680000}`)},
+		"no JWT":                     {access: credential.NewSecret("opaque")},
+		"a login":                    {reply: []credential.Absence{uid, soon}, want: []credential.Absence{soon}},
+		"a login that tells it":      {reply: []credential.Absence{uid}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.backend()
+			n := b.node("one")
+			login := signIn(password)
+			told := credential.Outcome{Class: credential.ClassOK, Token: b.provider.grant("alice"), Missing: row.reply}
+			b.provider.set(func(p *fakeProvider) { p.login = func(credential.SignIn) *credential.Outcome { return &told } })
+			if row.reply == nil {
+				login = b.login("alice")
+				login.Token.Access, login.ExpiresIn = row.access, row.life
+			}
+			put, err := n.Put(t.Context(), login, Expect{})
+			require.NoError(t, err)
+			assert.Empty(t, cmp.Diff(row.want, put.Missing, cmpopts.EquateEmpty()))
+			for _, absent := range append(row.reply, row.want...) {
+				assert.InEpsilon(t, 1.0, testutil.ToFloat64(n.metrics.missing.WithLabelValues(acme, absent.Name)), 1e-9, absent.Name)
+			}
+			for _, absent := range row.want {
+				assert.Contains(t, b.log.String(), `"missing":["`+absent.String()+`"]`)
+			}
+			if row.want == nil {
+				assert.NotContains(t, b.log.String(), "a life is assumed")
+			}
+		})
+	}
 }
 
 // A settings' place that never has an expiry is told of once an hour, and

@@ -21,6 +21,7 @@ type Expect struct {
 type Put struct {
 	Held    credential.Held
 	Created bool
+	Missing []credential.Absence // of what was stored now: what should tell an expiry, and does not
 }
 
 // Put stores a login: a new credential, or a new token for one that exists. It
@@ -90,7 +91,7 @@ func (e *Engine) Put(ctx context.Context, login credential.Login, expect Expect)
 				e.meetUser(ctx, t, held)
 			}
 			created := before == nil || before.Record.State == credential.StateDeleted
-			return Put{Held: held, Created: created}, nil
+			return Put{Held: held, Created: created, Missing: e.missing.brought(login, e.clock.Boot())}, nil
 		}
 	}
 }

@@ -108,6 +108,7 @@ func (e *Engine) signIn(ctx context.Context, t *Target, login credential.Login) 
 	if o.ExpiresIn > 0 || o.ExpiresAt > 0 {
 		login.ExpiresAt = sentAt.Add(t.Policy.Lifetime(o.ExpiresIn, o.ExpiresAt, sentAt))
 	}
+	login.Missing = o.Missing
 	if login.Subject == "" {
 		login.Subject = o.Subject
 	}
