@@ -58,7 +58,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		Name: "refreshd_provider_calls_total", Help: "Calls to a provider other than exchanges, by what came of them.",
 	}, []string{"provider", "call", "class"})
 	m.timeouts = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "refreshd_exchange_timeouts_total", Help: "Exchanges that were stopped because they took longer than the provider's timeout allows.",
+		Name: "refreshd_exchange_timeouts_total", Help: "Calls that were stopped because they took longer than the provider's timeout allows: exchanges, user data and verification.",
 	}, []string{"provider", "method"})
 	m.unsure = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "refreshd_begins_unconfirmed_total",
@@ -73,9 +73,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 
 func (m *Metrics) exchanged(provider string, o credential.Outcome, took time.Duration) {
 	m.exchanges.WithLabelValues(provider, string(o.Class)).Inc()
-	if o.Reason == credential.ReasonTimeout && o.Class != credential.ClassNotSent {
-		m.timeouts.WithLabelValues(provider, string(o.Method)).Inc()
-	}
+	m.stopped(provider, string(o.Method), o)
 	m.duration.WithLabelValues(provider).Observe(took.Seconds())
 }
 
@@ -85,8 +83,16 @@ const (
 	askedVerify   = "verify"
 )
 
-func (m *Metrics) asked(provider, call string, class credential.Class) {
-	m.asks.WithLabelValues(provider, call, string(class)).Inc()
+func (m *Metrics) asked(provider, call string, o credential.Outcome) {
+	m.asks.WithLabelValues(provider, call, string(o.Class)).Inc()
+	m.stopped(provider, call, o)
+}
+
+// stopped counts a call that was made and took too long.
+func (m *Metrics) stopped(provider, call string, o credential.Outcome) {
+	if o.Reason == credential.ReasonTimeout && o.Class != credential.ClassNotSent {
+		m.timeouts.WithLabelValues(provider, call).Inc()
+	}
 }
 
 func (m *Metrics) event(e credential.Event) {

@@ -62,9 +62,9 @@ func (e *Engine) askUserData(ctx context.Context, t *Target, held credential.Hel
 	lasting := context.WithoutCancel(ctx)
 	data, o := t.Exchanger.UserData(lasting, held.Token, held.Record.Subject, permits.start(lasting))
 	permits.giveBack(ctx)
-	e.metrics.asked(t.Name, askedUserData, o.Class)
+	e.metrics.asked(t.Name, askedUserData, o)
 	if o.Class != credential.ClassOK {
-		e.log.Info().Str("credential", string(id)).Str("provider", t.Name).Str("class", string(o.Class)).Str("detail", o.Detail).
+		e.log.Info().Str("credential", string(id)).Str("provider", t.Name).Str("class", string(o.Class)).Str("reason", string(o.Reason)).Str("detail", o.Detail).
 			Msg("user data could not be had")
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -229,6 +230,34 @@ func TestUserDataThatCouldNotBeHad(t *testing.T) {
 	b.due()
 	b.batch(n, "alice")
 	assert.JSONEq(t, `{"plan":"pro"}`, string(b.held(n, "alice").UserData))
+}
+
+// A call that was stopped because it took too long says so, and counts among those
+// that were.
+func TestUserDataThatTakesTooLong(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.backend()
+	n := b.node("one")
+	target := b.asking("", "")
+	n.SetTargets(t.Context(), []Target{target})
+	for _, class := range []credential.Class{credential.ClassAmbiguous, credential.ClassNotSent} {
+		counted := 1.0
+		if class == credential.ClassNotSent {
+			counted = 0
+		}
+		b.provider.set(func(p *fakeProvider) {
+			p.profile = func() (credential.UserData, credential.Outcome) {
+				return nil, credential.Outcome{Class: class, Reason: credential.ReasonTimeout, Detail: "no complete reply within 20s"}
+			}
+		})
+		before := testutil.ToFloat64(n.metrics.timeouts.WithLabelValues(acme, askedUserData))
+		_, err := n.Put(t.Context(), signIn(password), Expect{})
+		require.NoError(t, err)
+		n.work.Wait()
+		assert.InDelta(t, counted, testutil.ToFloat64(n.metrics.timeouts.WithLabelValues(acme, askedUserData))-before, 1e-9, class)
+		assert.Contains(t, b.log.String(), `"class":"`+string(class)+`","reason":"timeout","detail":"no complete reply within 20s"`)
+	}
 }
 
 // A flood of sign-ins keeps no more than some calls in the air; the rest is left

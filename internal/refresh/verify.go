@@ -70,7 +70,7 @@ func (e *Engine) verifySome(ctx context.Context, t *Target, list []credential.He
 		e.crew.run(func() {
 			defer wg.Done()
 			o := t.Exchanger.Verify(ctx, h.Token, h.Record.Subject, permits.start(ctx))
-			e.metrics.asked(t.Name, askedVerify, o.Class)
+			e.metrics.asked(t.Name, askedVerify, o)
 			if o.Class == credential.ClassPermanent {
 				mu.Lock()
 				defer mu.Unlock()
