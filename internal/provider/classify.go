@@ -87,7 +87,7 @@ func (r Reply) verdict(matchers []Matcher) verdict {
 	}
 	for _, code := range r.Fields.Codes {
 		if v, ok := codeVerdict(code); ok {
-			if code == "invalid_grant" && r.inProgress() {
+			if code == "invalid_grant" && r.Fields.InProgress() {
 				return verdict{credential.ClassNotProcessed, credential.ReasonUnavailable}
 			}
 			return v
@@ -96,10 +96,10 @@ func (r Reply) verdict(matchers []Matcher) verdict {
 	return r.statusVerdict()
 }
 
-// inProgress reports whether the description is the one with which Salesforce
-// refuses a request that came while another was being served.
-func (r Reply) inProgress() bool {
-	return strings.Contains(strings.ToLower(r.Fields.Description), "already being processed")
+// InProgress reports whether the description is the one with which Salesforce, and
+// others after it, refuse a request that came while another was being served.
+func (f Fields) InProgress() bool {
+	return strings.Contains(strings.ToLower(f.Description), "already being processed")
 }
 
 // CodeClass says what an error code means that providers have in common; false

@@ -221,6 +221,9 @@ func (c *call) told(r *reply, fields provider.Fields) verdict {
 	if c.kind != kindLogin && c.kind != kindRefresh {
 		return verdict{} // a session's call speaks no OAuth: its status says more
 	}
+	if fields.InProgress() {
+		return verdict{credential.ClassNotProcessed, credential.ReasonUnavailable, "another request is being served"}
+	}
 	for _, code := range fields.Codes {
 		if c.kind == kindLogin {
 			if v := loginCode(code); v.decided() {
