@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -105,7 +104,7 @@ func examineJournals(dir, keyset string) []doctor.UnreadableJournal {
 	keys, _, keyless := seal.Open(keyset, seal.Options{MustExist: true})
 	var list []doctor.UnreadableJournal
 	for _, entry := range entries {
-		owner, ok := strings.CutSuffix(entry.Name(), ".wal")
+		owner, ok := journal.OwnerOf(entry.Name())
 		if !ok {
 			continue
 		}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"github.com/refreshd/refreshd/internal/journal"
 )
 
 // stampsOf tells whether files have changed: it is another text then.
@@ -28,10 +30,9 @@ func journalsLeft(dir string) (journals, damaged int) {
 		return 0, 0 // what is wrong with the folder is another finding
 	}
 	for _, entry := range entries {
-		switch {
-		case strings.HasSuffix(entry.Name(), ".wal"):
+		if _, ok := journal.OwnerOf(entry.Name()); ok {
 			journals++
-		case strings.HasSuffix(entry.Name(), ".damaged"):
+		} else if journal.IsDamaged(entry.Name()) {
 			damaged++
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
 	"syscall"
 
 	"github.com/refreshd/refreshd/internal/credential"
@@ -50,8 +49,8 @@ func Adopt(dir, self string) ([]*Dead, error) {
 	trouble := d.clean()
 	var found []*Dead
 	for _, entry := range entries {
-		owner, ok := strings.CutSuffix(entry.Name(), suffix)
-		if !ok || owner == self || checkOwner(owner) != nil {
+		owner, ok := OwnerOf(entry.Name())
+		if !ok || owner == self {
 			continue
 		}
 		dead, err := d.adopt(owner)
@@ -203,8 +202,8 @@ func Owners(dir string) ([]string, error) {
 	}
 	var list []string
 	for _, entry := range entries {
-		owner, ok := strings.CutSuffix(entry.Name(), suffix)
-		if !ok || checkOwner(owner) != nil {
+		owner, ok := OwnerOf(entry.Name())
+		if !ok {
 			continue
 		}
 		if info, err := entry.Info(); err == nil && info.Mode().Perm() != adoptedMode {

@@ -260,3 +260,19 @@ func TestACutJournalIsDamaged(t *testing.T) {
 	require.NoError(t, dead.Remove())
 	assert.FileExists(t, filepath.Join(b.dir, b.owner+damagedSuffix))
 }
+
+// Whoever looks into the folder goes by the names that adoption goes by.
+func TestOwnerOf(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		"a1-b2.wal": "a1-b2", "a1-b2": "", ".wal": "", "a b.wal": "", ".a1.0123456789abcdef.tmp": "", "installation": "", "a1.wal.damaged": "",
+	} {
+		owner, ok := OwnerOf(name)
+		assert.Equal(t, want != "", ok, name)
+		if ok {
+			assert.Equal(t, want, owner)
+		}
+	}
+	assert.True(t, IsDamaged("a1.0123456789abcdef.damaged"))
+	assert.False(t, IsDamaged("a1.wal"))
+}

@@ -61,6 +61,17 @@ var (
 	tempPattern  = regexp.MustCompile(`^\.[A-Za-z0-9][A-Za-z0-9_-]{0,63}\.[0-9a-f]{16}\.tmp$`)
 )
 
+// OwnerOf returns whose journal a file in the folder is, by its name; false if it
+// is none.
+func OwnerOf(name string) (owner string, ok bool) {
+	owner, ok = strings.CutSuffix(name, suffix)
+	return owner, ok && checkOwner(owner) == nil
+}
+
+// IsDamaged reports whether a file in the folder is a damaged journal that was put
+// aside, by its name.
+func IsDamaged(name string) bool { return strings.HasSuffix(name, damagedSuffix) }
+
 func checkOwner(owner string) error {
 	if !ownerPattern.MatchString(owner) {
 		return fmt.Errorf("journal owner %q: it must match %s", owner, ownerPattern)

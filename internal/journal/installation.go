@@ -87,7 +87,7 @@ func journalIn(dir string) (bool, error) {
 		return false, fmt.Errorf("look for journals: %w", err)
 	}
 	for _, entry := range entries {
-		if owner, ok := strings.CutSuffix(entry.Name(), suffix); ok && checkOwner(owner) == nil {
+		if _, ok := OwnerOf(entry.Name()); ok {
 			return true, nil
 		}
 	}
