@@ -98,7 +98,7 @@ fuzz: ## Run every fuzz target for a while (FUZZTIME=30s each, ARGS=./internal/j
 	@.ci/fuzz.sh $(ARGS)
 
 .PHONY: soak
-soak: ## Run the scenarios at full length, over an hour (ARGS='-v -run=TestSoakStopDrains' for one)
+soak: ## Run the scenarios at full length, over an hour (ARGS='-v -run=TestSoakStopDrains' for one, REFRESHD_NO_RACE=1 without the race detector)
 	@.ci/ensure-redis.sh
 	@.ci/ensure-gcc.sh
 	@REFRESHD_SOAK=1 .ci/go-test.sh . -count=1 -timeout=150m $(or $(ARGS),-run=Soak) ./test/service
