@@ -16,10 +16,10 @@ const deliveryGrace = 5 * time.Second
 // errAllowed is the cause for which a task ends by itself.
 var errAllowed = errors.New("the allowed time is over")
 
-func (p *Pool) refreshBatch(ctx context.Context, payload []byte) error {
+func (p *Pool) refreshBatch(ctx context.Context, payload []byte) (about string, err error) {
 	batch, err := tasks.DecodeBatch(payload)
 	if err != nil {
-		return err
+		return "", err
 	}
 	work, count := p.refresher.RefreshBatch, p.metrics.batch
 	if batch.ClockOnly {
@@ -28,37 +28,37 @@ func (p *Pool) refreshBatch(ctx context.Context, payload []byte) error {
 	report, err := work(ctx, batch.Provider, batch.IDs)
 	count(batch.Provider, report)
 	if err != nil {
-		return fmt.Errorf("batch of %d credentials of %s: %w", len(batch.IDs), batch.Provider, err)
+		return batch.Provider, fmt.Errorf("batch of %d credentials of %s: %w", len(batch.IDs), batch.Provider, err)
 	}
-	return nil
+	return batch.Provider, nil
 }
 
-func (p *Pool) refreshSingle(ctx context.Context, payload []byte) error {
+func (p *Pool) refreshSingle(ctx context.Context, payload []byte) (about string, err error) {
 	single, err := tasks.DecodeSingle(payload)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if _, err := p.refresher.Refresh(ctx, single.ID, single.RejectedGeneration); err != nil {
-		return fmt.Errorf("refresh of %s: %w", single.ID, err)
+		return "", fmt.Errorf("refresh of %s: %w", single.ID, err)
 	}
-	return nil
+	return "", nil
 }
 
-func (p *Pool) deliver(ctx context.Context, payload []byte) error {
+func (p *Pool) deliver(ctx context.Context, payload []byte) (about string, err error) {
 	delivery, err := tasks.DecodeDelivery(payload)
 	if err != nil {
-		return err
+		return "", err
 	}
 	ctx, cancel := p.allowed(ctx, deliveryGrace)
 	defer cancel()
 	err = p.deliverer.Advance(ctx, delivery.Subscription, delivery.Lane)
 	if err != nil && ctx.Err() != nil {
-		return nil // the lane is still pending, and will be found as such
+		return delivery.Subscription, nil // the lane is still pending, and will be found as such
 	}
 	if err != nil {
-		return fmt.Errorf("lane %d of %s: %w", delivery.Lane, delivery.Subscription, err)
+		return delivery.Subscription, fmt.Errorf("lane %d of %s: %w", delivery.Lane, delivery.Subscription, err)
 	}
-	return nil
+	return delivery.Subscription, nil
 }
 
 // allowed derives the context of a task that ends by itself: in good time

@@ -47,6 +47,7 @@ type Pool struct {
 	owner     string
 	log       zerolog.Logger
 	metrics   *metrics
+	troubles  *troubles
 
 	servers []*asynq.Server
 	running sync.WaitGroup // handlers, also those that asynq abandoned
@@ -75,7 +76,7 @@ func New(opts Options) (*Pool, error) {
 	stopping, cancel := context.WithCancelCause(context.Background())
 	p := &Pool{
 		refresher: opts.Refresher, deliverer: opts.Deliverer, walker: opts.Walker, verifier: opts.Verifier, tuner: opts.Tuner, slots: opts.Slots,
-		clock: opts.Clock, owner: opts.Owner, log: opts.Logger, metrics: newMetrics(opts.Registerer),
+		clock: opts.Clock, owner: opts.Owner, log: opts.Logger, metrics: newMetrics(opts.Registerer), troubles: newTroubles(opts.Logger),
 		stopping: stopping, cancel: cancel, stopped: make(chan struct{}),
 	}
 	check := checkRefresh
@@ -151,14 +152,16 @@ func (p *Pool) Stop(ctx context.Context) error {
 // handler makes asynq's handler out of ours. A task succeeds whatever came of
 // it, for what it asked for is brought back by what is stored; only one that
 // can never be read is refused, and so ends in the archive for people to see.
-func (p *Pool) handler(kind string, handle func(ctx context.Context, payload []byte) error) func(context.Context, *asynq.Task) error {
+// handle tells what the task is about, for the log: a provider, a subscription.
+func (p *Pool) handler(kind string, handle func(ctx context.Context, payload []byte) (about string, err error)) func(context.Context, *asynq.Task) error {
 	return func(ctx context.Context, task *asynq.Task) error {
 		p.running.Add(1)
 		defer p.running.Done()
 		started := time.Now()
+		about := ""
 		err := failpoint.Hit(failpoint.TaskReceived)
 		if err == nil {
-			err = handle(ctx, task.Payload())
+			about, err = handle(ctx, task.Payload())
 		}
 		outcome := "ok"
 		if err != nil {
@@ -170,7 +173,9 @@ func (p *Pool) handler(kind string, handle func(ctx context.Context, payload []b
 		}
 		if err != nil {
 			id, _ := asynq.GetTaskID(ctx)
-			p.log.Warn().Err(err).Str("type", kind).Str("task", id).Msg("a task did not do what it was for")
+			p.troubles.failed(subject{kind, about}, id, err)
+		} else {
+			p.troubles.succeeded(subject{kind, about})
 		}
 		_ = failpoint.Hit(failpoint.TaskDone)
 		return nil

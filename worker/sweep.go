@@ -67,10 +67,10 @@ type sweep struct {
 	progress Progress
 }
 
-func (p *Pool) fetchSweep(ctx context.Context, payload []byte) error {
+func (p *Pool) fetchSweep(ctx context.Context, payload []byte) (about string, err error) {
 	task, err := tasks.DecodeSweep(payload)
 	if err != nil {
-		return err
+		return "", err
 	}
 	ctx, cancel := p.allowed(ctx, 0)
 	defer cancel()
@@ -79,7 +79,7 @@ func (p *Pool) fetchSweep(ctx context.Context, payload []byte) error {
 		owner: p.owner + "/" + rand.Text()[:8],
 		log:   p.log.With().Str("provider", task.Provider).Int64("slot", task.Slot).Int("resume", task.Resume).Logger(),
 	}
-	return s.run(ctx)
+	return task.Provider, s.run(ctx)
 }
 
 // run sweeps from the stored cursor to the end, or as far as it comes.

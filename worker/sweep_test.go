@@ -242,7 +242,8 @@ func (b *sweepBench) sweep(t *testing.T, s tasks.Sweep, allowed time.Duration) e
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), allowed+tasks.Grace)
 	defer cancel()
-	return b.pool.fetchSweep(ctx, task.Payload())
+	_, err = b.pool.fetchSweep(ctx, task.Payload())
+	return err
 }
 
 func (b *sweepBench) fetched(outcome string) float64 {
@@ -494,5 +495,6 @@ func TestAMalformedSweepIsRefused(t *testing.T) {
 	t.Parallel()
 	b := newSweepBench(t)
 	var refused *tasks.PayloadError
-	require.ErrorAs(t, b.pool.fetchSweep(t.Context(), []byte(`{}`)), &refused)
+	_, err := b.pool.fetchSweep(t.Context(), []byte(`{}`))
+	require.ErrorAs(t, err, &refused)
 }
