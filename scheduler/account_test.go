@@ -1,47 +1,61 @@
 package scheduler
 
 import (
-	"testing"
+	"context"
+	"strconv"
+	"sync"
 	"time"
-
-	"pgregory.net/rapid"
 )
 
-func TestNoWindowHoldsMoreClaimsThanItsCapacity(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		var a account
-		now := time.Unix(1_700_000_000, 0)
-		capacity := rapid.IntRange(0, 40).Draw(t, "capacity")
-		window := time.Duration(rapid.IntRange(1, int(longestWindow/time.Millisecond)).Draw(t, "window")) * time.Millisecond
-		type claim struct {
-			at time.Time
-			n  int
+// fakeAccount is an Account in memory, and the workers besides: what is claimed
+// they have begun after a moment, unless waits says that they tell.
+type fakeAccount struct {
+	mu     sync.Mutex
+	claims map[string][]*reservation // by provider, the oldest first
+	waits  bool
+}
+
+type reservation struct {
+	at time.Time
+	n  int
+}
+
+func (f *fakeAccount) ReserveClaims(_ context.Context, provider string, room, want int) (int, string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := time.Now()
+	lasts := 100 * time.Millisecond
+	if f.waits {
+		lasts = claimLasts
+	}
+	for _, c := range f.claims[provider] {
+		if now.Sub(c.at) < lasts {
+			room -= c.n
 		}
-		var made []claim
-		for range rapid.IntRange(1, 60).Draw(t, "steps") {
-			now = now.Add(time.Duration(rapid.IntRange(0, 700).Draw(t, "ms")) * time.Millisecond)
-			want := rapid.IntRange(0, 60).Draw(t, "want")
-			r := a.reserve(now, window, capacity, want)
-			if r.n < 0 || r.n > want {
-				t.Fatalf("reserved %d of %d", r.n, want)
-			}
-			got := rapid.IntRange(0, r.n).Draw(t, "claimed")
-			a.settle(r, got)
-			made = append(made, claim{now, got})
-			sum := 0
-			for _, c := range made {
-				if now.Sub(c.at) < window {
-					sum += c.n
-				}
-			}
-			if sum > capacity {
-				t.Fatalf("%d claims within %s, capacity %d", sum, window, capacity)
-			}
-		}
-		now = now.Add(longestWindow)
-		if r := a.reserve(now, window, capacity, capacity); r.n != capacity {
-			t.Fatalf("after a pause %d of %d are free", r.n, capacity)
-		}
-	})
+	}
+	r := &reservation{at: now, n: max(min(want, room), 0)}
+	f.claims[provider] = append(f.claims[provider], r)
+	return r.n, strconv.Itoa(len(f.claims[provider]) - 1), nil
+}
+
+func (f *fakeAccount) SettleClaims(_ context.Context, provider, id string, claimed int) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i, err := strconv.Atoi(id)
+	if err != nil {
+		return err
+	}
+	f.claims[provider][i].n = claimed
+	return nil
+}
+
+// done is what a worker tells of what it has begun.
+func (f *fakeAccount) done(provider string, n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, c := range f.claims[provider] {
+		took := min(c.n, n)
+		c.n -= took
+		n -= took
+	}
 }

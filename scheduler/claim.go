@@ -107,3 +107,13 @@ func (l *shardLoop) giveBack(ctx context.Context, provider string, ids []credent
 			Msg("claimed credentials could not be given back, they are due again when their claim has run out")
 	}
 }
+
+// settle gives the rest of a reservation back, also when the service stops. If that
+// fails it comes back by itself, as a claim does.
+func (l *shardLoop) settle(ctx context.Context, provider, reservation string, claimed int) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	defer cancel()
+	if err := l.d.account.SettleClaims(ctx, provider, reservation, claimed); err != nil {
+		l.log.Debug().Err(err).Str("provider", provider).Msg("what was reserved and not claimed could not be given back, it is free again when a claim would have run out")
+	}
+}

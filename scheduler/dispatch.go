@@ -3,7 +3,6 @@ package scheduler
 import (
 	"context"
 	"math/rand/v2"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,12 +21,16 @@ const (
 	// mostWaiting is how many batches may wait in a queue. Beyond that they
 	// would wait for longer than their claims last.
 	mostWaiting = 50
+	// manyWaiting is how many batches wait in a queue whose workers have enough to do
+	// for longer than a moment.
+	manyWaiting = 5
 )
 
 // dispatcher claims what is due and enqueues it, with one loop per shard.
 type dispatcher struct {
 	index         Index
 	capacity      Capacity
+	account       Account
 	recoverWithin func(provider string) time.Duration
 	queue         tasks.Enqueuer
 	depth         Depth
@@ -39,16 +42,13 @@ type dispatcher struct {
 	nudges    []chan struct{} // one per shard
 	glances   []chan struct{} // likewise
 	providers atomic.Pointer[[]string]
-
-	mu       sync.Mutex
-	accounts map[string]*account
 }
 
 func newDispatcher(opts Options, m *metrics) *dispatcher {
 	d := &dispatcher{
-		index: opts.Index, capacity: opts.Capacity, recoverWithin: opts.RecoverWithin, queue: opts.Queue, depth: opts.Depth, clock: opts.Clock,
+		index: opts.Index, capacity: opts.Capacity, account: opts.Account, recoverWithin: opts.RecoverWithin, queue: opts.Queue, depth: opts.Depth, clock: opts.Clock,
 		poll: opts.Poll, log: opts.Logger, metrics: m,
-		nudges: make([]chan struct{}, opts.Shards), glances: make([]chan struct{}, opts.Shards), accounts: map[string]*account{},
+		nudges: make([]chan struct{}, opts.Shards), glances: make([]chan struct{}, opts.Shards),
 	}
 	for i := range d.nudges {
 		d.nudges[i], d.glances[i] = make(chan struct{}, 1), make(chan struct{}, 1)
@@ -73,17 +73,6 @@ func tellAll(loops []chan struct{}) {
 		default:
 		}
 	}
-}
-
-func (d *dispatcher) account(provider string) *account {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	a, ok := d.accounts[provider]
-	if !ok {
-		a = &account{}
-		d.accounts[provider] = a
-	}
-	return a
 }
 
 // The waits until a provider's due times are looked at again. All are parts of
@@ -293,16 +282,22 @@ func (l *shardLoop) look(ctx context.Context, list *dueList, queue *room, others
 	return l.dispatch(ctx, list, queue, share, now.Sub(due))
 }
 
+// horizon is for how long ahead a provider's credentials are claimed. What is
+// claimed has its place: who comes to die before it waits behind it. So that is
+// until after the next look; longer where batches wait in the queue for their
+// workers, and so for longer than a moment.
+func (l *shardLoop) horizon(queue *room) time.Duration {
+	if mostWaiting-queue.left >= manyWaiting {
+		return 2 * l.d.poll
+	}
+	return l.d.poll / 5
+}
+
 // dispatch claims and enqueues as much of a list as the provider takes and
 // share batches hold.
 func (l *shardLoop) dispatch(ctx context.Context, list *dueList, queue *room, share int, late time.Duration) (time.Duration, error) {
 	want := min(share*tasks.MaxBatch, mostOverdue)
-	window := l.d.poll / 10
-	if queue.left < mostWaiting {
-		// What was claimed may still wait, for longer than a moment.
-		window = longestWindow
-	}
-	capacity, err := l.d.capacity.Capacity(ctx, list.provider, window)
+	capacity, err := l.d.capacity.Capacity(ctx, list.provider, l.horizon(queue))
 	if err != nil {
 		return 0, err
 	}
@@ -310,17 +305,18 @@ func (l *shardLoop) dispatch(ctx context.Context, list *dueList, queue *room, sh
 		return l.wait(ctx, list, queue, share, l.d.busy())
 	}
 	endless := capacity >= mostOverdue
-	account := l.d.account(list.provider)
-	taken := &reservation{n: want}
+	reservation := ""
 	if !endless {
-		taken = account.reserve(time.Now(), window, capacity, want)
+		if want, reservation, err = l.d.account.ReserveClaims(ctx, list.provider, capacity, want); err != nil {
+			return 0, err
+		}
 	}
-	if taken.n == 0 {
+	if want == 0 {
 		return l.wait(ctx, list, queue, share, l.d.limited())
 	}
-	ids, more, err := l.take(ctx, list, taken.n)
-	if !endless {
-		account.settle(taken, len(ids))
+	ids, more, err := l.take(ctx, list, want)
+	if len(ids) < want && reservation != "" {
+		l.settle(ctx, list.provider, reservation, len(ids))
 	}
 	if err != nil {
 		return 0, err

@@ -3,6 +3,7 @@ package scheduler
 import (
 	"context"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -172,42 +173,54 @@ func TestProvidersShareTheRoomOfAQueue(t *testing.T) {
 // tokenBucket is a provider that takes so many per second, served by a worker
 // that begins what is dispatched at once.
 type tokenBucket struct {
+	mu        sync.Mutex
 	perSecond float64
 	queue     *fakeQueue
+	books     *fakeAccount
 	begun     int
 	tokens    float64
 	at        time.Time
 }
 
-func (b *tokenBucket) Capacity(_ context.Context, provider string, horizon time.Duration) (int, error) {
+func (b *tokenBucket) room(provider string, horizon time.Duration) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	now := time.Now()
 	b.tokens = min(b.tokens+now.Sub(b.at).Seconds()*b.perSecond, b.perSecond)
 	b.at = now
 	begin := min(len(b.queue.ids(provider))-b.begun, int(b.tokens))
 	b.begun += begin
 	b.tokens -= float64(begin)
+	b.books.done(provider, begin)
 	return int(b.tokens + b.perSecond*horizon.Seconds()), nil
 }
 
 func TestALimitedProvidersBacklogIsClaimedAsItIsServed(t *testing.T) {
 	t.Parallel()
-	for name, waiting := range map[string]int{"begun at once": 0, "behind other batches": 1} {
+	for name, tt := range map[string]struct{ waiting, replicas int }{
+		"begun at once": {0, 1}, "behind other batches": {manyWaiting, 1},
+		"begun at once, of three replicas": {0, 3}, "behind other batches, of three replicas": {manyWaiting, 3},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				bucket := &tokenBucket{perSecond: 50, tokens: 50, at: time.Now()}
-				b := newBench(t, nil, "acme")
-				bucket.queue, b.queue.waiting = b.queue, waiting
-				b.d.capacity = bucket
+				b := newBench(t, bucket.room, "acme")
+				bucket.queue, bucket.books, b.queue.waiting, b.books.waits = b.queue, b.books, tt.waiting, true
 				b.index.add("acme", b.clock.Now(), names("c", 6000)...)
-				stop := run(t, b.loop)
+				loops := []func(context.Context){b.loop}
+				for range tt.replicas - 1 {
+					other := b.replica(bucket.room, "acme")
+					loops = append(loops, func(ctx context.Context) { other.loop(ctx, 0) })
+				}
+				stop := run(t, loops...)
 				elapse(20 * time.Second)
 				stop()
 				sent := len(b.queue.ids("acme"))
 				assert.LessOrEqual(t, sent, 50+(20+2)*50, "no more than the provider takes")
 				assert.GreaterOrEqual(t, sent, 20*50, "and no less")
-				assert.LessOrEqual(t, b.index.records, 6000+sent, "no record is read twice but of those whose claims have run out")
-				assert.LessOrEqual(t, b.index.pages, 21*2*7, "the index once a poll, and what is new")
+				assert.LessOrEqual(t, b.index.records, tt.replicas*(6000+sent), "no record is read twice but of those whose claims have run out")
+				assert.LessOrEqual(t, b.index.pages, tt.replicas*21*2*7, "the index once a poll, and what is new")
 			})
 		})
 	}

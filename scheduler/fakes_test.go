@@ -306,6 +306,7 @@ type bench struct {
 	clock *fakeClock
 	index *fakeIndex
 	queue *fakeQueue
+	books *fakeAccount
 	log   *logged
 	d     *dispatcher
 }
@@ -316,18 +317,18 @@ func noGrace(string) time.Duration { return 0 }
 // newBench must be called inside a synctest bubble.
 func newBench(t *testing.T, capacity capacityFunc, providers ...string) *bench {
 	t.Helper()
-	b := &bench{clock: &fakeClock{}, log: &logged{}}
+	b := &bench{clock: &fakeClock{}, log: &logged{}, books: &fakeAccount{claims: map[string][]*reservation{}}}
 	b.index = newFakeIndex(b.clock)
 	b.queue = &fakeQueue{clock: b.clock}
 	b.d = b.replica(capacity, providers...)
 	return b
 }
 
-// replica is another dispatcher on the same index and queue.
+// replica is another dispatcher on the same index, account and queue.
 func (b *bench) replica(capacity capacityFunc, providers ...string) *dispatcher {
 	var out io.Writer = b.log
 	d := newDispatcher(Options{
-		Index: b.index, Capacity: capacity, RecoverWithin: noGrace, Queue: b.queue, Depth: b.queue, Clock: b.clock,
+		Index: b.index, Capacity: capacity, Account: b.books, RecoverWithin: noGrace, Queue: b.queue, Depth: b.queue, Clock: b.clock,
 		Shards: 1, Poll: defaultPoll, Logger: zerolog.New(out),
 	}, newMetrics(prometheus.NewRegistry()))
 	d.setProviders(providers)

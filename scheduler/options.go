@@ -17,6 +17,7 @@ import (
 type Options struct {
 	Index    Index
 	Capacity Capacity
+	Account  Account
 	// RecoverWithin tells for how long a provider takes a refresh token again whose
 	// first presentation ended in doubt; 0 if it does not.
 	RecoverWithin func(provider string) time.Duration
@@ -66,6 +67,17 @@ type Index interface {
 // are taken, or the provider has asked to be left alone.
 type Capacity interface {
 	Capacity(ctx context.Context, provider string, horizon time.Duration) (int, error)
+}
+
+// Account is what all replicas have claimed of each provider, over all shards, and
+// no worker has begun or put back. A claim shows in the provider's capacity only
+// then; before it is subtracted here.
+type Account interface {
+	// ReserveClaims takes up to want of the room that a provider has, of which
+	// whatever any replica has reserved is gone already.
+	ReserveClaims(ctx context.Context, provider string, room, want int) (reserved int, id string, err error)
+	// SettleClaims notes how many of a reservation were claimed.
+	SettleClaims(ctx context.Context, provider, id string, claimed int) error
 }
 
 // Depth tells how many tasks wait in a queue, without those that are being

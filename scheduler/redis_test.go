@@ -67,7 +67,7 @@ func (h *house) replica(t testing.TB, index scheduler.Index) *scheduler.Schedule
 	_, err := c.Sync(t.Context())
 	require.NoError(t, err)
 	return scheduler.New(scheduler.Options{
-		Index: index, Capacity: unlimited{}, RecoverWithin: func(string) time.Duration { return 0 }, Queue: asynq.NewClientFromRedisClient(h.client), Depth: depth{h.client},
+		Index: index, Capacity: unlimited{}, Account: h.store, RecoverWithin: func(string) time.Duration { return 0 }, Queue: asynq.NewClientFromRedisClient(h.client), Depth: depth{h.client},
 		Tasks: h.inspector, Slots: slots{h.store}, Log: h.store, Clock: c, Shards: h.store.Shards(), Retention: time.Hour,
 		Logger: zerolog.New(io.Discard), Registerer: prometheus.NewRegistry(),
 	})

@@ -132,11 +132,10 @@ func TestWhatTimeBringsTakesNobodysTurn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		bucket := &tokenBucket{perSecond: 10, tokens: 10, at: time.Now()}
-		b := newBench(t, nil, "acme")
+		b := newBench(t, bucket.room, "acme")
 		calls := &fakeQueue{clock: b.clock}
-		bucket.queue = calls
+		bucket.queue, bucket.books, b.books.waits = calls, b.books, true
 		b.d.queue = forkedQueue{calls: calls, clocks: b.queue}
-		b.d.capacity = bucket
 		all := names("c", 600)
 		b.index.add("acme", b.clock.Now(), all...)
 		last := all[len(all)-1]

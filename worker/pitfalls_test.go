@@ -34,7 +34,7 @@ func TestAsynqPitfallAKilledWorkersCredentialsComeBackByTheirClaim(t *testing.T)
 	h := open(t)
 	h.connect("acme", 50*time.Minute, "alice")
 	s := scheduler.New(scheduler.Options{
-		Index: h.store, Capacity: unlimited{}, RecoverWithin: noGrace, Queue: h.queue, Depth: emptyQueue{}, Tasks: h.inspector, Slots: slots{h.store},
+		Index: h.store, Capacity: unlimited{}, Account: h.store, RecoverWithin: noGrace, Queue: h.queue, Depth: emptyQueue{}, Tasks: h.inspector, Slots: slots{h.store},
 		Log: h.store, Clock: h.clock, Shards: 1, Retention: time.Hour, Logger: zerolog.New(io.Discard), Registerer: prometheus.NewRegistry(),
 	})
 	s.SetSchedules(map[string]schedule.Schedule{"acme": {}})
@@ -180,7 +180,7 @@ func TestAsynqPitfallPayloadsThatAnyoneCanReadHoldNoSecret(t *testing.T) {
 	h := open(t)
 	h.connect("acme", 50*time.Minute, "alice")
 	s := scheduler.New(scheduler.Options{
-		Index: h.store, Capacity: unlimited{}, RecoverWithin: noGrace, Queue: h.queue, Depth: emptyQueue{}, Tasks: h.inspector, Slots: slots{h.store},
+		Index: h.store, Capacity: unlimited{}, Account: h.store, RecoverWithin: noGrace, Queue: h.queue, Depth: emptyQueue{}, Tasks: h.inspector, Slots: slots{h.store},
 		Log: h.store, Clock: h.clock, Shards: 1, Retention: time.Hour, Logger: zerolog.New(io.Discard), Registerer: prometheus.NewRegistry(),
 	})
 	s.SetSchedules(map[string]schedule.Schedule{"acme": {}})

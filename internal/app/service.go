@@ -208,7 +208,7 @@ func (s *service) openEngine(ctx context.Context) error {
 		return err
 	}
 	opts := refresh.Options{
-		Store: s.store, Registry: s.store, Runs: s.store, Folder: s.folder, Permits: permits{s.store}, Resting: s.store, Sessions: sessions{s.store, s.clock, logging.Component(s.log, "refresh")}, Journal: log, Clock: s.clock,
+		Store: s.store, Registry: s.store, Runs: s.store, Folder: s.folder, Permits: permits{s.store}, Claims: s.store, Resting: s.store, Sessions: sessions{s.store, s.clock, logging.Component(s.log, "refresh")}, Journal: log, Clock: s.clock,
 		Owner: s.owner, Shards: s.store.Shards(), Log: logging.Component(s.log, "refresh"), Metrics: refresh.NewMetrics(s.registry),
 		Loss: s.lossWindow, Kept: s.redis.Kind() != redisconn.KindExternal,
 		Silence: s.conf.Load().Recovery.Silence, Quarantine: s.conf.Load().Recovery.Quarantine,
@@ -436,7 +436,7 @@ func (s *service) startWork(ctx context.Context) error {
 	}
 	inspector := asynq.NewInspectorFromRedisClient(s.redis.QueueClient())
 	plan := scheduler.New(scheduler.Options{ //nolint:contextcheck // its loops live until it is stopped
-		Index: s.store, Capacity: s.engine, RecoverWithin: s.engine.RecoverWithin, Queue: s.queue, Depth: s.queue, Tasks: inspector, Slots: slotStates{s.store},
+		Index: s.store, Capacity: s.engine, Account: s.store, RecoverWithin: s.engine.RecoverWithin, Queue: s.queue, Depth: s.queue, Tasks: inspector, Slots: slotStates{s.store},
 		Log: s.store, Clock: s.clock, Shards: s.store.Shards(), Retention: s.conf.Load().Events.Retention,
 		Logger: logging.Component(s.log, "scheduler"), Registerer: s.registry,
 	})

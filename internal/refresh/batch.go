@@ -60,6 +60,7 @@ func (e *Engine) refreshAll(ctx context.Context, t *Target, rest []credential.ID
 		want := len(rest)
 		switch allowed {
 		case blocked, onHold:
+			e.claimsDone(ctx, t, len(rest))
 			return rest, e.idle(ctx, t, rest, report)
 		case oneProbe:
 			want = 1
@@ -69,12 +70,14 @@ func (e *Engine) refreshAll(ctx context.Context, t *Target, rest []credential.ID
 		permits, err := e.takePermits(ctx, t, want)
 		if err == nil {
 			n = min(permits.granted, want)
+			e.claimsDone(ctx, t, n)
 			err = e.refreshSome(ctx, t, rest[:n], allowed, permits, report)
 		}
 		if _, busy := errors.AsType[*UnavailableError](err); busy {
 			// Whoever rested for as long as a permit takes would find it taken by
 			// those that die later. What is claimed, and when, is the capacity's to say.
 			// So it is for whoever comes too late for a probe.
+			e.claimsDone(ctx, t, len(rest)-n)
 			return rest, e.handBack(ctx, t, rest, report)
 		}
 		if err != nil {
@@ -82,13 +85,30 @@ func (e *Engine) refreshAll(ctx context.Context, t *Target, rest []credential.ID
 		}
 		rest = rest[n:]
 		if len(rest) > 0 && e.clock.Boot()-started > batchBudget {
+			e.claimsDone(ctx, t, len(rest))
 			return rest, e.handBack(ctx, t, rest, report)
 		}
 	}
 	return nil, nil
 }
 
-// handBack gives back what there was no permit for, as it is by now.
+// claimsDone tells dispatchers that n of what they have claimed waits for permits no
+// more, so that others can be claimed. If nobody hears of it, they are when the
+// claims would have run out.
+func (e *Engine) claimsDone(ctx context.Context, t *Target, n int) {
+	if n == 0 || t.Limits == (Limits{}) {
+		return // there is no need to count
+	}
+	e.crew.run(func() { // a permit does not wait for it
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitDeadline)
+		defer cancel()
+		if err := e.claims.ClaimsDone(ctx, t.Name, n); err != nil {
+			e.log.Debug().Err(err).Str("provider", t.Name).Int("claims", n).Msg("claims that are done could not be noted, they end by themselves")
+		}
+	})
+}
+
+// handBack gives back what waits for a permit, as it is by now.
 func (e *Engine) handBack(ctx context.Context, t *Target, ids []credential.ID, report *credential.BatchReport) error {
 	report.Returned += len(ids)
 	if _, err := e.advanceAll(ctx, t, ids, report); err != nil {

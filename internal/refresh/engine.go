@@ -35,6 +35,7 @@ type Options struct {
 	Runs     Runs
 	Folder   Folder
 	Permits  Permits
+	Claims   Claims
 	Resting  Resting
 	Sessions Sessions
 	Journal  Journal
@@ -83,6 +84,7 @@ type Engine struct {
 	store    Store
 	registry Registry
 	permits  Permits
+	claims   Claims
 	journal  Journal
 	clock    Clock
 	owner    string
@@ -129,7 +131,7 @@ const tickEvery = time.Second
 func New(opts Options) *Engine {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	e := &Engine{
-		store: opts.Store, registry: opts.Registry, permits: opts.Permits, journal: opts.Journal,
+		store: opts.Store, registry: opts.Registry, permits: opts.Permits, claims: opts.Claims, journal: opts.Journal,
 		clock: opts.Clock, owner: opts.Owner, log: opts.Log, metrics: opts.Metrics, opts: opts,
 		heard: make([]atomic.Int64, opts.Shards), flights: newFlights(), tokens: newTokenCache(), ledger: newLedger(), crew: newCrew(), lapsed: newLapsed(), pace: newPace(),
 		watch: newWatch(opts.Silence), missing: newMissing(opts.Log, opts.Metrics), brief: newBrief(opts.Log), toldLeft: map[string]map[credential.ID]bool{}, meeting: make(chan struct{}, signInFetches), ctx: ctx, cancel: cancel,

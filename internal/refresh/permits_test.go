@@ -250,3 +250,38 @@ func TestAPermitIsOneCall(t *testing.T) {
 	require.NoError(t, err)
 	assert.Nil(t, permits.start(t.Context()), "without a rate any time will do")
 }
+
+// What a batch has claimed counts as waiting until it has its permits, or was put
+// back for want of them: as many others can be claimed then, by anyone. Who is only
+// told something takes nobody's place.
+func TestClaimsWaitUntilTheyHaveTheirPermits(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n, other := b.node("one"), b.node("two")
+	target := b.target()
+	target.Limits = Limits{Concurrency: 2}
+	n.SetTargets(t.Context(), []Target{target})
+	ids := []credential.ID{"alice", "bob", "carol"}
+	for _, id := range ids {
+		b.put(n, id)
+	}
+	b.due()
+	claim := func(room int) int {
+		got, _, err := other.store.ReserveClaims(t.Context(), acme, room, room)
+		require.NoError(t, err)
+		return got
+	}
+	require.Equal(t, 4, claim(4))
+	_, err := n.AdvanceBatch(t.Context(), acme, ids)
+	require.NoError(t, err)
+	assert.Zero(t, claim(4), "nobody has begun them")
+
+	assert.Equal(t, credential.BatchReport{Refreshed: 1}, b.batch(n, "alice"))
+	require.Eventually(t, func() bool { return claim(4) == 1 }, patience, time.Millisecond, "the one that has a permit")
+
+	n.store.set(func(s *faultyStore) {
+		s.scripted = func(int) (int, time.Duration) { return 0, time.Hour }
+	})
+	assert.Equal(t, credential.BatchReport{Returned: 2}, b.batch(n, "bob", "carol"))
+	require.Eventually(t, func() bool { return claim(4) == 2 }, patience, time.Millisecond, "those that were put back")
+}

@@ -87,6 +87,13 @@ type Permits interface {
 	Hold(ctx context.Context, provider string, lasts time.Duration, why credential.Outcome) error
 }
 
+// Claims is what all replicas have claimed and not begun.
+type Claims interface {
+	// ClaimsDone notes that n of a provider's wait no more: they have their permits,
+	// or were put back.
+	ClaimsDone(ctx context.Context, provider string, n int) error
+}
+
 // Taken are permits that were taken together.
 type Taken struct {
 	Count int

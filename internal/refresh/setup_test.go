@@ -192,7 +192,7 @@ func (b *bundle) unstarted(owner string, with ...func(*Options)) *node {
 		store:   &faultyStore{Store: under, refused: make(chan struct{}, 10_000), began: make(chan struct{}, 10_000)},
 		journal: &testJournal{file: file, dir: folder.dir, owner: owner, written: &b.written},
 	}
-	opts.Store, opts.Registry, opts.Runs, opts.Permits = n.store, n.store, n.store, n.store
+	opts.Store, opts.Registry, opts.Runs, opts.Permits, opts.Claims = n.store, n.store, n.store, n.store, n.store
 	opts.Resting, opts.Sessions, opts.Journal = n.store, n.store, n.journal
 	n.Engine = New(opts)
 	n.SetTargets(b.t.Context(), []Target{b.target()})

@@ -32,6 +32,7 @@ import (
 //	rd:{permit:<provider>}:leases    zset    lease -> ms at which it ends
 //	rd:{permit:<provider>}:state     hash    used, tokens, at, l:<lease> -> permits;
 //	                                         hold, why, detail of the last hold
+//	rd:{permit:<provider>}:claims    hash    reservation -> its ms and how many claims
 //	rd:{keys}:all                    hash    SHA-256 of an API key -> its description
 //	rd:{tickets}:<SHA-256>           string  what a ticket lets see, by the hash of its text; gone with the ticket
 //	rd:{tickets}:made:<SHA-256>      string  how many an API key has made of late, by the key's hash
@@ -93,6 +94,7 @@ func allShardKeys(shards int) []shardKeys {
 
 func keyPermitLeases(provider string) string  { return prefix + "{permit:" + provider + "}:leases" }
 func keyPermitState(provider string) string   { return prefix + "{permit:" + provider + "}:state" }
+func keyPermitClaims(provider string) string  { return prefix + "{permit:" + provider + "}:claims" }
 func keyTicket(hash [sha256.Size]byte) string { return tickets + hex.EncodeToString(hash[:]) }
 func keyTicketsMade(key string) string        { return tickets + "made:" + key }
 func keySub(sub string) string                { return prefix + "{sub:" + sub + "}:state" }

@@ -26,6 +26,7 @@ type scripts struct {
 	expiries, claim, release, heal, touch               *redis.Script
 	trim                                                *redis.Script
 	permits, unpermit, reclaim, hold                    *redis.Script
+	reserve, settle, claimsDone                         *redis.Script
 	laneTake, laneAdvance, laneFail, laneLeave, laneEnd *redis.Script
 	lanesNotify, lanesAudit                             *redis.Script
 	subEnable, subReplay, subLag, subTold, announce     *redis.Script
@@ -46,7 +47,8 @@ func loadScripts(memory bool) (scripts, error) {
 		touch:   l.load("touch", true),
 		trim:    l.load("trim", false),
 		permits: l.load("permits", false), unpermit: l.load("unpermit", false), reclaim: l.load("reclaim", false),
-		hold:     l.load("permit_hold", false),
+		hold:    l.load("permit_hold", false),
+		reserve: l.load("reserve", false), settle: l.load("settle", false), claimsDone: l.load("claims_done", false),
 		laneTake: l.behind("lane_head", "lane_take"), laneAdvance: l.behind("lane_head", "lane_advance"),
 		laneFail: l.behind("lane_head", "lane_fail"), laneLeave: l.behind("lane_head", "lane_leave"), laneEnd: l.behind("lane_head", "lane_done"),
 		lanesNotify: l.behind("lane_head", "lanes_notify"), lanesAudit: l.behind("lane_head", "lanes_audit"),

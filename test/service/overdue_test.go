@@ -165,31 +165,35 @@ func (w backlog) withinRate(t *testing.T, calls []practice.Entry) {
 }
 
 // inOrder compares the order of the calls with the one that was wanted. Both
-// replicas claim what they could serve in a moment, batches are worked on side by
-// side, and one that finds no permit comes back when the backlog is read again, a
-// moment later, and may find none again. So it is off by less than two seconds'
-// worth on average, and nine of ten by less than four; a few hundred in any order
-// would be off by a third of their number. The dead ones come last, in any order,
-// for they died together.
+// replicas together claim what is served within a fifth of a second, and what the
+// bucket holds, a twentieth; so many and those in the air may change places: a
+// quarter of a second's worth and the concurrency. On a busy machine one may still
+// find no permit: it waits for one for a second, and has its place again when the
+// backlog has been read once more, a second later. That is two seconds' worth, once.
+// On average it is off by less than half a second's worth, and nine of ten by less
+// than one. The dead ones come last, in any order, for they died together.
 func (w backlog) inOrder(t *testing.T, calls []practice.Entry, wanted []string, dead int) {
 	t.Helper()
 	place := map[string]int{}
 	for n, grant := range wanted {
 		place[grant] = n
 	}
-	living, sum := w.count-dead, 0
+	living, sum, latest := w.count-dead, 0, 0
 	off := make([]int, len(calls))
 	for i, c := range calls {
 		want := place[c.Grant]
 		off[i] = max(want-i, i-want)
 		if want >= living {
 			off[i] = max(living-i, 0) // too early
+		} else {
+			latest = max(latest, i-want)
 		}
 		sum += off[i]
 	}
 	slices.Sort(off)
 	most := off[len(off)*9/10]
-	assert.LessOrEqual(t, most, min(4*w.perSecond, w.count/2), "places by which nine of ten calls were out of order")
-	assert.LessOrEqual(t, sum/w.count, min(2*w.perSecond, w.count/6), "and on average")
-	t.Logf("order: nine of ten off by %d places at the most, all by %.1f on average, the worst by %d", most, float64(sum)/float64(w.count), off[len(off)-1])
+	assert.LessOrEqual(t, most, w.perSecond, "places by which nine of ten calls were out of order")
+	assert.LessOrEqual(t, sum/w.count, w.perSecond/2, "and on average")
+	assert.LessOrEqual(t, latest, w.perSecond/4+w.concurrency+2*w.perSecond, "places by which the latest of those that lived was late")
+	t.Logf("order: nine of ten off by %d places at the most, all by %.1f on average, the latest %d late", most, float64(sum)/float64(w.count), latest)
 }

@@ -80,6 +80,10 @@ func foreignTypes(b *bundle) {
 			_, _, _, err := b.store.Permits(b.ctx, provider, store.Limits{Concurrency: 1}, 1, time.Hour)
 			return err
 		}},
+		{"rd:{permit:acme}:claims", func() error {
+			_, _, err := b.store.ReserveClaims(b.ctx, provider, 1, 1)
+			return err
+		}},
 		{"rd:{sub:ui}:lane:7", func() error { _, _, err := b.store.LaneTake(b.ctx, sub, lane, newNonce(), time.Second); return err }},
 		{"rd:{sub:ui}:state", func() error { _, err := b.store.Subscription(b.ctx, sub); return err }},
 		{"rd:{slots}:fetch:acme", func() error { _, _, err := b.store.StartSlot(b.ctx, task, 1, owner, time.Hour); return err }},
@@ -129,6 +133,10 @@ func foreignNames(b *bundle) {
 		require.ErrorAs(b, err, &named, name)
 		_, _, _, err = b.store.Permits(b.ctx, name, store.Limits{Concurrency: 1}, 1, time.Second)
 		require.ErrorAs(b, err, &named, name)
+		_, _, err = b.store.ReserveClaims(b.ctx, name, 1, 1)
+		require.ErrorAs(b, err, &named, name)
+		require.ErrorAs(b, b.store.SettleClaims(b.ctx, name, "x", 1), &named, name)
+		require.ErrorAs(b, b.store.ClaimsDone(b.ctx, name, 1), &named, name)
 		_, _, err = b.store.StartSlot(b.ctx, name, 1, owner, time.Second)
 		require.ErrorAs(b, err, &named, name)
 		r := ask("alice")

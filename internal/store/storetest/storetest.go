@@ -118,6 +118,7 @@ func Run(t *testing.T, fresh func(t *testing.T) *Harness) {
 		"permits/hold":                              permitsHold,
 		"permits/free counts ended leases":          permitsFreeCountsEndedLeases,
 		"permits/reclaim":                           permitsReclaim,
+		"permits/claims that are reserved":          claimsReserved,
 		"permits/never more than allowed":           permitsRace,
 		"permits/one that has lapsed":               permitsLapsed,
 		"permits/all as late as they may be":        permitsLate,
