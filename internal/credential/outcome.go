@@ -45,6 +45,10 @@ type Outcome struct {
 	Subject          string        // the user's UID, where the reply tells it
 	UserData         UserData      // where the reply tells it
 	Missing          []Absence     // what should have been there by the settings, and was not
+
+	// Own says of ClassOperator that the client is accepted with the calls of others,
+	// so that this credential alone is in trouble; see [Breaker.Blames].
+	Own bool
 }
 
 // Absence is a value that a reply did not have where the settings say.

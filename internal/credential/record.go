@@ -65,6 +65,7 @@ type Record struct { //nolint:recvcheck // what fills one in takes a pointer, wh
 	Rejected    uint64   // the generation that was installed because its predecessor was rejected
 
 	Spent      []MAC                // of presented refresh tokens, newest first
+	Refused    []ID                 // of a client's pseudo-record: with whose calls the provider refused the client and has not accepted it since, newest first
 	LastEvents map[EventType]uint64 // version of the last event of each type
 	LastWrite  Nonce                // of the write that produced this revision
 }
@@ -90,6 +91,7 @@ func (r Record) clone() Record {
 	maps.Copy(last, r.LastEvents)
 	r.LastEvents = last
 	r.Spent = append([]MAC(nil), r.Spent...)
+	r.Refused = append([]ID(nil), r.Refused...)
 	return r
 }
 

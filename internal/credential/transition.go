@@ -30,19 +30,27 @@ func Fail(h Held, a Attempt, o Outcome, p Policy, by Initiator, now Millis) Writ
 		c.write.Close = true
 		return c.done(nil)
 	case ClassOperator:
+		if o.Own {
+			return c.failUnprocessed(a, o, method, p)
+		}
 		write := c.settle(a, now)
 		if write.Due != 0 {
 			write.Due = max(write.Due, now.Add(p.Times.Send)) // the breaker decides when, not this credential
 		}
 		return write
 	case ClassNotSent, ClassRateLimited, ClassNotProcessed, ClassRefused:
-		o.Method = method
-		c.fail(o, p)
-		return c.settle(a, c.insideGrace(c.again, a, p))
+		return c.failUnprocessed(a, o, method, p)
 	case ClassTransient, ClassAmbiguous, ClassOK: // a success without a token is one that could not be read
 	}
 	c.fail(o, p)
 	return c.doubt(a, method, p)
+}
+
+// failUnprocessed stores a failure that changed nothing at the provider.
+func (c *change) failUnprocessed(a Attempt, o Outcome, method Method, p Policy) Write {
+	o.Method = method
+	c.fail(o, p)
+	return c.settle(a, c.insideGrace(c.again, a, p))
 }
 
 // method returns what the exchange presented.

@@ -160,9 +160,10 @@ func tell(t *testing.T) map[credential.EventType]CloudEvent {
 	session.happens(credential.Extend(session.held, *session.held.Attempt, got, session.policy, credential.BySchedule, session.now))
 
 	client := &story{t: t, now: 1_800_000_000_000, told: told}
-	client.happens(credential.Trip(nil, "github", credential.Outcome{Class: credential.ClassOperator, Reason: credential.ReasonClientMisconfigured}, client.nonce(), client.now))
+	client.happens(credential.Trip(nil, "github", "alice", credential.Outcome{Class: credential.ClassOperator, Reason: credential.ReasonClientMisconfigured}, client.nonce(), client.now))
 	client.passes(time.Hour)
-	client.happens(credential.Reset(client.held, client.nonce(), client.now))
+	recovered, _ := credential.Accept(client.held, "alice", client.nonce(), client.now)
+	client.happens(recovered)
 
 	notice := credential.Event{
 		Type: credential.EventSubscriptionLagging, InitiatedBy: credential.BySchedule, Nonce: client.nonce(),

@@ -53,7 +53,12 @@ func (e *Engine) RefreshBatch(ctx context.Context, provider string, ids []creden
 func (e *Engine) refreshAll(ctx context.Context, t *Target, rest []credential.ID, report *credential.BatchReport) ([]credential.ID, error) {
 	started := e.clock.Boot()
 	for len(rest) > 0 {
-		allowed, err := e.breakers.allow(ctx, t.Name)
+		inTurn, err := e.breakers.inTurn(ctx, t.Name, rest)
+		if err != nil {
+			return rest, err
+		}
+		rest = inTurn
+		allowed, err := e.breakers.allow(ctx, t.Name, rest[0])
 		if err != nil {
 			return rest, err
 		}
@@ -290,16 +295,16 @@ func (e *Engine) idle(ctx context.Context, t *Target, ids []credential.ID, repor
 	}
 	report.Skipped += len(ids) - (report.Advanced - advanced)
 	now := e.clock.Now()
-	again := now.Add(idlePause)
-	if state, err := e.breakers.state(ctx, t.Name); err == nil && state.ProbeAt > now {
-		again = min(again, state.ProbeAt) // one of them is the probe
-	}
+	state, unknown := e.breakers.state(ctx, t.Name)
 	later := map[credential.Millis][]credential.ID{}
 	for i, h := range list {
 		if h == nil {
 			continue
 		}
-		at := again
+		at := now.Add(idlePause)
+		if probe := state.ProbeAtFor(ids[i]); unknown == nil && probe > now {
+			at = min(at, probe) // one of them is the probe
+		}
 		if clock := h.Record.Clock(); clock > now {
 			at = min(at, clock) // what time alone brings is told in time
 		}

@@ -1,7 +1,9 @@
 package refresh
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -82,9 +84,9 @@ const (
 	free
 )
 
-// allow tells whether calls may be made: freely while the breaker is closed,
-// one a minute while it is open. A probe that is due is not taken by that.
-func (b *breakers) allow(ctx context.Context, provider string) (passage, error) {
+// allow tells whether a call may be made for id: freely while the breaker is
+// closed, one a minute while it is open. A probe that is due is not taken by that.
+func (b *breakers) allow(ctx context.Context, provider string, id credential.ID) (passage, error) {
 	all, err := b.state(ctx, credential.AllClients)
 	if err != nil {
 		return blocked, err
@@ -97,21 +99,34 @@ func (b *breakers) allow(ctx context.Context, provider string) (passage, error) 
 		return onHold, nil
 	case !state.Open:
 		return free, nil
-	case state.ProbeAt > b.engine.clock.Now():
+	case state.ProbeAtFor(id) > b.engine.clock.Now():
 		return blocked, nil
 	}
 	return oneProbe, nil
 }
 
-// probe takes the probe that is due, and reports whether it was still there. It
-// is for whoever is about to call: one that is taken and not made keeps everybody
-// waiting for another minute.
-func (b *breakers) probe(ctx context.Context, provider string) (bool, error) {
+// inTurn returns ids with those behind that let others take the next probe.
+func (b *breakers) inTurn(ctx context.Context, provider string, ids []credential.ID) ([]credential.ID, error) {
+	state, err := b.state(ctx, provider)
+	if err != nil || !state.Open || len(state.Refused) == 0 {
+		return ids, err
+	}
+	ids = slices.Clone(ids)
+	slices.SortStableFunc(ids, func(a, b credential.ID) int {
+		return cmp.Compare(state.ProbeAtFor(a), state.ProbeAtFor(b))
+	})
+	return ids, nil
+}
+
+// probe takes the probe that is due for a call for id, and reports whether it was
+// still there. It is for whoever is about to call: one that is taken and not made
+// keeps everybody waiting for another minute.
+func (b *breakers) probe(ctx context.Context, provider string, id credential.ID) (bool, error) {
 	return b.change(ctx, provider, func(h *credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
 		if h == nil {
 			return credential.Write{}, false
 		}
-		if br := credential.BreakerOf(h.Record); !br.Open || br.ProbeAt > now {
+		if br := credential.BreakerOf(h.Record); !br.Open || br.ProbeAtFor(id) > now {
 			return credential.Write{}, false
 		}
 		return credential.Probe(*h, nonce, now), true
@@ -128,43 +143,53 @@ func (b *breakers) heldBack(ctx context.Context, provider string) (bool, error) 
 	return state.Paused || state.Open, err
 }
 
-// refused opens the breaker: the provider does not accept this client. Of many
-// exchanges that come back refused together, the first one opens it.
-func (b *breakers) refused(ctx context.Context, provider string, o credential.Outcome) {
+// refused opens the breaker: the provider does not accept this client with a call
+// for id. Of many exchanges that come back refused together, the first one opens
+// it; probe says that this was the one that was let through. While the breaker is
+// closed, a credential that was refused before opens it no more, for the client was
+// accepted with others since: own reports that the trouble is its own.
+func (b *breakers) refused(ctx context.Context, provider string, id credential.ID, probe bool, o credential.Outcome) (own bool) {
 	b.mu.Lock()
 	known := b.known[provider].state
 	b.mu.Unlock()
-	if known.Open && known.ProbeAt > b.engine.clock.Now() {
-		return
+	if !probe && known.Open && known.ProbeAt > b.engine.clock.Now() {
+		return false
 	}
 	_, err := b.change(ctx, provider, func(h *credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
+		own = false
 		if h != nil {
-			if br := credential.BreakerOf(h.Record); br.Open && br.ProbeAt > now {
+			br := credential.BreakerOf(h.Record)
+			own = !br.Open && br.Blames(id)
+			if own || !probe && br.Open && br.ProbeAt > now {
 				return credential.Write{}, false
 			}
 		}
-		return credential.Trip(h, provider, o, nonce, now), true
+		return credential.Trip(h, provider, id, o, nonce, now), true
 	}, true)
 	b.complain(err, provider)
+	return own
 }
 
-// accepted closes the breaker if it is open. It is called after every reply
-// that shows the client to be accepted, so it asks nobody while it is closed.
-func (b *breakers) accepted(ctx context.Context, provider string) {
+// accepted closes the breaker if it is open, and forgets that the client was refused
+// with a call for id. It is called after every reply that shows the client to be
+// accepted, so it asks nobody where there is nothing of either.
+func (b *breakers) accepted(ctx context.Context, provider string, id credential.ID) {
 	b.mu.Lock()
 	known, ok := b.known[provider]
 	b.mu.Unlock()
-	if ok && !known.state.Open {
+	if ok && !known.state.Open && !known.state.Blames(id) {
 		return
 	}
-	closed, err := b.change(ctx, provider, func(h *credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
-		if h == nil || !credential.BreakerOf(h.Record).Open {
+	var open bool
+	changed, err := b.change(ctx, provider, func(h *credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
+		if h == nil {
 			return credential.Write{}, false
 		}
-		return credential.Reset(*h, nonce, now), true
+		open = credential.BreakerOf(h.Record).Open
+		return credential.Accept(*h, id, nonce, now)
 	}, true)
 	b.complain(err, provider)
-	if closed {
+	if changed && open {
 		b.engine.letGo(ctx, provider)
 	}
 }
@@ -180,10 +205,10 @@ func (b *breakers) pause(ctx context.Context, provider string, paused bool) (boo
 // retune lets a probe out at once, for the client's settings have changed.
 func (b *breakers) retune(ctx context.Context, provider string) {
 	changed, err := b.change(ctx, provider, func(h *credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
-		if h == nil || !credential.BreakerOf(h.Record).Open {
+		if h == nil {
 			return credential.Write{}, false
 		}
-		return credential.Retune(*h, nonce, now), true
+		return credential.Retune(*h, nonce, now)
 	}, true)
 	b.complain(err, provider)
 	if changed && b.engine.opts.OnClientRetuned != nil {

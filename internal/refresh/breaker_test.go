@@ -12,6 +12,9 @@ import (
 	"github.com/refreshd/refreshd/internal/credential"
 )
 
+// probeOfOne is when a client is probed with the only credential that there is.
+const probeOfOne = credential.ProbeEvery + credential.StandBack
+
 func refusedClient() credential.Outcome {
 	return credential.Outcome{Class: credential.ClassOperator, Reason: credential.ReasonClientMisconfigured}
 }
@@ -171,7 +174,7 @@ func TestProbeSucceedsWhileTheStateIsUnknown(t *testing.T) {
 	b.provider.failing(refusedClient())
 	b.batch(n, "alice")
 	b.provider.ordinary()
-	b.clock.advance(credential.ProbeEvery)
+	b.clock.advance(probeOfOne)
 	let := b.provider.holding()
 	done := start(func() (credential.BatchReport, error) {
 		return n.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
@@ -348,7 +351,7 @@ func TestAProbeIsLeftToWhoeverCanMakeIt(t *testing.T) {
 	b.provider.failing(refusedClient())
 	b.batch(n, "alice")
 	require.Equal(t, 1, b.provider.calls())
-	b.clock.advance(credential.ProbeEvery)
+	b.clock.advance(probeOfOne)
 	b.provider.ordinary()
 	limited := credential.Outcome{Class: credential.ClassRateLimited, Reason: credential.ReasonRateLimited}
 	require.NoError(t, n.store.Hold(t.Context(), acme, 20*time.Second, limited))
@@ -409,7 +412,7 @@ func TestOneOfTwoMakesTheProbe(t *testing.T) {
 			b.provider.failing(refusedClient())
 			b.batch(one, "alice")
 			one.returns(1)
-			b.clock.advance(credential.ProbeEvery)
+			b.clock.advance(probeOfOne)
 			two.store.set(func(s *faultyStore) {
 				s.scripted = func(int) (int, time.Duration) { // while it gets its permit, the other one makes the probe
 					b.batch(one, "alice")
@@ -463,7 +466,7 @@ func TestAProbeIsNotForWhatNeedsNoCall(t *testing.T) {
 			b.provider.failing(refusedClient())
 			b.batch(n, "alice")
 			require.Equal(t, 1, b.provider.calls())
-			b.clock.advance(credential.ProbeEvery)
+			b.clock.advance(probeOfOne)
 			b.provider.ordinary()
 			look(b, n)
 			b.batch(n, "alice")
@@ -499,7 +502,7 @@ func TestAProbeIsMadeWithTheNewSettings(t *testing.T) {
 			return 1, 0
 		}
 	})
-	b.clock.advance(credential.ProbeEvery)
+	b.clock.advance(probeOfOne)
 	b.batch(n, "alice")
 	assert.Equal(t, 1, b.provider.calls(), "nothing is sent with the old ones")
 	b.batch(n, "alice")

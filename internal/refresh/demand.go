@@ -171,7 +171,7 @@ func (e *Engine) advance(ctx context.Context, held credential.Held, rejected boo
 			return true, nil // that way is closed, and there is another one
 		case e.otherWay(held.Record, result.held.Record):
 			return true, nil // as somebody else's attempt has shown
-		case result.outcome.Class == credential.ClassOperator:
+		case result.outcome.Class == credential.ClassOperator && !result.outcome.Own:
 			return false, clientRefused()
 		case leads, result.outcome.Class != "":
 			return false, nil
@@ -242,7 +242,7 @@ func (e *Engine) lead(ctx context.Context, held credential.Held, rejected bool) 
 	if err := e.barrier.awaitSoon(ctx, passAll); err != nil {
 		return settled{err: &outageError{err}}
 	}
-	allowed, err := e.breakers.allow(ctx, t.Name)
+	allowed, err := e.breakers.allow(ctx, t.Name, id)
 	if err != nil {
 		return settled{err: err}
 	}

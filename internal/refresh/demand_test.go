@@ -394,7 +394,7 @@ func TestADelegatingProcessTakesNoProbe(t *testing.T) {
 	_, err := front.Token(t.Context(), "alice", 0)
 	require.Error(t, err)
 	b.provider.ordinary()
-	b.clock.advance(credential.ProbeEvery)
+	b.clock.advance(probeOfOne)
 	_, err = front.Token(t.Context(), "alice", 0)
 	require.NoError(t, err)
 }

@@ -262,6 +262,18 @@ func (p *fakeProvider) failing(o credential.Outcome) {
 	})
 }
 
+// refusing answers presentations of those families with o, and others as usual.
+func (p *fakeProvider) refusing(o credential.Outcome, families ...string) {
+	p.set(func(p *fakeProvider) {
+		p.answer = func(token string, rotate func() credential.Token) reply {
+			if slices.Contains(families, p.current[token]) {
+				return reply{outcome: o}
+			}
+			return whole(rotate())
+		}
+	})
+}
+
 // losing rotates, and lets no reply arrive.
 func (p *fakeProvider) losing() {
 	p.set(func(p *fakeProvider) {
@@ -288,6 +300,13 @@ func (p *fakeProvider) calls() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.total
+}
+
+// shown returns how often a refresh token was presented.
+func (p *fakeProvider) shown(refresh credential.Secret) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.presented[refresh.Reveal()]
 }
 
 // most returns how often the token that was presented most often was.

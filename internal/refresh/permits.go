@@ -53,14 +53,14 @@ type permitLease struct {
 // whoever has all that the call needs; who comes too late for it is told that the
 // client is refused. So is who would make it with settings that are not in use any
 // more: it was let out for the new ones.
-func (e *Engine) takeProbe(ctx context.Context, t *Target, allowed passage) error {
+func (e *Engine) takeProbe(ctx context.Context, t *Target, allowed passage, id credential.ID) error {
 	if allowed != oneProbe {
 		return nil
 	}
 	if now, err := e.target(t.Name); err != nil || now != t {
 		return clientRefused()
 	}
-	taken, err := e.breakers.probe(ctx, t.Name)
+	taken, err := e.breakers.probe(ctx, t.Name, id)
 	if err == nil && !taken {
 		err = clientRefused()
 	}
@@ -73,9 +73,10 @@ func (e *Engine) takeProbeFor(ctx context.Context, t *Target, allowed passage, t
 	if len(turns) == 0 {
 		return nil // it is left to whoever has a call to make
 	}
-	err := e.takeProbe(ctx, t, allowed)
-	if err != nil {
-		for _, tn := range turns {
+	err := e.takeProbe(ctx, t, allowed, turns[0].held.Record.ID) // where one is let through, there is one
+	for _, tn := range turns {
+		tn.probe = allowed == oneProbe
+		if err != nil {
 			e.abandon(ctx, tn)
 		}
 	}

@@ -22,7 +22,7 @@ func (e *Engine) signIn(ctx context.Context, t *Target, login credential.Login) 
 	if !t.Policy.CanLogin {
 		return login, nil, ErrNoLogin
 	}
-	allowed, err := e.breakers.allow(ctx, t.Name)
+	allowed, err := e.breakers.allow(ctx, t.Name, login.ID)
 	if err != nil {
 		return login, nil, e.unavailable(err)
 	}
@@ -38,7 +38,7 @@ func (e *Engine) signIn(ctx context.Context, t *Target, login credential.Login) 
 		return login, putOffBy(err), nil // it is made later
 	}
 	defer permits.giveBack(ctx)
-	if err := e.takeProbe(ctx, t, allowed); err != nil {
+	if err := e.takeProbe(ctx, t, allowed, login.ID); err != nil {
 		return login, putOffBy(err), nil
 	}
 	putOff := func(o credential.Outcome) (credential.Login, *LoginPutOffError, error) {
@@ -87,10 +87,10 @@ func (e *Engine) signIn(ctx context.Context, t *Target, login credential.Login) 
 		Str("reason", string(o.Reason)).Str("detail", o.Detail).Msg("login of an owner")
 	switch o.Class {
 	case credential.ClassPermanent:
-		e.breakers.accepted(ctx, t.Name)
+		e.breakers.accepted(ctx, t.Name, login.ID)
 		return login, nil, &LoginRefusedError{Reason: o.Reason, Detail: o.Detail}
 	case credential.ClassOperator:
-		e.breakers.refused(ctx, t.Name, o)
+		_ = e.breakers.refused(ctx, t.Name, login.ID, allowed == oneProbe, o) // it is put off either way
 		return putOff(o)
 	case credential.ClassRefused:
 		if o.Token.Access.IsZero() {
@@ -102,7 +102,7 @@ func (e *Engine) signIn(ctx context.Context, t *Target, login credential.Login) 
 	if o.Token.Access.IsZero() {
 		return putOff(o)
 	}
-	e.breakers.accepted(ctx, t.Name)
+	e.breakers.accepted(ctx, t.Name, login.ID)
 	login.Token, login.ExpiresIn, login.RefreshExpiresIn = o.Token, 0, o.RefreshExpiresIn
 	login.ExpiresAt = 0
 	if o.ExpiresIn > 0 || o.ExpiresAt > 0 {

@@ -18,6 +18,7 @@ type turn struct {
 	by       credential.Initiator
 	method   credential.Method // what is presented
 	rejected bool              // asked for because the resource had refused the token
+	probe    bool              // let through alone by an open breaker
 	asked    time.Duration     // boot time just before begin was sent
 	answered time.Duration     // boot time when its answer had come
 	now      credential.Millis // the store's time in that answer
@@ -235,19 +236,19 @@ func (e *Engine) conclude(ctx context.Context, tn *turn, o credential.Outcome, s
 	got := receivedBy(tn, o, sentAt)
 	switch {
 	case brings(tn, o):
-		e.breakers.accepted(ctx, tn.target.Name)
+		e.breakers.accepted(ctx, tn.target.Name, tn.held.Record.ID)
 		return e.install(ctx, tn, o, got)
 	case tn.method == credential.MethodExtend && o.Class == credential.ClassOK:
-		e.breakers.accepted(ctx, tn.target.Name)
+		e.breakers.accepted(ctx, tn.target.Name, tn.held.Record.ID)
 		return e.settle(ctx, tn, nil, func(h credential.Held, now credential.Millis) credential.Write {
 			return credential.Extend(h, tn.attempt, got, tn.target.Policy, tn.by, now)
 		}).with(o)
 	}
 	switch o.Class {
 	case credential.ClassOperator:
-		e.breakers.refused(ctx, tn.target.Name, o)
+		o.Own = e.breakers.refused(ctx, tn.target.Name, tn.held.Record.ID, tn.probe, o)
 	case credential.ClassPermanent:
-		e.breakers.accepted(ctx, tn.target.Name)
+		e.breakers.accepted(ctx, tn.target.Name, tn.held.Record.ID)
 		return e.lastLook(ctx, tn, o)
 	case credential.ClassOK, credential.ClassNotSent, credential.ClassRateLimited, credential.ClassNotProcessed,
 		credential.ClassTransient, credential.ClassAmbiguous, credential.ClassRefused:

@@ -23,7 +23,7 @@ func (e *Engine) Verify(ctx context.Context, provider string, ids []credential.I
 	if err != nil || !t.Verify || e.opts.Delegate != nil {
 		return 0, 0, err
 	}
-	if allowed, err := e.breakers.allow(ctx, t.Name); err != nil || allowed != free {
+	if held, err := e.breakers.heldBack(ctx, t.Name); err != nil || held {
 		return 0, 0, err
 	}
 	list, err := e.store.Load(ctx, ids...)

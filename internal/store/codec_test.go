@@ -40,6 +40,16 @@ func genMACs() *rapid.Generator[[]credential.MAC] {
 	})
 }
 
+func genRefused() *rapid.Generator[[]credential.ID] {
+	return rapid.Custom(func(t *rapid.T) []credential.ID {
+		var list []credential.ID
+		for range rapid.IntRange(0, credential.MaxRefused).Draw(t, "refused") {
+			list = append(list, credential.ID(rapid.String().Draw(t, "ID")))
+		}
+		return list
+	})
+}
+
 func genLabels() *rapid.Generator[map[string]string] {
 	return rapid.Custom(func(t *rapid.T) map[string]string {
 		m := rapid.MapOfN(rapid.String(), rapid.String(), 0, 5).Draw(t, "labels")
@@ -112,7 +122,7 @@ func genRecord() *rapid.Generator[credential.Record] {
 				Failure: credential.Reason(rapid.String().Draw(t, "failure")), Detail: rapid.String().Draw(t, "detail"),
 			},
 			Rejected: rapid.Uint64().Draw(t, "rejected"), Spent: genMACs().Draw(t, "macs"),
-			LastEvents: genLast().Draw(t, "events"), LastWrite: genNonce().Draw(t, "write"),
+			LastEvents: genLast().Draw(t, "events"), LastWrite: genNonce().Draw(t, "write"), Refused: genRefused().Draw(t, "refused"),
 		}
 	})
 }

@@ -116,8 +116,9 @@ const (
 	flagLearned  // early, age, life follow
 	presenceUnit // times 0 to 3: none, active, passive, background
 
-	flagLimit = 4 * presenceUnit // started at follows, and what is planned ahead of the limit
-	flagsEnd  = 2 * flagLimit
+	flagLimit   = 4 * presenceUnit // started at follows, and what is planned ahead of the limit
+	flagRefused = 2 * flagLimit    // how many were refused follows, and their IDs
+	flagsEnd    = 2 * flagRefused
 )
 
 func presenceCode(p credential.Presence) (code uint64, ok bool) {
@@ -163,6 +164,7 @@ func appendWays(b []byte, rec credential.Record) ([]byte, error) {
 		{rec.OnceAt != 0, flagOnce},
 		{rec.Learned != credential.Learned{}, flagLearned},
 		{started != 0 || next != credential.Successor{}, flagLimit},
+		{len(rec.Refused) > 0, flagRefused},
 	} {
 		if f.set {
 			flags |= f.flag
@@ -190,6 +192,12 @@ func appendWays(b []byte, rec credential.Record) ([]byte, error) {
 		b = appendMillis(b, rec.RefreshAt) // which the head may not show
 		b = binary.AppendVarint(b, int64(next.Failures))
 		b = appendBool(b, next.Refused)
+	}
+	if flags&flagRefused != 0 {
+		b = binary.AppendUvarint(b, uint64(len(rec.Refused)))
+		for _, id := range rec.Refused {
+			b = appendString(b, id)
+		}
 	}
 	return b, nil
 }
@@ -228,5 +236,11 @@ func (r *reader) ways(rec *credential.Record) {
 		rec.RefreshAt = r.millis()
 		rec.Session.Successor.Failures = r.int()
 		rec.Session.Successor.Refused = r.bool()
+	}
+	if flags&flagRefused != 0 {
+		rec.Refused = make([]credential.ID, r.count(1))
+		for i := range rec.Refused {
+			rec.Refused[i] = credential.ID(r.str())
+		}
 	}
 }

@@ -274,7 +274,7 @@ func applyProvider(b *bundle) {
 
 func applyClient(b *bundle) {
 	b.fresh("alice")
-	b.apply(credential.Trip(nil, provider, credential.Outcome{Class: credential.ClassOperator, Reason: credential.ReasonClientMisconfigured}, newNonce(), b.now))
+	b.apply(credential.Trip(nil, provider, "alice", credential.Outcome{Class: credential.ClassOperator, Reason: credential.ReasonClientMisconfigured}, newNonce(), b.now))
 	id := credential.ClientID(provider)
 	h := b.load(id)
 	assert.True(b, credential.BreakerOf(h.Record).Open)

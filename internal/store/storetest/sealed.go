@@ -148,7 +148,7 @@ func sealedBound(b *bundle) {
 // pseudo-record.
 func sealedClient(b *bundle) {
 	id := credential.ClientID(provider)
-	w := credential.Trip(nil, provider, credential.Outcome{Class: credential.ClassOperator}, newNonce(), b.now)
+	w := credential.Trip(nil, provider, "alice", credential.Outcome{Class: credential.ClassOperator}, newNonce(), b.now)
 	w.Record.Paused, w.Record.State = true, credential.StateActive
 	b.apply(w)
 	h := b.load(id)

@@ -75,7 +75,7 @@ func touchAnswers(b *bundle) {
 		ID: "pending", Provider: provider, SignIn: credential.SignIn{Username: credential.NewSecret("u"), Password: credential.NewSecret("p")},
 	}, b.sessions(), newNonce(), b.now))
 	require.Equal(b, credential.StatePending, b.load("pending").Record.State)
-	b.apply(credential.Trip(nil, provider, credential.Outcome{}, newNonce(), b.now))
+	b.apply(credential.Trip(nil, provider, "alice", credential.Outcome{}, newNonce(), b.now))
 	require.NoError(b, b.Client.HSet(b.ctx, b.credKey("garbage"), "h", "1 garbage").Err())
 	require.NoError(b, b.Client.Set(b.ctx, b.credKey("string"), "somebody else's", 0).Err())
 
