@@ -305,7 +305,7 @@ func (b *barrier) advance(ctx context.Context, run string, roster credential.Ros
 		return err
 	}
 	if !settled {
-		if err := e.registry.Settle(ctx, run); err != nil {
+		if err := e.opts.Runs.Settle(ctx, run); err != nil {
 			return err
 		}
 	}

@@ -36,8 +36,6 @@ type Registry interface {
 	Roster(ctx context.Context) (credential.Roster, error)
 	// NextRound counts the round of the roster on.
 	NextRound(ctx context.Context) error
-	// Settle notes that everyone has put back what they knew into that run.
-	Settle(ctx context.Context, run string) error
 	// Forget takes an owner off the roster that will not come back.
 	Forget(ctx context.Context, owner string) error
 }
@@ -58,6 +56,8 @@ type Runs interface {
 	// Restore is Apply on that run, whatever passes. again says that the writes
 	// were made before, and are not judged by today's clock.
 	Restore(ctx context.Context, run string, writes []credential.Write, again bool) ([]credential.Status, error)
+	// Settle notes that everyone has put back what they knew into that run.
+	Settle(ctx context.Context, run string) error
 }
 
 // Folder is where this machine's processes have their journals.
