@@ -31,7 +31,7 @@ func (s *service) watchRedis(ctx context.Context) error {
 		Log: logging.Component(s.log, "redis"),
 		Looked: func(p redisconn.Promise) {
 			s.store.SetConfirm(confirm(p, s.conf.Load().Recovery.Send))
-			s.settleJournals(p)
+			s.noteJournals(p)
 		},
 	})
 	s.life.add("redis watch", func(context.Context) error { s.promises.Stop(); return nil })

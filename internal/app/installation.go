@@ -63,19 +63,34 @@ func (s *service) journalsBelong(ctx context.Context) (noted string, err error) 
 	return was.ID, nil
 }
 
-// settleJournals notes that Redis cannot lose the installation any more that the
-// folder of the journals was claimed for.
-func (s *service) settleJournals(p redisconn.Promise) {
-	since := time.Duration(s.claimed.Load())
-	if since == 0 || p.Away || s.lost.why.Load() != nil || clock.Boot()-since <= p.Loss {
+// claimSettled stands for a folder whose installation Redis cannot lose any more.
+const claimSettled = -1
+
+// noteJournals notes that Redis cannot lose the installation any more that the
+// folder of the journals was claimed for, and claims one again that somebody has
+// removed and that was made anew.
+func (s *service) noteJournals(p redisconn.Promise) {
+	since := s.claimed.Load()
+	if since == 0 || p.Away || s.lost.why.Load() != nil {
 		return
 	}
-	if err := journal.Settle(s.journalDir(), s.store.Epoch()); err != nil {
+	dir := s.journalDir()
+	noted, err := journal.InstallationOf(dir)
+	switch {
+	case err != nil:
+	case noted.ID == "":
+		if err = journal.Claim(dir, s.store.Epoch()); err == nil {
+			s.claimed.Store(int64(clock.Boot()))
+		}
+	case since != claimSettled && clock.Boot()-time.Duration(since) > p.Loss:
+		if err = journal.Settle(dir, s.store.Epoch()); err == nil {
+			s.claimed.Store(claimSettled)
+		}
+	}
+	if err != nil {
 		log := logging.Component(s.log, "journal")
 		log.Warn().Err(err).Msg("whose journals these are could not be noted for good; again in a moment")
-		return
 	}
-	s.claimed.Store(0)
 }
 
 // emptied says in a few words that what was stored is gone, "" while it is not.

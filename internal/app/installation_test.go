@@ -81,9 +81,7 @@ func TestAnInstallationLostAtOnceIsMadeAgain(t *testing.T) {
 	provider := startProvider(t)
 	f := newFolder(t, provider.url+"/token")
 	dir := filepath.Join(f.dir, "data", "journal")
-	release, err := journal.Claim(dir, "FIRST")
-	require.NoError(t, err)
-	require.NoError(t, release())
+	require.NoError(t, journal.Claim(dir, "FIRST"))
 	dead, err := journal.Create(dir, "killed", journal.Options{})
 	require.NoError(t, err)
 	require.NoError(t, dead.Intent(t.Context(), []journal.Intent{{Nonce: [16]byte{1}, ID: "run:alice", Generation: 1, Grant: 1}}))
@@ -93,4 +91,28 @@ func TestAnInstallationLostAtOnceIsMadeAgain(t *testing.T) {
 	noted, err := journal.InstallationOf(dir)
 	require.NoError(t, err)
 	assert.Equal(t, "FIRST", noted.ID)
+}
+
+// Somebody removes the folder under a process that works: it is made again, and
+// belongs to the same installation.
+func TestAFolderThatIsMadeAgainIsClaimedAgain(t *testing.T) {
+	server := testproc.StartRedis(t, testproc.RedisOptions{AppendFsync: "always"})
+	provider := startProvider(t)
+	f := newFolder(t, provider.url+"/token")
+	f.config["redis"] = map[string]any{"url": server.URL()}
+	r := run(t, f, everything())
+	dir := filepath.Join(f.dir, "data", "journal")
+	settled := func() (journal.Installation, bool) {
+		noted, err := journal.InstallationOf(dir)
+		return noted, err == nil && noted.ID != "" && !noted.Unsettled
+	}
+	eventually(t, "whose the journals are is noted", func() bool { _, ok := settled(); return ok })
+	before, _ := settled()
+	require.NoError(t, os.RemoveAll(dir))
+	eventually(t, "it is noted again", func() bool { _, ok := settled(); return ok })
+	after, _ := settled()
+	assert.Equal(t, before, after)
+	status, answer := r.call(http.MethodPut, "/v1/credentials/run:alice", loginBody(provider.mint(t)))
+	require.Equal(t, http.StatusCreated, status, answer)
+	require.NoError(t, r.end())
 }

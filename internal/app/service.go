@@ -57,7 +57,7 @@ type service struct {
 	redis     *redisconn.Conn
 	promises  redisconn.Keeper // what Redis promises, as of a moment ago
 	lost      installation
-	claimed   atomic.Int64 // boot time at which the journals' folder was; 0 before, and once that is settled
+	claimed   atomic.Int64 // boot time at which the journals' folder was; 0 before, claimSettled once Redis cannot lose for what
 	keys      *seal.Keyset
 	folder    refresh.Folder
 	store     *store.Store
@@ -246,11 +246,7 @@ func (s *service) openJournal() (refresh.Journal, error) {
 		return nil, err
 	}
 	log := logging.Component(s.log, "journal")
-	release, err := journal.Claim(dir, s.store.Epoch())
-	if err != nil {
-		return nil, err
-	}
-	if err := release(); err != nil { // nobody waits for one that stands still while it makes its journal
+	if err := journal.Claim(dir, s.store.Epoch()); err != nil {
 		return nil, err
 	}
 	j, err := journal.Create(dir, s.owner, journal.Options{

@@ -94,38 +94,44 @@ func journalIn(dir string) (bool, error) {
 	return false, nil
 }
 
-// Claim notes durably that the journals in dir are those of an installation. Nobody
-// else claims the folder until done, which should not be long: who begins waits. A
+// Claim notes durably that the journals in dir are those of an installation. A
 // folder without journals may be claimed by another after that, so whoever has made
-// one calls [CheckInstallation] again. The errors are those of that.
-func Claim(dir, id string) (done func() error, err error) {
+// one calls [CheckInstallation] again: to hold the folder until then would keep
+// everyone waiting for one that stands still. The errors are those of that.
+func Claim(dir, id string) error {
 	d := folder(dir)
 	if err := d.prepare(); err != nil {
-		return nil, err
+		return err
 	}
 	lock, err := os.Open(dir) //nolint:gosec // the folder of the configuration
 	if err != nil {
-		return nil, fmt.Errorf("journal folder: %w", err)
+		return fmt.Errorf("journal folder: %w", err)
 	}
-	unlock := func() error { return release(lock) }
 	if err = retry(func() error { return unix.Flock(int(lock.Fd()), unix.LOCK_EX) }); err == nil {
 		err = CheckInstallation(dir, id)
 	}
 	if err == nil {
 		err = d.claim(id)
 	}
-	if err != nil {
-		return nil, errors.Join(err, unlock())
-	}
-	return unlock, nil
+	return errors.Join(err, release(lock))
 }
 
 func (d folder) claim(id string) error {
-	noted, err := InstallationOf(string(d))
-	if err != nil || noted.ID == id {
+	before, err := InstallationOf(string(d))
+	if err != nil || before.ID == id {
 		return err
 	}
-	return d.note(id + unsettled)
+	now := Installation{ID: id, Unsettled: true}
+	if err := d.note(now); err != nil || before.ID == "" {
+		return err
+	}
+	// Somebody of that one may have made a journal meanwhile, and looked before this
+	// was noted: he goes on.
+	left, err := journalIn(string(d))
+	if err != nil || !left {
+		return err
+	}
+	return errors.Join(&OtherInstallationError{Dir: string(d), Noted: before.ID, Found: id}, d.note(before))
 }
 
 // Settle notes that the store cannot lose the ID of its installation any more.
@@ -134,11 +140,15 @@ func Settle(dir, id string) error {
 	if err != nil || noted != (Installation{ID: id, Unsettled: true}) {
 		return err
 	}
-	return folder(dir).note(id)
+	return folder(dir).note(Installation{ID: id})
 }
 
 // note writes the file as a whole, durably.
-func (d folder) note(text string) (err error) {
+func (d folder) note(i Installation) (err error) {
+	text := i.ID
+	if i.Unsettled {
+		text += unsettled
+	}
 	f, temp, err := d.create(installationFile)
 	if err != nil {
 		return fmt.Errorf("note the installation of the journals: %w", err)

@@ -14,13 +14,7 @@ import (
 func TestAFolderBelongsToOneInstallation(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "journal")
-	claim := func(id string) error {
-		release, err := Claim(dir, id)
-		if err != nil {
-			return err
-		}
-		return release()
-	}
+	claim := func(id string) error { return Claim(dir, id) }
 	refused := func(err error, found string) {
 		t.Helper()
 		other := new(OtherInstallationError)
@@ -65,19 +59,35 @@ func TestAFolderBelongsToOneInstallation(t *testing.T) {
 	require.ErrorContains(t, claim("THREE"), filepath.Join(dir, "installation"))
 }
 
-// Two that start at once on different installations: one of them gets the folder.
+// Of two that start at once on different installations one at the most goes on, and
+// whoever has a journal by then is left alone.
 func TestAFolderIsClaimedByOneAtATime(t *testing.T) {
 	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "journal")
-	release, err := Claim(dir, "ONE")
-	require.NoError(t, err)
-	second := make(chan error, 1)
-	go func() {
-		_, err := Claim(dir, "TWO")
-		second <- err
-	}()
-	setupIn(t, dir, "owner-1", Options{})
-	require.NoError(t, release())
-	other := new(OtherInstallationError)
-	require.ErrorAs(t, <-second, &other)
+	for range 20 {
+		dir := filepath.Join(t.TempDir(), "journal")
+		start := func(id string) error {
+			if err := Claim(dir, id); err != nil {
+				return err
+			}
+			j, err := Create(dir, id, Options{})
+			if err != nil {
+				return err
+			}
+			t.Cleanup(func() { require.NoError(t, j.Close()) })
+			return CheckInstallation(dir, id)
+		}
+		second := make(chan error, 1)
+		go func() { second <- start("TWO") }()
+		refused := 0
+		for _, err := range []error{start("ONE"), <-second} {
+			if err != nil {
+				require.ErrorAs(t, err, new(*OtherInstallationError))
+				refused++
+			}
+		}
+		require.Positive(t, refused)
+		noted, err := InstallationOf(dir)
+		require.NoError(t, err)
+		require.Error(t, CheckInstallation(dir, map[string]string{"ONE": "TWO", "TWO": "ONE"}[noted.ID]))
+	}
 }
