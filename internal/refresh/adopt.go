@@ -63,24 +63,31 @@ func (e *Engine) adoptAll(ctx context.Context, force bool) (stay []string, troub
 }
 
 // adoptAgain rolls the store forward once more for the journals that were
-// adopted before: it may have lost what came of that.
-func (e *Engine) adoptAgain(ctx context.Context, force bool) (all bool, trouble error) {
+// adopted before: it may have lost what came of that. One of which something has to
+// come later is given back, to be adopted anew: while its lock is held it looks like
+// that of a process that lives, and nobody would ever put anything back before it.
+func (e *Engine) adoptAgain(ctx context.Context, force bool) (trouble error) {
 	e.adopting.Lock()
 	defer e.adopting.Unlock()
-	all = true
 	if len(e.adopted) > 0 {
 		defer e.barrier.keepBeating(ctx)()
 	}
-	for i, a := range e.adopted {
+	keep := e.adopted[:0]
+	for _, a := range e.adopted {
 		settled, err := e.rollForward(ctx, a.dead, force)
-		if err != nil {
+		switch {
+		case err != nil:
 			trouble = errors.Join(trouble, fmt.Errorf("journal of %s: %w", a.dead.Owner, err))
+		case !settled:
+			trouble = errors.Join(trouble, a.dead.Release())
 			continue
+		default:
+			a.since = e.clock.Boot()
 		}
-		all = all && settled
-		e.adopted[i].since = e.clock.Boot()
+		keep = append(keep, a)
 	}
-	return all, trouble
+	e.adopted = keep
+	return trouble
 }
 
 // removeAdopted deletes the adopted journals whose loss window has passed.

@@ -41,19 +41,21 @@ type barrier struct {
 	engine *Engine
 	kick   chan struct{} // holds a token when somebody has met another run
 
-	one     sync.Mutex      // a pass
-	born    time.Duration   // boot time of the first heartbeat
-	noticed time.Duration   // boot time at which the present run was found
-	ours    bool            // the store held the installation of this process at the last pass
-	ready   bool            // what this process knows is in the present run
-	round   uint64          // of the roster, when it looked for the last time before it was ready
-	forced  bool            // it has put back what has a gap before it, for nobody could fill it
-	counted map[string]bool // whose deaths have been counted in the present run
-	waiting bool            // the rest of it waits for others
-	heard   time.Duration   // boot time since when that is all; 0 while what may have been written is still to come
-	stay    []string        // the dead whose journals hold what cannot be put back, when the rest is
-	told    string          // who is waited for, as it was logged last
-	loss    time.Duration   // what the store could lose when the run was last confirmed; negative if never
+	one        sync.Mutex                   // a pass
+	born       time.Duration                // boot time of the first heartbeat
+	noticed    time.Duration                // boot time at which the present run was found
+	ours       bool                         // the store held the installation of this process at the last pass
+	ready      bool                         // what this process knows is in the present run
+	round      uint64                       // of the roster, when it looked for the last time before it was ready
+	forced     bool                         // it has put back what has a gap before it, for nobody could fill it
+	counted    map[string]bool              // whose deaths have been counted in the present run
+	known      map[string]credential.Member // who was on the roster when it was read last
+	introduced bool                         // they are on the roster of the present run
+	waiting    bool                         // the rest of it waits for others
+	heard      time.Duration                // boot time since when that is all; 0 while what may have been written is still to come
+	stay       []string                     // the dead whose journals hold what cannot be put back, when the rest is
+	told       string                       // who is waited for, as it was logged last
+	loss       time.Duration                // what the store could lose when the run was last confirmed; negative if never
 
 	run       atomic.Pointer[string] // the present one; "" before the first is known
 	said      atomic.Pointer[said]   // as it was last reported
@@ -145,6 +147,7 @@ func (b *barrier) pass(ctx context.Context) error {
 		return err
 	}
 	e.watch.look(roster, e.clock.Boot())
+	b.known = roster.Members
 	if b.passes() == passAll {
 		b.confirm(asked)
 		b.loss = e.opts.Loss()
@@ -174,7 +177,7 @@ func (b *barrier) notice(run string, now time.Duration) {
 	e.opts.Runs.Pass("", "")
 	b.run.Store(&run)
 	b.noticed, b.ready, b.forced, b.waiting, b.heard, b.stay, b.told = now, false, false, false, 0, nil, ""
-	b.counted = map[string]bool{}
+	b.counted, b.introduced = map[string]bool{}, false
 	b.stirred.Store(false)
 }
 
@@ -211,12 +214,16 @@ func (b *barrier) keepBeating(ctx context.Context) (stop func()) {
 	}
 }
 
-// roster reads who works on the store. The store may have lost whom it knew:
-// whoever has a journal in this folder is on it in any case.
+// roster reads who works on the store. The store may have lost whom it knew: whoever
+// was on it when this process saw it last, or has a journal in this folder, is on it
+// in any case.
 func (b *barrier) roster(ctx context.Context) (credential.Roster, error) {
 	e := b.engine
 	roster, err := e.registry.Roster(ctx)
 	if err != nil || b.passes() == passAll {
+		return roster, err
+	}
+	if err := b.introduce(ctx, roster); err != nil {
 		return roster, err
 	}
 	if err := b.forgetGone(ctx, roster); err != nil {
@@ -232,6 +239,27 @@ func (b *barrier) roster(ctx context.Context) (credential.Roster, error) {
 		}
 	}
 	return roster, nil
+}
+
+// introduce puts those on the roster of a run that this process has just met whom it
+// knows from the run before. Whoever lives is on it by himself in a moment; but one
+// that stands still, or is cut off, may hold what the store has lost, and who has
+// only met this run would not know of him.
+func (b *barrier) introduce(ctx context.Context, roster credential.Roster) error {
+	if b.introduced {
+		return nil
+	}
+	for owner, m := range b.known {
+		if _, listed := roster.Members[owner]; listed || owner == b.engine.owner {
+			continue
+		}
+		if err := b.engine.registry.Introduce(ctx, owner, m.Place); err != nil {
+			return err
+		}
+		roster.Members[owner] = credential.Member{Place: m.Place}
+	}
+	b.introduced = true
+	return nil
 }
 
 // forgetGone takes off the roster who is proven here to be dead and to have left
@@ -299,7 +327,7 @@ func (b *barrier) advance(ctx context.Context, run string, roster credential.Ros
 		return nil
 	}
 	if !settled && !b.lossless(roster) && b.giveUp(roster, run) {
-		return e.registry.NextRound(ctx)
+		return e.opts.Runs.NextRound(ctx)
 	}
 	if err := failpoint.Hit(failpoint.BarrierOpen); err != nil {
 		return err
@@ -336,7 +364,7 @@ func (b *barrier) putBack(ctx context.Context, run string, roster credential.Ros
 	}
 	done, stay, err := e.putBack(ctx, run, at)
 	if !settled && b.stirred.Load() { // what has failed may have been made all the same
-		if counted := e.registry.NextRound(ctx); counted != nil {
+		if counted := e.opts.Runs.NextRound(ctx); counted != nil {
 			return false, errors.Join(err, counted)
 		}
 		b.stirred.Store(false)

@@ -493,6 +493,13 @@ func (s *faultyStore) Release(ctx context.Context, provider string, ids []creden
 	return s.Store.Release(ctx, provider, ids, at)
 }
 
+func (s *faultyStore) Introduce(ctx context.Context, owner, place string) error {
+	if err := s.gone(); err != nil {
+		return err
+	}
+	return s.Store.Introduce(ctx, owner, place)
+}
+
 func (s *faultyStore) NextRound(ctx context.Context) error {
 	if err := s.gone(); err != nil {
 		return err

@@ -34,8 +34,9 @@ type Registry interface {
 	// which it waits for others.
 	Beat(ctx context.Context, ready string, round uint64, waiting string) error
 	Roster(ctx context.Context) (credential.Roster, error)
-	// NextRound counts the round of the roster on.
-	NextRound(ctx context.Context) error
+	// Introduce puts an owner on the roster that is not on it, and whose journal is
+	// in that place. It does not count as heard.
+	Introduce(ctx context.Context, owner, place string) error
 	// Forget takes an owner off the roster that will not come back.
 	Forget(ctx context.Context, owner string) error
 }
@@ -56,6 +57,13 @@ type Runs interface {
 	// Restore is Apply on that run, whatever passes. again says that the writes
 	// were made before, and are not judged by today's clock.
 	Restore(ctx context.Context, run string, writes []credential.Write, again bool) ([]credential.Status, error)
+	Rounds
+}
+
+// Rounds is how all who work on a run of the store find that nothing is missing.
+type Rounds interface {
+	// NextRound counts the round of the roster on.
+	NextRound(ctx context.Context) error
 	// Settle notes that everyone has put back what they knew into that run.
 	Settle(ctx context.Context, run string) error
 }

@@ -56,8 +56,7 @@ func (e *Engine) putBack(ctx context.Context, run string, at stage) (done bool, 
 	if !at.journals {
 		return false, nil, nil
 	}
-	again, err := e.adoptAgain(ctx, at.force)
-	if err != nil {
+	if err := e.adoptAgain(ctx, at.force); err != nil {
 		return false, nil, err
 	}
 	stay, err = e.adoptAll(ctx, at.force)
@@ -77,7 +76,7 @@ func (e *Engine) putBack(ctx context.Context, run string, at stage) (done bool, 
 			e.log.Warn().Int("writes", made).Msg("put back what was handed to redis and never answered: it may have been stored, and lost")
 		}
 	}
-	return at.force || again && len(stay)+len(left)+waiting == 0, stay, nil
+	return at.force || len(stay)+len(left)+waiting == 0, stay, nil
 }
 
 // putBackChains makes the writes again that the store does not have, and returns

@@ -168,3 +168,45 @@ func TestADeathIsLookedBehind(t *testing.T) {
 		})
 	}
 }
+
+// A journal that was taken up, and that something has to come before on another run
+// of the store, holds up nobody: its heir has its lock, as its owner had.
+func TestAnHeirsJournalHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	one, two, heir := b.node("one", lossy), b.node("two", lossy), b.node("heir", lossy)
+	b.settle(heir)
+	var earlier snapshot
+	b.emptied(one, two, func() {
+		before := b.snapshot()
+		earlier.hashes = map[string]map[string]string{"rd:owners": before.hashes["rd:owners"], "rd:members": before.hashes["rd:members"]}
+		two.die()
+		b.settle(heir, one)
+		require.Len(t, heir.adopted, 1)
+	})
+	b.fallBack(earlier) // two was alive
+	b.forced(heir, one)
+	assert.EqualValues(t, 2, b.held(one, "alice").Record.Generation)
+}
+
+// Who stands still on another machine while the store is another run, and perhaps
+// yet another one, is known there by whoever knew him before: he may hold what it
+// has lost.
+func TestWhoWasKnownBeforeIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	one, two := b.node("one", lossy), b.node("two", lossy, b.elsewhere())
+	b.emptied(one, two, func() { b.settle(one) })
+	late := b.node("late", lossy) // and knows nobody
+	b.run.Store("third run")
+	b.mini.FlushAll()
+	for range 60 { // twelve seconds; the quarantine is longer
+		b.clock.advance(barrierStep)
+		require.NoError(t, one.tick(t.Context()))
+		require.NoError(t, late.tick(t.Context()))
+		require.NotEqual(t, passAll, one.barrier.passes(), "two has a newer token")
+		require.NotEqual(t, passAll, late.barrier.passes())
+	}
+	b.forced(one, late, two)
+	assert.EqualValues(t, 2, b.held(one, "alice").Record.Generation)
+}

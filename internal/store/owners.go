@@ -92,6 +92,21 @@ func (s *Store) Roster(ctx context.Context) (credential.Roster, error) {
 	return roster, nil
 }
 
+// Introduce puts an owner on the roster that is not on it, as one that was not heard
+// yet. place is where its journal is, "" if it has none.
+func (s *Store) Introduce(ctx context.Context, owner, place string) error {
+	if place == "" {
+		place = noPlace
+	}
+	pipe := s.client.Pipeline()
+	pipe.HSetNX(ctx, keyMembers, owner, place+" //0")
+	pipe.HSetNX(ctx, keyOwners, owner, 0)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("introduce an owner: %w", s.explain(ctx, err, keyOwners, keyMembers))
+	}
+	return nil
+}
+
 // Settle notes that everyone has put back what they knew into that run of
 // Redis.
 func (s *Store) Settle(ctx context.Context, run string) error {

@@ -374,4 +374,11 @@ func ownersBeat(b *bundle) {
 	roster, err = b.store.Roster(b.ctx)
 	require.NoError(b, err)
 	assert.Equal(b, map[string]credential.Member{"elsewhere": {Beat: 1, Place: "place-9"}}, roster.Members)
+
+	require.NoError(b, b.store.Introduce(b.ctx, "elsewhere", "another"))
+	require.NoError(b, b.store.Introduce(b.ctx, "stopped", "place-9"))
+	require.NoError(b, b.store.Introduce(b.ctx, "without", ""))
+	roster, err = b.store.Roster(b.ctx)
+	require.NoError(b, err)
+	assert.Equal(b, map[string]credential.Member{"elsewhere": {Beat: 1, Place: "place-9"}, "stopped": {Place: "place-9"}, "without": {}}, roster.Members)
 }
