@@ -210,3 +210,33 @@ func TestWhoWasKnownBeforeIsWaitedFor(t *testing.T) {
 	b.forced(one, late, two)
 	assert.EqualValues(t, 2, b.held(one, "alice").Record.Generation)
 }
+
+// A store that somebody has emptied is the same run. What comes of an attempt waits
+// for the data, and is stored when they are back.
+func TestAReplyWaitsForTheData(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	one := b.node("one", lossy)
+	b.settle(one)
+	b.put(one, "alice")
+	b.due()
+	b.settle(one)
+	before := b.snapshot()
+	let := b.provider.holding()
+	t.Cleanup(let)
+	done := start(func() (credential.Held, error) { return one.Refresh(t.Context(), "alice", 0) })
+	soon(t, b.provider.entered, "the exchange")
+	b.mini.FlushAll()
+	asked := one.loaded()
+	let()
+	require.Eventually(t, func() bool { return one.loaded() > asked }, patience, time.Millisecond, "the record is looked for")
+	_ = soon(t, done, "an answer") // of what nobody can tell
+	require.NoError(t, one.tick(t.Context()))
+	require.Len(t, one.ledger.attempts(), 1, "its attempt is not over")
+
+	b.fallBack(before)
+	b.settle(one)
+	b.settle(one)
+	require.Eventually(t, func() bool { return b.held(one, "alice").Record.Generation == 2 }, patience, time.Millisecond)
+	assert.Equal(t, 1, b.provider.most())
+}

@@ -86,7 +86,7 @@ func (e *Engine) settle(ctx context.Context, tn *turn, got *credential.Received,
 			e.finished(tn, after, got != nil)
 			return settled{held: after}
 		}
-		again, err := e.reload(ctx, h.Record.ID)
+		again, err := e.reloadKept(ctx, h.Record.ID, stalled)
 		if err != nil {
 			return settled{held: h, err: err}
 		}
@@ -121,11 +121,29 @@ func (e *Engine) superseded(ctx context.Context, tn *turn, h credential.Held, go
 
 // reload reads a record, asking again while the store is away.
 func (e *Engine) reload(ctx context.Context, id credential.ID) (*credential.Held, error) {
+	return e.reloadUnless(ctx, id, nil, nil)
+}
+
+// reloadKept is reload for what must not be given up. A record that is not there was
+// deleted, unless the store has lost all that it held: then it is away, too. stalled
+// is called once if that takes time.
+func (e *Engine) reloadKept(ctx context.Context, id credential.ID, stalled func()) (*credential.Held, error) {
+	return e.reloadUnless(ctx, id, e.emptied, stalled)
+}
+
+func (e *Engine) reloadUnless(ctx context.Context, id credential.ID, gone func(context.Context) error, stalled func()) (*credential.Held, error) {
 	wait := firstStoreWait
 	for {
 		list, err := e.store.Load(ctx, id)
+		if err == nil && list[0] == nil && gone != nil {
+			err = gone(ctx)
+		}
 		if err == nil {
 			return list[0], nil
+		}
+		if stalled != nil {
+			stalled()
+			stalled = nil
 		}
 		if pause(ctx, wait) != nil {
 			return nil, err
@@ -133,6 +151,19 @@ func (e *Engine) reload(ctx context.Context, id credential.ID) (*credential.Held
 		wait = min(2*wait, maxStoreWait)
 	}
 }
+
+// emptied is an error where the store does not hold what this process started on,
+// so that nothing is known of what is not there.
+func (e *Engine) emptied(ctx context.Context) error {
+	ours, _, err := e.opts.Runs.HoldsInstallation(ctx)
+	if err == nil && !ours {
+		err = errEmptied
+	}
+	return err
+}
+
+// errEmptied says that the store came back empty, or was emptied.
+var errEmptied = errors.New("redis does not hold any more what this process started on: bring its data back")
 
 // pause waits for d or until ctx ends.
 func pause(ctx context.Context, d time.Duration) error {
