@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/refreshd/refreshd/internal/api"
@@ -57,6 +58,14 @@ func (s *service) trouble(p redisconn.Promise) []api.Finding {
 	list := findings(p)
 	if gone := s.installationFinding(); gone != nil {
 		list = append([]api.Finding{*gone}, list...)
+	}
+	if owners := s.engine.WaitsFor(); len(owners) > 0 {
+		list = append(list, api.Finding{
+			Topic: "recovery", Severity: string(redisconn.SeverityWarn),
+			What:        "Redis was restarted or replaced, and processes that do not answer have not put back what they know: " + strings.Join(owners, ", "),
+			Consequence: "nothing is refreshed until they have, or are proven dead, for they may hold tokens that Redis has lost; tokens in memory go on being served",
+			Remedy:      "let those that are stopped go on (kill -CONT), or kill them; bring back machines that are away, which are waited for during recovery.quarantine. refreshd doctor tells which is where",
+		})
 	}
 	return list
 }

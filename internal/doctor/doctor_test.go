@@ -169,7 +169,7 @@ func TestProcessesOfTheService(t *testing.T) {
 	assert.Equal(t, []Topic{TopicProcesses, TopicProcesses, TopicProcesses, TopicRecovery, TopicRecovery, TopicProcesses, TopicInDoubt}, topics)
 	stopped, died, silent, left := list[2], list[3], list[4], list[7]
 	assert.Equal(t, "processes of the service's machine that are stopped, and hold their journal's lock: 1 (e), one for 11m40s", stopped.What)
-	assert.Contains(t, stopped.Consequence, "until they go on or are killed")
+	assert.Contains(t, stopped.Consequence, "nothing at all is refreshed until they go on or are killed")
 	assert.Equal(t, "processes of the service's machine that have died: 1 (f)", died.What)
 	assert.Equal(t, "processes elsewhere whose heartbeat stands still: 1 (c), one for 1m35s", silent.What)
 	assert.Equal(t, "processes elsewhere that died and left refreshes open: 1 (d)", left.What)

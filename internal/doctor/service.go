@@ -184,8 +184,11 @@ func recovery(s Status) []Finding {
 		list = append(list, Finding{topic, Warn, what, consequence, remedy})
 	}
 	if len(stopped.owners) > 0 {
-		warn(TopicProcesses, "processes of the service's machine that are stopped, and hold their journal's lock: "+stopped.String(),
-			"what they have begun waits until they go on or are killed, however long that takes: they may have tokens that nobody else has",
+		consequence := "what they have begun waits until they go on or are killed, however long that takes: they may have tokens that nobody else has"
+		if !r.Settled {
+			consequence = "Redis is another run, and may have lost what they know: nothing at all is refreshed until they go on or are killed, however long that takes"
+		}
+		warn(TopicProcesses, "processes of the service's machine that are stopped, and hold their journal's lock: "+stopped.String(), consequence,
 			"let them go on (kill -CONT), or kill them: their journals are taken up at once then. If it is the same journal for long, see in the service's log whether it can be taken up")
 	}
 	if len(died.owners) > 0 {

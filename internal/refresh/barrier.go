@@ -57,11 +57,12 @@ type barrier struct {
 	told       string                       // who is waited for, as it was logged last
 	loss       time.Duration                // what the store could lose when the run was last confirmed; negative if never
 
-	run       atomic.Pointer[string] // the present one; "" before the first is known
-	said      atomic.Pointer[said]   // as it was last reported
-	stirred   atomic.Bool            // something was put back since the round was counted
-	mode      atomic.Int32           // a passing
-	confirmed atomic.Int64           // boot time at which the run was last known to be this one
+	run       atomic.Pointer[string]   // the present one; "" before the first is known
+	said      atomic.Pointer[said]     // as it was last reported
+	missing   atomic.Pointer[[]string] // who is waited for and is silent
+	stirred   atomic.Bool              // something was put back since the round was counted
+	mode      atomic.Int32             // a passing
+	confirmed atomic.Int64             // boot time at which the run was last known to be this one
 }
 
 // said is how far this process is.
@@ -83,6 +84,7 @@ func newBarrier(e *Engine) *barrier {
 	b := &barrier{engine: e, kick: make(chan struct{}, 1), loss: -1}
 	b.run.Store(new(string))
 	b.said.Store(new(said))
+	b.missing.Store(new([]string))
 	return b
 }
 
@@ -179,6 +181,7 @@ func (b *barrier) notice(run string, now time.Duration) {
 	b.noticed, b.ready, b.forced, b.waiting, b.heard, b.stay, b.told = now, false, false, false, 0, nil, ""
 	b.counted, b.introduced = map[string]bool{}, false
 	b.stirred.Store(false)
+	b.missing.Store(new([]string))
 }
 
 // report counts the heartbeat on, with how far this process is.
@@ -431,11 +434,12 @@ func (b *barrier) open(roster credential.Roster, run string, now time.Duration) 
 		}
 	}
 	missing := b.awaited(roster, run, e.opts.Quarantine)
+	b.missing.Store(&missing)
 	if list := strings.Join(missing, ","); list != b.told {
 		b.told = list
 		if list != "" {
 			e.log.Warn().Strs("owners", missing).Stringer("quarantine", e.opts.Quarantine).
-				Msg("processes have not put back what they know; refreshes wait until they have, or are proven dead")
+				Msg("processes have not put back what they know; refreshes wait until they have, or are proven dead: those of this machine by their end, others by the quarantine. If one is stopped, let it go on (kill -CONT) or kill it; if a machine is away, bring it back")
 		}
 	}
 	return known && len(missing) == 0, true
@@ -580,4 +584,13 @@ func (e *Engine) Gate() string {
 	case passNothing:
 	}
 	return "closed"
+}
+
+// WaitsFor lists the owners without whom nothing is begun on this run of the store:
+// they are silent, and have not put back what they know. None while the gate is open.
+func (e *Engine) WaitsFor() []string {
+	if e.barrier.passes() == passAll {
+		return nil
+	}
+	return *e.barrier.missing.Load()
 }

@@ -207,7 +207,10 @@ func TestWhoWasKnownBeforeIsWaitedFor(t *testing.T) {
 		require.NotEqual(t, passAll, one.barrier.passes(), "two has a newer token")
 		require.NotEqual(t, passAll, late.barrier.passes())
 	}
+	assert.Equal(t, []string{"two"}, one.WaitsFor())
+	assert.Equal(t, []string{"two"}, late.WaitsFor())
 	b.forced(one, late, two)
+	assert.Empty(t, one.WaitsFor())
 	assert.EqualValues(t, 2, b.held(one, "alice").Record.Generation)
 }
 
