@@ -140,8 +140,8 @@ func (ps *providers) build(conf *config.Config) (targets []refresh.Target, settl
 		next[name] = one
 		targets = append(targets, refresh.Target{
 			Name: name, Policy: policy(conf, set), Exchanger: one.backend, Settings: settings,
-			Limits:   refresh.Limits{Concurrency: set.Limits.Concurrency, PerSecond: set.Limits.PerSecond},
-			UserData: set.UserData.Declared(), Verify: set.Verify.Declared(), LogsOut: set.Logout.Declared(),
+			Limits: refresh.Limits{Concurrency: set.Limits.Concurrency, PerSecond: set.Limits.PerSecond},
+			Verify: set.Verify.Declared(), LogsOut: set.Logout.Declared(),
 		})
 	}
 	return targets, func(taken bool) {
@@ -329,7 +329,7 @@ func policy(conf *config.Config, set config.Provider) credential.Policy {
 		DefaultLifetime: set.DefaultLifetime,
 		Rotates:         set.Rotation.Rotates, Grace: set.Rotation.Grace,
 		RefreshIdle: set.RefreshToken.Idle, RefreshAbsolute: set.RefreshToken.Absolute, WarnBefore: warnBefore,
-		CanLogin: set.Login.Declared(), NoRefresh: set.Kind == "http" && !set.Refresh.Declared(),
+		CanLogin: set.Login.Declared(), NoRefresh: set.Kind == "http" && !set.Refresh.Declared(), AsksUserData: set.UserData.Declared(),
 		Sessions: sessions,
 		Times:    conf.Recovery.Times(set.Timeout),
 	}

@@ -64,7 +64,7 @@ func Connect(before *Held, in Login, p Policy, nonce Nonce, now Millis) Write {
 	if in.UserData.tooLong() {
 		in.UserData = nil
 	}
-	if in.UserData == nil && in.sameUser(h) {
+	if in.UserData == nil && in.SameUser(h) {
 		in.UserData = h.UserData
 	}
 	token := in.Token
@@ -102,10 +102,10 @@ func Connect(before *Held, in Login, p Policy, nonce Nonce, now Millis) Write {
 	return c.done(nil)
 }
 
-// sameUser reports whether the login is known to be that of the user whose
+// SameUser reports whether the login is known to be that of the user whose
 // credential is stored. What is known of him then stays until it is told anew: told
 // again as it was, it is no change.
-func (in Login) sameUser(h Held) bool {
+func (in Login) SameUser(h Held) bool {
 	r, name := h.Record, in.SignIn.Username
 	if r.Provider != in.Provider || in.Subject != "" && r.Subject != "" && in.Subject != r.Subject {
 		return false

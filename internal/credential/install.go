@@ -150,7 +150,7 @@ func (c *change) install(h Held, got Received, p Policy) {
 		token.Type = h.Token.Type
 	}
 	r.HasRefresh = !token.Refresh.IsZero()
-	c.tell(h, got)
+	c.tell(h, got, p)
 	if token.Access.IsZero() {
 		token.Access = h.Token.Access
 		c.write.Token = &token
@@ -200,8 +200,18 @@ func (c *change) install(h Held, got Received, p Policy) {
 	c.tellChanges()
 }
 
-// tell takes what a reply told of the user beside the token.
-func (c *change) tell(h Held, got Received) {
+// tell takes what a reply told of the user beside the token. Where the provider is
+// asked for user data in a call of its own, that is the source: what another reply
+// tells may be of another shape, and only fills what is empty.
+func (c *change) tell(h Held, got Received, p Policy) {
+	if p.AsksUserData && h.UserData != nil {
+		got.UserData = nil
+	}
+	c.learn(h, got)
+}
+
+// learn takes what is told of the user.
+func (c *change) learn(h Held, got Received) {
 	if r := &c.write.Record; r.Subject == "" {
 		r.Subject = got.Subject
 	}

@@ -32,7 +32,7 @@ func TakeUserData(h Held, data UserData, subject string, nonce Nonce, by Initiat
 		return Write{}, false
 	}
 	c := beginChange(h, nonce, by, now)
-	c.tell(h, Received{Subject: subject, UserData: data})
+	c.learn(h, Received{Subject: subject, UserData: data})
 	if c.write.UserData == nil && c.write.Record.Subject == h.Record.Subject {
 		return Write{}, false
 	}

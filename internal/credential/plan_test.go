@@ -1,6 +1,7 @@
 package credential_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -231,4 +232,39 @@ func TestInstallTellsOfTheUser(t *testing.T) {
 	got := credential.Received{Method: credential.MethodRefresh, Token: token("", "rt-5"), SentAt: sent, UserData: credential.UserData(`2`), Partial: true}
 	w := credential.Install(b.held, b.attempt, got, b.policy, credential.BySchedule, noon)
 	assert.Equal(t, credential.EventUserDataChanged, w.Events[0].Type, "also where the access token was missing")
+}
+
+// Where the provider is asked in a call of its own, what another reply tells fills
+// what is empty and replaces nothing.
+func TestUserDataOfAnotherReply(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		asks         bool
+		before, want string
+	}{
+		"no call of its own": {false, `{"id":1}`, `{"role":"clerk"}`},
+		"a call of its own":  {true, `{"id":1}`, `{"id":1}`},
+		"nothing is known":   {true, "", `{"role":"clerk"}`},
+	} {
+		for _, method := range []credential.Method{credential.MethodRefresh, credential.MethodLogin, credential.MethodExtend} {
+			t.Run(name+", "+string(method), func(t *testing.T) {
+				t.Parallel()
+				b := setup(t)
+				b.policy.AsksUserData = row.asks
+				if row.before != "" {
+					b.held.UserData = credential.UserData(row.before)
+				}
+				got := credential.Received{Method: method, Token: token("at-9", ""), SentAt: noon, ExpiresIn: time.Hour, UserData: credential.UserData(`{"role":"clerk"}`)}
+				store := credential.Install
+				if method == credential.MethodExtend {
+					store = credential.Extend
+				}
+				w := store(b.held, *b.held.Attempt, got, b.policy, credential.BySchedule, noon)
+				assert.JSONEq(t, row.want, string(w.Result(b.held).UserData))
+				assert.Equal(t, row.before != row.want, slices.ContainsFunc(w.Events, func(e credential.Event) bool {
+					return e.Type == credential.EventUserDataChanged
+				}))
+			})
+		}
+	}
 }

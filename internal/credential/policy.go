@@ -53,6 +53,7 @@ type Policy struct {
 	WarnBefore      time.Duration // how long before that end it is announced
 	NoRefresh       bool          // there is no call that a refresh token could be presented with
 	CanLogin        bool          // there is a call that logs in with a name and a password
+	AsksUserData    bool          // there is a call for user data, made after each sign-in and each refresh
 	Sessions        SessionPolicy
 	Times           Times
 }

@@ -259,7 +259,7 @@ func Extend(h Held, a Attempt, got Received, p Policy, by Initiator, now Millis)
 	if got.Rejected {
 		r.Rejected = r.Generation // its resource refused it, and the backend has just taken it
 	}
-	c.tell(h, got)
+	c.tell(h, got, p)
 	if r.ExpiresAt <= now {
 		c.tellChanges()
 		c.sessionOver(r.endOf(), p)

@@ -20,7 +20,6 @@ type Target struct {
 	Policy    credential.Policy
 	Limits    Limits
 	Exchanger Exchanger
-	UserData  bool // there is a call for it, to be made after each sign-in and each refresh
 	LogsOut   bool // there is a call that ends a session, to be made at each log-out
 	Verify    bool // there is a call for it, to be made at each fetch
 	// Settings identifies the client's settings. When it changes, a breaker

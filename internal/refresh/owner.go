@@ -46,6 +46,7 @@ func (e *Engine) Put(ctx context.Context, login credential.Login, expect Expect)
 		return Put{}, e.unavailable(&outageError{err})
 	}
 	var later *LoginPutOffError
+	byOwner := login.UserData != nil
 	if !login.SignIn.IsZero() && login.Token.Access.IsZero() {
 		before, err := e.before(ctx, login.ID, expect)
 		if err == nil && before != nil {
@@ -78,6 +79,9 @@ func (e *Engine) Put(ctx context.Context, login credential.Login, expect Expect)
 			if later != nil && before.Record.ValidAt(now, 0) {
 				return Put{}, later // a mistyped password must not end what works
 			}
+		}
+		if !byOwner && t.Policy.AsksUserData && before != nil && before.UserData != nil && login.SameUser(*before) {
+			login.UserData = nil // the call of its own is the source: what the login told only fills what is empty
 		}
 		write := credential.Connect(before, login, t.Policy, nonce, now)
 		change := Change{Nonce: nonce, ID: login.ID, Kind: ChangePut, Grant: write.Record.Grant, At: now, Login: &login}

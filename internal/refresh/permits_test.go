@@ -189,7 +189,7 @@ func TestALapsedPermitAsksNothing(t *testing.T) {
 	n := b.node("one")
 	b.put(n, "alice")
 	target := b.target()
-	target.Limits, target.Verify, target.UserData = Limits{Concurrency: 8, PerSecond: 1}, true, true
+	target.Limits, target.Verify, target.Policy.AsksUserData = Limits{Concurrency: 8, PerSecond: 1}, true, true
 	slow := heldUpQuestions{b.provider, func() { b.clock.advance(b.policy.Times.Send) }}
 	target.Exchanger = slow
 	n.SetTargets(t.Context(), []Target{target})

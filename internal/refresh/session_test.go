@@ -511,7 +511,7 @@ func TestUserDataIsToldWhenItChanged(t *testing.T) {
 	b.provider.set(func(p *fakeProvider) { p.user = `{"plan":"free"}` })
 	n := b.node("one")
 	target := b.target()
-	target.UserData = true
+	target.Policy.AsksUserData = true
 	n.SetTargets(t.Context(), []Target{target})
 	_, err := n.Put(t.Context(), signIn(password), Expect{})
 	require.NoError(t, err)

@@ -14,17 +14,17 @@ const signInFetches = 64
 // learnUserData asks the provider about its user once more, after a token was
 // installed, where its settings say so.
 func (e *Engine) learnUserData(ctx context.Context, t *Target, result settled) {
-	if t.UserData && result.err == nil && result.outcome.Class == credential.ClassOK && e.opts.Delegate == nil {
+	if t.Policy.AsksUserData && result.err == nil && result.outcome.Class == credential.ClassOK && e.opts.Delegate == nil {
 		e.askUserData(ctx, t, result.held, credential.BySchedule)
 	}
 }
 
 // meetUser begins to ask the provider about a user who has just signed in, and of
-// whom the login has told nothing, where its settings say so. Nobody waits for the answer
-// but the engine's stop.
+// whom the login has told nothing that was stored, where its settings say so.
+// Nobody waits for the answer but the engine's stop.
 func (e *Engine) meetUser(ctx context.Context, t *Target, held credential.Held) {
 	r := held.Record
-	if !t.UserData || r.Paused || !r.ValidAt(e.clock.Now(), readMargin) {
+	if !t.Policy.AsksUserData || r.Paused || !r.ValidAt(e.clock.Now(), readMargin) {
 		return
 	}
 	leave, err := e.enter()

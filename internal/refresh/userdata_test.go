@@ -23,7 +23,7 @@ func (b *bundle) asking(data, subject string) Target {
 		}
 	})
 	target := b.target()
-	target.UserData = true
+	target.Policy.AsksUserData = true
 	return target
 }
 
@@ -132,6 +132,54 @@ func TestUserDataIsToldAgainOnlyIfItChanged(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A login and a refresh may tell of the user in another shape than the call of its
+// own, which is the source: what they tell fills what is empty, and takes the place of
+// nothing.
+func TestUserDataOfTwoShapes(t *testing.T) {
+	t.Parallel()
+	const ofLogin, ofCall = `{"id":"alice","roles":["clerk"]}`, `{"id":"alice","name":"Alice"}`
+	b := setup(t)
+	b.backend()
+	b.policy.NoRefresh = true // each token is that of a login
+	n := b.node("one")
+	n.SetTargets(t.Context(), []Target{b.asking(ofCall, "")})
+	b.provider.set(func(p *fakeProvider) { p.user = ofLogin })
+	put := func() {
+		_, err := n.Put(t.Context(), signIn(password), Expect{})
+		require.NoError(t, err)
+		n.work.Wait()
+	}
+	put()
+	assert.JSONEq(t, ofLogin, string(b.held(n, "alice").UserData), "it was empty")
+	again := func() {
+		b.clock.advance(2 * life)
+		b.batch(n, "alice")
+	}
+	again()
+	assert.JSONEq(t, ofCall, string(b.held(n, "alice").UserData))
+	told := func() int {
+		return len(slices.DeleteFunc(b.events(n, "alice"), func(e credential.EventType) bool { return e != credential.EventUserDataChanged }))
+	}
+	require.Equal(t, 1, told())
+
+	again()
+	put()
+	again()
+	assert.Equal(t, 1, told(), "nothing has changed: %v", b.events(n, "alice"))
+
+	b.asking(`{"id":"alice","name":"Alice B."}`, "")
+	put()
+	assert.JSONEq(t, `{"id":"alice","name":"Alice B."}`, string(b.held(n, "alice").UserData))
+	assert.Equal(t, 2, told())
+
+	// The owner's own word is his.
+	own := signIn(password)
+	own.UserData = credential.UserData(`{"id":"mine"}`)
+	_, err := n.Put(t.Context(), own, Expect{})
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"id":"mine"}`, string(b.held(n, "alice").UserData))
 }
 
 // No call is made for what is known, or for a credential that is held back.
