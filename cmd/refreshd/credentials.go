@@ -32,6 +32,7 @@ type record struct {
 	HasLogin   bool              `json:"has_login"`
 	Presence   string            `json:"presence"`
 	Session    *struct{}         `json:"session"`
+	Success    time.Time         `json:"last_success_at"`
 	Failure    *failure          `json:"last_failure"`
 	Learned    int64             `json:"learned_lifetime"` // seconds
 	Missing    []string          `json:"missing"`          // of what was just stored
@@ -39,8 +40,9 @@ type record struct {
 
 // failure is how the last refresh, or login, failed.
 type failure struct {
-	Reason string `json:"reason"`
-	Detail string `json:"detail"`
+	At     time.Time `json:"at"`
+	Reason string    `json:"reason"`
+	Detail string    `json:"detail"`
 }
 
 // String gives the reason, and what the provider said.
@@ -58,6 +60,14 @@ func (r record) reason() string {
 		return r.Failure.Reason
 	}
 	return r.Reason
+}
+
+// failed returns how the last attempt failed; nil if it did not.
+func (r record) failed() *failure {
+	if r.Failure == nil || r.Failure.At.Before(r.Success) {
+		return nil
+	}
+	return r.Failure
 }
 
 // statePending is that of a record without a token.
@@ -90,7 +100,7 @@ func (p *program) shownRecord(cmd *cobra.Command, r *remote, method, path string
 	if p.json {
 		return one, held, p.printJSON(raw)
 	}
-	return one, held, p.printRecords([]record{one}, held)
+	return one, held, p.printRecords([]record{one}, held, record.account)
 }
 
 func (p *program) listCommand() *cobra.Command {
@@ -158,7 +168,7 @@ func (p *program) listAll(cmd *cobra.Command, r *remote, query url.Values) error
 		}
 		return p.printJSON(data)
 	}
-	return p.printRecords(all, r.pauses(cmd.Context()))
+	return p.printRecords(all, r.pauses(cmd.Context()), record.brief)
 }
 
 func (p *program) getCommand() *cobra.Command {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -45,15 +46,17 @@ func (p *program) printJSON(data []byte) error {
 	return err
 }
 
-func (p *program) printRecords(list []record, held pauses) error {
+// printRecords prints a table; trouble is what is noted of a record's last attempt.
+func (p *program) printRecords(list []record, held pauses, trouble func(record) []string) error {
 	w := p.table("ID\tPROVIDER\tSTATE\tREASON\tVERSION\tEXPIRES IN\tDUE IN\tNOTES")
 	for _, one := range list {
 		state := one.State
 		if one.InDoubt {
 			state += " (in doubt)"
 		}
+		notes := slices.Concat(held.notes(one), one.notes(), trouble(one))
 		w.row("%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s", one.ID, one.Provider, state, dash(one.reason()), one.Version,
-			until(one.ExpiresAt), until(held.due(one)), dash(strings.Join(append(held.notes(one), one.notes()...), ", ")))
+			until(one.ExpiresAt), until(held.due(one)), dash(strings.Join(notes, ", ")))
 	}
 	return w.Flush()
 }
@@ -75,6 +78,28 @@ func (r record) notes() []string {
 	}
 	if r.Learned > 0 {
 		list = append(list, "learned to live "+(time.Duration(r.Learned)*time.Second).String())
+	}
+	return list
+}
+
+// brief notes in a word how the last attempt failed, where the record's reason is
+// another one.
+func (r record) brief() []string {
+	if f := r.failed(); f != nil && f.Reason != r.reason() {
+		return []string{"last failure " + f.Reason}
+	}
+	return nil
+}
+
+// account notes what became of the last attempt: that its reply is unknown, when and
+// why it failed, and what the provider said.
+func (r record) account() []string {
+	var list []string
+	if r.InDoubt {
+		list = append(list, "sent, its reply is unknown")
+	}
+	if f := r.failed(); f != nil {
+		list = append(list, fmt.Sprintf("last failure %s ago: %s", max(time.Since(f.At), 0).Round(time.Second), f))
 	}
 	return list
 }
