@@ -67,10 +67,13 @@ func (a Absence) String() string {
 	return a.Name + " (" + a.Place + ") " + a.Why
 }
 
+// Unusable reports whether something stood there that is not what it should be.
+func (a Absence) Unusable() bool { return a.Why != "" && a.Why != "was not found" }
+
 // Sentence says for people what the reply lacked, and what it had instead.
 func (a Absence) Sentence() string {
 	text := "the reply did not have the declared " + a.Place
-	if a.Why != "" && a.Why != "was not found" {
+	if a.Unusable() {
 		text = "the declared " + a.Place + " of the reply " + a.Why
 	}
 	if len(a.Beside) == 0 {

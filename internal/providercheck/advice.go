@@ -34,6 +34,12 @@ func beside(missing []credential.Absence) string {
 
 func redirected(o credential.Outcome) bool { return strings.HasPrefix(o.Detail, "HTTP 3") }
 
+// noSuchPage reports whether the provider says that there is nothing at the URL, or
+// nothing that takes the request's method.
+func noSuchPage(o credential.Outcome) bool {
+	return o.Class == credential.ClassOperator && (strings.HasPrefix(o.Detail, "HTTP 404") || strings.HasPrefix(o.Detail, "HTTP 405"))
+}
+
 func discoveryAdvice(o credential.Outcome) (what, remedy string) {
 	what = "the issuer's document of its endpoints cannot be used" + answered(o)
 	switch {
@@ -81,7 +87,7 @@ func operatorAdvice(o credential.Outcome) (what, remedy string) {
 			"allow the grant type refresh_token for the client at the provider; some want the scope offline_access asked for at the login"
 	case code == "invalid_scope":
 		return "the provider refuses the scope" + answered(o), "see what the client may ask for at the provider"
-	case strings.HasPrefix(o.Detail, "HTTP 404"), strings.HasPrefix(o.Detail, "HTTP 405"):
+	case noSuchPage(o):
 		return "nothing takes tokens at this URL" + answered(o), "compare the URL's path with the provider's documentation"
 	case code == "invalid_client", strings.HasPrefix(o.Detail, "HTTP 401"):
 		return "the provider refuses the client" + answered(o),

@@ -236,7 +236,7 @@ func TestLoginThatFails(t *testing.T) {
 			Class: credential.ClassRefused, Reason: credential.ReasonMalformedReply, Detail: "HTTP 303, a redirect to another page, access_token (cookie sid) was not found",
 			Missing: []credential.Absence{{Name: "access_token", Place: "cookie sid", Why: "was not found", Beside: []string{"SID", "theme"}}},
 		}, "fail the login is answered (HTTP 303, a redirect to another page), but the reply did not have the declared cookie sid; it set: SID, theme — see that name"},
-		"path":   {credential.Outcome{Class: credential.ClassOperator, Detail: "HTTP 404"}, "fail nothing takes tokens at this URL"},
+		"path":   {credential.Outcome{Class: credential.ClassOperator, Detail: "HTTP 404"}, "fail there is no login call at this URL (HTTP 404) — compare method and URL of login.request"},
 		"places": {credential.Outcome{Class: credential.ClassAmbiguous, Reason: credential.ReasonMalformedReply, Detail: "HTTP 200, no access_token at token"}, "compare the places under response"},
 		"busy":   {credential.Outcome{Class: credential.ClassRateLimited, Detail: "HTTP 429"}, "fail the provider takes no more requests now"},
 	} {
@@ -283,6 +283,37 @@ func TestCallsAfterTheLogin(t *testing.T) {
 	} {
 		assert.Contains(t, one(t, list, row.check), row.want)
 	}
+}
+
+// A call that is not where the settings say is named.
+func TestCallsThatAreNotThere(t *testing.T) {
+	t.Parallel()
+	for _, status := range []string{"HTTP 404", "HTTP 405"} {
+		gone := credential.Outcome{Class: credential.ClassOperator, Reason: credential.ReasonClientMisconfigured, Detail: status}
+		p := &fakeProvider{
+			replies: replies{
+				login:  credential.Outcome{Class: credential.ClassOK, Token: token("a", "r"), ExpiresIn: time.Hour},
+				extend: gone, refresh: gone,
+			},
+			told: gone, verified: gone,
+		}
+		list := Run(t.Context(), signIn(t, p))
+		for call, check := range map[string]Check{"verify": CheckVerify, "user_data": CheckUserData, "session.extend": CheckExtend, "refresh": CheckRefresh} {
+			assert.Contains(t, one(t, list, check), "fail there is no "+call+" call at this URL ("+status+") — compare method and URL of "+call+".request with")
+		}
+	}
+}
+
+// An expiry that stands in its place and is none is not looked for elsewhere.
+func TestAnExpiryThatIsNone(t *testing.T) {
+	t.Parallel()
+	p := &fakeProvider{replies: replies{login: credential.Outcome{
+		Class: credential.ClassOK, Token: token("a", ""),
+		Missing: []credential.Absence{{Name: "expires_in", Place: "json expiresIn", Why: "tells no time to come"}},
+	}}}
+	o := signIn(t, p)
+	o.Calls, o.Places = Calls{Login: true}, Places{Expiry: true}
+	assert.Contains(t, one(t, Run(t.Context(), o), CheckReply), "fail the expiry is in its place, and of no use: expires_in (json expiresIn) tells no time to come — compare login.response.expires_in")
 }
 
 // absence is a place that was empty, in a reply with these names.

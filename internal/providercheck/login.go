@@ -104,12 +104,15 @@ func (r *run) places(o credential.Outcome) {
 			}
 			r.add(CheckReply, OK, what, "")
 		case row.declared:
-			found := ""
+			found, trouble := "", " is not where login.response says"
 			if at >= 0 {
+				if rest[at].Unusable() {
+					trouble = " is in its place, and of no use"
+				}
 				found = ": " + rest[at].String() + beside(rest[at:at+1])
 				rest = slices.Delete(rest, at, at+1)
 			}
-			r.add(CheckReply, Fail, "the "+row.what+" is not where login.response says"+found,
+			r.add(CheckReply, Fail, "the "+row.what+trouble+found,
 				"compare login.response."+row.key+" with what the provider answers, or leave it out")
 		}
 	}
@@ -141,6 +144,9 @@ func (r *run) result(check Check, o credential.Outcome, worked string) {
 			"see that the request carries the token as the provider wants it (send, headers), and that no pattern of logged_out_when or failed_when fits a reply that is well")
 	default:
 		what, remedy := troubleAdvice(o)
+		if noSuchPage(o) {
+			what, remedy = "there is no "+sectionOf(check)+" call at this URL"+answered(o), "compare method and URL of "+sectionOf(check)+".request with the provider's documentation"
+		}
 		r.add(check, Fail, what, remedy)
 	}
 }
@@ -217,6 +223,8 @@ func loginAdvice(o credential.Outcome) (what, remedy string) {
 			"see that name and password are right, and that login.request sends them as the provider wants them; if they are, login.response.access_token or failed_when is wrong"
 	case o.Class == credential.ClassOperator && redirected(o):
 		return "the login is answered with a redirect" + answered(o), redirectRemedy
+	case noSuchPage(o):
+		return "there is no login call at this URL" + answered(o), "compare method and URL of login.request with the provider's documentation"
 	case o.Class == credential.ClassTransient && redirected(o):
 		return "the login is answered with a redirect that brings no token and does not lead to a login page" + answered(o),
 			"see whether the provider has an outage, then run this again; if it answers so to a wrong password, tell it in login.failed_when, such as {redirect: \"*/denied*\"}"

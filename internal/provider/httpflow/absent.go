@@ -10,11 +10,12 @@ import (
 	"github.com/refreshd/refreshd/internal/credential"
 )
 
-// What is said of a place where nothing stands, and of a token's that has
-// something else.
+// What is said of a place where nothing stands, and of a token's and an expiry's that
+// has something else.
 const (
 	notFound = "was not found"
 	noText   = "is no text"
+	noExpiry = "tells no time to come"
 )
 
 const (
@@ -35,6 +36,14 @@ func (r *reply) absent(n named, why string) credential.Absence {
 func (r *reply) absentToken(n named) credential.Absence {
 	if r.otherThanText(n.place) {
 		return r.absent(n, noText)
+	}
+	return r.absent(n, notFound)
+}
+
+// absentExpiry is absent for the place of an expiry.
+func (r *reply) absentExpiry(n named) credential.Absence {
+	if _, ok := r.text(n.place); ok || r.otherThanText(n.place) {
+		return r.absent(n, noExpiry)
 	}
 	return r.absent(n, notFound)
 }

@@ -407,11 +407,12 @@ func TestPlaces(t *testing.T) {
 	in := func(seconds int) string {
 		return time.Now().Add(time.Duration(seconds) * time.Second).UTC().Format(http.TimeFormat)
 	}
-	tests := map[string]struct {
+	type exchange struct {
 		places httpflow.Response
 		answer says
 		check  func(*testing.T, credential.Outcome)
-	}{
+	}
+	tests := map[string]exchange{
 		"milliseconds": {
 			httpflow.Response{ExpiresIn: httpflow.Place{JSON: "e", Unit: httpflow.UnitMillis}},
 			json(`{"t":"AT","e":90000}`),
@@ -484,6 +485,21 @@ func TestPlaces(t *testing.T) {
 				assert.Equal(t, "HTTP 200, expires_at (json e) tells no time to come", o.Detail)
 			},
 		},
+	}
+	for text, why := range map[string]string{
+		`true`: "tells no time to come", `[60]`: "tells no time to come", `{"s":60}`: "tells no time to come",
+		`"soon"`: "tells no time to come", `-1`: "tells no time to come", `null`: "was not found", `""`: "was not found",
+	} {
+		tests["an expiry that is "+text] = exchange{
+			httpflow.Response{ExpiresIn: httpflow.Place{JSON: "e"}},
+			json(`{"t":"AT","e":` + text + `}`),
+			func(t *testing.T, o credential.Outcome) {
+				t.Helper()
+				assert.Zero(t, o.ExpiresIn)
+				assert.Equal(t, credential.ClassOK, o.Class)
+				assert.Equal(t, "HTTP 200, expires_in (json e) "+why, o.Detail)
+			},
+		}
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

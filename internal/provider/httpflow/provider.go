@@ -303,10 +303,14 @@ func (c *call) tell(r *reply, out *credential.Outcome) {
 			}
 			continue
 		}
+		if n.expires() {
+			if r.expiry(n.place) == 0 {
+				out.Missing = append(out.Missing, r.absentExpiry(n))
+			}
+			continue
+		}
 		if _, ok := r.text(n.place); !ok {
 			out.Missing = append(out.Missing, r.absent(n, notFound))
-		} else if n.expires() && r.expiry(n.place) == 0 {
-			out.Missing = append(out.Missing, r.absent(n, "tells no time to come"))
 		}
 	}
 }
