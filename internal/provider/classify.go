@@ -96,10 +96,14 @@ func (r Reply) verdict(matchers []Matcher) verdict {
 	return r.statusVerdict()
 }
 
-// InProgress reports whether the description is the one with which Salesforce, and
-// others after it, refuse a request that came while another was being served.
-func (f Fields) InProgress() bool {
-	return strings.Contains(strings.ToLower(f.Description), "already being processed")
+// InProgress reports whether the description is such a text as [SaysInProgress]
+// knows.
+func (f Fields) InProgress() bool { return SaysInProgress(f.Description) }
+
+// SaysInProgress reports whether an error's text is the one with which Salesforce,
+// and others after it, refuse a request that came while another was being served.
+func SaysInProgress(text string) bool {
+	return strings.Contains(strings.ToLower(text), "already being processed")
 }
 
 // CodeClass says what an error code means that providers have in common; false

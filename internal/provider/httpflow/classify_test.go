@@ -211,6 +211,74 @@ func TestClassifyRefresh(t *testing.T) {
 	checkRows(t, credential.MethodRefresh, shop, rows)
 }
 
+// That another request with the same token, or for the same user, is being served
+// means that nothing was spent by this one, wherever the words stand and whatever
+// status and codes are beside them. A reply that is a success is one all the same.
+func TestClassifyBeingProcessed(t *testing.T) {
+	t.Parallel()
+	graph := func(url string) httpflow.Options {
+		call := func(query string, variables map[string]any) *httpflow.Call {
+			return &httpflow.Call{
+				Request:  httpflow.Request{URL: url, GraphQL: &httpflow.GraphQL{Query: query, Variables: variables}},
+				Response: httpflow.Response{AccessToken: httpflow.Place{JSON: "data.login.token"}, RefreshToken: httpflow.Place{JSON: "data.login.refresh"}},
+			}
+		}
+		return httpflow.Options{
+			Login:   call("mutation($u:String!,$p:String!){login(u:$u,p:$p){token}}", map[string]any{"u": "{{.username}}", "p": "{{.password}}"}),
+			Refresh: call("mutation($r:String!){login(r:$r){token}}", map[string]any{"r": "{{.refresh_token}}"}),
+		}
+	}
+	later := func(answer says) row {
+		return other(credential.ClassNotProcessed, credential.ReasonUnavailable, answer)
+	}
+	graphQL := func(status int, code string) says {
+		return says{status: status, body: `{"errors":[{"message":"x"},{"message":"This token is already being processed","extensions":{"code":"` + code + `"}}],"data":null}`}
+	}
+	plain := func(status int, body string) says {
+		return says{status: status, body: body, header: []string{"Content-Type", "text/plain; charset=utf-8"}}
+	}
+	rows := map[string]row{
+		"GraphQL":                later(graphQL(200, "UNAUTHENTICATED")),
+		"GraphQL with 400":       later(graphQL(400, "UNAUTHENTICATED")),
+		"GraphQL with 401":       later(graphQL(401, "UNAUTHENTICATED")),
+		"GraphQL, another code":  later(graphQL(200, "CONFLICT")),
+		"GraphQL, the server":    later(graphQL(200, "INTERNAL_SERVER_ERROR")),
+		"GraphQL, the query":     later(graphQL(200, "GRAPHQL_VALIDATION_FAILED")),
+		"detail":                 later(status(401).saying(`{"code":"invalid_grant","detail":"Request already being processed"}`)),
+		"title":                  later(status(409).saying(`{"type":"about:blank","title":"Already Being Processed","detail":"try again"}`)),
+		"detail in an error":     later(status(401).saying(`{"error":{"code":"invalid_grant","detail":"already being processed"}}`)),
+		"detail in a list":       later(status(409).saying(`{"errors":[{"status":"409","title":"Conflict","detail":"already being processed"}]}`)),
+		"title in a list":        later(status(409).saying(`{"errors":[{"title":"already being processed"}]}`)),
+		"a list of texts":        later(status(401).saying(`{"errors":["Request already being processed"]}`)),
+		"as the error":           later(status(401).saying(`{"error":"Request already being processed"}`)),
+		"behind another text":    later(status(401).saying(`{"error":"unauthorized","error_description":"no","message":"already being processed"}`)),
+		"a text that is escaped": later(status(401).saying(`{"detail":"already\u0020being processed"}`)),
+		"a text in JSON":         later(status(401).saying(`"Request already being processed"`)),
+		"plain text":             later(plain(401, "already being processed")),
+		"plain text with 200":    later(plain(200, "Request already being processed\n")),
+		"with 404":               later(plain(404, "already being processed")),
+		"with 503":               later(status(503).saying(`{"message":"already being processed"}`)),
+		"with 302":               later(to(302, "/login").saying(`{"message":"already being processed"}`)),
+		"with 429":               other(credential.ClassRateLimited, credential.ReasonRateLimited, status(429).with("Retry-After", "7").saying(`{"message":"already being processed"}`)),
+		"a success":              {answer: json(`{"data":{"login":{"token":"AT","refresh":"RT"}},"message":"an earlier one is already being processed"}`), class: credential.ClassOK, access: "AT"},
+	}
+	refused := func(reason credential.Reason) map[string]row {
+		return map[string]row{
+			"a page":        dead(reason, status(401).saying("<html>already being processed</html>")),
+			"a long text":   dead(reason, plain(401, strings.Repeat("x", 1024)+"already being processed")),
+			"a cut text":    dead(reason, plain(401, "already being processed").with("Content-Length", "100")),
+			"another place": dead(reason, status(401).saying(`{"help":"already being processed"}`)),
+			"other words":   dead(reason, status(401).saying(`{"detail":"processed"}`)),
+		}
+	}
+	login := refused(credential.ReasonLoginRefused)
+	maps.Copy(login, rows)
+	checkRows(t, credential.MethodLogin, graph, login)
+	refresh := refused(credential.ReasonInvalidGrant)
+	maps.Copy(refresh, rows)
+	checkRows(t, credential.MethodRefresh, graph, refresh)
+}
+
 func TestClassifySession(t *testing.T) {
 	t.Parallel()
 	over := credential.ReasonSessionEnded

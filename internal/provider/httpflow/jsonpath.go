@@ -140,15 +140,20 @@ func (v value) scalar() (string, bool) {
 // equals reports whether the value is written so, or is a list that has one
 // which is.
 func (v value) equals(text string) bool {
-	if v.IsArray() {
-		found := false
-		v.ForEach(func(_, element gjson.Result) bool {
-			found = value{element}.equalsOne(text)
-			return !found
-		})
-		return found
+	return v.is(func(one value) bool { return one.equalsOne(text) })
+}
+
+// is reports whether the value fits, or is a list that has one which does.
+func (v value) is(fitting func(value) bool) bool {
+	if !v.IsArray() {
+		return fitting(v)
 	}
-	return v.equalsOne(text)
+	found := false
+	v.ForEach(func(_, element gjson.Result) bool {
+		found = fitting(value{element})
+		return !found
+	})
+	return found
 }
 
 func (v value) equalsOne(text string) bool {

@@ -3,6 +3,7 @@ package httpflow
 import (
 	"bytes"
 	"encoding/json"
+	"mime"
 	"net/http"
 	"strconv"
 	"strings"
@@ -21,6 +22,8 @@ const (
 	maxPrefix = 64
 	// maxHead is how far into a page it has to say that it is one.
 	maxHead = 1024
+	// maxPlain is how many bytes a plain text has at most that is one of an error.
+	maxPlain = 1024
 	// maxSubject is how many bytes a user's UID may have.
 	maxSubject = 255
 )
@@ -91,6 +94,37 @@ func (r *reply) loginForm() bool {
 		}
 	}
 	return false
+}
+
+// errorTexts returns where the texts of errors stand in JSON, beside where
+// [provider.Fields] has its description from: in problem details (RFC 9457), in the
+// errors of GraphQL and of JSON:API, in the error itself, or in place of an object.
+func errorTexts() []string {
+	return []string{
+		"error_description", "message", "msg", "detail", "title", "error",
+		"error.message", "error.msg", "error.detail", "error.title",
+		"errors", "errors.#.message", "errors.#.detail", "errors.#.title", wholeBody,
+	}
+}
+
+// inProgress reports whether an error's text, in JSON or as a short plain text, says
+// that another request is being served.
+func (r *reply) inProgress(fields provider.Fields) bool {
+	if fields.InProgress() {
+		return true
+	}
+	says := func(one value) bool {
+		text, ok := one.scalar()
+		return ok && provider.SaysInProgress(text)
+	}
+	for _, path := range errorTexts() {
+		if v, ok := r.json.find(path); ok && v.is(says) {
+			return true
+		}
+	}
+	kind, _, err := mime.ParseMediaType(r.header.Get("Content-Type"))
+	return err == nil && kind == "text/plain" && !r.json.valid && r.cut == nil && len(r.body) <= maxPlain &&
+		provider.SaysInProgress(string(r.body))
 }
 
 // text returns what stands at a place, as text; false if it is not there, empty

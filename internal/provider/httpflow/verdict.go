@@ -93,7 +93,9 @@ func (c *call) given(class credential.Class, reason credential.Reason, label str
 func (c *call) failed(r *reply, fields provider.Fields, token bool) verdict {
 	switch {
 	case r.status == http.StatusTooManyRequests:
-		return verdict{credential.ClassRateLimited, credential.ReasonRateLimited, ""}
+		return verdict{credential.ClassRateLimited, credential.ReasonRateLimited, ""} // nothing was spent by it either
+	case !token && (c.kind == kindLogin || c.kind == kindRefresh) && r.inProgress(fields):
+		return verdict{credential.ClassNotProcessed, credential.ReasonUnavailable, "another request is being served"}
 	case r.status == http.StatusRequestTimeout, r.status >= 500:
 		return unavailable("")
 	case r.status == http.StatusNotFound, r.status == http.StatusMethodNotAllowed:
@@ -220,9 +222,6 @@ func (c *call) told(r *reply, fields provider.Fields) verdict {
 	}
 	if c.kind != kindLogin && c.kind != kindRefresh {
 		return verdict{} // a session's call speaks no OAuth: its status says more
-	}
-	if fields.InProgress() {
-		return verdict{credential.ClassNotProcessed, credential.ReasonUnavailable, "another request is being served"}
 	}
 	for _, code := range fields.Codes {
 		if c.kind == kindLogin {
