@@ -15,6 +15,9 @@ const (
 	MaxLifetime = 366 * 24 * time.Hour
 	// MaxRefreshLifetime caps what is believed of a refresh token.
 	MaxRefreshLifetime = 10 * MaxLifetime
+	// MaxRetryAfter caps what a provider asks for: a wrong number must not
+	// end a credential for years.
+	MaxRetryAfter = 24 * time.Hour
 	// minLifeLeft is the part of a life that a planned refresh leaves.
 	minLifeLeft = 0.1
 
@@ -22,9 +25,6 @@ const (
 	maxBackoff   = 5 * time.Minute
 	minBackoff   = time.Second
 
-	// maxRetryAfter caps what a provider asks for: a wrong number must not
-	// end a credential for years.
-	maxRetryAfter = 24 * time.Hour
 	// retryJitter spreads those that were told the same, as a part of it.
 	retryJitter = 0.1
 )

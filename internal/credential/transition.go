@@ -187,7 +187,7 @@ func (c *change) fail(o Outcome, p Policy) {
 		failures, life = r.Session.Successor.Failures+1, p.Sessions.Absolute
 	}
 	wait := p.Backoff(r.ID, failures, life)
-	if told := min(o.RetryAfter, maxRetryAfter); told > 0 {
+	if told := min(o.RetryAfter, MaxRetryAfter); told > 0 {
 		wait = max(wait, told+time.Duration(retryJitter*spread(r.ID, uint64(max(r.Failures, 0)))*float64(told)))
 	}
 	if o.Class == ClassRefused && (o.Method == MethodLogin || failures > refusedPatience) {

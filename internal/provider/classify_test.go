@@ -159,7 +159,7 @@ func FuzzClassify(f *testing.F) {
 		assert.Contains(t, credential.Classes(), out.Class)
 		assert.Equal(t, out.Class == credential.ClassOK, out.Reason == credential.ReasonNone)
 		assert.LessOrEqual(t, len(out.Detail), len("HTTP -9223372036854775808 ")+64)
-		assert.False(t, out.RetryAfter < 0 || out.RetryAfter > time.Hour)
+		assert.False(t, out.RetryAfter < 0 || out.RetryAfter > credential.MaxRetryAfter)
 		assert.False(t, out.ExpiresIn < 0 || out.ExpiresIn > credential.MaxLifetime)
 		assert.GreaterOrEqual(t, out.ExpiresAt, credential.Millis(0))
 		if out.Class == credential.ClassOK {

@@ -5,16 +5,14 @@ import (
 	"strconv"
 	"strings"
 	"time"
-)
 
-// maxRetryAfter caps what a provider asks for: one that says "in 30 years"
-// gets another chance before that.
-const maxRetryAfter = time.Hour
+	"github.com/refreshd/refreshd/internal/credential"
+)
 
 // RetryAfter reads the Retry-After field (RFC 9110 section 10.2.3) of a reply
 // that came at now: seconds, or a date, which is compared with the reply's own
 // Date so that the two clocks need not agree. It is never negative and at most
-// an hour; 0 if there is none that can be read.
+// [credential.MaxRetryAfter]; 0 if there is none that can be read.
 func RetryAfter(h http.Header, now time.Time) time.Duration {
 	text := strings.TrimSpace(h.Get("Retry-After"))
 	if text == "" {
@@ -22,8 +20,8 @@ func RetryAfter(h http.Header, now time.Time) time.Duration {
 	}
 	if strings.Trim(text, "0123456789") == "" {
 		seconds, err := strconv.ParseInt(text, 10, 64)
-		if err != nil || seconds > int64(maxRetryAfter/time.Second) {
-			return maxRetryAfter
+		if err != nil || seconds > int64(credential.MaxRetryAfter/time.Second) {
+			return credential.MaxRetryAfter
 		}
 		return time.Duration(seconds) * time.Second
 	}
@@ -34,5 +32,5 @@ func RetryAfter(h http.Header, now time.Time) time.Duration {
 	if date, err := http.ParseTime(h.Get("Date")); err == nil {
 		now = date
 	}
-	return min(max(at.Sub(now), 0), maxRetryAfter)
+	return min(max(at.Sub(now), 0), credential.MaxRetryAfter)
 }

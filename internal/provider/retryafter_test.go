@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
+	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/provider"
 )
 
@@ -22,15 +23,18 @@ func TestRetryAfter(t *testing.T) {
 		"seconds":              {"120", "", 2 * time.Minute},
 		"zero":                 {"0", "", 0},
 		"an hour":              {"3600", "", time.Hour},
-		"more":                 {"3601", "", time.Hour},
-		"much more":            {"1000000000", "", time.Hour},
-		"no int64":             {"99999999999999999999", "", time.Hour},
+		"more":                 {"3601", "", time.Hour + time.Second},
+		"a day":                {"86400", "", 24 * time.Hour},
+		"more than a day":      {"86401", "", 24 * time.Hour},
+		"much more":            {"1000000000", "", 24 * time.Hour},
+		"no int64":             {"99999999999999999999", "", 24 * time.Hour},
 		"negative":             {"-1", "", 0},
 		"a fraction":           {"1.5", "", 0},
 		"words":                {"soon", "", 0},
 		"a date":               {"Tue, 01 Jan 2030 12:01:00 GMT", "", time.Minute},
+		"a date in hours":      {"Tue, 01 Jan 2030 17:00:00 GMT", "", 5 * time.Hour},
 		"an old date":          {"Tue, 01 Jan 2030 11:59:00 GMT", "", 0},
-		"a far date":           {"Tue, 01 Jan 2130 12:00:00 GMT", "", time.Hour},
+		"a far date":           {"Tue, 01 Jan 2130 12:00:00 GMT", "", 24 * time.Hour},
 		"by the server's time": {"Mon, 01 Jan 2001 00:00:30 GMT", "Mon, 01 Jan 2001 00:00:00 GMT", 30 * time.Second},
 		"an unreadable Date":   {"Tue, 01 Jan 2030 12:01:00 GMT", "now", time.Minute},
 	}
@@ -45,7 +49,7 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// FuzzRetryAfter: whatever a provider asks for lies between now and an hour,
+// FuzzRetryAfter: whatever a provider asks for lies between now and a day,
 // and whole seconds up to that are taken as they are.
 func FuzzRetryAfter(f *testing.F) {
 	f.Add("120", "", int64(1_893_499_200))
@@ -55,8 +59,8 @@ func FuzzRetryAfter(f *testing.F) {
 		h := http.Header{"Retry-After": {after}, "Date": {date}}
 		got := provider.RetryAfter(h, time.Unix(now, 0))
 		assert.GreaterOrEqual(t, got, time.Duration(0))
-		assert.LessOrEqual(t, got, time.Hour)
-		if seconds, err := strconv.ParseUint(after, 10, 11); err == nil {
+		assert.LessOrEqual(t, got, credential.MaxRetryAfter)
+		if seconds, err := strconv.ParseUint(after, 10, 16); err == nil {
 			assert.Equal(t, time.Duration(seconds)*time.Second, got)
 		}
 	})

@@ -254,7 +254,7 @@ func TestRetryAfterIsTheClients(t *testing.T) {
 		b.put(one, id)
 	}
 	b.due()
-	b.provider.failing(credential.Outcome{Class: credential.ClassRateLimited, Reason: credential.ReasonRateLimited, RetryAfter: time.Hour})
+	b.provider.failing(credential.Outcome{Class: credential.ClassRateLimited, Reason: credential.ReasonRateLimited, RetryAfter: credential.MaxRetryAfter})
 	b.batch(one, "alice")
 	require.Equal(t, 1, b.provider.calls())
 	b.provider.ordinary()

@@ -35,14 +35,14 @@ const (
 
 const (
 	// farAway is how far from a failure the due time is at least of what is not
-	// made again for now: a Retry-After of ten minutes, or the end of an hour.
+	// made again for now: a Retry-After of ten minutes, or the longest one.
 	farAway = 9 * time.Minute
 	// probeWait is how long after a refusal the breaker's first probe is made at
 	// the earliest, which is a minute.
 	probeWait = 50 * time.Second
 	// notForEver is how far from a failure the due time is at the most, whatever a
-	// Retry-After says: an hour and what is added to it.
-	notForEver = 90 * time.Minute
+	// Retry-After says: a day and what is added to it.
+	notForEver = 27 * time.Hour
 )
 
 // misreply is a reply that is no success, and what has to follow from it.

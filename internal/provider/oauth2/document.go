@@ -18,6 +18,10 @@ import (
 	"github.com/refreshd/refreshd/internal/provider/wire"
 )
 
+// maxAway caps for how long the document's server can keep a provider from being
+// discovered: that holds up all its credentials, and not the one that asked.
+const maxAway = time.Hour
+
 // maxQuoted is how much of a document's text an error quotes.
 const maxQuoted = 200
 
@@ -97,7 +101,7 @@ func unavailable(reply *wire.Reply, what string) *failed {
 		Class:      credential.ClassNotSent,
 		Reason:     credential.ReasonUnavailable,
 		Detail:     strings.TrimSpace(fmt.Sprintf("HTTP %d %s", reply.Status, what)),
-		RetryAfter: provider.RetryAfter(reply.Header, time.Now()),
+		RetryAfter: min(provider.RetryAfter(reply.Header, time.Now()), maxAway),
 	}
 	return &failed{outcome: out}
 }

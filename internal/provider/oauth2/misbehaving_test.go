@@ -202,8 +202,8 @@ func TestScopeThatShrank(t *testing.T) {
 func TestRetryAfterOnTheWire(t *testing.T) {
 	t.Parallel()
 	for value, want := range map[string]time.Duration{
-		"30": 30 * time.Second, "-1": 0, "1000000000": time.Hour, "99999999999999999999999": time.Hour, "1e9": 0, "soon": 0, "": 0,
-		"Tue, 01 Jan 2030 12:00:30 GMT": 30 * time.Second, "Mon, 01 Jan 2001 00:00:00 GMT": 0, "Tue, 01 Jan 2999 00:00:00 GMT": time.Hour,
+		"30": 30 * time.Second, "-1": 0, "18000": 5 * time.Hour, "1000000000": 24 * time.Hour, "99999999999999999999999": 24 * time.Hour, "1e9": 0, "soon": 0, "": 0,
+		"Tue, 01 Jan 2030 12:00:30 GMT": 30 * time.Second, "Mon, 01 Jan 2001 00:00:00 GMT": 0, "Tue, 01 Jan 2999 00:00:00 GMT": 24 * time.Hour,
 	} {
 		for status, class := range map[int]credential.Class{429: credential.ClassRateLimited, 503: credential.ClassTransient} {
 			s := newServer(t, func(w http.ResponseWriter, _ *http.Request) {

@@ -140,6 +140,21 @@ func TestPrepareUnreachable(t *testing.T) {
 	assert.Positive(t, failed.Outcome.RetryAfter+time.Nanosecond)
 }
 
+// What the document's server asks for holds up a whole provider, so it is believed
+// for an hour at the most.
+func TestPrepareIsPutOff(t *testing.T) {
+	t.Parallel()
+	for told, want := range map[string]time.Duration{"600": 10 * time.Minute, "86400": time.Hour} {
+		s := newServer(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", told)
+			w.WriteHeader(http.StatusServiceUnavailable)
+		})
+		var failed *provider.CallError
+		require.ErrorAs(t, newProvider(t, oauth2.Options{Issuer: s.URL}).Prepare(t.Context()), &failed)
+		assert.Equal(t, want, failed.Outcome.RetryAfter)
+	}
+}
+
 // A caller that leaves gets its own reason back.
 func TestPrepareCalledOff(t *testing.T) {
 	t.Parallel()
