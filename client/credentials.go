@@ -32,7 +32,8 @@ type PutInput struct {
 // nothing is stored and the error matches [ErrLoginRefused]; where the backend
 // cannot be asked now, the record is [StatePending], and refreshd signs in as
 // soon as it can. A token whose refresh token was used up before is refused
-// with [ErrConflict]; one that is stored already changes nothing.
+// with [ErrConflict]. One whose refresh token is in store changes nothing,
+// another access token beside it is not taken, and the record is Unchanged.
 func (c *Client) Put(ctx context.Context, id string, in PutInput) (*Record, error) {
 	body, err := in.body()
 	if err != nil {

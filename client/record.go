@@ -59,6 +59,9 @@ type Record struct {
 
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
+
+	// Unchanged is set in what [Client.Put] returns if nothing was stored.
+	Unchanged bool `json:"unchanged"`
 }
 
 // A Session is the clock of a sliding session, which lives while it is used.

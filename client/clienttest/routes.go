@@ -190,8 +190,12 @@ func (s *Server) getRecord(w http.ResponseWriter, r *http.Request) *problem {
 }
 
 func (s *Server) show(w http.ResponseWriter, status int, c *stored, now time.Time) {
+	s.showRecord(w, status, c, c.record(now))
+}
+
+func (s *Server) showRecord(w http.ResponseWriter, status int, c *stored, shown recordReply) {
 	w.Header().Set("ETag", etag(c))
-	answer(w, "application/json", status, c.record(now))
+	answer(w, "application/json", status, shown)
 }
 
 func (s *Server) putCredential(w http.ResponseWriter, r *http.Request) *problem {
@@ -222,7 +226,9 @@ func (s *Server) putCredential(w http.ResponseWriter, r *http.Request) *problem 
 	} else if in.Token != nil && in.Token.RefreshToken != "" {
 		switch {
 		case in.Token.RefreshToken == held.refresh:
-			s.show(w, status, held, now) // it is that login
+			shown := held.record(now)
+			shown.Unchanged = true // it is that login
+			s.showRecord(w, status, held, shown)
 			return nil
 		case held.spent[in.Token.RefreshToken]:
 			return refuse(http.StatusConflict, "stale_token", "the refresh token was used or replaced before").at("body.token.refresh_token")

@@ -49,6 +49,7 @@ type recordReply struct {
 	LastSuccessAt time.Time         `json:"last_success_at,omitzero"`
 	CreatedAt     time.Time         `json:"created_at,omitzero"`
 	UpdatedAt     time.Time         `json:"updated_at,omitzero"`
+	Unchanged     bool              `json:"unchanged,omitempty"`
 }
 
 type sessionReply struct {

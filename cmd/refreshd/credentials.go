@@ -36,6 +36,7 @@ type record struct {
 	Failure    *failure          `json:"last_failure"`
 	Learned    int64             `json:"learned_lifetime"` // seconds
 	Missing    []string          `json:"missing"`          // of what was just stored
+	Unchanged  bool              `json:"unchanged"`        // nothing was just stored
 }
 
 // failure is how the last refresh, or login, failed.

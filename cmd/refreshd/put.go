@@ -70,6 +70,9 @@ func (p *program) putCommand() *cobra.Command {
 				return err
 			}
 			one, held, err := p.shownRecord(cmd, r, http.MethodPut, credentialPath(given[0]), body)
+			if one.Unchanged {
+				p.say("nothing was changed: that token is in store. An access token that came beside a stored refresh token is not taken: run refreshd refresh %s for a new one", given[0])
+			}
 			if len(one.Missing) > 0 {
 				p.say("no expiry is told, so a life is assumed: %s", strings.Join(one.Missing, ", "))
 			}

@@ -136,6 +136,19 @@ func TestPutTimes(t *testing.T) {
 	}
 }
 
+// That nothing was stored is told to who brought it, and to nobody else.
+func TestPutTellsThatNothingWasStored(t *testing.T) {
+	t.Parallel()
+	b := setupWithout(t)
+	const put = `{"provider":"acme","token":{"access_token":"a","refresh_token":"r"}}`
+	assert.NotContains(t, b.call(t, http.MethodPut, "/v1/credentials/x", put).body, "unchanged")
+	b.engine.set(func(e *fakeEngine) { e.unchanged = true })
+	got := b.call(t, http.MethodPut, "/v1/credentials/x", put)
+	assert.Equal(t, http.StatusOK, got.status)
+	assert.Contains(t, got.body, `"unchanged":true`)
+	assert.NotContains(t, b.call(t, http.MethodGet, "/v1/credentials/x", "").body, "unchanged")
+}
+
 // What should tell an expiry and does not is told to who brought it, and to nobody
 // else.
 func TestPutTellsWhatIsMissing(t *testing.T) {

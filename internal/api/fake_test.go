@@ -24,17 +24,18 @@ const noon = credential.Millis(1_800_000_000_000)
 // fakeEngine is an engine and its records, in memory. It knows no time: what
 // it shall answer beyond what is stored is told to it.
 type fakeEngine struct {
-	mu      sync.Mutex
-	stored  map[credential.ID]*credential.Held
-	err     error    // that the next calls return
-	besides error    // that List returns beside its page
-	queued  bool     // Refresh only enqueues
-	missing []string // that Put tells of
-	asked   []string // calls, as text
-	panics  any
-	paused  map[string]bool
-	moved   func(*fakeEngine)
-	reached chan struct{} // if set, Token closes it and waits for its context
+	mu        sync.Mutex
+	stored    map[credential.ID]*credential.Held
+	err       error    // that the next calls return
+	besides   error    // that List returns beside its page
+	queued    bool     // Refresh only enqueues
+	missing   []string // that Put tells of
+	unchanged bool     // that Put tells of
+	asked     []string // calls, as text
+	panics    any
+	paused    map[string]bool
+	moved     func(*fakeEngine)
+	reached   chan struct{} // if set, Token closes it and waits for its context
 }
 
 func newFakeEngine() *fakeEngine {
@@ -151,7 +152,7 @@ func (e *fakeEngine) Put(_ context.Context, login credential.Login, expect api.E
 	}
 	held = write.Result(held)
 	e.stored[login.ID] = &held
-	return api.Stored{Held: held, Created: before == nil, Missing: e.missing}, nil
+	return api.Stored{Held: held, Created: before == nil, Unchanged: e.unchanged, Missing: e.missing}, nil
 }
 
 func (e *fakeEngine) Logout(_ context.Context, id credential.ID, expect api.Expect) (credential.Held, error) {

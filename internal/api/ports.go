@@ -71,9 +71,10 @@ type Refreshed struct {
 
 // Stored is what [Engine.Put] stored.
 type Stored struct {
-	Held    credential.Held
-	Created bool
-	Missing []string // what should tell when a token ends, and does not, for people; no value of it
+	Held      credential.Held
+	Created   bool
+	Unchanged bool     // nothing was stored: it is the login that is stored already
+	Missing   []string // what should tell when a token ends, and does not, for people; no value of it
 }
 
 // Records reads credentials without their tokens.

@@ -38,6 +38,8 @@ type Record struct {
 
 	Missing []string `json:"missing,omitempty" nullable:"false" doc:"In the answer to a PUT alone: what should tell when a token ends, and does not. A life is assumed" example:"exp (access_token) tells no time to come"`
 
+	Unchanged bool `json:"unchanged,omitempty" doc:"In the answer to a PUT alone, and then true: nothing was stored, because its refresh token, or without one its access token, is the one in store. An access token, an expiry, labels and the like beside it were not taken"`
+
 	CreatedAt *time.Time `json:"created_at,omitempty"`
 	UpdatedAt *time.Time `json:"updated_at,omitempty"`
 }

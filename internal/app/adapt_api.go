@@ -41,7 +41,7 @@ func (e apiEngine) Put(ctx context.Context, login credential.Login, expect api.E
 		return api.Stored{}, fault(refresh.ErrNoLogin)
 	}
 	put, err := e.Engine.Put(ctx, login, refresh.Expect(expect))
-	stored := api.Stored{Held: put.Held, Created: put.Created}
+	stored := api.Stored{Held: put.Held, Created: put.Created, Unchanged: put.Unchanged}
 	for _, absent := range put.Missing {
 		stored.Missing = append(stored.Missing, absent.String())
 	}

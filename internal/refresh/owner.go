@@ -19,14 +19,15 @@ type Expect struct {
 
 // Put is the result of [Engine.Put].
 type Put struct {
-	Held    credential.Held
-	Created bool
-	Missing []credential.Absence // of what was stored now: what should tell an expiry, and does not
+	Held      credential.Held
+	Created   bool
+	Unchanged bool                 // nothing was stored: it is the login that is stored already
+	Missing   []credential.Absence // of what was stored now: what should tell an expiry, and does not
 }
 
 // Put stores a login: a new credential, or a new token for one that exists. It
 // is journaled before it returns. A login that brings back the current refresh
-// token changes nothing; one that brings back an earlier one is refused with
+// token changes nothing, whatever stands beside it; one that brings back an earlier one is refused with
 // [ErrStaleToken]. One for an ID under which another subject's credential is
 // stored than the caller's is refused with [ErrOtherSubject]. A login that
 // cannot be made now is stored as pending, unless a token is stored that still
@@ -74,7 +75,7 @@ func (e *Engine) Put(ctx context.Context, login credential.Login, expect Expect)
 		if before != nil {
 			same, err := e.repeated(*before, login)
 			if err != nil || same {
-				return Put{Held: *before}, err
+				return Put{Held: *before, Unchanged: same}, err
 			}
 			if later != nil && before.Record.ValidAt(now, 0) {
 				return Put{}, later // a mistyped password must not end what works

@@ -22,12 +22,20 @@ func TestPut(t *testing.T) {
 	put, err := n.Put(ctx, login, Expect{Absent: true})
 	require.NoError(t, err)
 	assert.True(t, put.Created)
+	assert.False(t, put.Unchanged)
 	assert.EqualValues(t, 1, put.Held.Record.Version)
 
-	put, err = n.Put(ctx, login, Expect{})
-	require.NoError(t, err)
-	assert.False(t, put.Created)
-	assert.EqualValues(t, 1, put.Held.Record.Version, "the current token changes nothing")
+	other := login
+	other.Token.Access = credential.NewSecret(mark + "another access token")
+	other.ExpiresIn += time.Hour
+	for _, again := range []credential.Login{login, other} {
+		put, err = n.Put(ctx, again, Expect{})
+		require.NoError(t, err)
+		assert.False(t, put.Created)
+		assert.True(t, put.Unchanged, "who brought it is told")
+		assert.EqualValues(t, 1, put.Held.Record.Version, "the current token changes nothing")
+		assert.Equal(t, login.Token.Access.Reveal(), put.Held.Token.Access.Reveal())
+	}
 	_, err = n.Put(ctx, login, Expect{Absent: true})
 	require.ErrorIs(t, err, ErrConflict)
 	_, err = n.Put(ctx, b.login("alice"), Expect{Version: 9})
@@ -43,7 +51,7 @@ func TestPut(t *testing.T) {
 	assert.EqualValues(t, 2, put.Held.Record.Grant)
 	assert.Equal(t, []credential.EventType{credential.EventConnected, credential.EventRefreshed, credential.EventReauthorized}, b.events(n, "alice"))
 
-	other := b.login("alice")
+	other = b.login("alice")
 	other.Provider = "globex"
 	target := b.target()
 	target.Name = "globex"

@@ -101,6 +101,8 @@ func (s suite) store(t *testing.T) {
 	same, err := s.client.Put(t.Context(), id, client.PutInput{Provider: s.Provider, Token: token})
 	require.NoError(t, err)
 	assert.Equal(t, again.Version, same.Version, "the same token was stored twice")
+	assert.True(t, same.Unchanged, "it was not told that nothing was stored")
+	assert.False(t, again.Unchanged, "a new login was stored")
 }
 
 func (s suite) token(t *testing.T) {
