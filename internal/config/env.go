@@ -16,7 +16,7 @@ const envPrefix = "REFRESHD_"
 
 // foreign are the variables with our prefix that are no keys of the file.
 func foreign() []string {
-	return []string{"REFRESHD_URL", "REFRESHD_KEY", "REFRESHD_CONFIG", "REFRESHD_REQUIRE_REDIS", "REFRESHD_SOAK"}
+	return []string{"REFRESHD_URL", "REFRESHD_KEY", "REFRESHD_CONFIG", "REFRESHD_REQUIRE_REDIS", "REFRESHD_SOAK", "REFRESHD_NO_RACE"}
 }
 
 // environ makes a table of os.Environ.

@@ -103,6 +103,7 @@ func (e *Engine) removeAdopted() error {
 			trouble = errors.Join(trouble, err, a.dead.Release())
 			continue
 		}
+		delete(e.toldTaken, a.dead.Owner)
 		trouble = errors.Join(trouble, a.dead.Remove())
 	}
 	e.adopted = keep
@@ -181,7 +182,13 @@ func (e *Engine) rollForward(ctx context.Context, dead Dead, force bool) (settle
 		return false, err
 	}
 	e.metrics.adopted(len(dead.Kept), len(open))
-	e.log.Info().Str("owner", dead.Owner).Int("received", len(dead.Kept)).Int("open", len(open)).
+	level := zerolog.InfoLevel
+	if run := *e.barrier.run.Load(); e.toldTaken[dead.Owner] == run {
+		level = zerolog.DebugLevel // once for each run, and not for each look
+	} else {
+		e.toldTaken[dead.Owner] = run
+	}
+	e.log.WithLevel(level).Str("owner", dead.Owner).Int("received", len(dead.Kept)).Int("open", len(open)).
 		Int("changes", len(dead.Changes)).Msg("took up what a dead process left")
 	return true, nil
 }
