@@ -331,6 +331,10 @@ func TestPromises(t *testing.T) {
 		{"a reply that did not arrive, and no fault, though nobody had to come back", []func(*Evidence){func(e *Evidence) {
 			e.Ledger[0].Delivered = false
 		}, because(2)}, ""},
+		{"a reply that nobody saw arrive, and whose token is served", []func(*Evidence){lose, because(1)}, ""},
+		{"a reply that nobody saw arrive, and an older token is served", []func(*Evidence){lose, because(1), func(e *Evidence) {
+			e.Holds = newest(map[string]uint32{"g1": 2, "g2": 3})
+		}}, "P6"},
 		{"a spoilt reply whose token had come is not asked for again", []func(*Evidence){because(2), mend}, "P1 P2"},
 
 		{"a secret shows", []func(*Evidence){func(e *Evidence) { e.Canaries = []string{"the log of A: access token as raw"} }}, "P7"},
