@@ -43,7 +43,7 @@ func (e *Engine) adoptAll(ctx context.Context, force bool) (stay []string, troub
 		trouble = errors.Join(trouble, e.mostUrgentFirst(ctx, found))
 	}
 	for _, dead := range found {
-		e.barrier.meet(dead.Owner)
+		e.barrier.countDeath(dead.Owner)
 		if err := failpoint.Hit(failpoint.AdoptFound); err != nil {
 			trouble = errors.Join(trouble, err, dead.Release())
 			continue

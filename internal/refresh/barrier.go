@@ -224,7 +224,7 @@ func (b *barrier) advance(ctx context.Context, run string, roster credential.Ros
 		b.ready = false
 	}
 	for tries := 1; !b.ready; tries++ {
-		stirred, err := b.putBack(ctx, run, roster)
+		stirred, err := b.lookThrough(ctx, run, roster)
 		if err != nil {
 			return err
 		}
@@ -266,14 +266,14 @@ func (b *barrier) advance(ctx context.Context, run string, roster credential.Ros
 	return nil
 }
 
-// putBack looks once through what this process knows. It is ready if nothing is
+// lookThrough looks once through what this process knows. It is ready if nothing is
 // left that somebody else has to bring, and nothing was changed: whatever was put
 // back may be what somebody missed who looked before, this process included. So the
 // round is counted on, and everyone looks again, until nobody finds anything any
 // more. Where everyone has put back what has a gap before it, that is the only way
 // for an attempt in the air to find its record: it may be brought by anyone, and in
 // any order.
-func (b *barrier) putBack(ctx context.Context, run string, roster credential.Roster) (stirred bool, err error) {
+func (b *barrier) lookThrough(ctx context.Context, run string, roster credential.Roster) (stirred bool, err error) {
 	e := b.engine
 	now := e.clock.Boot()
 	settled := roster.Settled == run

@@ -163,16 +163,16 @@ func (e *Engine) standing(owner string, m credential.Member, now time.Duration) 
 	return s
 }
 
-// meet has a death counted of which a journal tells. Even where nothing of it is to
+// countDeath has a death counted of which a journal tells. Even where nothing of it is to
 // be put back, its owner may have done that, and died before he counted it.
-func (b *barrier) meet(owner string) {
+func (b *barrier) countDeath(owner string) {
 	if b.passes() != passAll && !b.counted[owner] {
 		b.counted[owner] = true
 		b.stirred.Store(true)
 	}
 }
 
-// giveUp does so with those who are not waited for although they have not put back
+// giveUp counts those who are not waited for although they have not put back
 // what they know, and reports whether there is one.
 func (b *barrier) giveUp(roster credential.Roster, run string) (some bool) {
 	for owner := range roster.Members {
