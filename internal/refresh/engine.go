@@ -100,6 +100,7 @@ type Engine struct {
 	ledger   *ledger
 	crew     *crew
 	pace     *pace
+	queues   *permitQueues
 	barrier  *barrier
 	watch    *watch
 	missing  *missing
@@ -135,7 +136,7 @@ func New(opts Options) *Engine {
 	e := &Engine{
 		store: opts.Store, registry: opts.Registry, permits: opts.Permits, claims: opts.Claims, journal: opts.Journal,
 		clock: opts.Clock, owner: opts.Owner, log: opts.Log, metrics: opts.Metrics, opts: opts,
-		heard: make([]atomic.Int64, opts.Shards), flights: newFlights(), tokens: newTokenCache(), ledger: newLedger(), crew: newCrew(), lapsed: newLapsed(), pace: newPace(),
+		heard: make([]atomic.Int64, opts.Shards), flights: newFlights(), tokens: newTokenCache(), ledger: newLedger(), crew: newCrew(), lapsed: newLapsed(), pace: newPace(), queues: newPermitQueues(),
 		watch: newWatch(opts.Silence), missing: newMissing(opts.Log, opts.Metrics), brief: newBrief(opts.Log), toldLeft: map[string]map[credential.ID]bool{}, toldTaken: map[string]string{}, meeting: make(chan struct{}, signInFetches), ctx: ctx, cancel: cancel,
 	}
 	e.barrier = newBarrier(e)

@@ -2,6 +2,7 @@ package refresh
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -12,6 +13,9 @@ import (
 const (
 	// permitWait is the longest that anyone waits for a permit.
 	permitWait = time.Second
+	// permitPoll is how often it is looked whether one of those that others have
+	// has come back.
+	permitPoll = 20 * time.Millisecond
 	// permitSlack is how much longer than an attempt a permit is leased.
 	permitSlack = 10 * time.Second
 	// maxCapacity stands for "no limit".
@@ -89,26 +93,110 @@ func (e *Engine) takePermits(ctx context.Context, t *Target, want int) (*permitL
 	if t.Limits == (Limits{}) {
 		return &permitLease{granted: want}, nil
 	}
-	started := e.clock.Boot()
+	permits, wait, err := e.askPermits(ctx, t, want)
+	if permits != nil || err != nil {
+		return permits, err
+	}
+	deadline := time.Now().Add(permitWait)
+	within, cancel := context.WithDeadlineCause(ctx, deadline, errCrowded)
+	defer cancel()
+	queue := e.queues.of(t.Name)
+	select {
+	case queue.first <- struct{}{}:
+		defer func() { <-queue.first }()
+	case <-within.Done():
+		return nil, noPermit(within, wait)
+	}
 	for {
-		asked := e.clock.Boot()
-		got, err := e.permits.Take(ctx, t.Name, t.Limits, want, t.Policy.Times.Attempt()+permitSlack)
-		if err != nil {
-			return nil, &outageError{err}
+		if wait > time.Until(deadline) {
+			return nil, crowded(wait)
 		}
-		if got.Count > 0 {
-			return &permitLease{
-				engine: e, target: t, id: got.ID, granted: got.Count, pending: got.Count, asked: asked, within: got.Within,
-			}, nil
+		if queue.pause(within, wait) != nil {
+			return nil, noPermit(within, wait)
 		}
-		left := permitWait - (e.clock.Boot() - started)
-		if left <= 0 || got.Wait > left {
-			return nil, crowded(got.Wait)
-		}
-		if err := pause(ctx, max(got.Wait, time.Millisecond)); err != nil {
-			return nil, err
+		if permits, wait, err = e.askPermits(ctx, t, want); permits != nil || err != nil {
+			return permits, err
 		}
 	}
+}
+
+// askPermits asks once. If there are none, wait says when there may be another, as
+// [Taken] does.
+func (e *Engine) askPermits(ctx context.Context, t *Target, want int) (permits *permitLease, wait time.Duration, err error) {
+	asked := e.clock.Boot()
+	got, err := e.permits.Take(ctx, t.Name, t.Limits, want, t.Policy.Times.Attempt()+permitSlack)
+	if err != nil {
+		return nil, 0, &outageError{err}
+	}
+	if got.Count == 0 {
+		return nil, got.Wait, nil
+	}
+	return &permitLease{
+		engine: e, target: t, id: got.ID, granted: got.Count, pending: got.Count, asked: asked, within: got.Within,
+	}, 0, nil
+}
+
+// permitQueue is where those wait who have found every permit of a provider out.
+// Only the first of them goes on asking: a crowd that did would keep the store from
+// those who give permits back.
+type permitQueue struct {
+	first    chan struct{} // holds one
+	returned chan struct{} // has one when this process has given permits back
+}
+
+// pause lets the first in the queue wait before it asks again: for as long as there
+// will be no permit, or until one may have come back.
+func (q *permitQueue) pause(ctx context.Context, wait time.Duration) error {
+	if wait > 0 {
+		return pause(ctx, wait)
+	}
+	timer := time.NewTimer(permitPoll)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-q.returned:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// gaveBack tells the first in the queue, or who will be it, to look again.
+func (q *permitQueue) gaveBack() {
+	select {
+	case q.returned <- struct{}{}:
+	default: // it has been told
+	}
+}
+
+// permitQueues are those of all providers.
+type permitQueues struct {
+	mu   sync.Mutex
+	each map[string]*permitQueue
+}
+
+func newPermitQueues() *permitQueues { return &permitQueues{each: map[string]*permitQueue{}} }
+
+func (q *permitQueues) of(provider string) *permitQueue {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	one := q.each[provider]
+	if one == nil {
+		one = &permitQueue{first: make(chan struct{}, 1), returned: make(chan struct{}, 1)}
+		q.each[provider] = one
+	}
+	return one
+}
+
+var errCrowded = errors.New("waited for a permit for too long")
+
+// noPermit says for whoever waited until ctx ended why there is no permit.
+func noPermit(ctx context.Context, wait time.Duration) error {
+	if err := context.Cause(ctx); !errors.Is(err, errCrowded) {
+		return err
+	}
+	return crowded(wait)
 }
 
 // crowded says that the limits leave no room for a call before wait has passed.
@@ -176,6 +264,7 @@ func (p *permitLease) giveN(ctx context.Context, n int) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitDeadline)
 	defer cancel()
+	defer p.engine.queues.of(p.target.Name).gaveBack()
 	if err := p.engine.permits.Return(ctx, p.target.Name, p.id, n); err != nil {
 		p.engine.log.Warn().Err(err).Str("provider", p.target.Name).Int("permits", n).
 			Msg("permits could not be returned, their lease will end by itself")

@@ -2,6 +2,7 @@ package refresh
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -249,6 +250,52 @@ func TestAPermitIsOneCall(t *testing.T) {
 	permits, err = n.takePermits(t.Context(), target, 1)
 	require.NoError(t, err)
 	assert.Nil(t, permits.start(t.Context()), "without a rate any time will do")
+}
+
+// Whoever finds every permit out waits for one to come back, in a queue of which
+// only the first asks.
+func TestAPermitThatComesBackIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	const crowd = 5
+	b := setup(t)
+	n, other := b.node("one"), b.node("two")
+	limits := Limits{Concurrency: 1}
+	n.rated(b, limits, 0)
+	names := make([]credential.ID, crowd)
+	for i := range names {
+		names[i] = credential.ID(fmt.Sprintf("user%d", i))
+		b.put(n, names[i])
+	}
+	held, err := other.store.Take(t.Context(), acme, limits, 1, time.Hour)
+	require.NoError(t, err)
+	require.Equal(t, 1, held.Count)
+	counted := &countedPermits{Permits: n.permits}
+	n.permits = counted
+	ends := make(chan error, crowd)
+	for _, id := range names {
+		go func() {
+			_, err := n.Refresh(t.Context(), id, 0)
+			ends <- err
+		}()
+	}
+	require.Eventually(t, func() bool { return counted.asked.Load() > crowd }, patience, time.Millisecond, "they ask again")
+	assert.Zero(t, b.provider.calls())
+	require.NoError(t, other.store.Return(t.Context(), acme, held.ID, held.Count))
+	for range crowd {
+		require.NoError(t, <-ends)
+	}
+	assert.Equal(t, crowd, b.provider.calls())
+}
+
+type countedPermits struct {
+	Permits
+
+	asked atomic.Int32
+}
+
+func (c *countedPermits) Take(ctx context.Context, provider string, limits Limits, want int, lease time.Duration) (Taken, error) {
+	c.asked.Add(1)
+	return c.Permits.Take(ctx, provider, limits, want, lease)
 }
 
 // What a batch has claimed counts as waiting until it has its permits, or was put

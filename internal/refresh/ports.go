@@ -109,7 +109,9 @@ type Taken struct {
 	// Within is for how long after they were asked for they let a call be
 	// written; 0 is for ever.
 	Within time.Duration
-	Wait   time.Duration // if there are none: before asking again
+	// Wait is, if there are none, how long there will be none; 0 where others have
+	// them all and one may come back at any moment.
+	Wait time.Duration
 }
 
 // Resting is what became due while its client was held back, and was given another

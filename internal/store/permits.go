@@ -77,9 +77,8 @@ func (l Limits) bucket() (burst, fill float64) {
 
 // Permits leases up to want permits. They come back with [Store.ReturnPermits],
 // or by themselves when the lease has passed: a holder that dies takes none
-// with it. If fewer are granted, wait says how long it takes until another may
-// be: exactly for the rate and for a hold, at most a second where it depends on
-// others.
+// with it. If fewer are granted, wait says for how long the rate or a hold lets no
+// other be; 0 where it depends on those who have them.
 //
 // A lease of 0 is for one who has a permit that has lapsed (see [Limits.Within]):
 // granted are calls within the rate, there is nothing to return, and

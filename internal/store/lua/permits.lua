@@ -10,9 +10,9 @@
 --       none), 3 what fills it in a second, 4 how many are wanted (0: only
 --       tell), 5 lease ('': none, whoever asks has a permit that has lapsed),
 --       6 ms that it lasts
--- Reply granted, ms until another may be granted, free now at once (-1: any
---       number), tokens in the bucket in thousandths (-1: any number), what
---       fills it in a second in thousandths
+-- Reply granted, ms for which the rate or the hold lets no other be granted,
+--       free now at once (-1: any number), tokens in the bucket in thousandths
+--       (-1: any number), what fills it in a second in thousandths
 --
 -- Repeated with the same lease it tells the same number again. A lease whose
 -- holder died ends by itself.
@@ -61,12 +61,5 @@ if granted > 0 then
   end
 end
 local wait = 0
-if granted < want then
-  if most > 0 and used >= most then
-    local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
-    wait = 1000
-    if first[2] then wait = math.max(1, math.min(wait, tonumber(first[2]) - at)) end
-  end
-  if burst > 0 and tokens < 1 then wait = math.max(wait, math.ceil((1 - tokens) * 1000 / fill)) end
-end
+if granted < want and burst > 0 and tokens < 1 then wait = math.ceil((1 - tokens) * 1000 / fill) end
 return {granted, wait, free, level, filled}
