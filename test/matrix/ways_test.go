@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"regexp"
 	"strings"
 	"time"
@@ -57,7 +58,7 @@ func wayTo(point failpoint.Point) (way, bool) {
 	case "doubt", "recover":
 		return way{trigger: unheard}, true
 	case "dispatch", "task":
-		return way{ready: swept}, true
+		return way{ready: swept, trigger: waits}, true
 	}
 	switch point {
 	case failpoint.DeliveryFailed:
@@ -69,7 +70,7 @@ func wayTo(point failpoint.Point) (way, bool) {
 	case failpoint.ReplayAttempt:
 		return way{before: diesAt("wire.written", refresh)}, true
 	case failpoint.StoreClaimed:
-		return way{ready: swept}, true
+		return way{ready: swept, trigger: waits}, true
 	case failpoint.JournalCreated, failpoint.JournalAllocate:
 		return way{before: stops}, true
 	case failpoint.JournalWrite, failpoint.JournalWritten, failpoint.JournalSynced:
@@ -101,7 +102,33 @@ func ofSlot(point failpoint.Point) bool {
 
 // refresh asks A for a newer token.
 func refresh(c *cell, a *harness.Instance) {
-	c.beside(func() { _ = a.Refresh(c.ctx, main) }) // A may die over it
+	c.beside(func() {
+		c.loginAgain(a)
+		_ = a.Refresh(c.ctx, main) // A may die over it
+	})
+}
+
+// waits lets main fall due.
+func waits(c *cell, a *harness.Instance) {
+	c.beside(func() { c.loginAgain(a) })
+}
+
+// loginAgain brings main a new login if the one it had is over: on a busy machine
+// a reply may have come too late before the cell began, and at a strict provider
+// that costs the login. Without one the point would never be reached.
+func (c *cell) loginAgain(a *harness.Instance) {
+	over := false
+	harness.Until(c.ctx, harness.Patience, func() (bool, string) {
+		var r harness.Record
+		if err := a.Call(c.ctx, http.MethodGet, harness.CredentialPath(main), nil, &r); err != nil {
+			return true, "" // A has come to the point
+		}
+		over = r.State == "reauth_required"
+		return over || !r.InDoubt, "main is in doubt"
+	})
+	if over {
+		_ = c.login(a.API, main, life)
+	}
 }
 
 // refused is a refresh whose event the receiver does not take at once.
