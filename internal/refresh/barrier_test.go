@@ -138,11 +138,7 @@ func TestAnExchangeInTheAirOutlivesTheLoss(t *testing.T) {
 	require.NoError(t, one.tick(t.Context()))
 	require.NoError(t, two.tick(t.Context()))
 	before := b.snapshot()
-	let := b.provider.holding()
-	done := start(func() (credential.BatchReport, error) {
-		return one.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
-	})
-	soon(t, b.provider.entered, "the exchange")
+	done, let := b.inTheAir(one, "alice")
 	b.fallBack(before)
 	require.Nil(t, b.held(two, "alice").Attempt, "the store lost the attempt")
 
@@ -176,11 +172,7 @@ func TestADeadPresentationIsRecalled(t *testing.T) {
 	require.NoError(t, one.tick(t.Context()))
 	require.NoError(t, two.tick(t.Context()))
 	before := b.snapshot()
-	let := b.provider.holding()
-	done := start(func() (credential.BatchReport, error) {
-		return one.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
-	})
-	soon(t, b.provider.entered, "the exchange")
+	done, let := b.inTheAir(one, "alice")
 	one.die(let)
 	soon(t, done, "the end of the dead process's batch")
 	b.fallBack(before)
@@ -327,11 +319,7 @@ func TestAnExchangeInTheAirOfARecordThatOthersPutBack(t *testing.T) {
 	b.clock.advance(8 * time.Second)
 	require.NoError(t, one.tick(t.Context()))
 	require.NoError(t, two.tick(t.Context()))
-	let := b.provider.holding()
-	done := start(func() (credential.BatchReport, error) {
-		return one.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
-	})
-	soon(t, b.provider.entered, "the exchange")
+	done, let := b.inTheAir(one, "alice")
 	two.die()
 	b.fallBack(empty)
 	for range 20 {

@@ -357,11 +357,7 @@ func TestLateReplyBecomesAnAlternate(t *testing.T) {
 	slow, fast := b.node("slow"), b.node("fast")
 	b.put(slow, "alice")
 	b.due()
-	let := b.provider.holding()
-	done := start(func() (credential.BatchReport, error) {
-		return slow.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
-	})
-	soon(t, b.provider.entered, "the slow exchange")
+	done, let := b.inTheAir(slow, "alice")
 	taken := b.takenOver(fast, "alice")
 	require.True(t, taken.Recovery)
 	let()
@@ -417,11 +413,7 @@ func TestAlternateOfAnEarlierGeneration(t *testing.T) {
 	slow, fast := b.node("slow"), b.node("fast")
 	b.put(slow, "alice")
 	b.due()
-	let := b.provider.holding()
-	done := start(func() (credential.BatchReport, error) {
-		return slow.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
-	})
-	soon(t, b.provider.entered, "the slow exchange")
+	done, let := b.inTheAir(slow, "alice")
 	taken := b.takenOver(fast, "alice")
 	token := b.provider.grant("alice")
 	got := credential.Received{Token: token, SentAt: b.clock.Now(), ExpiresIn: life}
@@ -492,11 +484,7 @@ func TestLateReplyDuringAnOutageStaysInTheJournal(t *testing.T) {
 	slow, fast := b.node("slow"), b.node("fast")
 	b.put(slow, "alice")
 	b.due()
-	let := b.provider.holding()
-	done := start(func() (credential.BatchReport, error) {
-		return slow.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
-	})
-	soon(t, b.provider.entered, "the slow exchange")
+	done, let := b.inTheAir(slow, "alice")
 	taken := b.takenOver(fast, "alice")
 	// It learns that it was superseded, and then loses the store.
 	slow.store.set(func(s *faultyStore) {

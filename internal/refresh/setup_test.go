@@ -327,6 +327,18 @@ type result[T any] struct {
 	err   error
 }
 
+// inTheAir begins a batch of one, whose exchange has reached the provider and stays
+// there until it is let go.
+func (b *bundle) inTheAir(n *node, id credential.ID) (done <-chan result[credential.BatchReport], let func()) {
+	b.t.Helper()
+	let = b.provider.holding()
+	done = start(func() (credential.BatchReport, error) {
+		return n.RefreshBatch(b.t.Context(), acme, []credential.ID{id})
+	})
+	soon(b.t, b.provider.entered, "the exchange of "+string(id))
+	return done, let
+}
+
 // start calls f in another goroutine.
 func start[T any](f func() (T, error)) <-chan result[T] {
 	done := make(chan result[T], 1)

@@ -315,11 +315,7 @@ func TestServedFromMemoryUntilStored(t *testing.T) {
 	n := b.node("one")
 	before := b.put(n, "alice")
 	b.due()
-	let := b.provider.holding()
-	done := start(func() (credential.BatchReport, error) {
-		return n.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
-	})
-	soon(t, b.provider.entered, "the exchange")
+	done, let := b.inTheAir(n, "alice")
 	n.store.set(func(s *faultyStore) { s.away = true })
 	let()
 	soon(t, n.store.refused, "a commit")

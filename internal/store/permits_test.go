@@ -1,15 +1,12 @@
 package store_test
 
 import (
-	"context"
 	"fmt"
 	"math"
 	"slices"
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
-	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -23,20 +20,7 @@ import (
 // out than could be.
 func TestNoSecondIsFullerThanTheRate(t *testing.T) {
 	t.Parallel()
-	m := miniredis.NewMiniRedis()
-	require.NoError(t, m.Start())
-	t.Cleanup(m.Close)
-	client := connect(t, &redis.Options{Addr: m.Addr()})
-	keys := keyset(t)
-	var replicas [2]*store.Store
-	for i := range replicas {
-		s, err := store.New(t.Context(), store.Options{
-			Client: client, Keyset: keys, Owner: fmt.Sprintf("replica-%d", i), Shards: 1, Memory: true,
-			RunID: func(context.Context) (string, error) { return "run", nil },
-		})
-		require.NoError(t, err)
-		replicas[i] = s
-	}
+	m, replicas := twoReplicas(t)
 	now := time.UnixMilli(1_800_000_000_000).UTC()
 	serial := 0
 	rapid.Check(t, func(rt *rapid.T) {

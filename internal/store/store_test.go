@@ -40,6 +40,26 @@ func server(t testing.TB, args ...string) (fresh func(t testing.TB) *redis.Clien
 	}
 }
 
+// twoReplicas work on one Redis in memory, whose clock is the test's.
+func twoReplicas(t *testing.T) (*miniredis.Miniredis, [2]*store.Store) {
+	t.Helper()
+	m := miniredis.NewMiniRedis()
+	require.NoError(t, m.Start())
+	t.Cleanup(m.Close)
+	client := connect(t, &redis.Options{Addr: m.Addr()})
+	keys := keyset(t)
+	var replicas [2]*store.Store
+	for i := range replicas {
+		s, err := store.New(t.Context(), store.Options{
+			Client: client, Keyset: keys, Owner: fmt.Sprintf("replica-%d", i), Shards: 1, Memory: true,
+			RunID: func(context.Context) (string, error) { return "run", nil },
+		})
+		require.NoError(t, err)
+		replicas[i] = s
+	}
+	return m, replicas
+}
+
 func connect(t testing.TB, opts *redis.Options) *redis.Client {
 	t.Helper()
 	client := redis.NewClient(opts)
