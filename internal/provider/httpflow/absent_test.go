@@ -9,6 +9,7 @@ import (
 
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/provider/httpflow"
+	"github.com/refreshd/refreshd/internal/provider/providertest"
 )
 
 // What a reply lacks is named with what stood beside it: names, and no values,
@@ -51,7 +52,7 @@ func TestMissing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newServer(t, func(w http.ResponseWriter, _ *http.Request) {
+			s := providertest.NewServer(t, func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("X-User", "canary")
 				w.Header().Set("Set-Cookie", "user=canary")
 				w.Header().Set("Content-Type", "application/json")
@@ -91,7 +92,7 @@ func TestMissingToken(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newServer(t, row.answer.ServeHTTP)
+			s := providertest.NewServer(t, row.answer.ServeHTTP)
 			o := shop(s.URL)
 			o.Login.Response = httpflow.Response{AccessToken: row.at}
 			out, k := present(t, newProvider(t, o), credential.MethodLogin)
@@ -103,7 +104,7 @@ func TestMissingToken(t *testing.T) {
 			assert.NotContains(t, out.Detail+out.Missing[0].Sentence(), "canary")
 		})
 	}
-	s := newServer(t, json(`{"token":"AT","refreshToken":7,"user":{"id":9},"expiresIn":60}`).ServeHTTP)
+	s := providertest.NewServer(t, json(`{"token":"AT","refreshToken":7,"user":{"id":9},"expiresIn":60}`).ServeHTTP)
 	out, _ := present(t, newProvider(t, shop(s.URL)), credential.MethodLogin)
 	assert.Equal(t, credential.ClassOK, out.Class)
 	assert.True(t, out.Token.Refresh.IsZero())
@@ -115,8 +116,8 @@ func TestMissingToken(t *testing.T) {
 // Of a login's reply that was cut off nothing is known: it may have had a token.
 func TestLoginCutOff(t *testing.T) {
 	t.Parallel()
-	at, _ := raw(t, text("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n"+`{"user":1,`))
-	out, _ := present(t, newProvider(t, shop(at)), credential.MethodLogin)
+	backend := providertest.NewRaw(t, providertest.Text("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n"+`{"user":1,`))
+	out, _ := present(t, newProvider(t, shop(backend.URL)), credential.MethodLogin)
 	assert.Equal(t, credential.ClassAmbiguous, out.Class)
 	assert.Equal(t, credential.ReasonNetwork, out.Reason)
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/provider/httpflow"
+	"github.com/refreshd/refreshd/internal/provider/providertest"
 )
 
 // The secrets of these tests. None is part of another.
@@ -66,7 +67,7 @@ func TestNoSecretIsShown(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newServer(t, answer.ServeHTTP)
+			s := providertest.NewServer(t, answer.ServeHTTP)
 			var shown bytes.Buffer
 			o := shop(s.URL)
 			more := airline(s.URL)

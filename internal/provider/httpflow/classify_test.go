@@ -13,6 +13,7 @@ import (
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/provider"
 	"github.com/refreshd/refreshd/internal/provider/httpflow"
+	"github.com/refreshd/refreshd/internal/provider/providertest"
 )
 
 const (
@@ -77,13 +78,13 @@ func checkRows(t *testing.T, m credential.Method, use func(url string) httpflow.
 	for name, test := range rows {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newServer(t, test.answer.ServeHTTP)
+			s := providertest.NewServer(t, test.answer.ServeHTTP)
 			out, k := present(t, newProvider(t, use(s.URL)), m)
 			assert.Equal(t, test.class, out.Class, out.Detail)
 			assert.Equal(t, test.reason, out.Reason, out.Detail)
 			assert.Equal(t, test.access, out.Token.Access.Reveal())
 			assert.Equal(t, test.access, strings.Join(k.access(), ","))
-			assert.Len(t, s.received(), 1)
+			assert.Len(t, s.Received(), 1)
 			if test.answer.status == 429 {
 				assert.Equal(t, 7*time.Second, out.RetryAfter)
 			}
@@ -415,7 +416,7 @@ func TestDeclaredFailures(t *testing.T) {
 			if test.status != 0 {
 				answer.status = test.status
 			}
-			s := newServer(t, answer.ServeHTTP)
+			s := providertest.NewServer(t, answer.ServeHTTP)
 			test.f.Class, test.f.Reason = credential.ClassRefused, credential.ReasonPaused // nothing else gives these
 			o := shop(s.URL)
 			o.Refresh.Failures = []httpflow.Failure{test.f}
@@ -432,7 +433,7 @@ func TestDeclaredFailures(t *testing.T) {
 // order they are looked for.
 func TestDeclaredFailuresMean(t *testing.T) {
 	t.Parallel()
-	s := newServer(t, says{status: 200, header: []string{"Set-Cookie", "sid=S1"}, body: `{"error":"odd","token":"AT","refreshToken":"RT"}`}.ServeHTTP)
+	s := providertest.NewServer(t, says{status: 200, header: []string{"Set-Cookie", "sid=S1"}, body: `{"error":"odd","token":"AT","refreshToken":"RT"}`}.ServeHTTP)
 	o := shop(s.URL)
 	o.Extend = airline(s.URL).Extend
 	o.Failures = []httpflow.Failure{{JSON: "error", Equals: "odd"}}
@@ -467,7 +468,7 @@ func TestDeclaredFailuresMean(t *testing.T) {
 // Revoke, Verify and UserData hear of a session's end as an extension does.
 func TestOtherCallsEnd(t *testing.T) {
 	t.Parallel()
-	s := newServer(t, to(http.StatusFound, "/login").with("Set-Cookie", "sid=anonymous").ServeHTTP)
+	s := providertest.NewServer(t, to(http.StatusFound, "/login").with("Set-Cookie", "sid=anonymous").ServeHTTP)
 	p := newProvider(t, airline(s.URL))
 	token := credential.Token{Access: credential.NewSecret("AT")}
 	_, told := p.UserData(t.Context(), token, "", nil)

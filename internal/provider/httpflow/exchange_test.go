@@ -14,11 +14,12 @@ import (
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/provider"
 	"github.com/refreshd/refreshd/internal/provider/httpflow"
+	"github.com/refreshd/refreshd/internal/provider/providertest"
 )
 
 func TestLogin(t *testing.T) {
 	t.Parallel()
-	s := newServer(t, json(`{"token":"AT","refreshToken":"RT","expiresIn":3600,"user":{"id":42,"name":"Jane","tags":["a", 1.50]}}`).ServeHTTP)
+	s := providertest.NewServer(t, json(`{"token":"AT","refreshToken":"RT","expiresIn":3600,"user":{"id":42,"name":"Jane","tags":["a", 1.50]}}`).ServeHTTP)
 	p := newProvider(t, shop(s.URL))
 	require.NoError(t, p.Prepare(t.Context()))
 	assert.Equal(t, "shop", p.Name())
@@ -30,36 +31,36 @@ func TestLogin(t *testing.T) {
 	}, out)
 	require.Len(t, k.found, 1)
 	assert.Equal(t, credential.Found{Token: out.Token, ExpiresIn: "3600", Complete: true}, k.found[0])
-	got := s.received()
+	got := s.Received()
 	require.Len(t, got, 1)
-	assert.Equal(t, "POST", got[0].method)
-	assert.Equal(t, "/authenticate", got[0].uri)
-	assert.Equal(t, "password=pass+word%26%3D%2B%22%3C&username=jane", got[0].body)
-	assert.Equal(t, "application/x-www-form-urlencoded", got[0].header.Get("Content-Type"))
-	assert.Equal(t, "refreshd", got[0].header.Get("User-Agent"))
-	assert.Equal(t, "application/json", got[0].header.Get("Accept"))
-	assert.Empty(t, got[0].header.Get("Authorization"))
+	assert.Equal(t, "POST", got[0].Method)
+	assert.Equal(t, "/authenticate", got[0].URI)
+	assert.Equal(t, "password=pass+word%26%3D%2B%22%3C&username=jane", got[0].Body)
+	assert.Equal(t, "application/x-www-form-urlencoded", got[0].Header.Get("Content-Type"))
+	assert.Equal(t, "refreshd", got[0].Header.Get("User-Agent"))
+	assert.Equal(t, "application/json", got[0].Header.Get("Accept"))
+	assert.Empty(t, got[0].Header.Get("Authorization"))
 }
 
 func TestRefresh(t *testing.T) {
 	t.Parallel()
-	s := newServer(t, json(`{"token":"Bearer AT","refreshToken":"RT-new"}`).ServeHTTP)
+	s := providertest.NewServer(t, json(`{"token":"Bearer AT","refreshToken":"RT-new"}`).ServeHTTP)
 	p := newProvider(t, shop(s.URL))
 	out, k := present(t, p, credential.MethodRefresh)
 	assert.Equal(t, credential.ClassOK, out.Class)
 	assert.Equal(t, "HTTP 200, expires_in (json expiresIn) was not found", out.Detail)
 	assert.Equal(t, []string{"AT"}, k.access())
 	assert.Equal(t, []string{"RT-new"}, k.refresh())
-	got := s.received()
+	got := s.Received()
 	require.Len(t, got, 1)
-	assert.JSONEq(t, `{"refreshToken":"RT-old"}`, got[0].body)
-	assert.Equal(t, "application/json", got[0].header.Get("Content-Type"))
+	assert.JSONEq(t, `{"refreshToken":"RT-old"}`, got[0].Body)
+	assert.Equal(t, "application/json", got[0].Header.Get("Content-Type"))
 }
 
 // What is kept does not depend on whether keeping it worked.
 func TestKeepFails(t *testing.T) {
 	t.Parallel()
-	s := newServer(t, json(`{"token":"AT","refreshToken":"RT-new"}`).ServeHTTP)
+	s := providertest.NewServer(t, json(`{"token":"AT","refreshToken":"RT-new"}`).ServeHTTP)
 	k := &kept{err: errors.New("disk full")}
 	out := newProvider(t, shop(s.URL)).Exchange(t.Context(), credential.Presentation{
 		Method: credential.MethodRefresh, Keep: k.keep, MaySend: func() error { return nil },
@@ -71,7 +72,7 @@ func TestKeepFails(t *testing.T) {
 
 func TestMaySend(t *testing.T) {
 	t.Parallel()
-	s := newServer(t, json(`{"token":"AT"}`).ServeHTTP)
+	s := providertest.NewServer(t, json(`{"token":"AT"}`).ServeHTTP)
 	p := newProvider(t, airline(s.URL))
 	for _, m := range []credential.Method{credential.MethodLogin, credential.MethodExtend} {
 		out := p.Exchange(t.Context(), credential.Presentation{
@@ -83,7 +84,7 @@ func TestMaySend(t *testing.T) {
 		assert.Equal(t, credential.ReasonTimeout, out.Reason)
 		assert.Equal(t, m, out.Method)
 	}
-	assert.Empty(t, s.received())
+	assert.Empty(t, s.Received())
 }
 
 // How a session travels, and how its ID changes.
@@ -95,7 +96,7 @@ func TestSession(t *testing.T) {
 		"/ping":          {status: 204},
 		"/logout":        {status: 302, header: []string{"Location", "/account/login"}},
 	}
-	s := newServer(t, func(w http.ResponseWriter, r *http.Request) { answers[r.URL.Path].ServeHTTP(w, r) })
+	s := providertest.NewServer(t, func(w http.ResponseWriter, r *http.Request) { answers[r.URL.Path].ServeHTTP(w, r) })
 	p := newProvider(t, airline(s.URL))
 
 	out, k := present(t, p, credential.MethodLogin)
@@ -117,13 +118,13 @@ func TestSession(t *testing.T) {
 	assert.Equal(t, "S2", out.Token.Access.Reveal(), "a session's ID may change with any use")
 	require.NoError(t, p.Revoke(t.Context(), token))
 
-	got := s.received()
+	got := s.Received()
 	require.Len(t, got, 5)
-	assert.JSONEq(t, `{"user":"jane","password":"pass word&=+\"<"}`, got[0].body)
-	assert.Contains(t, got[0].body, "<", "nothing is escaped that need not be")
+	assert.JSONEq(t, `{"user":"jane","password":"pass word&=+\"<"}`, got[0].Body)
+	assert.Contains(t, got[0].Body, "<", "nothing is escaped that need not be")
 	for i, want := range []string{"", "GET sid=AT-old", "GET sid=S2", "GET sid=S2", "DELETE sid=S2"} {
 		if i > 0 {
-			assert.Equal(t, want, got[i].method+" "+got[i].header.Get("Cookie"))
+			assert.Equal(t, want, got[i].Method+" "+got[i].Header.Get("Cookie"))
 		}
 	}
 }
@@ -131,7 +132,7 @@ func TestSession(t *testing.T) {
 // Where nobody logs in here, a session's ID is looked for where it is sent.
 func TestSessionOfElsewhere(t *testing.T) {
 	t.Parallel()
-	s := newServer(t, status(200).with("Set-Cookie", "sid=S2", "X-Session", "S3").ServeHTTP)
+	s := providertest.NewServer(t, status(200).with("Set-Cookie", "sid=S2", "X-Session", "S3").ServeHTTP)
 	for want, send := range map[string]httpflow.Send{
 		"S2": {As: httpflow.AsCookie, Name: "sid"},
 		"S3": {As: httpflow.AsHeader, Name: "X-Session"},
@@ -154,45 +155,45 @@ func TestSend(t *testing.T) {
 	tests := map[string]struct {
 		send    httpflow.Send
 		request httpflow.Request
-		want    func(*testing.T, request)
+		want    func(*testing.T, providertest.Request)
 	}{
-		"as a bearer token": {want: func(t *testing.T, r request) {
+		"as a bearer token": {want: func(t *testing.T, r providertest.Request) {
 			t.Helper()
-			assert.Equal(t, "Bearer AT-old", r.header.Get("Authorization"))
+			assert.Equal(t, "Bearer AT-old", r.Header.Get("Authorization"))
 		}},
-		"in a header": {send: httpflow.Send{As: httpflow.AsHeader, Name: "X-Session-Token"}, want: func(t *testing.T, r request) {
+		"in a header": {send: httpflow.Send{As: httpflow.AsHeader, Name: "X-Session-Token"}, want: func(t *testing.T, r providertest.Request) {
 			t.Helper()
-			assert.Equal(t, "AT-old", r.header.Get("X-Session-Token"))
-			assert.Empty(t, r.header.Get("Authorization"))
+			assert.Equal(t, "AT-old", r.Header.Get("X-Session-Token"))
+			assert.Empty(t, r.Header.Get("Authorization"))
 		}},
 		"in a cookie beside others": {
 			send:    httpflow.Send{As: httpflow.AsCookie, Name: "sid"},
 			request: httpflow.Request{Headers: map[string]string{"cookie": "lang=en"}},
-			want: func(t *testing.T, r request) {
+			want: func(t *testing.T, r providertest.Request) {
 				t.Helper()
-				assert.Equal(t, "lang=en; sid=AT-old", r.header.Get("Cookie"))
+				assert.Equal(t, "lang=en; sid=AT-old", r.Header.Get("Cookie"))
 			},
 		},
 		"where the request says": {
 			request: httpflow.Request{Headers: map[string]string{"Accept": "text/plain"}, Query: map[string]string{"t": "{{.access_token}}", "a": "&"}},
-			want: func(t *testing.T, r request) {
+			want: func(t *testing.T, r providertest.Request) {
 				t.Helper()
-				assert.Empty(t, r.header.Get("Authorization"))
-				assert.Equal(t, "/use/u-1?x=1&a=%26&t=AT-old", r.uri)
-				assert.Equal(t, "text/plain", r.header.Get("Accept"))
+				assert.Empty(t, r.Header.Get("Authorization"))
+				assert.Equal(t, "/use/u-1?x=1&a=%26&t=AT-old", r.URI)
+				assert.Equal(t, "text/plain", r.Header.Get("Accept"))
 			},
 		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newServer(t, says{status: 200}.ServeHTTP)
+			s := providertest.NewServer(t, says{status: 200}.ServeHTTP)
 			test.request.URL = s.URL + "/use/{{.subject}}?x=1"
 			p := newProvider(t, httpflow.Options{Send: test.send, Extend: &httpflow.Call{Request: test.request}})
 			out, k := present(t, p, credential.MethodExtend)
 			assert.Equal(t, credential.ClassOK, out.Class)
 			assert.Empty(t, k.found)
-			got := s.received()
+			got := s.Received()
 			require.Len(t, got, 1)
 			test.want(t, got[0])
 		})
@@ -201,7 +202,7 @@ func TestSend(t *testing.T) {
 
 func TestBasicLogin(t *testing.T) {
 	t.Parallel()
-	s := newServer(t, says{status: 200, header: []string{"X-Session-Token", "S1"}}.ServeHTTP)
+	s := providertest.NewServer(t, says{status: 200, header: []string{"X-Session-Token", "S1"}}.ServeHTTP)
 	p := newProvider(t, httpflow.Options{Login: &httpflow.Call{
 		Request:  httpflow.Request{URL: s.URL, Headers: map[string]string{"Authorization": "Basic {{.username}}:{{.password}}"}},
 		Response: httpflow.Response{AccessToken: httpflow.Place{Header: "x-session-token"}},
@@ -209,12 +210,12 @@ func TestBasicLogin(t *testing.T) {
 	out, _ := present(t, p, credential.MethodLogin)
 	assert.Equal(t, "S1", out.Token.Access.Reveal())
 	want := "Basic " + base64.StdEncoding.EncodeToString([]byte("jane:pass word&=+\"<"))
-	assert.Equal(t, want, s.received()[0].header.Get("Authorization"))
+	assert.Equal(t, want, s.Received()[0].Header.Get("Authorization"))
 }
 
 func TestGraphQLLogin(t *testing.T) {
 	t.Parallel()
-	s := newServer(t, json(`{"data":{"login":{"token":"AT","expiresAt":"2099-01-02T03:04:05Z"}}}`).ServeHTTP)
+	s := providertest.NewServer(t, json(`{"data":{"login":{"token":"AT","expiresAt":"2099-01-02T03:04:05Z"}}}`).ServeHTTP)
 	query := "mutation Login($u: String!) { login(user: $u) { token } }"
 	p := newProvider(t, httpflow.Options{Login: &httpflow.Call{
 		Request: httpflow.Request{URL: s.URL, GraphQL: &httpflow.GraphQL{
@@ -227,14 +228,14 @@ func TestGraphQLLogin(t *testing.T) {
 	assert.Equal(t, credential.ClassOK, out.Class)
 	assert.Equal(t, credential.MaxLifetime, out.ExpiresIn)
 	assert.JSONEq(t, `{"query":"`+query+`","operationName":"Login","variables":{"u":"jane","p":{"x":"pass word&=+\"<"},"n":[1,12345678901234567,true,null]}}`,
-		s.received()[0].body)
-	assert.Contains(t, s.received()[0].body, "12345678901234567")
+		s.Received()[0].Body)
+	assert.Contains(t, s.Received()[0].Body, "12345678901234567")
 }
 
 // A value that is not there, or does not fit where it has to stand, is not sent.
 func TestNothingIsSent(t *testing.T) {
 	t.Parallel()
-	s := newServer(t, says{status: 200}.ServeHTTP)
+	s := providertest.NewServer(t, says{status: 200}.ServeHTTP)
 	login := func(r httpflow.Request) httpflow.Options {
 		r.URL = s.URL + r.URL
 		if r.Form == nil && r.JSON == nil {
@@ -300,7 +301,7 @@ func TestNothingIsSent(t *testing.T) {
 			assert.Equal(t, test.class, out.Class)
 			assert.Contains(t, out.Detail, test.detail)
 			assert.Equal(t, test.method, out.Method)
-			assert.Empty(t, s.received())
+			assert.Empty(t, s.Received())
 		})
 	}
 }
@@ -308,7 +309,7 @@ func TestNothingIsSent(t *testing.T) {
 // Values stay where they are put.
 func TestValuesAreEncoded(t *testing.T) {
 	t.Parallel()
-	s := newServer(t, json(`{"t":"AT"}`).ServeHTTP)
+	s := providertest.NewServer(t, json(`{"t":"AT"}`).ServeHTTP)
 	p := newProvider(t, httpflow.Options{Login: &httpflow.Call{
 		Request: httpflow.Request{
 			URL: s.URL + "/u/{{.username}}/x?q={{.username}}", Query: map[string]string{"r s": "{{.username}}"},
@@ -321,10 +322,10 @@ func TestValuesAreEncoded(t *testing.T) {
 		SignIn: credential.SignIn{Username: credential.NewSecret("a/b?c#d&e=f%2e{{.password}}"), Password: credential.NewSecret("p\r\n")},
 	})
 	assert.Equal(t, credential.ClassOK, out.Class)
-	got := s.received()[0]
+	got := s.Received()[0]
 	assert.Equal(t, "/u/a%2Fb%3Fc%23d&e=f%252e%7B%7B.password%7D%7D/x?q=a%2Fb%3Fc%23d%26e%3Df%252e%7B%7B.password%7D%7D"+
-		"&r+s=a%2Fb%3Fc%23d%26e%3Df%252e%7B%7B.password%7D%7D", got.uri)
-	assert.Equal(t, "p=p%0D%0A", got.body)
+		"&r+s=a%2Fb%3Fc%23d%26e%3Df%252e%7B%7B.password%7D%7D", got.URI)
+	assert.Equal(t, "p=p%0D%0A", got.Body)
 }
 
 func TestRevoke(t *testing.T) {
@@ -343,9 +344,9 @@ func TestRevoke(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newServer(t, test.answer.ServeHTTP)
+			s := providertest.NewServer(t, test.answer.ServeHTTP)
 			err := newProvider(t, shop(s.URL)).Revoke(t.Context(), token)
-			assert.Equal(t, "Bearer AT", s.received()[0].header.Get("Authorization"))
+			assert.Equal(t, "Bearer AT", s.Received()[0].Header.Get("Authorization"))
 			if test.class == "" {
 				require.NoError(t, err)
 				return
@@ -388,7 +389,7 @@ func TestUserData(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newServer(t, test.answer.ServeHTTP)
+			s := providertest.NewServer(t, test.answer.ServeHTTP)
 			p := newProvider(t, httpflow.Options{UserData: &httpflow.Call{
 				Request: httpflow.Request{URL: s.URL}, Response: httpflow.Response{UserData: test.place},
 			}})
@@ -504,7 +505,7 @@ func TestPlaces(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newServer(t, test.answer.ServeHTTP)
+			s := providertest.NewServer(t, test.answer.ServeHTTP)
 			test.places.AccessToken = httpflow.Place{JSON: "t"}
 			p := newProvider(t, httpflow.Options{Login: &httpflow.Call{
 				Request: httpflow.Request{URL: s.URL, JSON: "{{.password}}"}, Response: test.places,

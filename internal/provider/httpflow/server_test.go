@@ -1,62 +1,15 @@
 package httpflow_test
 
 import (
-	"bufio"
 	"io"
-	"log"
-	"net"
 	"net/http"
-	"net/http/httptest"
-	"sync"
-	"sync/atomic"
 	"testing"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/provider/httpflow"
 )
-
-// request is one that the server received.
-type request struct {
-	method, uri, body string
-	header            http.Header
-}
-
-// server is a backend that answers as it is told to.
-type server struct {
-	*httptest.Server
-
-	mu       sync.Mutex
-	requests []request
-}
-
-// newServer starts a server that remembers what it receives.
-func newServer(t *testing.T, answer http.HandlerFunc) *server {
-	t.Helper()
-	s := new(server)
-	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			return
-		}
-		s.mu.Lock()
-		s.requests = append(s.requests, request{r.Method, r.URL.RequestURI(), string(body), r.Header})
-		s.mu.Unlock()
-		answer(w, r)
-	}))
-	s.Config.ErrorLog = log.New(io.Discard, "", 0)
-	s.Start()
-	t.Cleanup(s.Close)
-	return s
-}
-
-func (s *server) received() []request {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return append([]request(nil), s.requests...)
-}
 
 // says is a reply: a status, pairs of header names and values, and a body.
 type says struct {
@@ -75,40 +28,6 @@ func (a says) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 
 // json is a reply of 200 with a body.
 func json(body string) says { return says{status: http.StatusOK, body: body} }
-
-// raw starts a server that answers each request with bytes of its own choice,
-// and closes the connection behind them.
-func raw(t *testing.T, answer func(net.Conn)) (url string, requests *atomic.Int32) {
-	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	requests = new(atomic.Int32)
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		for {
-			c, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			serving.Go(func() {
-				defer c.Close() //nolint:errcheck // the client may be gone
-				r, err := http.ReadRequest(bufio.NewReader(c))
-				if err != nil {
-					return
-				}
-				if _, err := io.Copy(io.Discard, r.Body); err == nil {
-					requests.Add(1)
-					answer(c)
-				}
-			})
-		}
-	})
-	t.Cleanup(func() {
-		assert.NoError(t, listener.Close())
-		serving.Wait()
-	})
-	return "http://" + listener.Addr().String(), requests
-}
 
 // newProvider returns a provider that is closed when the test ends.
 func newProvider(t *testing.T, o httpflow.Options) *httpflow.Provider {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/provider/oauth2"
+	"github.com/refreshd/refreshd/internal/provider/providertest"
 )
 
 // When many replies come at once only a few are taken from the network and not
@@ -25,7 +26,7 @@ func TestFewRepliesAreUnkept(t *testing.T) {
 	calls := 4 * slots
 	var arrived sync.WaitGroup
 	arrived.Add(calls)
-	s := newServer(t, func(w http.ResponseWriter, r *http.Request) {
+	s := providertest.NewServer(t, func(w http.ResponseWriter, r *http.Request) {
 		arrived.Done()
 		arrived.Wait() // all are answered at once
 		say(http.StatusOK, `{"access_token":"AT","expires_in":60,"refresh_token":"RT"}`)(w, r)
@@ -73,7 +74,7 @@ func TestStalledKeepingLosesNoReply(t *testing.T) {
 	t.Parallel()
 	slots := max(16, 4*runtime.GOMAXPROCS(0))
 	calls := slots + 3
-	s := newServer(t, say(http.StatusOK, `{"access_token":"AT","expires_in":60,"refresh_token":"RT"}`))
+	s := providertest.NewServer(t, say(http.StatusOK, `{"access_token":"AT","expires_in":60,"refresh_token":"RT"}`))
 	var said bytes.Buffer
 	p := newProvider(t, oauth2.Options{TokenURL: s.URL, MaxConns: calls, Log: zerolog.New(zerolog.SyncWriter(&said))})
 	var keeping, all sync.WaitGroup

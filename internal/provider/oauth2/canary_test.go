@@ -16,6 +16,7 @@ import (
 
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/provider/oauth2"
+	"github.com/refreshd/refreshd/internal/provider/providertest"
 )
 
 // The secrets of these tests. None is part of another.
@@ -42,7 +43,7 @@ func forms(canary string) []string {
 func TestNoSecretIsShown(t *testing.T) {
 	t.Parallel()
 	echo := `{"error":"` + canaryRefresh + `","error_description":"` + canaryRefresh + `","refresh_token":"` + canaryNew + `","access_token":"` + canaryAccess + `"}`
-	away := newServer(t, say(200, ""))
+	away := providertest.NewServer(t, say(200, ""))
 	away.Close()
 	asProxy := func(at string) oauth2.Options {
 		return oauth2.Options{TokenURL: "https://id.example", Proxy: strings.Replace(at, "://", "://u:"+canaryProxy+"@", 1)}
@@ -84,9 +85,9 @@ func TestNoSecretIsShown(t *testing.T) {
 			var shown bytes.Buffer
 			var at string
 			if test.answer != nil {
-				at = newServer(t, test.answer).URL
+				at = providertest.NewServer(t, test.answer).URL
 			} else {
-				at = raw(t, test.text)
+				at = providertest.NewRaw(t, providertest.Text(test.text)).URL
 			}
 			o := oauth2.Options{TokenURL: at}
 			if test.use != nil {

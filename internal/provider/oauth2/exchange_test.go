@@ -1,13 +1,11 @@
 package oauth2_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"testing"
@@ -19,6 +17,7 @@ import (
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/provider"
 	"github.com/refreshd/refreshd/internal/provider/oauth2"
+	"github.com/refreshd/refreshd/internal/provider/providertest"
 )
 
 const tokenReply = `{"access_token":"AT","token_type":"Bearer","expires_in":3600,"refresh_token":"RT-new"}`
@@ -42,7 +41,7 @@ func TestRequest(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newServer(t, say(200, tokenReply))
+			s := providertest.NewServer(t, say(200, tokenReply))
 			test.options.TokenURL = s.URL + "/token?tenant=7"
 			test.options.ClientID = "cl:ient"
 			test.options.Version = "1.2.3"
@@ -51,17 +50,17 @@ func TestRequest(t *testing.T) {
 			out := p.Exchange(t.Context(), presenting(credential.NewSecret("R+T/&="), new(kept).keep), test.scope)
 			assert.Equal(t, credential.ClassOK, out.Class)
 
-			require.Len(t, s.received(), 1, "preparing sends nothing where the token endpoint is known")
-			got := s.received()[0]
-			assert.Equal(t, "POST", got.method)
-			assert.Equal(t, "/token?tenant=7", got.path)
-			assert.Equal(t, "grant_type=refresh_token&refresh_token=R%2BT%2F%26%3D"+test.body, got.body)
-			assert.Equal(t, test.authorization, got.header.Get("Authorization"))
-			assert.Equal(t, "application/json", got.header.Get("Accept"))
-			assert.Equal(t, "application/x-www-form-urlencoded", got.header.Get("Content-Type"))
-			assert.Equal(t, "refreshd/1.2.3", got.header.Get("User-Agent"))
-			assert.Empty(t, got.header.Get("Accept-Encoding"))
-			assert.Empty(t, got.header.Get("Idempotency-Key"))
+			require.Len(t, s.Received(), 1, "preparing sends nothing where the token endpoint is known")
+			got := s.Received()[0]
+			assert.Equal(t, "POST", got.Method)
+			assert.Equal(t, "/token?tenant=7", got.URI)
+			assert.Equal(t, "grant_type=refresh_token&refresh_token=R%2BT%2F%26%3D"+test.body, got.Body)
+			assert.Equal(t, test.authorization, got.Header.Get("Authorization"))
+			assert.Equal(t, "application/json", got.Header.Get("Accept"))
+			assert.Equal(t, "application/x-www-form-urlencoded", got.Header.Get("Content-Type"))
+			assert.Equal(t, "refreshd/1.2.3", got.Header.Get("User-Agent"))
+			assert.Empty(t, got.Header.Get("Accept-Encoding"))
+			assert.Empty(t, got.Header.Get("Idempotency-Key"))
 		})
 	}
 }
@@ -110,7 +109,7 @@ func TestReplies(t *testing.T) {
 	for _, row := range rows {
 		t.Run(row.Name, func(t *testing.T) {
 			t.Parallel()
-			s := newServer(t, func(w http.ResponseWriter, r *http.Request) {
+			s := providertest.NewServer(t, func(w http.ResponseWriter, r *http.Request) {
 				for name, value := range row.Header {
 					w.Header().Set(name, value)
 				}
@@ -133,36 +132,9 @@ func TestReplies(t *testing.T) {
 			} else if assert.Len(t, k.found, 1) {
 				assert.Equal(t, out.Token, k.found[0].Token)
 			}
-			assert.Len(t, s.received(), 1)
+			assert.Len(t, s.Received(), 1)
 		})
 	}
-}
-
-// raw starts a server that says text to a request and closes the connection.
-func raw(t *testing.T, text string) string {
-	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			c, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			if r, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
-				_, _ = io.Copy(io.Discard, r.Body)
-				_, _ = io.WriteString(c, text)
-			}
-			_ = c.Close()
-		}
-	}()
-	t.Cleanup(func() {
-		assert.NoError(t, listener.Close())
-		<-done
-	})
-	return "http://" + listener.Addr().String()
 }
 
 // Wherever a reply breaks off, the refresh token in it is kept once it is
@@ -192,7 +164,7 @@ func TestReplyBreaksOff(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := newProvider(t, oauth2.Options{TokenURL: raw(t, test.text)})
+			p := newProvider(t, oauth2.Options{TokenURL: providertest.NewRaw(t, providertest.Text(test.text)).URL})
 			out, k := exchange(t, p)
 			assert.Equal(t, test.class, out.Class)
 			assert.Equal(t, test.refresh, out.Token.Refresh.Reveal())
@@ -209,7 +181,7 @@ func TestReplyBreaksOff(t *testing.T) {
 
 func TestReplyTooLong(t *testing.T) {
 	t.Parallel()
-	s := newServer(t, func(w http.ResponseWriter, _ *http.Request) {
+	s := providertest.NewServer(t, func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, `{"refresh_token":"RT-new","x":"`)
 		for range 64 {
 			_, _ = w.Write(make([]byte, 32<<10)) // the client leaves at some time
@@ -226,7 +198,7 @@ func TestReplyTooLong(t *testing.T) {
 // Whoever cannot keep a token gets it all the same.
 func TestKeepFails(t *testing.T) {
 	t.Parallel()
-	s := newServer(t, say(200, tokenReply))
+	s := providertest.NewServer(t, say(200, tokenReply))
 	k := &kept{err: errors.New("disk full")}
 	out := newProvider(t, oauth2.Options{TokenURL: s.URL}).Exchange(t.Context(), presenting(credential.NewSecret("RT-old"), k.keep), "")
 	assert.Equal(t, credential.ClassOK, out.Class)
@@ -240,14 +212,14 @@ func TestKeepFails(t *testing.T) {
 func TestRedirectIsNotFollowed(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{301, 302, 303, 307, 308} {
-		elsewhere := newServer(t, say(200, tokenReply))
-		s := newServer(t, func(w http.ResponseWriter, r *http.Request) {
+		elsewhere := providertest.NewServer(t, say(200, tokenReply))
+		s := providertest.NewServer(t, func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, elsewhere.URL, status)
 		})
 		out, _ := exchange(t, newProvider(t, oauth2.Options{TokenURL: s.URL, ClientSecret: credential.NewSecret("s")}))
 		assert.Equal(t, credential.ClassOperator, out.Class)
-		assert.Len(t, s.received(), 1)
-		assert.Empty(t, elsewhere.received())
+		assert.Len(t, s.Received(), 1)
+		assert.Empty(t, elsewhere.Received())
 	}
 }
 
@@ -255,7 +227,7 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 func TestExchangeOutlivesItsCaller(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	s := newServer(t, func(w http.ResponseWriter, r *http.Request) {
+	s := providertest.NewServer(t, func(w http.ResponseWriter, r *http.Request) {
 		cancel()
 		say(200, tokenReply)(w, r)
 	})
@@ -265,13 +237,13 @@ func TestExchangeOutlivesItsCaller(t *testing.T) {
 
 	out = p.Exchange(ctx, presenting(credential.NewSecret("RT-old"), new(kept).keep), "")
 	assert.Equal(t, credential.ClassNotSent, out.Class)
-	assert.Len(t, s.received(), 1)
+	assert.Len(t, s.Received(), 1)
 }
 
 func TestExchangeTimeout(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
-	s := newServer(t, func(http.ResponseWriter, *http.Request) { <-release })
+	s := providertest.NewServer(t, func(http.ResponseWriter, *http.Request) { <-release })
 	out, k := exchange(t, newProvider(t, oauth2.Options{TokenURL: s.URL, Timeout: 2 * time.Second}))
 	close(release)
 	assert.Equal(t, credential.ClassAmbiguous, out.Class)
@@ -283,7 +255,7 @@ func TestExchangeTimeout(t *testing.T) {
 // it; to revoke a token and to discover endpoints nobody is asked.
 func TestRefusedPresentation(t *testing.T) {
 	t.Parallel()
-	s := newServer(t, say(200, tokenReply))
+	s := providertest.NewServer(t, say(200, tokenReply))
 	p := newProvider(t, oauth2.Options{TokenURL: s.URL, RevokeURL: s.URL + "/revoke"})
 	out, _ := exchange(t, p)
 	require.Equal(t, credential.ClassOK, out.Class)
@@ -301,24 +273,24 @@ func TestRefusedPresentation(t *testing.T) {
 	assert.Empty(t, k.found)
 	assert.Equal(t, 1, asked)
 	require.NoError(t, p.Revoke(t.Context(), credential.NewSecret("RT-old"), ""))
-	require.Len(t, s.received(), 2)
-	assert.Equal(t, "/revoke", s.received()[1].path)
+	require.Len(t, s.Received(), 2)
+	assert.Equal(t, "/revoke", s.Received()[1].URI)
 	assert.Equal(t, 1, asked)
 }
 
 // Nothing is sent without a token or a place to send it to.
 func TestNothingToExchange(t *testing.T) {
 	t.Parallel()
-	s := newServer(t, say(200, tokenReply))
+	s := providertest.NewServer(t, say(200, tokenReply))
 	p := newProvider(t, oauth2.Options{TokenURL: s.URL})
 	out := p.Exchange(t.Context(), presenting(credential.Secret{}, new(kept).keep), "")
 	assert.Equal(t, credential.ClassNotSent, out.Class)
-	assert.Empty(t, s.received())
+	assert.Empty(t, s.Received())
 
 	out, _ = exchange(t, newProvider(t, oauth2.Options{Issuer: s.URL}))
 	assert.Equal(t, credential.ClassNotSent, out.Class)
 	assert.Equal(t, "the token endpoint is not known yet", out.Detail)
-	assert.Empty(t, s.received(), "discovery is made by Prepare")
+	assert.Empty(t, s.Received(), "discovery is made by Prepare")
 }
 
 func TestNewRefuses(t *testing.T) {

@@ -1,106 +1,20 @@
 package oauth2_test
 
 import (
-	"bufio"
-	"bytes"
-	"compress/gzip"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/provider/oauth2"
+	"github.com/refreshd/refreshd/internal/provider/providertest"
 )
-
-// misbehaving is a server that answers with bytes of its own choice.
-type misbehaving struct {
-	url      string
-	requests atomic.Int32
-}
-
-// misbehave starts one: answer is called with each request's connection, which
-// is closed behind it.
-func misbehave(t *testing.T, answer func(net.Conn)) *misbehaving {
-	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	s := &misbehaving{url: "http://" + listener.Addr().String() + "/token"}
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		for {
-			c, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			serving.Go(func() {
-				defer c.Close() //nolint:errcheck // the client may be gone
-				r, err := http.ReadRequest(bufio.NewReader(c))
-				if err != nil {
-					return
-				}
-				if _, err := io.Copy(io.Discard, r.Body); err == nil {
-					s.requests.Add(1)
-					answer(c)
-				}
-			})
-		}
-	})
-	t.Cleanup(func() {
-		assert.NoError(t, listener.Close())
-		serving.Wait()
-	})
-	return s
-}
-
-// text is an answer of those bytes.
-func text(parts ...string) func(net.Conn) {
-	return func(c net.Conn) {
-		for _, part := range parts {
-			if _, err := io.WriteString(c, part); err != nil {
-				return
-			}
-		}
-	}
-}
-
-// withLength is a reply of 200 with a header more and a body.
-func withLength(header, body string) string {
-	return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n%sContent-Length: %d\r\n\r\n%s", header, len(body), body)
-}
-
-func packed(t *testing.T, body string) string {
-	t.Helper()
-	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
-	_, err := io.WriteString(w, body)
-	require.NoError(t, err)
-	require.NoError(t, w.Close())
-	return b.String()
-}
-
-// withoutEnd goes on writing until the client has gone, every now and then a
-// piece.
-func withoutEnd(start, piece string, every time.Duration) func(net.Conn) {
-	return func(c net.Conn) {
-		tick := time.NewTicker(every)
-		defer tick.Stop()
-		for next := start; ; next = piece {
-			if _, err := io.WriteString(c, next); err != nil {
-				return
-			}
-			<-tick.C
-		}
-	}
-}
 
 // Whatever a server sends, the outcome has the class that fits, a refresh token
 // that could be read is kept, and the request was made once.
@@ -111,7 +25,7 @@ func TestMisbehavingServers(t *testing.T) {
 		ok    = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 		pause = 20 * time.Millisecond
 	)
-	zipped := packed(t, whole)
+	zipped := providertest.Gzip(t, whole)
 	deep := `{"access_token":"AT","deep":` + strings.Repeat(`[{"a":`, 50_000) + `1` + strings.Repeat("}]", 50_000) + `,"refresh_token":"RT-new"}`
 	utf16 := func(s string) string {
 		out := []byte{0xff, 0xfe}
@@ -126,50 +40,50 @@ func TestMisbehavingServers(t *testing.T) {
 		refresh string // that is kept
 		reason  credential.Reason
 	}{
-		"gzip":                            {text(withLength("Content-Encoding: gzip\r\n", zipped)), credential.ClassOK, "RT-new", ""},
-		"gzip, not announced":             {text(withLength("", zipped)), credential.ClassOK, "RT-new", ""},
-		"gzip, announced only":            {text(withLength("Content-Encoding: gzip\r\n", whole)), credential.ClassOK, "RT-new", ""},
-		"gzip, without its end":           {text(withLength("Content-Encoding: gzip\r\n", zipped[:len(zipped)-8])), credential.ClassOK, "RT-new", ""},
-		"gzip of nothing":                 {text(withLength("Content-Encoding: gzip\r\n", zipped[:10])), credential.ClassAmbiguous, "", credential.ReasonNetwork},
-		"a byte order mark":               {text(withLength("", "\xef\xbb\xbf"+whole)), credential.ClassOK, "RT-new", ""},
-		"UTF-16":                          {text(withLength("", utf16(whole))), credential.ClassAmbiguous, "", credential.ReasonMalformedReply},
-		"form-encoded and called JSON":    {text(withLength("", "access_token=AT&refresh_token=RT-new&expires_in=60&scope=read")), credential.ClassOK, "RT-new", ""},
-		"nested":                          {text(withLength("", `{"data":`+whole+`}`)), credential.ClassOK, "RT-new", ""},
-		"nested deep":                     {text(withLength("", deep)), credential.ClassOK, "RT-new", ""},
-		"the same refresh token again":    {text(withLength("", `{"access_token":"AT","refresh_token":"RT-old","scope":"read"}`)), credential.ClassOK, "RT-old", ""},
-		"chunks cut off":                  {text(ok + "Transfer-Encoding: chunked\r\n\r\n200\r\n" + whole), credential.ClassOK, "RT-new", ""},
-		"chunks cut off before the token": {text(ok + "Transfer-Encoding: chunked\r\n\r\n200\r\n" + whole[:50]), credential.ClassAmbiguous, "", credential.ReasonNetwork},
-		"a chunk that is none":            {text(ok + "Transfer-Encoding: chunked\r\n\r\n" + fmt.Sprintf("%x", len(whole)) + "\r\n" + whole + "XX\r\n"), credential.ClassOK, "RT-new", ""},
-		"a chunk of no size":              {text(ok + "Transfer-Encoding: chunked\r\n\r\n-1\r\n" + whole + "\r\n"), credential.ClassAmbiguous, "", credential.ReasonNetwork},
-		"a length too long":               {text(ok+"Content-Length: 4096\r\n\r\n", whole), credential.ClassOK, "RT-new", ""},
-		"a length too short":              {text(ok+"Content-Length: 90\r\n\r\n", whole), credential.ClassOK, "RT-new", ""},
-		"a length short of the token":     {text(ok+"Content-Length: 50\r\n\r\n", whole), credential.ClassAmbiguous, "", credential.ReasonMalformedReply},
-		"a length below zero":             {text(ok+"Content-Length: -5\r\n\r\n", whole), credential.ClassAmbiguous, "", credential.ReasonNetwork},
-		"two lengths":                     {text(ok+"Content-Length: 5\r\nContent-Length: 6\r\n\r\n", whole), credential.ClassAmbiguous, "", credential.ReasonNetwork},
-		"no length at all":                {text(ok+"\r\n", whole), credential.ClassOK, "RT-new", ""},
-		"a flood of interim replies":      {text(strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 10_000), withLength("", whole)), credential.ClassAmbiguous, "", credential.ReasonNetwork},
-		"endless headers":                 {withoutEnd(ok, "X-More: "+strings.Repeat("x", 8<<10)+"\r\n", time.Microsecond), credential.ClassAmbiguous, "", credential.ReasonNetwork},
-		"a body without end":              {withoutEnd(ok+"\r\n"+whole, strings.Repeat(" ", 64<<10), time.Microsecond), credential.ClassOK, "RT-new", ""},
-		"a body without end or token":     {withoutEnd(ok+"\r\n{", strings.Repeat(`"x":1,`, 10<<10), time.Microsecond), credential.ClassAmbiguous, "", credential.ReasonMalformedReply},
-		"a byte now and then":             {withoutEnd(ok+"\r\n"+whole[:len(whole)-1], " ", pause), credential.ClassOK, "RT-new", ""},
-		"a byte now and then, no token":   {withoutEnd(ok+"\r\n"+whole[:20], "x", pause), credential.ClassAmbiguous, "", credential.ReasonTimeout},
-		"a header byte now and then":      {withoutEnd(ok+"X: ", "x", pause), credential.ClassAmbiguous, "", credential.ReasonTimeout},
+		"gzip":                            {providertest.Text(providertest.WithLength("Content-Encoding: gzip\r\n", zipped)), credential.ClassOK, "RT-new", ""},
+		"gzip, not announced":             {providertest.Text(providertest.WithLength("", zipped)), credential.ClassOK, "RT-new", ""},
+		"gzip, announced only":            {providertest.Text(providertest.WithLength("Content-Encoding: gzip\r\n", whole)), credential.ClassOK, "RT-new", ""},
+		"gzip, without its end":           {providertest.Text(providertest.WithLength("Content-Encoding: gzip\r\n", zipped[:len(zipped)-8])), credential.ClassOK, "RT-new", ""},
+		"gzip of nothing":                 {providertest.Text(providertest.WithLength("Content-Encoding: gzip\r\n", zipped[:10])), credential.ClassAmbiguous, "", credential.ReasonNetwork},
+		"a byte order mark":               {providertest.Text(providertest.WithLength("", "\xef\xbb\xbf"+whole)), credential.ClassOK, "RT-new", ""},
+		"UTF-16":                          {providertest.Text(providertest.WithLength("", utf16(whole))), credential.ClassAmbiguous, "", credential.ReasonMalformedReply},
+		"form-encoded and called JSON":    {providertest.Text(providertest.WithLength("", "access_token=AT&refresh_token=RT-new&expires_in=60&scope=read")), credential.ClassOK, "RT-new", ""},
+		"nested":                          {providertest.Text(providertest.WithLength("", `{"data":`+whole+`}`)), credential.ClassOK, "RT-new", ""},
+		"nested deep":                     {providertest.Text(providertest.WithLength("", deep)), credential.ClassOK, "RT-new", ""},
+		"the same refresh token again":    {providertest.Text(providertest.WithLength("", `{"access_token":"AT","refresh_token":"RT-old","scope":"read"}`)), credential.ClassOK, "RT-old", ""},
+		"chunks cut off":                  {providertest.Text(ok + "Transfer-Encoding: chunked\r\n\r\n200\r\n" + whole), credential.ClassOK, "RT-new", ""},
+		"chunks cut off before the token": {providertest.Text(ok + "Transfer-Encoding: chunked\r\n\r\n200\r\n" + whole[:50]), credential.ClassAmbiguous, "", credential.ReasonNetwork},
+		"a chunk that is none":            {providertest.Text(ok + "Transfer-Encoding: chunked\r\n\r\n" + fmt.Sprintf("%x", len(whole)) + "\r\n" + whole + "XX\r\n"), credential.ClassOK, "RT-new", ""},
+		"a chunk of no size":              {providertest.Text(ok + "Transfer-Encoding: chunked\r\n\r\n-1\r\n" + whole + "\r\n"), credential.ClassAmbiguous, "", credential.ReasonNetwork},
+		"a length too long":               {providertest.Text(ok+"Content-Length: 4096\r\n\r\n", whole), credential.ClassOK, "RT-new", ""},
+		"a length too short":              {providertest.Text(ok+"Content-Length: 90\r\n\r\n", whole), credential.ClassOK, "RT-new", ""},
+		"a length short of the token":     {providertest.Text(ok+"Content-Length: 50\r\n\r\n", whole), credential.ClassAmbiguous, "", credential.ReasonMalformedReply},
+		"a length below zero":             {providertest.Text(ok+"Content-Length: -5\r\n\r\n", whole), credential.ClassAmbiguous, "", credential.ReasonNetwork},
+		"two lengths":                     {providertest.Text(ok+"Content-Length: 5\r\nContent-Length: 6\r\n\r\n", whole), credential.ClassAmbiguous, "", credential.ReasonNetwork},
+		"no length at all":                {providertest.Text(ok+"\r\n", whole), credential.ClassOK, "RT-new", ""},
+		"a flood of interim replies":      {providertest.Text(strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 10_000), providertest.WithLength("", whole)), credential.ClassAmbiguous, "", credential.ReasonNetwork},
+		"endless headers":                 {providertest.WithoutEnd(ok, "X-More: "+strings.Repeat("x", 8<<10)+"\r\n", time.Microsecond), credential.ClassAmbiguous, "", credential.ReasonNetwork},
+		"a body without end":              {providertest.WithoutEnd(ok+"\r\n"+whole, strings.Repeat(" ", 64<<10), time.Microsecond), credential.ClassOK, "RT-new", ""},
+		"a body without end or token":     {providertest.WithoutEnd(ok+"\r\n{", strings.Repeat(`"x":1,`, 10<<10), time.Microsecond), credential.ClassAmbiguous, "", credential.ReasonMalformedReply},
+		"a byte now and then":             {providertest.WithoutEnd(ok+"\r\n"+whole[:len(whole)-1], " ", pause), credential.ClassOK, "RT-new", ""},
+		"a byte now and then, no token":   {providertest.WithoutEnd(ok+"\r\n"+whole[:20], "x", pause), credential.ClassAmbiguous, "", credential.ReasonTimeout},
+		"a header byte now and then":      {providertest.WithoutEnd(ok+"X: ", "x", pause), credential.ClassAmbiguous, "", credential.ReasonTimeout},
 		"nothing, and then nothing":       {func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }, credential.ClassAmbiguous, "", credential.ReasonTimeout},
-		"307 with a token":                {text("HTTP/1.1 307 Elsewhere\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 101\r\n\r\n" + whole), credential.ClassOperator, "RT-new", credential.ReasonClientMisconfigured},
-		"308 with a token":                {text("HTTP/1.1 308 Elsewhere\r\nLocation: http://127.0.0.1:1/\r\n\r\n" + whole), credential.ClassOperator, "RT-new", credential.ReasonClientMisconfigured},
-		"500 with a token":                {text("HTTP/1.1 500 Oh\r\n\r\n" + whole), credential.ClassTransient, "RT-new", credential.ReasonUnavailable},
-		"a status that is none":           {text("HTTP/1.1 999 What\r\n\r\n" + whole), credential.ClassTransient, "RT-new", credential.ReasonUnavailable},
-		"a status of two digits":          {text("HTTP/1.1 20 What\r\n\r\n" + whole), credential.ClassAmbiguous, "", credential.ReasonNetwork},
-		"HTTP/0.9":                        {text(whole), credential.ClassAmbiguous, "", credential.ReasonNetwork},
+		"307 with a token":                {providertest.Text("HTTP/1.1 307 Elsewhere\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 101\r\n\r\n" + whole), credential.ClassOperator, "RT-new", credential.ReasonClientMisconfigured},
+		"308 with a token":                {providertest.Text("HTTP/1.1 308 Elsewhere\r\nLocation: http://127.0.0.1:1/\r\n\r\n" + whole), credential.ClassOperator, "RT-new", credential.ReasonClientMisconfigured},
+		"500 with a token":                {providertest.Text("HTTP/1.1 500 Oh\r\n\r\n" + whole), credential.ClassTransient, "RT-new", credential.ReasonUnavailable},
+		"a status that is none":           {providertest.Text("HTTP/1.1 999 What\r\n\r\n" + whole), credential.ClassTransient, "RT-new", credential.ReasonUnavailable},
+		"a status of two digits":          {providertest.Text("HTTP/1.1 20 What\r\n\r\n" + whole), credential.ClassAmbiguous, "", credential.ReasonNetwork},
+		"HTTP/0.9":                        {providertest.Text(whole), credential.ClassAmbiguous, "", credential.ReasonNetwork},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := misbehave(t, row.answer)
+			s := providertest.NewRaw(t, row.answer)
 			timeout := time.Minute
 			if row.reason == credential.ReasonTimeout || name == "a byte now and then" { // which end with it
 				timeout = 2 * time.Second
 			}
-			out, k := exchange(t, newProvider(t, oauth2.Options{TokenURL: s.url, Timeout: timeout}))
+			out, k := exchange(t, newProvider(t, oauth2.Options{TokenURL: s.URL + "/token", Timeout: timeout}))
 			assert.Equal(t, row.class, out.Class, out.Detail)
 			assert.Equal(t, row.reason, out.Reason, out.Detail)
 			assert.Equal(t, row.refresh, out.Token.Refresh.Reveal())
@@ -184,7 +98,7 @@ func TestMisbehavingServers(t *testing.T) {
 			for _, secret := range []string{"RT-new", "RT-old"} {
 				assert.NotContains(t, out.Detail, secret)
 			}
-			assert.EqualValues(t, 1, s.requests.Load())
+			assert.EqualValues(t, 1, s.Requests.Load())
 		})
 	}
 }
@@ -192,7 +106,7 @@ func TestMisbehavingServers(t *testing.T) {
 // A scope that shrank is told, for the record and its event.
 func TestScopeThatShrank(t *testing.T) {
 	t.Parallel()
-	s := newServer(t, say(200, `{"access_token":"AT","refresh_token":"RT-new","scope":"read"}`))
+	s := providertest.NewServer(t, say(200, `{"access_token":"AT","refresh_token":"RT-new","scope":"read"}`))
 	out := newProvider(t, oauth2.Options{TokenURL: s.URL}).Exchange(t.Context(), presenting(credential.NewSecret("RT-old"), new(kept).keep), "read write")
 	assert.Equal(t, credential.ClassOK, out.Class)
 	assert.Equal(t, "read", out.Token.Scope)
@@ -206,7 +120,7 @@ func TestRetryAfterOnTheWire(t *testing.T) {
 		"Tue, 01 Jan 2030 12:00:30 GMT": 30 * time.Second, "Mon, 01 Jan 2001 00:00:00 GMT": 0, "Tue, 01 Jan 2999 00:00:00 GMT": 24 * time.Hour,
 	} {
 		for status, class := range map[int]credential.Class{429: credential.ClassRateLimited, 503: credential.ClassTransient} {
-			s := newServer(t, func(w http.ResponseWriter, _ *http.Request) {
+			s := providertest.NewServer(t, func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Date", "Tue, 01 Jan 2030 12:00:00 GMT")
 				w.Header().Set("Retry-After", value)
 				w.WriteHeader(status)

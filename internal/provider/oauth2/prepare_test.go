@@ -16,6 +16,7 @@ import (
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/provider"
 	"github.com/refreshd/refreshd/internal/provider/oauth2"
+	"github.com/refreshd/refreshd/internal/provider/providertest"
 )
 
 // announces answers with a metadata document at path, in which BASE stands for
@@ -35,10 +36,10 @@ func announces(path, document string) http.HandlerFunc {
 	}
 }
 
-func paths(s *server) []string {
+func paths(s *providertest.Server) []string {
 	var all []string
-	for _, r := range s.received() {
-		all = append(all, r.method+" "+r.path)
+	for _, r := range s.Received() {
+		all = append(all, r.Method+" "+r.URI)
 	}
 	return all
 }
@@ -62,7 +63,7 @@ func TestPrepare(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newServer(t, announces(test.at, fmt.Sprintf(document, test.issuer)))
+			s := providertest.NewServer(t, announces(test.at, fmt.Sprintf(document, test.issuer)))
 			p := newProvider(t, oauth2.Options{Issuer: s.URL + test.issuer})
 			for range 3 {
 				require.NoError(t, p.Prepare(t.Context()))
@@ -110,7 +111,7 @@ func TestPrepareFails(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newServer(t, test.answer)
+			s := providertest.NewServer(t, test.answer)
 			p := newProvider(t, oauth2.Options{Issuer: s.URL})
 			err := p.Prepare(t.Context())
 			var failed *provider.CallError
@@ -119,9 +120,9 @@ func TestPrepareFails(t *testing.T) {
 			assert.Contains(t, err.Error(), test.text)
 			assert.Less(t, len(err.Error()), 1000)
 
-			asked := len(s.received())
+			asked := len(s.Received())
 			require.Error(t, p.Prepare(t.Context()))
-			assert.Len(t, s.received(), asked, "the failure stands for a while")
+			assert.Len(t, s.Received(), asked, "the failure stands for a while")
 			assert.NotContains(t, paths(s), "POST /t")
 			require.ErrorAs(t, p.Revoke(t.Context(), credential.NewSecret("AT"), ""), &failed)
 		})
@@ -130,7 +131,7 @@ func TestPrepareFails(t *testing.T) {
 
 func TestPrepareUnreachable(t *testing.T) {
 	t.Parallel()
-	s := newServer(t, say(200, ""))
+	s := providertest.NewServer(t, say(200, ""))
 	s.Close()
 	p := newProvider(t, oauth2.Options{Issuer: s.URL})
 	var failed *provider.CallError
@@ -145,7 +146,7 @@ func TestPrepareUnreachable(t *testing.T) {
 func TestPrepareIsPutOff(t *testing.T) {
 	t.Parallel()
 	for told, want := range map[string]time.Duration{"600": 10 * time.Minute, "86400": time.Hour} {
-		s := newServer(t, func(w http.ResponseWriter, _ *http.Request) {
+		s := providertest.NewServer(t, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", told)
 			w.WriteHeader(http.StatusServiceUnavailable)
 		})
@@ -160,7 +161,7 @@ func TestPrepareCalledOff(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	left := make(chan struct{})
-	s := newServer(t, func(_ http.ResponseWriter, r *http.Request) {
+	s := providertest.NewServer(t, func(_ http.ResponseWriter, r *http.Request) {
 		cancel()
 		<-r.Context().Done() // the client hangs up
 		close(left)
@@ -175,7 +176,7 @@ func TestPrepareCalledOff(t *testing.T) {
 func TestPrepareWarns(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
-	s := newServer(t, announces("/.well-known/openid-configuration",
+	s := providertest.NewServer(t, announces("/.well-known/openid-configuration",
 		`{"issuer":"BASE","token_endpoint":"BASE/t","token_endpoint_auth_methods_supported":["private_key_jwt"]}`))
 	p := newProvider(t, oauth2.Options{Issuer: s.URL, Log: zerolog.New(&log)})
 	require.NoError(t, p.Prepare(t.Context()))

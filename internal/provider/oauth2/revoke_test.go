@@ -11,21 +11,22 @@ import (
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/provider"
 	"github.com/refreshd/refreshd/internal/provider/oauth2"
+	"github.com/refreshd/refreshd/internal/provider/providertest"
 )
 
 func TestRevoke(t *testing.T) {
 	t.Parallel()
-	s := newServer(t, say(200, ""))
+	s := providertest.NewServer(t, say(200, ""))
 	p := newProvider(t, oauth2.Options{
 		TokenURL: s.URL + "/token", RevokeURL: s.URL + "/revoke", ClientAuth: oauth2.AuthPost, ClientSecret: credential.NewSecret("s"),
 	})
 	require.NoError(t, p.Revoke(t.Context(), credential.NewSecret("R+T"), "refresh_token"))
 	require.NoError(t, p.Revoke(t.Context(), credential.NewSecret("AT"), ""))
-	got := s.received()
+	got := s.Received()
 	require.Len(t, got, 2)
-	assert.Equal(t, "/revoke", got[0].path)
-	assert.Equal(t, "token=R%2BT&client_id=client&client_secret=s&token_type_hint=refresh_token", got[0].body)
-	assert.Equal(t, "token=AT&client_id=client&client_secret=s", got[1].body)
+	assert.Equal(t, "/revoke", got[0].URI)
+	assert.Equal(t, "token=R%2BT&client_id=client&client_secret=s&token_type_hint=refresh_token", got[0].Body)
+	assert.Equal(t, "token=AT&client_id=client&client_secret=s", got[1].Body)
 }
 
 func TestRevokeFails(t *testing.T) {
@@ -45,7 +46,7 @@ func TestRevokeFails(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newServer(t, func(w http.ResponseWriter, r *http.Request) {
+			s := providertest.NewServer(t, func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Retry-After", "7")
 				say(test.status, test.body)(w, r)
 			})
@@ -58,14 +59,14 @@ func TestRevokeFails(t *testing.T) {
 			assert.Equal(t, 7*time.Second, failed.Outcome.RetryAfter)
 			assert.Equal(t, credential.Token{}, failed.Outcome.Token)
 			assert.Equal(t, "provider acme: revocation: "+string(test.class)+": "+test.detail, err.Error())
-			assert.Len(t, s.received(), 1)
+			assert.Len(t, s.Received(), 1)
 		})
 	}
 }
 
 func TestRevokeNowhere(t *testing.T) {
 	t.Parallel()
-	s := newServer(t, say(200, ""))
+	s := providertest.NewServer(t, say(200, ""))
 	p := newProvider(t, oauth2.Options{TokenURL: s.URL})
 	require.ErrorIs(t, p.Revoke(t.Context(), credential.NewSecret("RT"), ""), provider.ErrNoRevocation)
 	s.Close()

@@ -1,11 +1,7 @@
 package oauth2_test
 
 import (
-	"io"
-	"log"
 	"net/http"
-	"net/http/httptest"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -13,46 +9,6 @@ import (
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/provider/oauth2"
 )
-
-// request is one that the server received.
-type request struct {
-	method, path, body string
-	header             http.Header
-}
-
-// server is an authorization server that answers as it is told to.
-type server struct {
-	*httptest.Server
-
-	mu       sync.Mutex
-	requests []request
-}
-
-// newServer starts a server that remembers what it receives.
-func newServer(t *testing.T, answer http.HandlerFunc) *server {
-	t.Helper()
-	s := new(server)
-	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			return
-		}
-		s.mu.Lock()
-		s.requests = append(s.requests, request{r.Method, r.URL.RequestURI(), string(body), r.Header})
-		s.mu.Unlock()
-		answer(w, r)
-	}))
-	s.Config.ErrorLog = log.New(io.Discard, "", 0)
-	s.Start()
-	t.Cleanup(s.Close)
-	return s
-}
-
-func (s *server) received() []request {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return append([]request(nil), s.requests...)
-}
 
 // say answers with a status and a body.
 func say(status int, body string) http.HandlerFunc {
