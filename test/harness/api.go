@@ -32,16 +32,30 @@ func NewAPI(t testing.TB, base, key string) *API {
 
 // Record is a credential as the API shows it.
 type Record struct {
-	ID          string    `json:"id"`
-	State       string    `json:"state"`
-	Reason      string    `json:"reason"`
-	Version     uint64    `json:"version"`
-	Generation  uint64    `json:"generation"`
-	ExpiresAt   time.Time `json:"expires_at"`
-	InDoubt     bool      `json:"in_doubt"`
+	ID         string    `json:"id"`
+	State      string    `json:"state"`
+	Reason     string    `json:"reason"`
+	Version    uint64    `json:"version"`
+	Generation uint64    `json:"generation"`
+	ExpiresAt  time.Time `json:"expires_at"`
+	InDoubt    bool      `json:"in_doubt"`
+	Subject    string    `json:"subject"`
+	Paused     bool      `json:"paused"`
+	Presence   string    `json:"presence"`
+	OnceAt     time.Time `json:"refresh_once_at"`
+	DueAt      time.Time `json:"due_at"`
+	HasLogin   bool      `json:"has_login"`
+	Learned    int64     `json:"learned_lifetime"`
+	Session    *struct {
+		IdleTimeout  int64     `json:"idle_timeout"`
+		IdleDeadline time.Time `json:"idle_deadline"`
+
+		AbsoluteDeadline *time.Time `json:"absolute_deadline"`
+	} `json:"session"`
 	LastFailure *struct {
-		Reason string `json:"reason"`
-		Detail string `json:"detail"`
+		At     time.Time `json:"at"`
+		Reason string    `json:"reason"`
+		Detail string    `json:"detail"`
 	} `json:"last_failure"`
 }
 
@@ -51,6 +65,10 @@ type Token struct {
 	ExpiresAt   time.Time `json:"expires_at"`
 	Version     uint64    `json:"version"`
 	Generation  uint64    `json:"generation"`
+	Send        struct {
+		As   string `json:"as"`
+		Name string `json:"name"`
+	} `json:"send"`
 }
 
 // Refusal is an answer that is not a success (RFC 9457).
@@ -70,15 +88,7 @@ func (r *Refusal) Error() string {
 // Call makes one call; an answer of 300 and above is a *Refusal. body and
 // result are JSON, or nil.
 func (a *API) Call(ctx context.Context, method, path string, body, result any) error {
-	text := ""
-	if body != nil {
-		data, err := json.Marshal(body)
-		if err != nil {
-			return err
-		}
-		text = string(data)
-	}
-	data, err := a.Text(ctx, method, path, text)
+	data, err := a.Raw(ctx, method, path, body)
 	if err != nil || result == nil {
 		return err
 	}
@@ -86,6 +96,18 @@ func (a *API) Call(ctx context.Context, method, path string, body, result any) e
 		return fmt.Errorf("answer to %s %s is not what was expected", method, path)
 	}
 	return nil
+}
+
+// Raw makes one call with a body in JSON, or none, and returns the answer as it is.
+func (a *API) Raw(ctx context.Context, method, path string, body any) ([]byte, error) {
+	if body == nil {
+		return a.Text(ctx, method, path, "")
+	}
+	data, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	return a.Text(ctx, method, path, string(data))
 }
 
 // Text makes one call with a body as it is. A page of events rather than a

@@ -30,10 +30,10 @@ type reader struct {
 	every time.Duration
 
 	mu     sync.Mutex
-	served map[string]token // by process and credential
-	stored map[string]token // by credential: what took the place of another token
-	rests  map[string]bool  // not read for now
-	ended  map[string]bool  // logged out a while ago: nothing is served any more
+	served map[string]harness.Token // by process and credential
+	stored map[string]harness.Token // by credential: what took the place of another token
+	rests  map[string]bool          // not read for now
+	ended  map[string]bool          // logged out a while ago: nothing is served any more
 	reads  int
 	kept   int // reads that failed for want of a token, with none served before that was still valid
 	faults []string
@@ -48,7 +48,7 @@ const staleFor = 2 * time.Second
 const clockTime = "15:04:05.000"
 
 func keepReading(ctx context.Context, pair [2]*instance, ids []string, every time.Duration) *reader {
-	r := &reader{every: every, served: map[string]token{}, stored: map[string]token{}, rests: map[string]bool{}, ended: map[string]bool{}}
+	r := &reader{every: every, served: map[string]harness.Token{}, stored: map[string]harness.Token{}, rests: map[string]bool{}, ended: map[string]bool{}}
 	var reads sync.WaitGroup
 	for _, at := range pair {
 		reads.Go(func() {
@@ -77,7 +77,7 @@ func (r *reader) read(ctx context.Context, at *instance, id string) {
 	if rests {
 		return
 	}
-	got, err := at.token(ctx, id, 0)
+	got, err := at.Token(ctx, id, 0)
 	if ctx.Err() != nil {
 		return
 	}
@@ -85,7 +85,7 @@ func (r *reader) read(ctx context.Context, at *instance, id string) {
 	defer r.mu.Unlock()
 	r.reads++
 	before := r.served[key]
-	refused, isRefusal := errors.AsType[*refusal](err)
+	refused, isRefusal := errors.AsType[*harness.Refusal](err)
 	switch {
 	case err == nil && ended:
 		r.fault("%s: %s served version %d after the logout", asked.Format(clockTime), key, got.Version)
@@ -130,7 +130,7 @@ func (r *reader) expectNone() {
 
 // replaced says that another token was stored: nobody holds a process to the one
 // before it any longer than the new one lives.
-func (r *reader) replaced(id string, with token) {
+func (r *reader) replaced(id string, with harness.Token) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stored[id] = with
@@ -138,7 +138,7 @@ func (r *reader) replaced(id string, with token) {
 
 // until is how long a process is held to a token that it has served; the caller
 // holds the lock.
-func (r *reader) until(id string, served token) time.Time {
+func (r *reader) until(id string, served harness.Token) time.Time {
 	if now, known := r.stored[id]; known && now.Version > served.Version && now.ExpiresAt.Before(served.ExpiresAt) {
 		return now.ExpiresAt
 	}
@@ -228,7 +228,7 @@ func (a away) redis(t *testing.T) {
 	readers.rest(ends)
 	for _, id := range ends {
 		tell(id, func(i *instance) {
-			require.NoError(t, i.call(t.Context(), http.MethodPost, credentialPath(id)+"/logout", nil, nil))
+			require.NoError(t, i.Call(t.Context(), http.MethodPost, harness.CredentialPath(id)+"/logout", nil, nil))
 		})
 	}
 	grants := map[string]string{}
@@ -239,7 +239,7 @@ func (a away) redis(t *testing.T) {
 		tell(id, func(i *instance) { i.put(t, id, minted[0], minted[0].ExpiresIn) })
 	}
 	for _, id := range refreshes {
-		tell(id, func(i *instance) { require.NoError(t, i.refresh(t.Context(), id)) })
+		tell(id, func(i *instance) { require.NoError(t, i.Refresh(t.Context(), id)) })
 	}
 	for _, f := range streams { // and with its subscribers the process itself
 		eventually(t, patience, func() (bool, string) {
@@ -259,7 +259,7 @@ func (a away) redis(t *testing.T) {
 	eventually(t, patience, func() (bool, string) { return p.Summary().InAir == 0, "calls are in the air" })
 	for _, id := range flies {
 		eventually(t, a.lasts+patience, func() (bool, string) {
-			got, err := pair[0].token(t.Context(), id, 0)
+			got, err := pair[0].Token(t.Context(), id, 0)
 			return err == nil && got.Generation > generations[id], fmt.Sprintf("%s: generation %d: %v", id, got.Generation, err)
 		})
 	}
@@ -267,7 +267,7 @@ func (a away) redis(t *testing.T) {
 	pass(t.Context(), staleFor-time.Since(gone))
 	for n, id := range ends {
 		for _, i := range []*instance{pair[n%2], pair[(n+1)%2]} {
-			_, err := i.token(t.Context(), id, 0)
+			_, err := i.Token(t.Context(), id, 0)
 			assert.NotEqual(t, http.StatusOK, statusOf(err), "%s: %s had been logged out, and %s had heard of it, before Redis went", i.owner, id, i.owner)
 		}
 	}
@@ -324,7 +324,7 @@ func (i *instance) awaitGate(t *testing.T) {
 				Gate string `json:"gate"`
 			} `json:"recovery"`
 		}
-		err := i.call(t.Context(), http.MethodGet, "/v1/status", nil, &status)
+		err := i.Call(t.Context(), http.MethodGet, "/v1/status", nil, &status)
 		return err == nil && status.Recovery.Gate == "open", fmt.Sprintf("%s: the gate is %q: %v", i.owner, status.Recovery.Gate, err)
 	})
 }
@@ -339,7 +339,7 @@ func (a away) dueSoon(t *testing.T, p *provider, at *api, ids []string, readers 
 	require.NoError(t, err)
 	for n, id := range ids {
 		at.put(t, id, minted[n], int64(least+n*(most-least)/len(ids)))
-		got, err := at.token(t.Context(), id, 0)
+		got, err := at.Token(t.Context(), id, 0)
 		require.NoError(t, err)
 		readers.replaced(id, got)
 	}
@@ -361,7 +361,7 @@ func (a away) fly(t *testing.T, p *provider, at *instance, ids []string, logins 
 	require.NoError(t, err)
 	var asks sync.WaitGroup
 	for _, id := range ids {
-		asks.Go(func() { _ = at.refresh(context.WithoutCancel(t.Context()), id) })
+		asks.Go(func() { _ = at.Refresh(context.WithoutCancel(t.Context()), id) })
 	}
 	eventually(t, patience, func() (bool, string) {
 		have := 0

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/internal/practice/backends"
+	"github.com/refreshd/refreshd/test/harness"
 )
 
 // A process that is killed amid logins, extensions and refreshes loses nothing:
@@ -62,10 +63,10 @@ func killedAmid(t *testing.T, fault backends.Fault, users int) {
 	e.backends["password"].SetUser("new", password, `{}`)
 	var asks sync.WaitGroup
 	for _, id := range ids {
-		asks.Go(func() { _ = victim.refresh(context.WithoutCancel(t.Context()), id) })
+		asks.Go(func() { _ = victim.Refresh(context.WithoutCancel(t.Context()), id) })
 	}
 	asks.Go(func() {
-		_ = victim.call(context.WithoutCancel(t.Context()), http.MethodPut, credentialPath("password:new"), signIn("password", "new", password), nil)
+		_ = victim.Call(context.WithoutCancel(t.Context()), http.MethodPut, harness.CredentialPath("password:new"), signIn("password", "new", password), nil)
 	})
 	eventually(t, patience, func() (bool, string) {
 		n := 0
@@ -91,21 +92,21 @@ func killedAmid(t *testing.T, fault backends.Fault, users int) {
 			assert.True(t, now.InDoubt, id)
 			assert.Equal(t, "degraded", now.State, id)
 		case "pass":
-			survivor.awaitRecord(t, id, func(now record) bool { return now.State == "active" && now.Generation > r.Generation })
+			survivor.awaitRecord(t, id, func(now harness.Record) bool { return now.State == "active" && now.Generation > r.Generation })
 		case "cook":
 			if fault.Hold > 0 {
 				// It had another name by then, which died with the process: it is over,
 				// and there is a login.
-				survivor.awaitRecord(t, id, func(now record) bool { return now.State == "active" && now.Generation > r.Generation })
+				survivor.awaitRecord(t, id, func(now harness.Record) bool { return now.State == "active" && now.Generation > r.Generation })
 				continue
 			}
 			fallthrough
 		default:
-			survivor.awaitRecord(t, id, func(now record) bool { return now.State == "active" && now.Version > r.Version })
+			survivor.awaitRecord(t, id, func(now harness.Record) bool { return now.State == "active" && now.Version > r.Version })
 		}
 	}
 	for _, id := range ids {
-		got, err := survivor.token(t.Context(), id, 0)
+		got, err := survivor.Token(t.Context(), id, 0)
 		require.NoError(t, err, id)
 		for name, b := range e.backends {
 			if name == id[:len(name)] {
@@ -113,7 +114,7 @@ func killedAmid(t *testing.T, fault backends.Fault, users int) {
 			}
 		}
 		if id[:4] == "pass" || id[:4] == "head" {
-			require.NoError(t, survivor.refresh(t.Context(), id), "%s: and can be replaced again", id)
+			require.NoError(t, survivor.Refresh(t.Context(), id), "%s: and can be replaced again", id)
 		}
 	}
 	for name, b := range e.backends {
@@ -122,7 +123,7 @@ func killedAmid(t *testing.T, fault backends.Fault, users int) {
 		}
 	}
 	// What was not acknowledged may be there or not; the same login is good.
-	require.NoError(t, survivor.call(t.Context(), http.MethodPut, credentialPath("password:new"), signIn("password", "new", password), nil))
+	require.NoError(t, survivor.Call(t.Context(), http.MethodPut, harness.CredentialPath("password:new"), signIn("password", "new", password), nil))
 	assert.Equal(t, "active", survivor.get(t, "password:new").State)
 	for _, id := range ids {
 		assert.Empty(t, e.stream.find("credential.reauth_required", id))

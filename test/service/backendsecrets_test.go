@@ -61,13 +61,13 @@ func loginless(t *testing.T, users int, lasts time.Duration) {
 			secrets.Add("user data of "+id, data)
 			b.SetUser(user, pass, fmt.Sprintf(`{"address":%q,"uid":%q}`, data, planted))
 			body := signIn(name, user, pass)
-			require.NoError(t, first.call(t.Context(), http.MethodPut, credentialPath(id), body, nil), id)
+			require.NoError(t, first.Call(t.Context(), http.MethodPut, harness.CredentialPath(id), body, nil), id)
 		}
 		// What was brought beside a token.
 		m := "ud_brought by an owner of " + name + " 0123456789"
 		secrets.Add("user data brought to "+name, m)
 		body := map[string]any{"provider": name, "user_data": map[string]any{"note": m}, "token": map[string]any{"access_token": "at_brought0to1" + fmt.Sprintf("%018s", name)}}
-		require.NoError(t, first.call(t.Context(), http.MethodPut, credentialPath(name+":brought"), body, nil))
+		require.NoError(t, first.Call(t.Context(), http.MethodPut, harness.CredentialPath(name+":brought"), body, nil))
 		secrets.Add("token brought to "+name, "at_brought0to1"+fmt.Sprintf("%018s", name))
 	}
 	loginMistakes(t, first.api, planted, heaps)
@@ -90,10 +90,10 @@ func loginless(t *testing.T, users int, lasts time.Duration) {
 	for turn, began := 0, time.Now(); time.Since(began) < lasts; turn++ {
 		for name := range e.backends {
 			id := fmt.Sprintf("%s:%d", name, turn%users)
-			if err := []*instance{first, second}[turn%2].refresh(t.Context(), id); err != nil {
+			if err := []*instance{first, second}[turn%2].Refresh(t.Context(), id); err != nil {
 				heaps["answers"] = append(heaps["answers"], err.Error()...)
 			}
-			_ = second.call(t.Context(), http.MethodPost, credentialPath(id)+"/touch", nil, nil) // some are over
+			_ = second.Call(t.Context(), http.MethodPost, harness.CredentialPath(id)+"/touch", nil, nil) // some are over
 		}
 		<-tick.C
 	}
@@ -105,7 +105,7 @@ func loginless(t *testing.T, users int, lasts time.Duration) {
 	}
 	var asks sync.WaitGroup
 	for name := range e.backends {
-		asks.Go(func() { _ = first.refresh(t.Context(), name+":0") }) // ends with the process
+		asks.Go(func() { _ = first.Refresh(t.Context(), name+":0") }) // ends with the process
 	}
 	eventually(t, patience, func() (bool, string) {
 		n := 0
@@ -128,7 +128,7 @@ func loginless(t *testing.T, users int, lasts time.Duration) {
 		b.Add(backends.Fault{Reply: &backends.Reply{
 			Status: http.StatusFound, Header: map[string]string{"Location": "/login?was=" + planted, "Set-Cookie": backends.SessionCookie + "=" + planted + "; Max-Age=0"},
 		}})
-		_ = second.refresh(t.Context(), name+":0") // what comes of it is in the logs
+		_ = second.Refresh(t.Context(), name+":0") // what comes of it is in the logs
 	}
 	collect(t, e.house, server, []*instance{second, first}, heaps)
 	size := 0
@@ -138,7 +138,7 @@ func loginless(t *testing.T, users int, lasts time.Duration) {
 		}
 	}
 	secrets.Add("webhook secret", hook.secret)
-	secrets.Add("admin key", first.key)
+	secrets.Add("admin key", first.Key)
 	for name, heap := range heaps {
 		require.NotEmpty(t, bytes.Trim(heap, "\x00"), name)
 		size += len(heap)
@@ -165,7 +165,7 @@ func loginMistakes(t *testing.T, at *api, sent string, heaps map[string][]byte) 
 		`{"provider":"password","user_data":` + sent + `}`,
 		`{"provider":"password","user_data":{"` + sent + `":"` + sent,
 	} {
-		answer, err := at.text(t.Context(), http.MethodPut, credentialPath(fmt.Sprintf("password:mistake-%d", n)), body)
+		answer, err := at.Text(t.Context(), http.MethodPut, harness.CredentialPath(fmt.Sprintf("password:mistake-%d", n)), body)
 		require.Error(t, err, "mistake %d", n)
 		heaps["answers"] = append(heaps["answers"], answer...)
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/refreshd/refreshd/internal/practice"
 	"github.com/refreshd/refreshd/internal/testproc"
+	"github.com/refreshd/refreshd/test/harness"
 )
 
 // operator is a client of the Redis under a running service.
@@ -51,8 +52,8 @@ func (a *api) answers(t *testing.T, method, path string, body any) (int, string)
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	err := a.call(ctx, method, path, body, nil)
-	var refused *refusal
+	err := a.Call(ctx, method, path, body, nil)
+	var refused *harness.Refusal
 	switch {
 	case err == nil:
 		return http.StatusOK, ""
@@ -124,14 +125,14 @@ func TestRedisThatRefusesChanges(t *testing.T) {
 
 			status, _ := tr.answers(t, http.MethodGet, "/v1/credentials", nil)
 			assert.Equal(t, http.StatusOK, status, "what is stored is listed")
-			_, err := tr.token(t.Context(), credentialID(0), 0)
+			_, err := tr.Token(t.Context(), credentialID(0), 0)
 			require.NoError(t, err, "and handed out")
-			status, detail := tr.answers(t, http.MethodPost, credentialPath(credentialID(1))+"/refresh", nil)
+			status, detail := tr.answers(t, http.MethodPost, harness.CredentialPath(credentialID(1))+"/refresh", nil)
 			assert.Equal(t, http.StatusServiceUnavailable, status)
 			assert.Contains(t, detail, row.word)
 			minted, err := tr.provider.Mint(practice.MintRequest{Count: 1, First: 10})
 			require.NoError(t, err)
-			status, detail = tr.answers(t, http.MethodPut, credentialPath("acme:new"), login(minted[0], 3600))
+			status, detail = tr.answers(t, http.MethodPut, harness.CredentialPath("acme:new"), login(minted[0], 3600))
 			if row.puts {
 				assert.Equal(t, http.StatusOK, status, "a login that somebody has just made is not thrown away")
 			} else {
@@ -143,12 +144,12 @@ func TestRedisThatRefusesChanges(t *testing.T) {
 			row.mend(t, server, client)
 			for n := range 3 {
 				eventually(t, patience, func() (bool, string) {
-					status, detail := tr.answers(t, http.MethodPost, credentialPath(credentialID(n))+"/refresh", nil)
+					status, detail := tr.answers(t, http.MethodPost, harness.CredentialPath(credentialID(n))+"/refresh", nil)
 					return status == http.StatusOK, fmt.Sprintf("%d %s", status, detail)
 				})
 			}
 			eventually(t, patience, func() (bool, string) {
-				status, detail := tr.answers(t, http.MethodPut, credentialPath("acme:new"), login(minted[0], 3600))
+				status, detail := tr.answers(t, http.MethodPut, harness.CredentialPath("acme:new"), login(minted[0], 3600))
 				return status == http.StatusOK, fmt.Sprintf("%d %s", status, detail)
 			})
 			assert.Empty(t, tr.provider.Summary().Violations)
@@ -163,15 +164,15 @@ func TestRedisPausedAndScriptsFlushed(t *testing.T) {
 	server := testproc.StartRedis(t, testproc.RedisOptions{AppendFsync: "always"})
 	tr := serviceOn(t, server, 2)
 	client := operator(t, server)
-	_, err := tr.token(t.Context(), credentialID(0), 0)
+	_, err := tr.Token(t.Context(), credentialID(0), 0)
 	require.NoError(t, err)
 	for _, kind := range []string{"WRITE", "ALL"} {
 		tell(t, client, "SCRIPT", "FLUSH")
 		tell(t, client, "CLIENT", "PAUSE", 1500, kind)
-		_, err := tr.token(t.Context(), credentialID(0), 0)
+		_, err := tr.Token(t.Context(), credentialID(0), 0)
 		require.NoError(t, err, "it is in memory")
 		eventually(t, patience, func() (bool, string) {
-			status, detail := tr.answers(t, http.MethodPost, credentialPath(credentialID(1))+"/refresh", nil)
+			status, detail := tr.answers(t, http.MethodPost, harness.CredentialPath(credentialID(1))+"/refresh", nil)
 			require.Contains(t, []int{http.StatusOK, http.StatusServiceUnavailable}, status, detail)
 			return status == http.StatusOK, detail
 		})
@@ -198,7 +199,7 @@ func TestRedisThatComesLater(t *testing.T) {
 	require.NoError(t, err)
 	at := newAPI(t, "http://"+match[1], h.adminKey())
 	h.login(at, 1)
-	require.NoError(t, at.refresh(t.Context(), credentialID(0)))
+	require.NoError(t, at.Refresh(t.Context(), credentialID(0)))
 	_, err = p.Stop()
 	require.NoError(t, err)
 }
@@ -210,13 +211,13 @@ func TestRedisThatComesBackEmpty(t *testing.T) {
 	t.Parallel()
 	server := testproc.StartRedis(t, testproc.RedisOptions{AppendFsync: "always"})
 	tr := serviceOn(t, server, 2)
-	_, err := tr.token(t.Context(), credentialID(0), 0)
+	_, err := tr.Token(t.Context(), credentialID(0), 0)
 	require.NoError(t, err)
 	var page struct {
 		Events []struct{ Event struct{ Type string } }
 		Cursor string
 	}
-	require.NoError(t, tr.call(t.Context(), http.MethodGet, "/v1/events?cursor=0&wait=0s", nil, &page))
+	require.NoError(t, tr.Call(t.Context(), http.MethodGet, "/v1/events?cursor=0&wait=0s", nil, &page))
 	require.NotEmpty(t, page.Events)
 	before := page.Cursor
 	require.NoError(t, server.Kill())
@@ -230,7 +231,7 @@ func TestRedisThatComesBackEmpty(t *testing.T) {
 				OK           bool
 			} `json:"checks"`
 		}
-		if err := tr.call(t.Context(), http.MethodGet, "/readyz", nil, &told); err != nil {
+		if err := tr.Call(t.Context(), http.MethodGet, "/readyz", nil, &told); err != nil {
 			return false, err.Error()
 		}
 		words := fmt.Sprintf("%+v", told)
@@ -238,7 +239,7 @@ func TestRedisThatComesBackEmpty(t *testing.T) {
 	})
 	for range 20 {
 		// Whoever was known goes on being known, and what was served is served.
-		_, err := tr.token(t.Context(), credentialID(0), 0)
+		_, err := tr.Token(t.Context(), credentialID(0), 0)
 		require.NoError(t, err)
 		status, detail := tr.answers(t, http.MethodGet, "/v1/status", nil)
 		require.Equal(t, http.StatusOK, status, detail)
@@ -246,31 +247,30 @@ func TestRedisThatComesBackEmpty(t *testing.T) {
 		require.Equal(t, http.StatusServiceUnavailable, status, "a list would lack what is gone")
 		require.Contains(t, detail, "Redis has come back empty")
 	}
-	require.NoError(t, tr.call(t.Context(), http.MethodGet, "/v1/events?cursor="+before, nil, &page))
+	require.NoError(t, tr.Call(t.Context(), http.MethodGet, "/v1/events?cursor="+before, nil, &page))
 	require.NotEmpty(t, page.Events, "whoever followed the log is told that it is not what it was")
 	assert.Equal(t, "stream.reset", page.Events[0].Event.Type)
 	after := page.Cursor
 	page.Events = nil
-	require.NoError(t, tr.call(t.Context(), http.MethodGet, "/v1/events?cursor="+after, nil, &page))
+	require.NoError(t, tr.Call(t.Context(), http.MethodGet, "/v1/events?cursor="+after, nil, &page))
 	for _, one := range page.Events {
 		assert.NotEqual(t, "stream.reset", one.Event.Type, "once")
 	}
-	status, words := tr.answers(t, http.MethodDelete, credentialPath("acme:never-was"), nil)
+	status, words := tr.answers(t, http.MethodDelete, harness.CredentialPath("acme:never-was"), nil)
 	assert.Equal(t, http.StatusServiceUnavailable, status, "it may have been there")
 	assert.Contains(t, words, "Redis has come back empty")
-	stranger := *tr.api
-	stranger.key = "rdk_" + strings.Repeat("A", 43)
+	stranger := tr.with("rdk_" + strings.Repeat("A", 43))
 	status, detail := stranger.answers(t, http.MethodGet, "/v1/status", nil)
 	assert.Equal(t, http.StatusServiceUnavailable, status, "whether there was such a key cannot be told")
 	assert.Contains(t, detail, "Redis has come back empty")
 	_, err = tr.Stop()
 	require.NoError(t, err)
 	again := tr.start()
-	again.key = tr.adminKey()
+	again.Key = tr.adminKey()
 	minted, err := tr.provider.Mint(practice.MintRequest{Count: 1, First: 10})
 	require.NoError(t, err)
 	again.put(t, "acme:new", minted[0], 3600)
-	require.NoError(t, again.refresh(t.Context(), "acme:new"))
+	require.NoError(t, again.Refresh(t.Context(), "acme:new"))
 	assert.Empty(t, tr.provider.Summary().Violations)
 }
 
@@ -289,16 +289,16 @@ func TestForeignKeysUnderThePrefix(t *testing.T) {
 	tell(t, client, "SET", "rd:somebody", "else's")
 
 	var page struct {
-		Credentials []record `json:"credentials"`
-		Unreadable  []string `json:"unreadable"`
+		Credentials []harness.Record `json:"credentials"`
+		Unreadable  []string         `json:"unreadable"`
 	}
-	require.NoError(t, tr.call(t.Context(), http.MethodGet, "/v1/credentials", nil, &page))
+	require.NoError(t, tr.Call(t.Context(), http.MethodGet, "/v1/credentials", nil, &page))
 	assert.Len(t, page.Credentials, 3)
 	assert.Equal(t, []string{credentialID(1)}, page.Unreadable)
 	for _, n := range []int{0, 2, 3} {
-		require.NoError(t, tr.refresh(t.Context(), credentialID(n)))
+		require.NoError(t, tr.Refresh(t.Context(), credentialID(n)))
 	}
-	status, _ := tr.answers(t, http.MethodPut, credentialPath("acme:user-9"), login(tr.minted[0], 3600))
+	status, _ := tr.answers(t, http.MethodPut, harness.CredentialPath("acme:user-9"), login(tr.minted[0], 3600))
 	assert.NotEqual(t, http.StatusOK, status, "it is not overwritten")
 	value, err := client.Get(t.Context(), "rd:{refresh-00}:cred:acme:user-9").Result()
 	require.NoError(t, err)

@@ -32,7 +32,7 @@ func scaled() []string {
 func (a *api) toldSubscription(t *testing.T, name string) shownSubscription {
 	t.Helper()
 	var s shownSubscription
-	require.NoError(t, a.call(t.Context(), http.MethodGet, "/v1/subscriptions/"+name, nil, &s))
+	require.NoError(t, a.Call(t.Context(), http.MethodGet, "/v1/subscriptions/"+name, nil, &s))
 	return s
 }
 
@@ -42,7 +42,7 @@ func (a *api) attempts(t *testing.T, name string) int {
 	var log struct {
 		Deliveries []struct{ Attempt int }
 	}
-	require.NoError(t, a.call(t.Context(), http.MethodGet, "/v1/subscriptions/"+name+"/deliveries?limit=100", nil, &log))
+	require.NoError(t, a.Call(t.Context(), http.MethodGet, "/v1/subscriptions/"+name+"/deliveries?limit=100", nil, &log))
 	most := 0
 	for _, one := range log.Deliveries {
 		most = max(most, one.Attempt)
@@ -124,7 +124,7 @@ func TestDeadReceivers(t *testing.T) {
 		at    *hook
 		types string
 	}{"operator": {operator, "subscription.*"}, "gone": {gone, "credential.*"}, "broken": {broken, "credential.*"}} {
-		require.NoError(t, at.call(t.Context(), http.MethodPost, "/v1/subscriptions", map[string]any{
+		require.NoError(t, at.Call(t.Context(), http.MethodPost, "/v1/subscriptions", map[string]any{
 			"name": name, "url": one.at.url, "types": []string{one.types}, "retry": []string{"10ms", "20ms", "30ms"},
 		}, nil))
 	}
@@ -145,7 +145,7 @@ func TestDeadReceivers(t *testing.T) {
 	for name, one := range map[string]*hook{"gone": gone, "broken": broken} {
 		one.answers(http.StatusNoContent)
 		refused := one.count()
-		require.NoError(t, at.call(t.Context(), http.MethodPost, "/v1/subscriptions/"+name+"/enable", nil, nil))
+		require.NoError(t, at.Call(t.Context(), http.MethodPost, "/v1/subscriptions/"+name+"/enable", nil, nil))
 		taken := newHistory(name)
 		eventually(t, patience, func() (bool, string) {
 			n := one.count() - refused
@@ -176,7 +176,7 @@ func (h *hook) since(n int) (list []cloudEvent) {
 func (h *house) command(t *testing.T, at *api, args ...string) string {
 	t.Helper()
 	p := testproc.Start(t, testproc.Options{
-		Path: program(t), Args: args, Dir: h.dir, Env: []string{"REFRESHD_URL=" + at.base, "REFRESHD_KEY=" + at.key},
+		Path: program(t), Args: args, Dir: h.dir, Env: []string{"REFRESHD_URL=" + at.Base, "REFRESHD_KEY=" + at.Key},
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

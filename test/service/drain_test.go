@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/internal/practice"
+	"github.com/refreshd/refreshd/test/harness"
 )
 
 const inFlight = 30
@@ -26,7 +27,7 @@ func inTheAir(t *testing.T, tr *trouble, count int) (wait func() []error) {
 	errs := make([]error, count)
 	var asks sync.WaitGroup
 	for n := range count {
-		asks.Go(func() { errs[n] = tr.refresh(context.WithoutCancel(t.Context()), credentialID(n)) })
+		asks.Go(func() { errs[n] = tr.Refresh(context.WithoutCancel(t.Context()), credentialID(n)) })
 	}
 	eventually(t, patience, func() (bool, string) {
 		sum := tr.provider.Summary()
@@ -124,11 +125,11 @@ func TestHundredAsksAreOneExchange(t *testing.T) {
 	// It has 10 s left, and the answer is to have 9 s and the margin of one.
 	const id = "acme:wanted"
 	tr.put(t, id, minted[0], 10)
-	tokens, errs := make([]token, 100), make([]error, 100)
+	tokens, errs := make([]harness.Token, 100), make([]error, 100)
 	var asks sync.WaitGroup
 	for n := range tokens {
 		at := []*api{tr.api, other.api}[n%2]
-		asks.Go(func() { tokens[n], errs[n] = at.token(t.Context(), id, 9*time.Second) })
+		asks.Go(func() { tokens[n], errs[n] = at.Token(t.Context(), id, 9*time.Second) })
 	}
 	asks.Wait()
 	require.NoError(t, errors.Join(errs...))

@@ -43,12 +43,12 @@ func TestAnEmptyRedisForAWhile(t *testing.T) {
 	}
 
 	// No reply dies with it. Its journal has what nobody else knows.
-	require.NoError(t, one.call(t.Context(), http.MethodPost, "/v1/pause", nil, nil))
+	require.NoError(t, one.Call(t.Context(), http.MethodPost, "/v1/pause", nil, nil))
 	airborne(0)
 	require.NoError(t, one.Kill())
 	one = h.start()
 	slow(4 * time.Second) // they are in the air until others might begin
-	require.NoError(t, one.call(t.Context(), http.MethodPost, "/v1/resume", nil, nil))
+	require.NoError(t, one.Call(t.Context(), http.MethodPost, "/v1/resume", nil, nil))
 	airborne(count)
 	slow(0)
 
@@ -67,7 +67,7 @@ func TestAnEmptyRedisForAWhile(t *testing.T) {
 	require.NoError(t, server.Restart(t.Context()))
 	for _, at := range []*instance{one, two} {
 		eventually(t, patience, func() (bool, string) {
-			err := at.call(t.Context(), http.MethodGet, "/v1/credentials", nil, nil)
+			err := at.Call(t.Context(), http.MethodGet, "/v1/credentials", nil, nil)
 			return err == nil, fmt.Sprint(err)
 		})
 	}

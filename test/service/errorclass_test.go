@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/internal/practice/backends"
+	"github.com/refreshd/refreshd/test/harness"
 )
 
 // What may follow from a reply.
@@ -231,7 +232,7 @@ func TestEachErrorHasItsClass(t *testing.T) {
 	}
 	at := e.open()
 	began := make([]time.Time, len(rows))
-	failed := make([]record, len(rows)) // as it was right after the first failure
+	failed := make([]harness.Record, len(rows)) // as it was right after the first failure
 	for n, row := range rows {
 		b := e.backends[name(n)]
 		var id string
@@ -243,7 +244,7 @@ func TestEachErrorHasItsClass(t *testing.T) {
 		row.fault.Call = row.call
 		b.Add(row.fault)
 		began[n] = time.Now()
-		err := at.refresh(t.Context(), id)
+		err := at.Refresh(t.Context(), id)
 		switch row.state {
 		case asksTheUser:
 			assert.Equal(t, http.StatusConflict, refusedWith(t, err).Status, "%s: %s", row.call, row.name)
@@ -251,14 +252,14 @@ func TestEachErrorHasItsClass(t *testing.T) {
 			assert.Equal(t, http.StatusServiceUnavailable, refusedWith(t, err).Status, "%s: %s", row.call, row.name)
 		}
 		// Whoever asks on a busy machine may be answered before the call is.
-		failed[n] = at.awaitRecord(t, id, func(r record) bool { return r.LastFailure != nil || row.again != later })
+		failed[n] = at.awaitRecord(t, id, func(r harness.Record) bool { return r.LastFailure != nil || row.again != later })
 	}
 	// A session that is over and has a login to replace it gets one login.
 	relogged := map[int]string{}
 	for n, row := range rows {
 		if row.call == backends.CallUse && row.state == asksTheUser {
 			relogged[n] = e.signUp(name(n), "bob")
-			require.NoError(t, at.refresh(t.Context(), relogged[n]), row.name)
+			require.NoError(t, at.Refresh(t.Context(), relogged[n]), row.name)
 		}
 	}
 	made := func(n int) []backends.Entry {
@@ -313,7 +314,7 @@ func TestEachErrorHasItsClass(t *testing.T) {
 			assert.Equal(t, row.reason, breaker.Reason, what)
 			assert.Equal(t, []string{"credential.connected"}, e.stream.told(id), "%s: no credential is to blame", what)
 			assert.Len(t, e.stream.find("client.misconfigured", "client:"+name(n)), 1, what)
-			_, err := at.token(t.Context(), id, 0)
+			_, err := at.Token(t.Context(), id, 0)
 			require.NoError(t, err, "%s: and its token is served", what)
 		}
 		s := strangers[n]
@@ -353,7 +354,7 @@ func TestEachErrorHasItsClass(t *testing.T) {
 
 // calledWhenDue checks that a call that failed is made again when its record says
 // so, and not before. failed is the record right after a failure.
-func calledWhenDue(t *testing.T, what string, failed record, calls []backends.Entry) {
+func calledWhenDue(t *testing.T, what string, failed harness.Record, calls []backends.Entry) {
 	t.Helper()
 	require.NotNil(t, failed.LastFailure, what)
 	assert.GreaterOrEqual(t, failed.DueAt.Sub(failed.LastFailure.At), 1800*time.Millisecond, "%s: what is promised", what)
@@ -372,7 +373,7 @@ func calledWhenDue(t *testing.T, what string, failed record, calls []backends.En
 // countedByClass checks that the metrics have what became of the calls.
 func countedByClass(t *testing.T, at *instance, rows []misreply, name func(int) string) {
 	t.Helper()
-	data, err := at.raw(t.Context(), http.MethodGet, "/metrics", nil)
+	data, err := at.Raw(t.Context(), http.MethodGet, "/metrics", nil)
 	require.NoError(t, err)
 	for n, row := range rows {
 		class := map[string]string{asksTheUser: "permanent", asksOperator: "operator"}[row.state]

@@ -96,8 +96,8 @@ func (e *estate) signUp(provider, user string) (id string) {
 	e.t.Helper()
 	e.backends[provider].SetUser(user, password, fmt.Sprintf(`{"name":%q,"plan":"gold"}`, user))
 	id = provider + ":" + user
-	var r record
-	require.NoError(e.t, e.living.Load().call(e.t.Context(), http.MethodPut, credentialPath(id), signIn(provider, user, password), &r))
+	var r harness.Record
+	require.NoError(e.t, e.living.Load().Call(e.t.Context(), http.MethodPut, harness.CredentialPath(id), signIn(provider, user, password), &r))
 	require.Equal(e.t, "active", r.State, id)
 	return id
 }
@@ -114,7 +114,7 @@ func (e *estate) bring(provider, user string) (id string) {
 	}
 	id = provider + ":" + user
 	body := map[string]any{"provider": provider, "token": token}
-	require.NoError(e.t, e.living.Load().call(e.t.Context(), http.MethodPut, credentialPath(id), body, nil))
+	require.NoError(e.t, e.living.Load().Call(e.t.Context(), http.MethodPut, harness.CredentialPath(id), body, nil))
 	return id
 }
 
@@ -123,9 +123,9 @@ func signIn(provider, user, password string) map[string]any {
 }
 
 // awaitRecord waits until a credential is as it is wanted, and returns it.
-func (a *api) awaitRecord(t testing.TB, id string, wanted func(r record) bool) record {
+func (a *api) awaitRecord(t testing.TB, id string, wanted func(r harness.Record) bool) harness.Record {
 	t.Helper()
-	var r record
+	var r harness.Record
 	eventually(t, patience, func() (bool, string) {
 		r = a.get(t, id)
 		return wanted(r), fmt.Sprintf("%+v, last failure %+v", r, r.LastFailure)
@@ -165,7 +165,7 @@ func (h *history) told(id string) []string {
 }
 
 // heardAll waits until the stream has told all that the records have.
-func (e *estate) heardAll() map[string]record {
+func (e *estate) heardAll() map[string]harness.Record {
 	e.t.Helper()
 	all := e.living.Load().list(e.t)
 	e.stream.awaitAll(e.t, patience, all)
@@ -173,9 +173,9 @@ func (e *estate) heardAll() map[string]record {
 }
 
 // refusedWith returns the refusal that a call was answered with.
-func refusedWith(t testing.TB, err error) *refusal {
+func refusedWith(t testing.TB, err error) *harness.Refusal {
 	t.Helper()
-	refused, ok := errors.AsType[*refusal](err)
+	refused, ok := errors.AsType[*harness.Refusal](err)
 	require.True(t, ok, "%v", err)
 	return refused
 }
@@ -183,13 +183,13 @@ func refusedWith(t testing.TB, err error) *refusal {
 // post makes a call on a credential, such as "pause".
 func (a *api) post(t testing.TB, id, verb string, body, result any) {
 	t.Helper()
-	require.NoError(t, a.call(t.Context(), http.MethodPost, credentialPath(id)+"/"+verb, body, result))
+	require.NoError(t, a.Call(t.Context(), http.MethodPost, harness.CredentialPath(id)+"/"+verb, body, result))
 }
 
-func (a *api) presence(t testing.TB, id, presence string) record {
+func (a *api) presence(t testing.TB, id, presence string) harness.Record {
 	t.Helper()
-	var r record
-	require.NoError(t, a.call(t.Context(), http.MethodPut, credentialPath(id)+"/presence", map[string]any{"presence": presence}, &r))
+	var r harness.Record
+	require.NoError(t, a.Call(t.Context(), http.MethodPut, harness.CredentialPath(id)+"/presence", map[string]any{"presence": presence}, &r))
 	return r
 }
 
@@ -200,6 +200,6 @@ func (a *api) userData(t testing.TB, id string) (subject string, data json.RawMe
 		Subject  string          `json:"subject"`
 		UserData json.RawMessage `json:"user_data"`
 	}
-	require.NoError(t, a.call(t.Context(), http.MethodGet, credentialPath(id)+"/user-data", nil, &answer))
+	require.NoError(t, a.Call(t.Context(), http.MethodGet, harness.CredentialPath(id)+"/user-data", nil, &answer))
 	return answer.Subject, answer.UserData
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/internal/practice/backends"
+	"github.com/refreshd/refreshd/test/harness"
 )
 
 // While a provider has asked to be left alone, what time alone brings is told as
@@ -37,7 +38,7 @@ func TestWhatTimeBringsIsToldDuringAHold(t *testing.T) {
 	until := map[string]time.Time{}
 	for name, id := range triggers {
 		e.backends[name].Add(backends.Fault{Count: 1, Reply: &backends.Reply{Status: http.StatusTooManyRequests, Header: map[string]string{"Retry-After": told}}})
-		refused := refusedWith(t, at.refresh(t.Context(), id))
+		refused := refusedWith(t, at.Refresh(t.Context(), id))
 		require.Equal(t, "rate_limited", refused.Reason)
 		until[name] = e.providerState(at, name).Hold.Until
 	}
@@ -62,7 +63,7 @@ func TestWhatTimeBringsIsToldDuringAHold(t *testing.T) {
 	assert.Equal(t, "idle_timeout", r.Reason)
 
 	for _, id := range []string{watched, living, short, dying} {
-		at.awaitRecord(t, id, func(r record) bool { return r.State == "active" && r.Generation == 2 })
+		at.awaitRecord(t, id, func(r harness.Record) bool { return r.State == "active" && r.Generation == 2 })
 	}
 	for name, b := range e.backends {
 		for _, call := range after(b.Ledger(), began) {
@@ -102,7 +103,7 @@ func TestWhatTimeBringsIsToldWhileAllPermitsAreTaken(t *testing.T) {
 	b.Add(backends.Fault{Call: backends.CallUse, User: "slow", Count: 1, Wait: long})
 	began := time.Now()
 	var asked sync.WaitGroup
-	asked.Go(func() { _ = at.refresh(t.Context(), slow) }) // how it ends is looked at below
+	asked.Go(func() { _ = at.Refresh(t.Context(), slow) }) // how it ends is looked at below
 	defer asked.Wait()
 	eventually(t, patience, func() (bool, string) { return b.InAir() == 1, "the permit is not taken yet" })
 
@@ -122,7 +123,7 @@ func TestWhatTimeBringsIsToldWhileAllPermitsAreTaken(t *testing.T) {
 	assert.Equal(t, 1, b.InAir(), "the permit is still taken")
 	assert.False(t, e.providerState(at, "air").Hold.Until.After(time.Now()), "nobody asked to be left alone")
 
-	at.awaitRecord(t, watched, func(r record) bool { return r.State == "active" && r.Generation == 2 })
+	at.awaitRecord(t, watched, func(r harness.Record) bool { return r.State == "active" && r.Generation == 2 })
 	calls := slices.DeleteFunc(after(b.Ledger(), began), func(c backends.Entry) bool { return c.User == "slow" })
 	for _, call := range calls {
 		assert.GreaterOrEqual(t, call.Received.Sub(began), long, "%s has only one permit", call.User)
@@ -137,6 +138,6 @@ func (e *estate) bringFor(provider, user string, seconds int) (id string) {
 	m := e.backends[provider].Mint(user)
 	id = provider + ":" + user
 	body := map[string]any{"provider": provider, "token": map[string]any{"access_token": m.Token, "refresh_token": m.Refresh, "expires_in": seconds}}
-	require.NoError(e.t, e.living.Load().call(e.t.Context(), http.MethodPut, credentialPath(id), body, nil))
+	require.NoError(e.t, e.living.Load().Call(e.t.Context(), http.MethodPut, harness.CredentialPath(id), body, nil))
 	return id
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/internal/practice/backends"
+	"github.com/refreshd/refreshd/test/harness"
 )
 
 // toldWithin is how old a process's knowledge of a pause may be, with what was on its
@@ -31,15 +32,15 @@ func TestWhatIsPausedGetsNoCall(t *testing.T) {
 	whole := e.signUp("all", "ann")
 
 	at.post(t, held, "pause", nil, nil)
-	require.NoError(t, at.call(t.Context(), http.MethodPost, "/v1/providers/all/pause", nil, nil))
+	require.NoError(t, at.Call(t.Context(), http.MethodPost, "/v1/providers/all/pause", nil, nil))
 	acked := time.Now()
 	at = e.restart()
 	assert.True(t, at.get(t, held).Paused)
 	assert.True(t, e.providerState(at, "all").Paused)
 	for _, id := range []string{held, whole} {
-		at.awaitRecord(t, id, func(r record) bool { return r.State == "expired" })
+		at.awaitRecord(t, id, func(r harness.Record) bool { return r.State == "expired" })
 		e.stream.awaitEvents(t, "credential.expired", id, 1)
-		_, err := at.token(t.Context(), id, 0)
+		_, err := at.Token(t.Context(), id, 0)
 		refused := refusedWith(t, err)
 		assert.Equal(t, http.StatusServiceUnavailable, refused.Status, id)
 		assert.Equal(t, "paused", refused.Reason, id)
@@ -49,27 +50,27 @@ func TestWhatIsPausedGetsNoCall(t *testing.T) {
 	assert.Empty(t, after(all.Ledger(), acked.Add(toldWithin)))
 
 	at.post(t, held, "resume", nil, nil)
-	require.NoError(t, at.call(t.Context(), http.MethodPost, "/v1/providers/all/resume", nil, nil))
+	require.NoError(t, at.Call(t.Context(), http.MethodPost, "/v1/providers/all/resume", nil, nil))
 	for _, id := range []string{held, whole} {
-		at.awaitRecord(t, id, func(r record) bool { return r.State == "active" && !r.Paused })
+		at.awaitRecord(t, id, func(r harness.Record) bool { return r.State == "active" && !r.Paused })
 	}
 
-	require.NoError(t, at.call(t.Context(), http.MethodPost, "/v1/pause", nil, nil))
+	require.NoError(t, at.Call(t.Context(), http.MethodPost, "/v1/pause", nil, nil))
 	acked = time.Now()
 	at = e.restart()
 	for _, id := range []string{held, free, whole} {
-		at.awaitRecord(t, id, func(r record) bool { return r.State == "expired" })
+		at.awaitRecord(t, id, func(r harness.Record) bool { return r.State == "expired" })
 	}
-	refused := refusedWith(t, at.refresh(t.Context(), free))
+	refused := refusedWith(t, at.Refresh(t.Context(), free))
 	assert.Equal(t, "paused", refused.Reason)
 	for name, b := range e.backends {
 		assert.Empty(t, after(b.Ledger(), acked.Add(toldWithin)), name)
 	}
-	require.NoError(t, at.call(t.Context(), http.MethodPost, "/v1/resume", nil, nil))
+	require.NoError(t, at.Call(t.Context(), http.MethodPost, "/v1/resume", nil, nil))
 	// The other provider was resumed a moment ago: what is asked for twice within
 	// ten seconds is looked at once, and then when it has rested.
 	for _, id := range []string{held, free} {
-		at.awaitRecord(t, id, func(r record) bool { return r.State == "active" })
+		at.awaitRecord(t, id, func(r harness.Record) bool { return r.State == "active" })
 	}
 	presentedOnceEach(t, e.backends)
 	oneEventPerVersion(t, at.api, e.heardAll(), e.stream)
@@ -99,7 +100,7 @@ func (e *estate) providerState(at *instance, name string) providerState {
 	var answer struct {
 		Providers []providerState `json:"providers"`
 	}
-	require.NoError(e.t, at.call(e.t.Context(), http.MethodGet, "/v1/providers", nil, &answer))
+	require.NoError(e.t, at.Call(e.t.Context(), http.MethodGet, "/v1/providers", nil, &answer))
 	i := slices.IndexFunc(answer.Providers, func(p providerState) bool { return p.Name == name })
 	require.GreaterOrEqual(e.t, i, 0, name)
 	return answer.Providers[i]
@@ -128,10 +129,10 @@ func TestARefreshComesOnceAtItsTime(t *testing.T) {
 	at.post(t, never, "refresh", map[string]any{"cancel": true}, &answer)
 	assert.True(t, answer.Cancelled)
 	at.post(t, now, "refresh", map[string]any{"after": "0s"}, nil)
-	at.awaitRecord(t, now, func(r record) bool { return r.Generation == 2 && r.OnceAt.IsZero() })
+	at.awaitRecord(t, now, func(r harness.Record) bool { return r.Generation == 2 && r.OnceAt.IsZero() })
 
 	at = e.restart()
-	r := at.awaitRecord(t, later, func(r record) bool { return r.Generation == 2 })
+	r := at.awaitRecord(t, later, func(r harness.Record) bool { return r.Generation == 2 })
 	assert.True(t, r.OnceAt.IsZero(), "it is over")
 	calls := b.Calls(backends.CallRefresh, "later")
 	require.Len(t, calls, 1)

@@ -100,7 +100,7 @@ func keptAlive(t *testing.T, life, lasts time.Duration) {
 		}
 		times[kind] += len(e.stream.find(kind, id))
 		name, user, _ := strings.Cut(id, ":")
-		got, err := at.token(t.Context(), id, 0)
+		got, err := at.Token(t.Context(), id, 0)
 		require.NoError(t, err, id)
 		b, ours := e.backends[name]
 		if !ours {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/refreshd/refreshd/internal/practice"
 	"github.com/refreshd/refreshd/internal/testproc"
+	"github.com/refreshd/refreshd/test/harness"
 	"github.com/refreshd/refreshd/test/oracle"
 )
 
@@ -168,7 +169,7 @@ func (k killAtOnce) inTheAir(t *testing.T, p *provider, victim *instance) (wait 
 	for n := range k.flights {
 		asks.Go(func() {
 			// Those in flight are answered by nobody.
-			err := victim.refresh(context.WithoutCancel(t.Context()), credentialID(n))
+			err := victim.Refresh(context.WithoutCancel(t.Context()), credentialID(n))
 			mu.Lock()
 			defer mu.Unlock()
 			answers[fmt.Sprint(err)]++
@@ -186,7 +187,7 @@ func (k killAtOnce) inTheAir(t *testing.T, p *provider, victim *instance) (wait 
 
 // judge returns the credentials that were lost, each of which must be one whose
 // reply was not delivered, but for the few that were being read.
-func (k killAtOnce) judge(t *testing.T, p *provider, all map[string]record, death kill) (lost []string) {
+func (k killAtOnce) judge(t *testing.T, p *provider, all map[string]harness.Record, death kill) (lost []string) {
 	t.Helper()
 	newest := map[string]practice.Entry{} // by subject: what spent the newest generation
 	undelivered, dying := 0, 0

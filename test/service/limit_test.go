@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/internal/practice/backends"
+	"github.com/refreshd/refreshd/test/harness"
 )
 
 // A session with an absolute limit is replaced by a silent login ahead of it, once,
@@ -40,10 +41,10 @@ func TestASessionIsReplacedAheadOfItsLimit(t *testing.T) {
 	defer tick.Stop()
 	for time.Since(began) < limit-onItsWay {
 		for id, at2 := range users {
-			got, err := at.token(t.Context(), id, 0)
+			got, err := at.Token(t.Context(), id, 0)
 			require.NoError(t, err, id)
 			if !at2.Visit(got.AccessToken) {
-				got, err = at.token(t.Context(), id, 0) // it may have been replaced at this moment
+				got, err = at.Token(t.Context(), id, 0) // it may have been replaced at this moment
 				require.NoError(t, err, id)
 				assert.True(t, at2.Visit(got.AccessToken), "%s, after %s", id, time.Since(began))
 			}
@@ -66,7 +67,7 @@ func TestASessionIsReplacedAheadOfItsLimit(t *testing.T) {
 	told := e.stream.told("down:unlucky")
 	assert.Equal(t, []string{"credential.connected", "credential.degraded provider_unavailable"}, told[:min(len(told), 2)])
 	assert.Greater(t, len(down.Calls(backends.CallLogin, "unlucky")), 2)
-	r := at.awaitRecord(t, "down:unlucky", func(r record) bool { return r.State == "active" })
+	r := at.awaitRecord(t, "down:unlucky", func(r harness.Record) bool { return r.State == "active" })
 	assert.EqualValues(t, 2, r.Generation)
 	oneEventPerVersion(t, at.api, e.heardAll(), e.stream)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/refreshd/refreshd/internal/practice"
 	"github.com/refreshd/refreshd/internal/testproc"
+	"github.com/refreshd/refreshd/test/harness"
 )
 
 // load says how two processes on one Redis are kept busy.
@@ -193,8 +194,8 @@ func (a *asker) ask(ctx context.Context, n int, minTTL time.Duration, where func
 	for ; ; first++ {
 		at := where(first)
 		before := a.servedBy(at, id)
-		got, err := at.token(ctx, id, minTTL)
-		refused, isRefusal := errors.AsType[*refusal](err)
+		got, err := at.Token(ctx, id, minTTL)
+		refused, isRefusal := errors.AsType[*harness.Refusal](err)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -221,7 +222,7 @@ func (a *asker) fault(format string, args ...any) {
 	a.faults = append(a.faults, fmt.Sprintf(format, args...))
 }
 
-func (a *asker) note(id string, refused *refusal) {
+func (a *asker) note(id string, refused *harness.Refusal) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch {
@@ -254,7 +255,7 @@ func (a *asker) ended(id string) bool {
 
 // check shows the token to the provider's resource. before is the version that
 // the process had served when it was asked: it must not go back behind it.
-func (a *asker) check(ctx context.Context, at *instance, id string, got token, before uint64) {
+func (a *asker) check(ctx context.Context, at *instance, id string, got harness.Token, before uint64) {
 	expired := !got.ExpiresAt.After(time.Now())
 	status, err := a.resource(ctx, got.AccessToken)
 	if ctx.Err() != nil {

@@ -146,8 +146,8 @@ func (l longExchange) run(t *testing.T) {
 func askAllTheTime(ctx context.Context, at *api, id string, patient time.Duration) {
 	for ctx.Err() == nil {
 		once, cancel := context.WithTimeout(ctx, patient)
-		_, _ = at.token(once, id, 0)
-		_ = at.refresh(once, id)
+		_, _ = at.Token(once, id, 0)
+		_ = at.Refresh(once, id)
 		cancel()
 		pass(ctx, 100*time.Millisecond)
 	}

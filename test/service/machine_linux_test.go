@@ -17,6 +17,7 @@ import (
 
 	"github.com/refreshd/refreshd/internal/practice"
 	"github.com/refreshd/refreshd/internal/testproc"
+	"github.com/refreshd/refreshd/test/harness"
 )
 
 // A process that has no file descriptor left for a while takes no connection
@@ -99,7 +100,7 @@ func TestFullDiskUnderTheJournal(t *testing.T) {
 	smallDisk(t, data, 24<<20)
 	tr := &trouble{house: h, instance: h.start()}
 	tr.minted = h.login(tr.api, count)
-	require.NoError(t, tr.refresh(t.Context(), credentialID(0)))
+	require.NoError(t, tr.Refresh(t.Context(), credentialID(0)))
 
 	filler := filepath.Join(data, "filler")
 	f, err := os.Create(filler)
@@ -113,26 +114,26 @@ func TestFullDiskUnderTheJournal(t *testing.T) {
 	large := map[string]any{"provider": providerName, "token": map[string]any{"access_token": strings.Repeat("a", 60<<10), "expires_in": 3600}}
 	refused := false
 	for n := 0; !refused; n++ {
-		status, detail := tr.answers(t, http.MethodPut, credentialPath(fmt.Sprintf("acme:large-%d", n)), large)
+		status, detail := tr.answers(t, http.MethodPut, harness.CredentialPath(fmt.Sprintf("acme:large-%d", n)), large)
 		require.Contains(t, []int{http.StatusOK, http.StatusServiceUnavailable}, status, detail)
 		refused = status == http.StatusServiceUnavailable
 		require.Less(t, n, 2000, "the journal has room without end")
 	}
 	before := tr.provider.Summary().Presentations
 	for range 3 {
-		status, detail := tr.answers(t, http.MethodPost, credentialPath(credentialID(1))+"/refresh", nil)
+		status, detail := tr.answers(t, http.MethodPost, harness.CredentialPath(credentialID(1))+"/refresh", nil)
 		assert.Equal(t, http.StatusServiceUnavailable, status)
 		assert.Contains(t, detail, "the disk of this service is full")
 	}
 	assert.Equal(t, before, tr.provider.Summary().Presentations, "nothing was presented whose reply could not be kept")
 	tr.says(t, `"level":"warn".*no space left on device.*free some on its disk`)
-	_, err = tr.token(t.Context(), credentialID(2), 0)
+	_, err = tr.Token(t.Context(), credentialID(2), 0)
 	require.NoError(t, err, "what is valid is served")
 
 	require.NoError(t, os.Remove(filler))
 	for n := range count {
 		eventually(t, patience, func() (bool, string) {
-			status, detail := tr.answers(t, http.MethodPost, credentialPath(credentialID(n))+"/refresh", nil)
+			status, detail := tr.answers(t, http.MethodPost, harness.CredentialPath(credentialID(n))+"/refresh", nil)
 			return status == http.StatusOK, fmt.Sprintf("%d %s", status, detail)
 		})
 	}

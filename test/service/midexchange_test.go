@@ -14,6 +14,7 @@ import (
 
 	"github.com/refreshd/refreshd/internal/practice"
 	"github.com/refreshd/refreshd/internal/testproc"
+	"github.com/refreshd/refreshd/test/harness"
 )
 
 // fate is what becomes of an exchange in the air.
@@ -120,7 +121,7 @@ func inTheMiddle(t *testing.T, what fate, grace time.Duration, copies, rounds in
 		stream.awaitAll(t, patience, all)
 		oneEventPerVersion(t, owner.api, owner.list(t), stream)
 		for _, m := range list {
-			require.NoError(t, owner.call(t.Context(), http.MethodDelete, credentialPath(m.id), nil, nil))
+			require.NoError(t, owner.Call(t.Context(), http.MethodDelete, harness.CredentialPath(m.id), nil, nil))
 		}
 	}
 }
@@ -135,7 +136,7 @@ func startExchanges(t *testing.T, p *provider, owner *instance, list []*midExcha
 		m.first, m.grant = minted[n], minted[n].Grant
 		owner.put(t, m.id, m.first, m.first.ExpiresIn)
 		if m.deed == putsSpent {
-			require.NoError(t, owner.refresh(t.Context(), m.id))
+			require.NoError(t, owner.Refresh(t.Context(), m.id))
 		}
 	}
 	f := practice.Fault{Kind: practice.KindSlow, Rotate: practice.MomentBefore, Delay: takes, Count: 1}
@@ -154,7 +155,7 @@ func startExchanges(t *testing.T, p *provider, owner *instance, list []*midExcha
 	var asks sync.WaitGroup
 	t.Cleanup(asks.Wait)
 	for _, m := range list {
-		asks.Go(func() { _ = owner.refresh(context.WithoutCancel(t.Context()), m.id) })
+		asks.Go(func() { _ = owner.Refresh(context.WithoutCancel(t.Context()), m.id) })
 	}
 	eventually(t, patience, func() (bool, string) {
 		have := p.Summary().InAir
@@ -173,19 +174,19 @@ func (m *midExchange) login(t *testing.T, p *provider) {
 
 func (m *midExchange) do(t *testing.T, p *provider) {
 	t.Helper()
-	path := credentialPath(m.id)
+	path := harness.CredentialPath(m.id)
 	before := m.at.get(t, m.id)
 	switch m.deed {
 	case logsInAgain:
 		m.login(t, p)
 	case logsOut:
-		require.NoError(t, m.at.call(t.Context(), http.MethodPost, path+"/logout", nil, nil))
+		require.NoError(t, m.at.Call(t.Context(), http.MethodPost, path+"/logout", nil, nil))
 		m.grant = ""
 	case putsNewAfter:
-		require.NoError(t, m.at.call(t.Context(), http.MethodPost, path+"/logout", nil, nil))
+		require.NoError(t, m.at.Call(t.Context(), http.MethodPost, path+"/logout", nil, nil))
 		m.login(t, p)
 	case deletes:
-		require.NoError(t, m.at.call(t.Context(), http.MethodDelete, path, nil, nil))
+		require.NoError(t, m.at.Call(t.Context(), http.MethodDelete, path, nil, nil))
 		m.login(t, p)
 	case putsSame:
 		for range 2 {
@@ -204,7 +205,7 @@ func (m *midExchange) do(t *testing.T, p *provider) {
 }
 
 // judge holds a credential against what its owner said last.
-func (m *midExchange) judge(t *testing.T, p *provider, at *api, r record, what fate, grace time.Duration) {
+func (m *midExchange) judge(t *testing.T, p *provider, at *api, r harness.Record, what fate, grace time.Duration) {
 	t.Helper()
 	name := fmt.Sprintf("%s, %s, %s", what, m.deed, m.id)
 	if m.grant == m.first.Grant {
@@ -234,6 +235,6 @@ func (m *midExchange) judge(t *testing.T, p *provider, at *api, r record, what f
 		return
 	}
 	assert.Equal(t, "logged_out", r.State, name)
-	status, _ := at.answers(t, http.MethodGet, credentialPath(m.id)+"/token", nil)
+	status, _ := at.answers(t, http.MethodGet, harness.CredentialPath(m.id)+"/token", nil)
 	assert.Equal(t, http.StatusConflict, status, name)
 }

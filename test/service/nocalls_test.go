@@ -16,6 +16,7 @@ import (
 
 	"github.com/refreshd/refreshd/internal/practice"
 	"github.com/refreshd/refreshd/internal/testproc"
+	"github.com/refreshd/refreshd/test/harness"
 )
 
 // demand is programs that ask both of two processes for tokens all the time,
@@ -40,9 +41,9 @@ func keepAsking(ctx context.Context, pair [2]*instance, count int, every time.Du
 				id := credentialID(n / 2 % count)
 				var err error
 				if n%2 == 0 {
-					_, err = at.token(ctx, id, 0)
+					_, err = at.Token(ctx, id, 0)
 				} else {
-					err = at.refresh(ctx, id)
+					err = at.Refresh(ctx, id)
 				}
 				if ctx.Err() != nil {
 					return
@@ -63,7 +64,7 @@ func keepAsking(ctx context.Context, pair [2]*instance, count int, every time.Du
 func (d *demand) note(err error) {
 	d.asked.Add(1)
 	word := "a token"
-	if refused, ok := errors.AsType[*refusal](err); ok {
+	if refused, ok := errors.AsType[*harness.Refusal](err); ok {
 		word = fmt.Sprintf("%d %s", refused.Status, refused.Reason)
 	} else if err != nil {
 		word = "no answer" // one of them is being started again
@@ -229,12 +230,12 @@ func refusedClient(t *testing.T, count int, watched, every time.Duration) {
 	sum = p.Summary()
 	assert.Empty(t, sum.Violations)
 	assert.Zero(t, sum.GrantsDead)
-	assert.Equal(t, http.StatusOK, statusOf(again.refresh(t.Context(), credentialID(0))))
+	assert.Equal(t, http.StatusOK, statusOf(again.Refresh(t.Context(), credentialID(0))))
 	oneEventPerVersion(t, again.api, again.list(t), stream)
 }
 
 func statusOf(err error) int {
-	if refused, ok := errors.AsType[*refusal](err); ok {
+	if refused, ok := errors.AsType[*harness.Refusal](err); ok {
 		return refused.Status
 	}
 	if err != nil {

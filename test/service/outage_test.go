@@ -11,6 +11,7 @@ import (
 
 	"github.com/refreshd/refreshd/internal/practice"
 	"github.com/refreshd/refreshd/internal/testproc"
+	"github.com/refreshd/refreshd/test/harness"
 )
 
 // trouble is a house with one process, some credentials and a subscriber.
@@ -160,8 +161,8 @@ func misconfigured(t *testing.T, count int, life, watched time.Duration, right f
 	assert.Zero(t, tr.stream.ofType("credential.reauth_required"))
 	assert.Zero(t, tr.stream.ofType("credential.degraded"))
 	tr.awaitState(t, "expired", count)
-	_, err := tr.token(t.Context(), credentialID(0), 0)
-	var refused *refusal
+	_, err := tr.Token(t.Context(), credentialID(0), 0)
+	var refused *harness.Refusal
 	require.ErrorAs(t, err, &refused)
 	assert.Equal(t, http.StatusServiceUnavailable, refused.Status)
 	assert.Equal(t, "client_misconfigured", refused.Reason)
@@ -184,8 +185,8 @@ func TestWithdrawnGrantIsLeftAlone(t *testing.T) {
 	tr := newTrouble(t, practice.Options{AccessTTL: 6 * time.Second}, count)
 	for _, byDemand := range []int{0, 1} {
 		require.True(t, tr.provider.Revoke(tr.minted[byDemand].Grant))
-		err := tr.refresh(t.Context(), credentialID(byDemand))
-		var refused *refusal
+		err := tr.Refresh(t.Context(), credentialID(byDemand))
+		var refused *harness.Refusal
 		require.ErrorAs(t, err, &refused)
 		assert.Equal(t, http.StatusConflict, refused.Status)
 		assert.Equal(t, "reauth_required", refused.State)
@@ -210,8 +211,8 @@ func TestWithdrawnGrantIsLeftAlone(t *testing.T) {
 	generation := tr.get(t, credentialID(3)).Generation
 	eventually(t, patience, func() (bool, string) {
 		for n := range 3 {
-			_, err := tr.token(t.Context(), credentialID(n), 0)
-			var refused *refusal
+			_, err := tr.Token(t.Context(), credentialID(n), 0)
+			var refused *harness.Refusal
 			if assert.ErrorAs(t, err, &refused) {
 				assert.Equal(t, http.StatusConflict, refused.Status)
 			}

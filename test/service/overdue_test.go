@@ -12,6 +12,7 @@ import (
 
 	"github.com/refreshd/refreshd/internal/practice"
 	"github.com/refreshd/refreshd/internal/testproc"
+	"github.com/refreshd/refreshd/test/harness"
 )
 
 // backlog is a service that was away for longer than its credentials could wait.
@@ -106,7 +107,7 @@ func (w backlog) seed(t *testing.T, p *provider, at *api, dead int) []string {
 				body := map[string]any{"provider": providerName, "token": map[string]any{
 					"access_token": m.AccessToken, "refresh_token": m.RefreshToken, "expires_at": ends.UTC(),
 				}}
-				assert.NoError(t, at.call(t.Context(), "PUT", credentialPath(credentialID(n)), body, nil))
+				assert.NoError(t, at.Call(t.Context(), "PUT", harness.CredentialPath(credentialID(n)), body, nil))
 			}
 		})
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/practice/backends"
+	"github.com/refreshd/refreshd/test/harness"
 )
 
 // One user whose refreshes a backend answers as it would a wrong address costs the
@@ -37,7 +38,7 @@ func TestOneRefusedUserHoldsUpNobody(t *testing.T) {
 		return e.stream.ofType("client.recovered") > 0, "nobody has shown that the client is accepted"
 	})
 	for _, id := range others {
-		at.awaitRecord(t, id, func(r record) bool { return r.State == "active" })
+		at.awaitRecord(t, id, func(r harness.Record) bool { return r.State == "active" })
 	}
 	count := func(kind string) map[string]int {
 		of := map[string]int{}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/refreshd/refreshd/internal/practice"
 	"github.com/refreshd/refreshd/internal/testproc"
+	"github.com/refreshd/refreshd/test/harness"
 )
 
 // A killed process held every permit of the provider. They come back when its
@@ -50,14 +51,14 @@ func permitsComeBack(t *testing.T, permits, kills int) {
 		taken := time.Now()
 		var asks sync.WaitGroup
 		for n := range permits {
-			asks.Go(func() { _ = victim.refresh(context.WithoutCancel(t.Context()), credentialID(n)) })
+			asks.Go(func() { _ = victim.Refresh(context.WithoutCancel(t.Context()), credentialID(n)) })
 		}
 		eventually(t, patience, func() (bool, string) {
 			have := p.Summary().InAir
 			return have == int64(permits), fmt.Sprintf("%d in the air", have)
 		})
-		err = survivor.refresh(t.Context(), credentialID(permits))
-		var refused *refusal
+		err = survivor.Refresh(t.Context(), credentialID(permits))
+		var refused *harness.Refusal
 		require.ErrorAs(t, err, &refused)
 		assert.Equal(t, http.StatusServiceUnavailable, refused.Status, "all permits are out")
 		require.True(t, p.RemoveFault(slow))
@@ -67,7 +68,7 @@ func permitsComeBack(t *testing.T, permits, kills int) {
 		survivor.says(t, takenUp(victim.owner))
 		errs := make([]error, permits)
 		for n := range permits {
-			asks.Go(func() { errs[n] = survivor.refresh(t.Context(), credentialID(permits+n)) })
+			asks.Go(func() { errs[n] = survivor.Refresh(t.Context(), credentialID(permits+n)) })
 		}
 		asks.Wait()
 		require.NoError(t, errors.Join(errs...), "the others get their turn at once")

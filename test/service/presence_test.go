@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/internal/practice/backends"
+	"github.com/refreshd/refreshd/test/harness"
 )
 
 // touch tells that a session was used, and returns its new deadline.
@@ -52,7 +53,7 @@ func TestAnActiveUserIsToldOfTheEnd(t *testing.T) {
 	}
 	e.stream.awaitEvents(t, "session.expiring", reacts, 1)
 	old := at.get(t, reacts).Session.IdleDeadline
-	session, err := at.token(t.Context(), reacts, 0)
+	session, err := at.Token(t.Context(), reacts, 0)
 	require.NoError(t, err)
 	require.True(t, e.backends["ends"].Visit(session.AccessToken))
 	deadline := at.touch(t, reacts)
@@ -64,9 +65,9 @@ func TestAnActiveUserIsToldOfTheEnd(t *testing.T) {
 	}
 	e.stream.awaitEvents(t, "session.extended", ids["extends"], 1)
 	assert.Len(t, e.backends["extends"].Calls(backends.CallUse, "gone"), 1)
-	r := at.awaitRecord(t, ids["ends"], func(r record) bool { return r.State == "reauth_required" })
+	r := at.awaitRecord(t, ids["ends"], func(r harness.Record) bool { return r.State == "reauth_required" })
 	assert.Equal(t, "idle_timeout", r.Reason)
-	r = at.awaitRecord(t, ids["leaves"], func(r record) bool { return r.State == "logged_out" })
+	r = at.awaitRecord(t, ids["leaves"], func(r harness.Record) bool { return r.State == "logged_out" })
 	assert.Equal(t, "idle_timeout", r.Reason)
 	assert.False(t, r.HasLogin)
 	_, data := at.userData(t, ids["leaves"])
@@ -147,16 +148,16 @@ func TestBackAndForthFromTheBackground(t *testing.T) {
 	}
 	logins := map[string]int{"late": len(b.Calls(backends.CallLogin, "late")), "changed": len(b.Calls(backends.CallLogin, "changed"))}
 	for _, user := range []string{"late", "changed", "stranger"} {
-		err := at.call(t.Context(), http.MethodPut, credentialPath(fate[user])+"/presence", map[string]any{"presence": "active"}, nil)
+		err := at.Call(t.Context(), http.MethodPut, harness.CredentialPath(fate[user])+"/presence", map[string]any{"presence": "active"}, nil)
 		if err != nil { // it was over with this call
 			assert.Equal(t, http.StatusConflict, refusedWith(t, err).Status, user)
 		}
 	}
-	r := at.awaitRecord(t, fate["late"], func(r record) bool { return r.State == "active" && r.Generation == 2 })
+	r := at.awaitRecord(t, fate["late"], func(r harness.Record) bool { return r.State == "active" && r.Generation == 2 })
 	assert.Greater(t, time.Until(r.Session.IdleDeadline), time.Duration(0))
-	r = at.awaitRecord(t, fate["changed"], func(r record) bool { return r.State == "reauth_required" })
+	r = at.awaitRecord(t, fate["changed"], func(r harness.Record) bool { return r.State == "reauth_required" })
 	assert.Equal(t, "login_refused", r.Reason)
-	r = at.awaitRecord(t, fate["stranger"], func(r record) bool { return r.State == "reauth_required" })
+	r = at.awaitRecord(t, fate["stranger"], func(r harness.Record) bool { return r.State == "reauth_required" })
 	assert.Equal(t, "idle_timeout", r.Reason)
 	for user, n := range logins {
 		assert.Len(t, b.Calls(backends.CallLogin, user), n+1, "%s: one login, on the return", user)

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/internal/practice"
+	"github.com/refreshd/refreshd/test/harness"
 )
 
 // SIGHUP loads the configuration again: a bad file keeps the old one and says
@@ -59,7 +60,7 @@ func TestReload(t *testing.T) {
 	require.NoError(t, err)
 	body := login(minted[0], minted[0].ExpiresIn)
 	body["provider"] = "second"
-	require.NoError(t, tr.call(t.Context(), "PUT", credentialPath("second:user"), body, nil))
+	require.NoError(t, tr.Call(t.Context(), "PUT", harness.CredentialPath("second:user"), body, nil))
 	eventually(t, patience, func() (bool, string) {
 		r := tr.get(t, "second:user")
 		return r.Generation > 1, fmt.Sprintf("%s, generation %d", r.State, r.Generation)

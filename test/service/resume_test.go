@@ -12,6 +12,7 @@ import (
 
 	"github.com/refreshd/refreshd/internal/practice"
 	"github.com/refreshd/refreshd/internal/testproc"
+	"github.com/refreshd/refreshd/test/harness"
 )
 
 // A provider is paused while its credentials fall due, and resumed when half of
@@ -32,7 +33,7 @@ func TestThoseNearestToDeathComeFirstAfterAResumption(t *testing.T) {
 	h.config["schedule"] = map[string]any{"refresh_at": 0.05, "jitter": 0}
 	h.acme()["limits"] = map[string]any{"concurrency": concurrency, "per_second": perSecond}
 	at := h.start()
-	require.NoError(t, at.call(t.Context(), http.MethodPost, "/v1/providers/acme/pause", nil, nil))
+	require.NoError(t, at.Call(t.Context(), http.MethodPost, "/v1/providers/acme/pause", nil, nil))
 	minted, err := p.Mint(practice.MintRequest{Count: count})
 	require.NoError(t, err)
 	began := time.Now()
@@ -46,11 +47,11 @@ func TestThoseNearestToDeathComeFirstAfterAResumption(t *testing.T) {
 		body := map[string]any{"provider": providerName, "token": map[string]any{
 			"access_token": m.AccessToken, "refresh_token": m.RefreshToken, "expires_at": began.Add(left).UTC(),
 		}}
-		require.NoError(t, at.call(t.Context(), http.MethodPut, credentialPath(credentialID(n)), body, nil))
+		require.NoError(t, at.Call(t.Context(), http.MethodPut, harness.CredentialPath(credentialID(n)), body, nil))
 	}
 	pass(t.Context(), time.Until(began.Add(held)))
 	require.Zero(t, p.Summary().Presentations, "it is paused")
-	require.NoError(t, at.call(t.Context(), http.MethodPost, "/v1/providers/acme/resume", nil, nil))
+	require.NoError(t, at.Call(t.Context(), http.MethodPost, "/v1/providers/acme/resume", nil, nil))
 	resumed := time.Now()
 	eventually(t, patience, func() (bool, string) {
 		n := p.Summary().Rotations

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/internal/practice"
+	"github.com/refreshd/refreshd/test/harness"
 )
 
 // Two processes refresh rotating tokens of a strict provider: every generation
@@ -156,7 +157,7 @@ func killing(t *testing.T, l load) {
 	}
 	assert.Positive(t, open, "the kills hit amid exchanges")
 
-	var all map[string]record
+	var all map[string]harness.Record
 	eventually(t, patience, func() (bool, string) {
 		all = w.living(0).list(t)
 		waiting := map[string]int{}
@@ -192,7 +193,7 @@ func (w *loaded) lost(e practice.Entry) (certain, dying bool) {
 }
 
 // checkLedger holds the end of every credential against the provider's ledger.
-func (w *loaded) checkLedger(all map[string]record) {
+func (w *loaded) checkLedger(all map[string]harness.Record) {
 	w.t.Helper()
 	sum := w.provider.Summary()
 	assert.Zero(w.t, sum.InAir)

@@ -30,7 +30,7 @@ func putToken(m practice.Minted) *client.PutToken {
 // sdk returns a client of a process, for as long as the test runs.
 func sdk(t *testing.T, at *api) *client.Client {
 	t.Helper()
-	c, err := client.New(at.base, client.Options{Key: at.key})
+	c, err := client.New(at.Base, client.Options{Key: at.Key})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, c.Close()) })
 	return c
@@ -44,7 +44,7 @@ func TestSDKConformance(t *testing.T) {
 		t.Helper()
 		p := newProvider(t, providerOptions{})
 		at := newHouse(t, p, "").start()
-		return conformance.Service{URL: at.base, Key: at.key, Provider: providerName, Issue: func(t *testing.T) *client.PutToken {
+		return conformance.Service{URL: at.Base, Key: at.Key, Provider: providerName, Issue: func(t *testing.T) *client.PutToken {
 			t.Helper()
 			minted, err := p.Mint(practice.MintRequest{Count: 1})
 			require.NoError(t, err)

@@ -105,7 +105,7 @@ func secretless(t *testing.T, count int, lasts time.Duration) {
 	began := time.Now()
 	misbehave(t, p, secrets)
 	eventually(t, lasts+patience, func() (bool, string) {
-		_, err := first.token(t.Context(), credentialID(int(time.Now().UnixNano())%count), time.Second)
+		_, err := first.Token(t.Context(), credentialID(int(time.Now().UnixNano())%count), time.Second)
 		if err != nil {
 			heaps["answers"] = append(heaps["answers"], err.Error()...)
 		}
@@ -136,7 +136,7 @@ func secretless(t *testing.T, count int, lasts time.Duration) {
 		secrets.Add("a token that was issued", token)
 	}
 	for name, secret := range map[string]string{
-		"client secret": p.secret, "admin key": first.key, "API key": key,
+		"client secret": p.secret, "admin key": first.Key, "API key": key,
 		"webhook secret": hook.secret, "webhook secret, its text": hook.secret[len("whsec_"):], "webhook secret, its bytes": string(raw),
 	} {
 		secrets.Add(name, secret)
@@ -254,12 +254,12 @@ func mistakes(t *testing.T, at *api, secrets *harness.Canaries, heaps map[string
 		`{"provider":"acme","token":{"access_token":"` + sent + `"`,
 		sent,
 	} {
-		answer, err := at.text(t.Context(), http.MethodPut, credentialPath(fmt.Sprintf("acme:mistake-%d", n)), body)
+		answer, err := at.Text(t.Context(), http.MethodPut, harness.CredentialPath(fmt.Sprintf("acme:mistake-%d", n)), body)
 		require.Error(t, err, "mistake %d", n)
 		heaps["answers"] = append(heaps["answers"], answer...)
 	}
-	wrong := &api{base: at.base, key: sent, http: at.http}
-	answer, err := wrong.raw(t.Context(), http.MethodGet, "/v1/credentials", nil)
+	wrong := at.with(sent)
+	answer, err := wrong.Raw(t.Context(), http.MethodGet, "/v1/credentials", nil)
 	require.Error(t, err)
 	heaps["answers"] = append(heaps["answers"], answer...)
 }
@@ -270,10 +270,10 @@ func createKey(t *testing.T, at *api) string {
 		Key string `json:"key"`
 	}
 	body := map[string]any{"name": "reader", "scopes": []string{"token:read"}}
-	require.NoError(t, at.call(t.Context(), http.MethodPost, "/v1/keys", body, &made))
+	require.NoError(t, at.Call(t.Context(), http.MethodPost, "/v1/keys", body, &made))
 	require.NotEmpty(t, made.Key)
-	reader := &api{base: at.base, key: made.Key, http: at.http}
-	require.NoError(t, reader.call(t.Context(), http.MethodGet, "/v1/credentials", nil, nil))
+	reader := at.with(made.Key)
+	require.NoError(t, reader.Call(t.Context(), http.MethodGet, "/v1/credentials", nil, nil))
 	return made.Key
 }
 
@@ -307,7 +307,7 @@ func collect(t *testing.T, h *house, server *testproc.Redis, running []*instance
 		}
 	}
 	for _, path := range paths {
-		data, err := at.raw(t.Context(), http.MethodGet, path, nil)
+		data, err := at.Raw(t.Context(), http.MethodGet, path, nil)
 		require.NoError(t, err, path)
 		heaps[path] = data
 	}
@@ -325,7 +325,7 @@ func queues(t *testing.T, at *api) []string {
 			Queue string `json:"queue"`
 		} `json:"queues"`
 	}
-	require.NoError(t, at.call(t.Context(), http.MethodGet, "/monitoring/api/queues", nil, &answer))
+	require.NoError(t, at.Call(t.Context(), http.MethodGet, "/monitoring/api/queues", nil, &answer))
 	require.NotEmpty(t, answer.Queues)
 	names := make([]string, len(answer.Queues))
 	for i, q := range answer.Queues {
@@ -339,7 +339,7 @@ func pages(t *testing.T, at *api) []byte {
 	t.Helper()
 	var all []byte
 	for cursor := "0"; ; {
-		data, err := at.text(t.Context(), http.MethodGet, "/v1/events?limit=1000&cursor="+cursor, "")
+		data, err := at.Text(t.Context(), http.MethodGet, "/v1/events?limit=1000&cursor="+cursor, "")
 		require.NoError(t, err)
 		var page struct {
 			Events []json.RawMessage `json:"events"`

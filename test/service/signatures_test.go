@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/client"
+	"github.com/refreshd/refreshd/test/harness"
 )
 
 // What the service signs is taken by the public library of Standard Webhooks
@@ -27,7 +28,7 @@ func TestWebhookSignaturesBothWays(t *testing.T) {
 	at := h.start()
 	receiver := newHook(t)
 	var made shownSubscription
-	require.NoError(t, at.call(t.Context(), http.MethodPost, "/v1/subscriptions", map[string]any{
+	require.NoError(t, at.Call(t.Context(), http.MethodPost, "/v1/subscriptions", map[string]any{
 		"name": "app", "url": receiver.url, "types": []string{"credential.*"},
 	}, &made))
 	h.login(at.api, 1)
@@ -50,7 +51,7 @@ func TestWebhookSignaturesBothWays(t *testing.T) {
 	assert.Equal(t, client.StateActive, handled[0].State)
 
 	// The next event, signed by the library with either secret.
-	require.NoError(t, at.refresh(t.Context(), credentialID(0)))
+	require.NoError(t, at.Refresh(t.Context(), credentialID(0)))
 	next := receiver.await(t, 1, version(2))
 	for _, row := range []struct {
 		secret string
@@ -130,7 +131,7 @@ func TestPushedSecurityEventTokenVerifies(t *testing.T) {
 	}}
 	at := h.start()
 	minted := h.login(at.api, 1)
-	require.NoError(t, at.call(t.Context(), http.MethodPost, credentialPath(credentialID(0))+"/logout", nil, nil))
+	require.NoError(t, at.Call(t.Context(), http.MethodPost, harness.CredentialPath(credentialID(0))+"/logout", nil, nil))
 
 	for _, event := range []string{"session-established", "session-revoked"} {
 		var got pushed
@@ -161,8 +162,8 @@ func TestPushedSecurityEventTokenVerifies(t *testing.T) {
 func verifiedSET(t *testing.T, at *api, token string) map[string]any {
 	t.Helper()
 	var keys jose.JSONWebKeySet
-	nobody := &api{base: at.base, http: at.http}
-	require.NoError(t, nobody.call(t.Context(), http.MethodGet, "/.well-known/jwks.json", nil, &keys))
+	nobody := at.with("")
+	require.NoError(t, nobody.Call(t.Context(), http.MethodGet, "/.well-known/jwks.json", nil, &keys))
 	signed, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.ES256})
 	require.NoError(t, err)
 	require.Len(t, signed.Signatures, 1)

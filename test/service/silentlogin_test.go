@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/internal/practice/backends"
+	"github.com/refreshd/refreshd/test/harness"
 )
 
 // Where a token is refused before its time, or a refresh token or a session is
@@ -33,11 +34,11 @@ func TestALoginIsRepeatedOnce(t *testing.T) {
 		old := first.get(t, id).Generation
 		var asks sync.WaitGroup
 		errs := make([]error, askers)
-		tokens := make([]token, askers)
+		tokens := make([]harness.Token, askers)
 		for n := range askers {
 			asks.Go(func() {
 				body := map[string]any{"rejected_generation": old}
-				errs[n] = pair[n%2].call(t.Context(), http.MethodPost, credentialPath(id)+"/refresh", body, &tokens[n])
+				errs[n] = pair[n%2].Call(t.Context(), http.MethodPost, harness.CredentialPath(id)+"/refresh", body, &tokens[n])
 			})
 		}
 		asks.Wait()
@@ -81,7 +82,7 @@ func TestALockedAccountGetsOneCall(t *testing.T) {
 	b.SetUser("changed", "another password", `{}`)
 	before := map[string]int{"locked": len(b.Calls(backends.CallLogin, "locked")), "changed": len(b.Calls(backends.CallLogin, "changed"))}
 	for id, reason := range map[string]string{locked: "account_locked", changed: "login_refused"} {
-		r := at.awaitRecord(t, id, func(r record) bool { return r.State == "reauth_required" })
+		r := at.awaitRecord(t, id, func(r harness.Record) bool { return r.State == "reauth_required" })
 		assert.Equal(t, reason, r.Reason, id)
 		assert.False(t, r.HasLogin, "%s: what is refused is not kept", id)
 		events := e.stream.awaitEvents(t, "credential.reauth_required", id, 1)
@@ -93,23 +94,23 @@ func TestALockedAccountGetsOneCall(t *testing.T) {
 	pass(t.Context(), life)
 	for range 10 {
 		for _, id := range []string{locked, changed} {
-			_, err := at.token(t.Context(), id, 0)
+			_, err := at.Token(t.Context(), id, 0)
 			assert.Equal(t, http.StatusConflict, refusedWith(t, err).Status)
-			assert.Equal(t, http.StatusConflict, refusedWith(t, at.refresh(t.Context(), id)).Status)
+			assert.Equal(t, http.StatusConflict, refusedWith(t, at.Refresh(t.Context(), id)).Status)
 		}
 	}
 	for user, n := range before {
 		assert.Len(t, b.Calls(backends.CallLogin, user), n+1, "%s: one call since", user)
 	}
 	// Their owner is told before anything is stored, and logs in again.
-	path := credentialPath(changed)
-	refused := refusedWith(t, at.call(t.Context(), http.MethodPut, path, signIn("password", "changed", "wrong again"), nil))
+	path := harness.CredentialPath(changed)
+	refused := refusedWith(t, at.Call(t.Context(), http.MethodPut, path, signIn("password", "changed", "wrong again"), nil))
 	assert.Equal(t, http.StatusUnprocessableEntity, refused.Status)
 	assert.Equal(t, "login_refused", refused.Code)
-	refused = refusedWith(t, at.call(t.Context(), http.MethodPut, credentialPath(locked), signIn("password", "locked", password), nil))
+	refused = refusedWith(t, at.Call(t.Context(), http.MethodPut, harness.CredentialPath(locked), signIn("password", "locked", password), nil))
 	assert.Equal(t, "account_locked", refused.Code)
 	assert.Equal(t, "reauth_required", at.get(t, changed).State)
-	require.NoError(t, at.call(t.Context(), http.MethodPut, path, signIn("password", "changed", "another password"), nil))
+	require.NoError(t, at.Call(t.Context(), http.MethodPut, path, signIn("password", "changed", "another password"), nil))
 	assert.Equal(t, "active", at.get(t, changed).State)
 	e.stream.awaitEvents(t, "credential.reauthorized", changed, 1)
 	oneEventPerVersion(t, at.api, e.heardAll(), e.stream)
@@ -124,14 +125,14 @@ func TestALoginWaitsForTheBackend(t *testing.T) {
 	at := e.open()
 	b.SetUser("ann", password, `{"n":1}`)
 	back := b.Add(backends.Fault{Reply: &backends.Reply{Status: http.StatusServiceUnavailable}})
-	var r record
-	require.NoError(t, at.call(t.Context(), http.MethodPut, credentialPath("password:ann"), signIn("password", "ann", password), &r))
+	var r harness.Record
+	require.NoError(t, at.Call(t.Context(), http.MethodPut, harness.CredentialPath("password:ann"), signIn("password", "ann", password), &r))
 	assert.Equal(t, "pending", r.State)
 	back()
-	r = at.awaitRecord(t, "password:ann", func(r record) bool { return r.State == "active" })
+	r = at.awaitRecord(t, "password:ann", func(r harness.Record) bool { return r.State == "active" })
 	assert.Equal(t, b.UID("ann"), r.Subject)
 
-	refused := refusedWith(t, at.call(t.Context(), http.MethodPut, credentialPath("password:eve"), signIn("password", "ann", "wrong"), nil))
+	refused := refusedWith(t, at.Call(t.Context(), http.MethodPut, harness.CredentialPath("password:eve"), signIn("password", "ann", "wrong"), nil))
 	assert.Equal(t, "login_refused", refused.Code)
 	assert.NotContains(t, at.list(t), "password:eve")
 }
@@ -156,7 +157,7 @@ func TestALoginWithoutAVerdict(t *testing.T) {
 	} {
 		row.fault.Call = backends.CallLogin
 		back := b.Add(row.fault)
-		refused := refusedWith(t, at.call(t.Context(), http.MethodPut, credentialPath("password:ann"), signIn("password", "ann", "wrong"), nil))
+		refused := refusedWith(t, at.Call(t.Context(), http.MethodPut, harness.CredentialPath("password:ann"), signIn("password", "ann", "wrong"), nil))
 		assert.Equal(t, http.StatusUnprocessableEntity, refused.Status)
 		assert.Equal(t, "login_refused", refused.Code)
 		assert.Equal(t, row.reason, refused.Reason)
@@ -179,14 +180,14 @@ func TestALoginThatMustWaitEndsNothing(t *testing.T) {
 	id := e.signUp("header", "ann")
 	before, session := at.get(t, id), func() string {
 		t.Helper()
-		got, err := at.token(t.Context(), id, 0)
+		got, err := at.Token(t.Context(), id, 0)
 		require.NoError(t, err)
 		return got.AccessToken
 	}
 	living := session()
 	putOff := func(reason string) {
 		t.Helper()
-		refused := refusedWith(t, at.call(t.Context(), http.MethodPut, credentialPath(id), signIn("header", "ann", "mistyped"), nil))
+		refused := refusedWith(t, at.Call(t.Context(), http.MethodPut, harness.CredentialPath(id), signIn("header", "ann", "mistyped"), nil))
 		assert.Equal(t, http.StatusServiceUnavailable, refused.Status)
 		assert.Equal(t, reason, refused.Reason)
 		assert.Contains(t, refused.Detail, "has to be sent again")
@@ -203,32 +204,32 @@ func TestALoginThatMustWaitEndsNothing(t *testing.T) {
 	putOff("paused")
 	assert.True(t, at.get(t, id).Paused)
 	at.post(t, id, "resume", nil, nil)
-	require.NoError(t, at.call(t.Context(), http.MethodPost, "/v1/providers/header/pause", nil, nil))
+	require.NoError(t, at.Call(t.Context(), http.MethodPost, "/v1/providers/header/pause", nil, nil))
 	putOff("paused")
 	assert.Len(t, b.Calls(backends.CallLogin, ""), logins, "nothing is sent")
-	require.NoError(t, at.call(t.Context(), http.MethodPost, "/v1/providers/header/resume", nil, nil))
+	require.NoError(t, at.Call(t.Context(), http.MethodPost, "/v1/providers/header/resume", nil, nil))
 	assert.Equal(t, []string{"credential.connected"}, e.stream.told(id))
 
-	require.NoError(t, at.call(t.Context(), http.MethodPut, credentialPath(id), signIn("header", "ann", password), nil))
+	require.NoError(t, at.Call(t.Context(), http.MethodPut, harness.CredentialPath(id), signIn("header", "ann", password), nil))
 	e.stream.awaitEvents(t, "credential.reauthorized", id, 1)
 	assert.NotEqual(t, living, session())
 
 	// One that has no session any more waits as pending, paused or not.
 	b.End("ann")
 	b.SetUser("ann", "another password", `{}`)
-	_ = at.refresh(t.Context(), id) // what it answers is not the point here
-	at.awaitRecord(t, id, func(r record) bool { return r.State == "reauth_required" })
+	_ = at.Refresh(t.Context(), id) // what it answers is not the point here
+	at.awaitRecord(t, id, func(r harness.Record) bool { return r.State == "reauth_required" })
 	back = b.Add(backends.Fault{Call: backends.CallLogin, Reply: &backends.Reply{Status: http.StatusServiceUnavailable}})
-	var r record
-	require.NoError(t, at.call(t.Context(), http.MethodPut, credentialPath(id), signIn("header", "ann", "another password"), &r))
+	var r harness.Record
+	require.NoError(t, at.Call(t.Context(), http.MethodPut, harness.CredentialPath(id), signIn("header", "ann", "another password"), &r))
 	assert.Equal(t, "pending", r.State)
 	at.post(t, id, "pause", nil, nil)
-	require.NoError(t, at.call(t.Context(), http.MethodPut, credentialPath(id), signIn("header", "ann", "another password"), &r))
+	require.NoError(t, at.Call(t.Context(), http.MethodPut, harness.CredentialPath(id), signIn("header", "ann", "another password"), &r))
 	assert.Equal(t, "pending", r.State)
 	assert.True(t, r.Paused)
 	back()
 	at.post(t, id, "resume", nil, nil)
-	at.awaitRecord(t, id, func(r record) bool { return r.State == "active" })
+	at.awaitRecord(t, id, func(r harness.Record) bool { return r.State == "active" })
 	e.stream.awaitEvents(t, "credential.connected", id, 3)
 	e.stream.awaitEvents(t, "credential.recovered", id, 1)
 	assert.Len(t, e.stream.find("credential.reauthorized", id), 1, "that of the login that was made")
@@ -250,7 +251,7 @@ func TestUserDataIsToldWhenItChanges(t *testing.T) {
 		refreshed := func() {
 			t.Helper()
 			eventually(t, patience, func() (bool, string) {
-				err := at.refresh(t.Context(), id)
+				err := at.Refresh(t.Context(), id)
 				return err == nil, fmt.Sprintf("%s: %v", id, err)
 			})
 		}
@@ -275,7 +276,7 @@ func TestUserDataIsToldWhenItChanges(t *testing.T) {
 	// What is first heard of a user of whom nothing was known is told as well.
 	for _, name := range []string{"shop", "header", "graphql"} {
 		id := e.bring(name, "bob")
-		require.NoError(t, at.refresh(t.Context(), id), id)
+		require.NoError(t, at.Refresh(t.Context(), id), id)
 		_, data := at.userData(t, id)
 		assert.JSONEq(t, `{"plan":"silver"}`, string(data), id)
 		assert.Equal(t, 1, countOf(eventLog(t, at.api), "credential.user_data_changed", id), id)
@@ -305,7 +306,7 @@ func TestALifetimeIsLearned(t *testing.T) {
 	for n, want := range []int64{0, 60} {
 		assert.Zero(t, at.get(t, id).Learned)
 		b.End("ann")
-		require.NoError(t, at.refresh(t.Context(), id))
+		require.NoError(t, at.Refresh(t.Context(), id))
 		r := at.get(t, id)
 		assert.Equal(t, "active", r.State)
 		assert.Equal(t, want, r.Learned, "after %d", n+1)
@@ -328,15 +329,15 @@ func TestSoakALifetimeIsLearned(t *testing.T) {
 	for n, wait := range []time.Duration{0, 62 * time.Second} {
 		pass(t.Context(), wait)
 		b.EndTokens("ann")
-		var got token
+		var got harness.Token
 		body := map[string]any{"rejected_generation": at.get(t, id).Generation}
-		require.NoError(t, at.call(t.Context(), http.MethodPost, credentialPath(id)+"/refresh", body, &got), "%d", n)
+		require.NoError(t, at.Call(t.Context(), http.MethodPost, harness.CredentialPath(id)+"/refresh", body, &got), "%d", n)
 		assert.True(t, b.Alive(got.AccessToken))
 	}
 	r := at.get(t, id)
 	assert.InDelta(t, 62, r.Learned, 5)
 	assert.LessOrEqual(t, time.Until(r.ExpiresAt), 70*time.Second, "and an hour was told")
 	old := r.Generation
-	at.awaitRecord(t, id, func(r record) bool { return r.Generation > old })
+	at.awaitRecord(t, id, func(r harness.Record) bool { return r.Generation > old })
 	assert.Len(t, b.Calls(backends.CallLogin, "ann"), 1)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/internal/testproc"
+	"github.com/refreshd/refreshd/test/harness"
 )
 
 // tripwire counts who connects to it.
@@ -81,14 +82,14 @@ func TestNoDeliveryToInnerAddresses(t *testing.T) {
 	delete(h.config, "network")
 	one := h.start()
 	for _, bad := range []string{url, "http://localhost:" + port, "https://10.0.0.1/", "https://169.254.169.254/"} {
-		refused := &refusal{}
+		refused := &harness.Refusal{}
 		require.ErrorAs(t, one.subscribeTo(t, "bad", bad), &refused)
 		assert.Equal(t, http.StatusUnprocessableEntity, refused.Status, bad)
 	}
 	require.NoError(t, one.subscribeTo(t, "inner", "https://"+name+":"+port+"/hook"))
 
 	var tried triedOut
-	require.NoError(t, one.call(t.Context(), http.MethodPost, "/v1/subscriptions/inner/test", nil, &tried))
+	require.NoError(t, one.Call(t.Context(), http.MethodPost, "/v1/subscriptions/inner/test", nil, &tried))
 	assert.Equal(t, "unreachable", tried.Result)
 	assert.Contains(t, tried.Error, "network.allow")
 	h.login(one.api, 1)
@@ -100,7 +101,7 @@ func TestNoDeliveryToInnerAddresses(t *testing.T) {
 
 func (a *api) subscribeTo(t *testing.T, name, url string) error {
 	t.Helper()
-	return a.call(t.Context(), http.MethodPost, "/v1/subscriptions", map[string]any{
+	return a.Call(t.Context(), http.MethodPost, "/v1/subscriptions", map[string]any{
 		"name": name, "url": url, "types": []string{"credential.*"}, "retry": []string{"50ms", "1h"},
 	}, nil)
 }
@@ -112,7 +113,7 @@ func (a *api) awaitDelivery(t *testing.T, name string) triedOut {
 		Deliveries []triedOut `json:"deliveries"`
 	}
 	eventually(t, patience, func() (bool, string) {
-		require.NoError(t, a.call(t.Context(), http.MethodGet, "/v1/subscriptions/"+name+"/deliveries?limit=100", nil, &log))
+		require.NoError(t, a.Call(t.Context(), http.MethodGet, "/v1/subscriptions/"+name+"/deliveries?limit=100", nil, &log))
 		return len(log.Deliveries) > 0, "nothing was delivered"
 	})
 	return log.Deliveries[len(log.Deliveries)-1]

@@ -51,10 +51,10 @@ func TestAThousandReconnects(t *testing.T) {
 
 func metricsOf(t *testing.T, at *api) string {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, at.base+"/metrics", nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, at.Base+"/metrics", nil)
 	require.NoError(t, err)
-	req.Header.Set("Authorization", "Bearer "+at.key)
-	resp, err := at.http.Do(req)
+	req.Header.Set("Authorization", "Bearer "+at.Key)
+	resp, err := at.HTTP.Do(req)
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
@@ -73,7 +73,7 @@ func TestAWatchIsToldOfTrimmedEvents(t *testing.T) {
 	c := sdk(t, at.api)
 	first := watched(t, c, client.FromStart, 1)[0]
 	for range 3 {
-		require.NoError(t, at.refresh(t.Context(), credentialID(0)))
+		require.NoError(t, at.Refresh(t.Context(), credentialID(0)))
 	}
 
 	// As the trim of what is older than the log's retention leaves it.

@@ -135,7 +135,7 @@ func streamOf(t *testing.T, c *redis.Client, id string) string {
 func refreshAll(t *testing.T, at *api, count int) {
 	t.Helper()
 	for n := range count {
-		require.NoError(t, at.refresh(t.Context(), credentialID(n)))
+		require.NoError(t, at.Refresh(t.Context(), credentialID(n)))
 	}
 }
 

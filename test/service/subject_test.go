@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/internal/testproc"
+	"github.com/refreshd/refreshd/test/harness"
 )
 
 const pageOrigin = "https://app.example"
@@ -31,28 +32,28 @@ func newFront(t *testing.T, admin, at *api, subject string) *front {
 	t.Helper()
 	var made struct{ ID, Key string }
 	body := map[string]any{"name": "phone", "subject": subject, "scopes": []string{"token:read", "credential:write", "event:read"}}
-	require.NoError(t, admin.call(t.Context(), http.MethodPost, "/v1/keys", body, &made))
-	return &front{api: newAPI(t, at.base, made.Key), id: made.ID}
+	require.NoError(t, admin.Call(t.Context(), http.MethodPost, "/v1/keys", body, &made))
+	return &front{api: newAPI(t, at.Base, made.Key), id: made.ID}
 }
 
 // newTicket makes a ticket for the event stream.
 func (a *api) newTicket(t *testing.T) (text, cursor string) {
 	t.Helper()
 	var made struct{ Ticket, Cursor string }
-	require.NoError(t, a.call(t.Context(), http.MethodPost, "/v1/events/tickets", nil, &made))
+	require.NoError(t, a.Call(t.Context(), http.MethodPost, "/v1/events/tickets", nil, &made))
 	return made.Ticket, made.Cursor
 }
 
 // page asks as a browser does for a page of that origin, without a key.
 func (a *api) page(t *testing.T, ctx context.Context, method, path string, headers ...string) *http.Response {
 	t.Helper()
-	req, err := http.NewRequestWithContext(ctx, method, a.base+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, a.Base+path, nil)
 	require.NoError(t, err)
 	req.Header.Set("Accept", "text/event-stream")
 	for pair := range slices.Chunk(headers, 2) {
 		req.Header.Set(pair[0], pair[1])
 	}
-	resp, err := a.http.Do(req)
+	resp, err := a.HTTP.Do(req)
 	require.NoError(t, err)
 	return resp
 }
@@ -74,14 +75,14 @@ func TestKeysOfOneSubject(t *testing.T) {
 		all := phone.list(t)
 		require.Len(t, all, 1)
 		assert.Contains(t, all, own)
-		got, err := phone.token(t.Context(), own, 0)
+		got, err := phone.Token(t.Context(), own, 0)
 		require.NoError(t, err)
 		assert.NotEmpty(t, got.AccessToken)
 
 		var doc struct {
 			Paths map[string]map[string]json.RawMessage `json:"paths"`
 		}
-		require.NoError(t, phone.call(t.Context(), http.MethodGet, "/openapi.json", nil, &doc))
+		require.NoError(t, phone.Call(t.Context(), http.MethodGet, "/openapi.json", nil, &doc))
 		calls := 0
 		for path, item := range doc.Paths {
 			for method := range item {
@@ -100,19 +101,19 @@ func TestKeysOfOneSubject(t *testing.T) {
 		assert.Greater(t, calls, 10)
 
 		for _, path := range []string{"/v1/keys", "/v1/status", "/v1/providers", "/metrics", "/monitoring/"} {
-			refused := refusedWith(t, phone.call(t.Context(), http.MethodGet, path, nil, nil))
+			refused := refusedWith(t, phone.Call(t.Context(), http.MethodGet, path, nil, nil))
 			assert.Equal(t, http.StatusForbidden, refused.Status, path)
 		}
 		body := login(minted[1], minted[1].ExpiresIn)
-		refused := refusedWith(t, phone.call(t.Context(), http.MethodPut, credentialPath(foreign), body, nil))
+		refused := refusedWith(t, phone.Call(t.Context(), http.MethodPut, harness.CredentialPath(foreign), body, nil))
 		assert.Equal(t, http.StatusForbidden, refused.Status, "as another")
 		delete(body, "subject")
-		refused = refusedWith(t, phone.call(t.Context(), http.MethodPut, credentialPath(foreign), body, nil))
+		refused = refusedWith(t, phone.Call(t.Context(), http.MethodPut, harness.CredentialPath(foreign), body, nil))
 		assert.Equal(t, "this key is not good for that ID", refused.Detail, "as himself")
 		var touched struct {
 			Touches []struct{ ID, Result string } `json:"touches"`
 		}
-		require.NoError(t, phone.call(t.Context(), http.MethodPost, "/v1/touches", map[string]any{"ids": []string{foreign, own, unknown}}, &touched))
+		require.NoError(t, phone.Call(t.Context(), http.MethodPost, "/v1/touches", map[string]any{"ids": []string{foreign, own, unknown}}, &touched))
 		assert.Equal(t, []struct{ ID, Result string }{{foreign, "unknown"}, {own, "no_session"}, {unknown, "unknown"}}, touched.Touches)
 	}
 	assert.Equal(t, before.Version, first.get(t, foreign).Version, "nothing was done to it")
@@ -130,7 +131,7 @@ func (f *front) strangers(t *testing.T, method, path string, ids ...string) map[
 		if strings.HasSuffix(path, "/presence") {
 			body = map[string]string{"presence": "active"}
 		}
-		answer, err := f.raw(t.Context(), method, strings.Replace(path, "{id}", id, 1), body)
+		answer, err := f.Raw(t.Context(), method, strings.Replace(path, "{id}", id, 1), body)
 		refused := refusedWith(t, err)
 		told[id] = fmt.Sprintf("%d %s %s", refused.Status, refused.Code, strings.ReplaceAll(string(answer), id, "ID"))
 	}
@@ -193,8 +194,8 @@ func TestTicketsOverReplicas(t *testing.T) {
 
 	ticket, cursor := phone.newTicket(t)
 	// What happens before the page has opened its stream is not missed.
-	require.NoError(t, first.refresh(t.Context(), foreign))
-	require.NoError(t, phone.refresh(t.Context(), own))
+	require.NoError(t, first.Refresh(t.Context(), foreign))
+	require.NoError(t, phone.Refresh(t.Context(), own))
 	stream := second.open(t, "ticket="+ticket+"&cursor="+cursor)
 	kind, id, ok := stream.next()
 	require.True(t, ok)
@@ -209,10 +210,10 @@ func TestTicketsOverReplicas(t *testing.T) {
 		assert.Equal(t, http.StatusUnauthorized, resp.StatusCode)
 		assert.NotContains(t, string(body), ticket)
 	}
-	require.NoError(t, first.call(t.Context(), http.MethodPost, credentialPath(foreign)+"/logout", nil, nil))
-	require.NoError(t, phone.call(t.Context(), http.MethodPost, credentialPath(own)+"/pause", nil, nil))
-	require.NoError(t, phone.call(t.Context(), http.MethodPost, credentialPath(own)+"/resume", nil, nil))
-	require.NoError(t, phone.refresh(t.Context(), own))
+	require.NoError(t, first.Call(t.Context(), http.MethodPost, harness.CredentialPath(foreign)+"/logout", nil, nil))
+	require.NoError(t, phone.Call(t.Context(), http.MethodPost, harness.CredentialPath(own)+"/pause", nil, nil))
+	require.NoError(t, phone.Call(t.Context(), http.MethodPost, harness.CredentialPath(own)+"/resume", nil, nil))
+	require.NoError(t, phone.Refresh(t.Context(), own))
 	next, _ := phone.newTicket(t)
 	again := first.open(t, "ticket="+next+"&cursor="+stream.last)
 	kind, id, ok = again.next()
@@ -220,7 +221,7 @@ func TestTicketsOverReplicas(t *testing.T) {
 	assert.Equal(t, "credential.refreshed "+own, kind+" "+id, "from where it was, and nothing of the other")
 
 	// The key goes, and with it what its tickets have opened.
-	require.NoError(t, first.call(t.Context(), http.MethodDelete, "/v1/keys/"+phone.id, nil, nil))
+	require.NoError(t, first.Call(t.Context(), http.MethodDelete, "/v1/keys/"+phone.id, nil, nil))
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -237,14 +238,14 @@ func TestTicketsOverReplicas(t *testing.T) {
 			return true, ""
 		default: // an event has every stream look at its key
 			m := minted[1]
-			_ = admin.call(t.Context(), http.MethodDelete, credentialPath("acme:other"), nil, nil)
-			return false, fmt.Sprint("a stream goes on: ", admin.call(t.Context(), http.MethodPut, credentialPath("acme:other"), map[string]any{
+			_ = admin.Call(t.Context(), http.MethodDelete, harness.CredentialPath("acme:other"), nil, nil)
+			return false, fmt.Sprint("a stream goes on: ", admin.Call(t.Context(), http.MethodPut, harness.CredentialPath("acme:other"), map[string]any{
 				"provider": providerName, "subject": m.Subject, "token": map[string]any{"access_token": m.AccessToken, "expires_in": 3600},
 			}, nil))
 		}
 	})
 	for _, process := range []*instance{first, second} {
-		for _, secret := range []string{ticket, next, phone.key} {
+		for _, secret := range []string{ticket, next, phone.Key} {
 			assert.NotContains(t, process.String(), secret, "the log holds a secret")
 		}
 	}

@@ -241,7 +241,7 @@ func (w *writing) balanced(t *testing.T) *client.Client {
 	var turn atomic.Int64
 	transport := &http.Transport{MaxIdleConnsPerHost: 64, DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		at := w.both.living(int(turn.Add(1)))
-		return new(net.Dialer).DialContext(ctx, network, strings.TrimPrefix(at.base, "http://"))
+		return new(net.Dialer).DialContext(ctx, network, strings.TrimPrefix(at.Base, "http://"))
 	}}
 	t.Cleanup(transport.CloseIdleConnections)
 	c, err := client.New("http://127.0.0.1", client.Options{Key: w.both.house.adminKey(), HTTPClient: &http.Client{Transport: transport}})
@@ -256,10 +256,10 @@ func (w *writing) neverRead(t *testing.T) {
 	t.Helper()
 	for n := range w.both.pair {
 		at := w.both.living(n)
-		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(at.base, "http://"))
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(at.Base, "http://"))
 		require.NoError(t, err)
 		t.Cleanup(func() { assert.NoError(t, conn.Close()) })
-		_, err = fmt.Fprintf(conn, "GET /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nLast-Event-ID: 0\r\n\r\n", at.key)
+		_, err = fmt.Fprintf(conn, "GET /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nLast-Event-ID: 0\r\n\r\n", at.Key)
 		require.NoError(t, err)
 	}
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/refreshd/refreshd/internal/practice"
 	"github.com/refreshd/refreshd/internal/testproc"
+	"github.com/refreshd/refreshd/test/harness"
 )
 
 // hook keeps what it gets as it came.
@@ -119,17 +120,17 @@ func TestSubscriptionByAPIOverTwoProcesses(t *testing.T) {
 	first, second := h.start(), h.start()
 	shown := func() (s shownSubscription) {
 		t.Helper()
-		require.NoError(t, second.call(ctx, http.MethodGet, path, nil, &s))
+		require.NoError(t, second.Call(ctx, http.MethodGet, path, nil, &s))
 		return s
 	}
 	refresh := func(n uint64) {
 		t.Helper()
-		require.NoError(t, second.call(ctx, http.MethodPost, credentialPath(id)+"/refresh", map[string]any{}, nil))
+		require.NoError(t, second.Call(ctx, http.MethodPost, harness.CredentialPath(id)+"/refresh", map[string]any{}, nil))
 		require.Equal(t, n, second.get(t, id).Version)
 	}
 
 	var made shownSubscription
-	require.NoError(t, first.call(ctx, http.MethodPost, "/v1/subscriptions", map[string]any{
+	require.NoError(t, first.Call(ctx, http.MethodPost, "/v1/subscriptions", map[string]any{
 		"name": "made-here", "url": receiver.url, "types": []string{"credential.*"}, "retry": []string{"50ms", "1m"},
 	}, &made))
 	require.NotEmpty(t, made.Secret)
@@ -144,7 +145,7 @@ func TestSubscriptionByAPIOverTwoProcesses(t *testing.T) {
 
 	// Both secrets sign while receivers change over.
 	var rotated shownSubscription
-	require.NoError(t, second.call(ctx, http.MethodPost, path+"/secret", map[string]any{"overlap": "1h"}, &rotated))
+	require.NoError(t, second.Call(ctx, http.MethodPost, path+"/secret", map[string]any{"overlap": "1h"}, &rotated))
 	require.NotEqual(t, made.Secret, rotated.Secret)
 	refresh(3)
 	three := receiver.await(t, 1, version(3))
@@ -152,13 +153,13 @@ func TestSubscriptionByAPIOverTwoProcesses(t *testing.T) {
 	assert.True(t, three.signedWith(t, made.Secret))
 	assert.True(t, three.signedWith(t, rotated.Secret))
 	var last shownSubscription
-	require.NoError(t, second.call(ctx, http.MethodPost, path+"/secret", map[string]any{"overlap": "0s"}, &last))
+	require.NoError(t, second.Call(ctx, http.MethodPost, path+"/secret", map[string]any{"overlap": "0s"}, &last))
 	var tested struct {
 		Event  string `json:"event"`
 		Result string `json:"result"`
 		Status int    `json:"status"`
 	}
-	require.NoError(t, second.call(ctx, http.MethodPost, path+"/test", nil, &tested))
+	require.NoError(t, second.Call(ctx, http.MethodPost, path+"/test", nil, &tested))
 	assert.Equal(t, "delivered", tested.Result)
 	assert.Equal(t, http.StatusNoContent, tested.Status)
 	probe := receiver.await(t, 1, func(p posted) bool { return p.event.Type == "stream.verification" })
@@ -173,13 +174,13 @@ func TestSubscriptionByAPIOverTwoProcesses(t *testing.T) {
 	assert.Equal(t, "gone", shown().Reason)
 	refresh(5)
 	receiver.answers(http.StatusNoContent)
-	require.NoError(t, second.call(ctx, http.MethodPost, path+"/enable", nil, nil))
+	require.NoError(t, second.Call(ctx, http.MethodPost, path+"/enable", nil, nil))
 	refused, taken := receiver.await(t, 1, version(4)), receiver.await(t, 2, version(4))
 	assert.Equal(t, refused.event.ID, taken.event.ID)
 	receiver.await(t, 1, version(5))
 
 	// Everything again, under the same IDs, and told so.
-	require.NoError(t, second.call(ctx, http.MethodPost, path+"/replay", map[string]any{"from": "0"}, nil))
+	require.NoError(t, second.Call(ctx, http.MethodPost, path+"/replay", map[string]any{"from": "0"}, nil))
 	assert.Equal(t, one.event.ID, receiver.await(t, 2, version(1)).event.ID)
 	receiver.await(t, 2, version(5))
 	var log struct {
@@ -191,7 +192,7 @@ func TestSubscriptionByAPIOverTwoProcesses(t *testing.T) {
 		} `json:"deliveries"`
 	}
 	eventually(t, patience, func() (bool, string) {
-		require.NoError(t, second.call(ctx, http.MethodGet, path+"/deliveries?limit=100", nil, &log))
+		require.NoError(t, second.Call(ctx, http.MethodGet, path+"/deliveries?limit=100", nil, &log))
 		return len(log.Deliveries) >= 11, "not all deliveries are remembered"
 	})
 	assert.Contains(t, log.Deliveries[len(log.Deliveries)-1].Event, id+"/1/")
@@ -199,14 +200,14 @@ func TestSubscriptionByAPIOverTwoProcesses(t *testing.T) {
 
 	// What was turned off goes on where it was; what is deleted is gone.
 	off := map[string]any{"url": receiver.url, "types": []string{"credential.*"}, "enabled": false}
-	require.NoError(t, second.call(ctx, http.MethodPut, path, off, nil))
+	require.NoError(t, second.Call(ctx, http.MethodPut, path, off, nil))
 	assert.Equal(t, "off", shown().State)
 	refresh(6)
-	require.NoError(t, second.call(ctx, http.MethodPost, path+"/enable", nil, nil))
+	require.NoError(t, second.Call(ctx, http.MethodPost, path+"/enable", nil, nil))
 	receiver.await(t, 1, version(6))
-	require.NoError(t, second.call(ctx, http.MethodDelete, path, nil, nil))
-	refused404 := &refusal{}
-	require.ErrorAs(t, second.call(ctx, http.MethodGet, path, nil, nil), &refused404)
+	require.NoError(t, second.Call(ctx, http.MethodDelete, path, nil, nil))
+	refused404 := &harness.Refusal{}
+	require.ErrorAs(t, second.Call(ctx, http.MethodGet, path, nil, nil), &refused404)
 	assert.Equal(t, "subscription_not_found", refused404.Code)
 	for _, secret := range []string{made.Secret, rotated.Secret, last.Secret} {
 		assert.NotContains(t, first.String()+second.String(), strings.TrimPrefix(secret, "whsec_"))

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/internal/practice/backends"
+	"github.com/refreshd/refreshd/test/harness"
 )
 
 // deadlineTimes are short, but for the quarantine: what is taken up within a test
@@ -53,7 +54,7 @@ func TestWhatSpendsNothingIsTakenOver(t *testing.T) {
 
 			b.Add(backends.Fault{Call: row.call, Count: 1, Hold: 4 * time.Second})
 			var ask sync.WaitGroup
-			ask.Go(func() { _ = owner.refresh(context.WithoutCancel(t.Context()), id) })
+			ask.Go(func() { _ = owner.Refresh(context.WithoutCancel(t.Context()), id) })
 			eventually(t, patience, func() (bool, string) { return b.InAir() == 1, "nothing is in the air" })
 			if row.stopped {
 				require.NoError(t, owner.Pause())
@@ -66,10 +67,10 @@ func TestWhatSpendsNothingIsTakenOver(t *testing.T) {
 			eventually(t, patience, func() (bool, string) {
 				return len(b.Calls(row.call, "ann")) == row.calls, "it was not taken up"
 			})
-			r := other.awaitRecord(t, id, func(r record) bool {
+			r := other.awaitRecord(t, id, func(r harness.Record) bool {
 				return r.State == "active" && len(b.Calls(backends.CallLogin, "ann")) == row.logins
 			})
-			got, err := other.token(t.Context(), id, 0)
+			got, err := other.Token(t.Context(), id, 0)
 			require.NoError(t, err)
 			assert.True(t, b.Alive(got.AccessToken))
 			if row.logins > 1 {
@@ -79,8 +80,8 @@ func TestWhatSpendsNothingIsTakenOver(t *testing.T) {
 			if row.stopped { // what it hears now is of no consequence
 				require.NoError(t, owner.Resume())
 				ask.Wait()
-				var again token
-				require.NoError(t, owner.call(t.Context(), http.MethodGet, credentialPath(id)+"/token", nil, &again))
+				var again harness.Token
+				require.NoError(t, owner.Call(t.Context(), http.MethodGet, harness.CredentialPath(id)+"/token", nil, &again))
 				assert.Equal(t, got.AccessToken, again.AccessToken)
 				after := other.get(t, id)
 				assert.Equal(t, r.Version, after.Version)
@@ -105,18 +106,18 @@ func TestARefreshOfASilentOwnerWaits(t *testing.T) {
 	id := e.signUp("shop", "ann")
 	b.Add(backends.Fault{Call: backends.CallRefresh, Count: 1, Hold: 4 * time.Second})
 	var ask sync.WaitGroup
-	ask.Go(func() { _ = owner.refresh(context.WithoutCancel(t.Context()), id) })
+	ask.Go(func() { _ = owner.Refresh(context.WithoutCancel(t.Context()), id) })
 	eventually(t, patience, func() (bool, string) { return b.InAir() == 1, "nothing is in the air" })
 	require.NoError(t, owner.Kill())
 	ask.Wait()
 	e.living.Store(other)
 
 	eventually(t, patience, func() (bool, string) {
-		refused := refusedWith(t, other.refresh(t.Context(), id))
+		refused := refusedWith(t, other.Refresh(t.Context(), id))
 		return refused.Reason == "owner_died", refused.Error()
 	})
 	asked := time.Now()
-	refused := refusedWith(t, other.refresh(t.Context(), id))
+	refused := refusedWith(t, other.Refresh(t.Context(), id))
 	assert.Equal(t, http.StatusServiceUnavailable, refused.Status)
 	assert.Equal(t, "owner_died", refused.Reason)
 	assert.Contains(t, refused.Detail, "given time to come back")

@@ -60,7 +60,7 @@ func thirdParty(t *testing.T, count int, life, lasts time.Duration) {
 	turn := 0
 	eventually(t, lasts+patience, func() (bool, string) {
 		turn++
-		_, err := []*instance{first, second}[turn%2].token(t.Context(), credentialID(turn%count), time.Second)
+		_, err := []*instance{first, second}[turn%2].Token(t.Context(), credentialID(turn%count), time.Second)
 		require.NoError(t, err)
 		return time.Since(began) > lasts, "loaded long enough"
 	})
@@ -87,7 +87,7 @@ func thirdParty(t *testing.T, count int, life, lasts time.Duration) {
 		assert.Equal(t, 1, n, "presentations of the token with the hash %s", hash)
 	}
 	assert.GreaterOrEqual(t, refreshes, count*int(lasts/life))
-	t.Logf("third party: %d refreshes of %d credentials, each token presented once", refreshes, count)
+	t.Logf("third party: %d refreshes of %d credentials, each harness.Token presented once", refreshes, count)
 }
 
 // grantOf logs a user in.

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/internal/testproc"
+	"github.com/refreshd/refreshd/test/harness"
 )
 
 // How the users of a hundred sessions behave.
@@ -128,7 +129,7 @@ func thirdPartySessions(t *testing.T, count int, idle, lasts time.Duration) {
 	calls := map[string]int{}
 	for id, group := range v.group {
 		assert.Equal(t, "active", all[id].State, "%s (%s)", id, group)
-		got, err := v.at.token(t.Context(), id, 0)
+		got, err := v.at.Token(t.Context(), id, 0)
 		require.NoError(t, err, id)
 		assert.Equal(t, http.StatusOK, v.visit(t.Context(), got.AccessToken), "%s (%s): the session lives", id, group)
 		calls[group] += v.judge(id, group, byUser[id])
@@ -148,7 +149,7 @@ func (v *visitors) logIn(count int) {
 				user := fmt.Sprintf("user-%d", n)
 				id := "web:" + user
 				asked := time.Now()
-				if err := v.at.call(v.t.Context(), http.MethodPut, credentialPath(id), signIn("web", user, "password-of-"+user), nil); err != nil {
+				if err := v.at.Call(v.t.Context(), http.MethodPut, harness.CredentialPath(id), signIn("web", user, "password-of-"+user), nil); err != nil {
 					v.t.Errorf("%s: %v", id, err)
 				}
 				v.mu.Lock()
@@ -173,7 +174,7 @@ func (v *visitors) live(lasts time.Duration) {
 	var used []string
 	for id, group := range v.group {
 		if group == groupUsed {
-			got, err := v.at.token(v.t.Context(), id, 0)
+			got, err := v.at.Token(v.t.Context(), id, 0)
 			require.NoError(v.t, err)
 			tokens[id] = got.AccessToken
 			used = append(used, id)
@@ -204,7 +205,7 @@ func (v *visitors) live(lasts time.Duration) {
 	require.True(v.t, late)
 	for id, group := range v.group {
 		if group == groupGone {
-			v.at.awaitRecord(v.t, id, func(r record) bool { return r.State == "active" && r.Generation == 2 })
+			v.at.awaitRecord(v.t, id, func(r harness.Record) bool { return r.State == "active" && r.Generation == 2 })
 		}
 	}
 }
@@ -247,7 +248,7 @@ func (v *visitors) touch(ids []string) {
 		} `json:"touches"`
 	}
 	asked := time.Now()
-	require.NoError(v.t, v.at.call(v.t.Context(), http.MethodPost, "/v1/touches", map[string]any{"ids": ids}, &answer))
+	require.NoError(v.t, v.at.Call(v.t.Context(), http.MethodPost, "/v1/touches", map[string]any{"ids": ids}, &answer))
 	acked := time.Now()
 	for _, one := range answer.Touches {
 		assert.Equal(v.t, "touched", one.Result, one.ID)

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/internal/practice"
+	"github.com/refreshd/refreshd/test/harness"
 	"github.com/refreshd/refreshd/test/oracle"
 )
 
@@ -138,7 +139,7 @@ func eventLog(t testing.TB, at *api) []cloudEvent {
 	t.Helper()
 	var all []cloudEvent
 	for cursor := "0"; ; {
-		data, err := at.text(t.Context(), http.MethodGet, "/v1/events?limit=1000&cursor="+cursor, "")
+		data, err := at.Text(t.Context(), http.MethodGet, "/v1/events?limit=1000&cursor="+cursor, "")
 		require.NoError(t, err)
 		var page struct {
 			Events []struct {
@@ -160,7 +161,7 @@ func eventLog(t testing.TB, at *api) []cloudEvent {
 // oneEventPerVersion checks that the log has one event for each version of each
 // credential, without a gap, up to what the records have, and that nobody was
 // told of another one before: told are events that subscribers saw.
-func oneEventPerVersion(t testing.TB, at *api, records map[string]record, told ...*follower) {
+func oneEventPerVersion(t testing.TB, at *api, records map[string]harness.Record, told ...*follower) {
 	t.Helper()
 	type number struct {
 		id      string
@@ -210,10 +211,10 @@ func works(t testing.TB, p *provider, at *api, ids []string) {
 	for _, id := range ids {
 		before := at.get(t, id).Generation
 		eventually(t, patience, func() (bool, string) {
-			err := at.refresh(t.Context(), id)
+			err := at.Refresh(t.Context(), id)
 			return err == nil, fmt.Sprintf("%s at generation %d: %v", id, before, err)
 		})
-		got, err := at.token(t.Context(), id, 0)
+		got, err := at.Token(t.Context(), id, 0)
 		require.NoError(t, err, id)
 		status, err := client.resource(t.Context(), got.AccessToken)
 		require.NoError(t, err)
@@ -224,9 +225,9 @@ func works(t testing.TB, p *provider, at *api, ids []string) {
 
 // settled waits until no credential is in doubt and each has a valid token or
 // is at an end, and returns them.
-func settled(t testing.TB, at *api, count int, limit time.Duration) map[string]record {
+func settled(t testing.TB, at *api, count int, limit time.Duration) map[string]harness.Record {
 	t.Helper()
-	var all map[string]record
+	var all map[string]harness.Record
 	eventually(t, limit, func() (bool, string) {
 		all = at.list(t)
 		waiting, example := 0, ""

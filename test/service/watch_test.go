@@ -17,6 +17,8 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/refreshd/refreshd/test/harness"
 )
 
 // cloudEvent is what a subscriber gets.
@@ -140,7 +142,7 @@ func (h *history) waitCount(ctx context.Context, n int) error {
 
 // awaitAll waits until the subscriber has every version that the records
 // have, and checks that none was missing on the way.
-func (h *history) awaitAll(t testing.TB, limit time.Duration, records map[string]record) {
+func (h *history) awaitAll(t testing.TB, limit time.Duration, records map[string]harness.Record) {
 	t.Helper()
 	eventually(t, limit, func() (bool, string) {
 		h.mu.Lock()
@@ -177,7 +179,7 @@ func (f *follower) follow(ctx context.Context, stop func() bool) {
 	for ctx.Err() == nil {
 		if done, err := f.connect(ctx, stop); done {
 			return
-		} else if refused, ok := errors.AsType[*refusal](err); ok && refused.Status < http.StatusInternalServerError {
+		} else if refused, ok := errors.AsType[*harness.Refusal](err); ok && refused.Status < http.StatusInternalServerError {
 			f.fault("the event stream was refused: %v", refused)
 			return
 		}
@@ -190,19 +192,19 @@ func (f *follower) follow(ctx context.Context, stop func() bool) {
 
 func (f *follower) connect(ctx context.Context, stop func() bool) (bool, error) {
 	at := f.where()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.base+"/v1/events", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.Base+"/v1/events", nil)
 	if err != nil {
 		return false, err
 	}
-	req.Header.Set("Authorization", "Bearer "+at.key)
+	req.Header.Set("Authorization", "Bearer "+at.Key)
 	req.Header.Set("Last-Event-ID", f.cursor)
-	resp, err := at.http.Do(req)
+	resp, err := at.HTTP.Do(req)
 	if err != nil {
 		return false, err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return false, &refusal{Status: resp.StatusCode}
+		return false, &harness.Refusal{Status: resp.StatusCode}
 	}
 	lines := bufio.NewScanner(resp.Body)
 	lines.Buffer(nil, 1<<20)
