@@ -29,7 +29,8 @@ type Options struct {
 	Owner     string // a random ID of this process start
 	Shards    int    // of the store
 
-	// Concurrency is how many batches are worked on at once; 32 unless set,
+	// Concurrency is how many batches are worked on at once, each until its slowest
+	// answer, so that a slow provider's leave room for the others'; 200 unless set,
 	// below 500.
 	Concurrency int
 	// ShutdownTimeout is how long [Pool.Stop] lets tasks run on; 40 s unless

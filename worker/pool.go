@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	defaultConcurrency = 32
+	defaultConcurrency = 200
 	// mostInFlight bounds what one queue has in flight: asynq goes through
 	// its list of active tasks for each one that is done.
 	mostInFlight           = 500
