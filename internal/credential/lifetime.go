@@ -42,8 +42,10 @@ func JWTExpiry(access Secret) Millis {
 }
 
 // OddJWTExpiry reports whether an access token is a JWT whose exp claim is there,
-// and cannot be read as [JWTExpiry] does.
-func OddJWTExpiry(access Secret) bool { return expClaim(access) != nil && JWTExpiry(access) == 0 }
+// and is no moment after now that [JWTExpiry] can read: a span, perhaps.
+func OddJWTExpiry(access Secret, now Millis) bool {
+	return expClaim(access) != nil && JWTExpiry(access) <= now
+}
 
 // expClaim returns the exp claim as it is written, nil if there is none.
 func expClaim(access Secret) json.RawMessage {

@@ -65,12 +65,13 @@ func TestOddJWTExpiry(t *testing.T) {
 	t.Parallel()
 	for payload, want := range map[string]bool{
 		`{"exp":"soon"}`: true, `{"exp":"1800003600"}`: true, `{"exp":0}`: true, `{"exp":-5}`: true, `{"exp":1e18}`: true, `{"exp":{}}`: true, `{"exp":null}`: true,
-		`{"exp":1800003600}`: false, `{"exp":1}`: false, `{"sub":"u"}`: false, `[]`: false, ``: false,
+		`{"exp":3600}`: true, `{"exp":1800000000}`: true,
+		`{"exp":1800003600}`: false, `{"sub":"u"}`: false, `[]`: false, ``: false,
 	} {
-		assert.Equal(t, want, credential.OddJWTExpiry(jwt(payload)), payload)
+		assert.Equal(t, want, credential.OddJWTExpiry(jwt(payload), 1_800_000_000_000), payload)
 	}
 	for _, opaque := range []string{"", "opaque", "a.b.c"} {
-		assert.False(t, credential.OddJWTExpiry(credential.NewSecret(opaque)), opaque)
+		assert.False(t, credential.OddJWTExpiry(credential.NewSecret(opaque), 0), opaque)
 	}
 }
 

@@ -37,7 +37,7 @@ func newMissing(log zerolog.Logger, metrics *Metrics) *missing {
 // note counts what a success lacks and warns of what matters. It returns the
 // outcome with a refresh token among the missing where the provider issues one
 // with every refresh.
-func (m *missing) note(tn *turn, o credential.Outcome, boot time.Duration) credential.Outcome {
+func (m *missing) note(tn *turn, o credential.Outcome, sentAt credential.Millis, boot time.Duration) credential.Outcome {
 	if o.Class != credential.ClassOK || tn.method == credential.MethodNone {
 		return o
 	}
@@ -53,17 +53,30 @@ func (m *missing) note(tn *turn, o credential.Outcome, boot time.Duration) crede
 				Msg("the provider's settings say that every refresh brings a new refresh token, and the reply had none in its place: the old one may be spent, and is presented once more, while the provider still takes it or else shortly before the access token expires; see the settings with refreshd provider check")
 		}
 	}
-	m.tell(tn.target.Name, tn.held.Record.ID, o.Missing, boot)
+	list := o.Missing
+	if o.ExpiresIn == 0 && !tn.held.Record.Session.Sliding() {
+		list = slices.Concat(list, oddExp(o.Token.Access, sentAt))
+	}
+	m.tell(tn.target.Name, tn.held.Record.ID, list, boot)
 	return o
+}
+
+// oddExp is what is missing in an access token that is a JWT and whose expiry tells
+// no time after now.
+func oddExp(access credential.Secret, now credential.Millis) []credential.Absence {
+	if !credential.OddJWTExpiry(access, now) {
+		return nil
+	}
+	return []credential.Absence{{Name: missingExp, Place: "access_token", Why: "tells no time to come"}}
 }
 
 // brought counts what a login that was stored lacks, tells of it, and returns what
 // of it should tell an expiry: places of the reply that brought its token, or the
 // token that its owner has brought himself.
-func (m *missing) brought(login credential.Login, boot time.Duration) []credential.Absence {
+func (m *missing) brought(login credential.Login, boot time.Duration, now credential.Millis) []credential.Absence {
 	list := slices.Clone(login.Missing)
-	if login.ExpiresIn == 0 && login.ExpiresAt == 0 && credential.OddJWTExpiry(login.Token.Access) {
-		list = append(list, credential.Absence{Name: missingExp, Place: "access_token", Why: "tells no time to come"})
+	if login.ExpiresIn == 0 && login.ExpiresAt == 0 {
+		list = append(list, oddExp(login.Token.Access, now)...)
 	}
 	m.tell(login.Provider, login.ID, list, boot)
 	return slices.DeleteFunc(list, func(absent credential.Absence) bool { return !tellsExpiry(absent) })

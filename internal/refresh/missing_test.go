@@ -71,15 +71,17 @@ func TestMissingExpiryOfWhatAnOwnerBrings(t *testing.T) {
 		access credential.Secret
 		life   time.Duration
 		reply  []credential.Absence // to a login in place of the token
+		exp    credential.Millis    // of its token, that says so itself
 		want   []credential.Absence
 	}{
-		"a claim that is no time":    {access: jwt(`{"exp":"soon"}`), want: []credential.Absence{odd}},
-		"one, and an expiry is told": {access: jwt(`{"exp":"soon"}`), life: life},
-		"no claim":                   {access: jwt(`{"sub":"u"}`)},
-		"a claim":                    {access: jwt(`{"exp":32503680000}`)},
-		"no JWT":                     {access: credential.NewSecret("opaque")},
-		"a login":                    {reply: []credential.Absence{uid, soon}, want: []credential.Absence{soon}},
-		"a login that tells it":      {reply: []credential.Absence{uid}},
+		"a login's claim that is past": {access: jwt(`{"exp":3600}`), exp: 3_600_000, reply: []credential.Absence{}, want: []credential.Absence{odd}},
+		"a claim that is no time":      {access: jwt(`{"exp":"soon"}`), want: []credential.Absence{odd}},
+		"one, and an expiry is told":   {access: jwt(`{"exp":"soon"}`), life: life},
+		"no claim":                     {access: jwt(`{"sub":"u"}`)},
+		"a claim":                      {access: jwt(`{"exp":32503680000}`)},
+		"no JWT":                       {access: credential.NewSecret("opaque")},
+		"a login":                      {reply: []credential.Absence{uid, soon}, want: []credential.Absence{soon}},
+		"a login that tells it":        {reply: []credential.Absence{uid}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -89,6 +91,9 @@ func TestMissingExpiryOfWhatAnOwnerBrings(t *testing.T) {
 			login := signIn(password)
 			told := credential.Outcome{Class: credential.ClassOK, Token: b.provider.grant("alice"), Missing: row.reply}
 			b.provider.set(func(p *fakeProvider) { p.login = func(credential.SignIn) *credential.Outcome { return &told } })
+			if row.exp != 0 {
+				told.Token.Access, told.ExpiresAt = row.access, row.exp
+			}
 			if row.reply == nil {
 				login = b.login("alice")
 				login.Token.Access, login.ExpiresIn = row.access, row.life
@@ -107,6 +112,28 @@ func TestMissingExpiryOfWhatAnOwnerBrings(t *testing.T) {
 			}
 		})
 	}
+}
+
+// So is it where a refresh brings a JWT that says it has ended long ago.
+func TestAClaimThatIsPast(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	b.put(n, "alice")
+	past := credential.NewSecret("e30." + base64.RawURLEncoding.EncodeToString([]byte(`{"exp":3600}`)) + ".c2ln")
+	b.provider.set(func(p *fakeProvider) {
+		p.answer = func(_ string, rotate func() credential.Token) reply {
+			token := rotate()
+			token.Access = past
+			r := whole(token)
+			r.outcome.ExpiresIn, r.outcome.ExpiresAt = 0, 3_600_000
+			return r
+		}
+	})
+	b.due()
+	b.batch(n, "alice")
+	assert.Contains(t, b.log.String(), `"missing":["exp (access_token) tells no time to come"]`)
+	assert.InEpsilon(t, 1.0, testutil.ToFloat64(n.metrics.missing.WithLabelValues(acme, "exp")), 1e-9)
 }
 
 // A settings' place that never has an expiry is told of once an hour, and

@@ -96,7 +96,7 @@ func (e *Engine) Put(ctx context.Context, login credential.Login, expect Expect)
 				e.meetUser(ctx, t, held)
 			}
 			created := before == nil || before.Record.State == credential.StateDeleted
-			return Put{Held: held, Created: created, Missing: e.missing.brought(login, e.clock.Boot())}, nil
+			return Put{Held: held, Created: created, Missing: e.missing.brought(login, e.clock.Boot(), now)}, nil
 		}
 	}
 }

@@ -105,7 +105,7 @@ func (e *Engine) signIn(ctx context.Context, t *Target, login credential.Login) 
 	e.breakers.accepted(ctx, t.Name, login.ID)
 	login.Token, login.ExpiresIn, login.RefreshExpiresIn = o.Token, 0, o.RefreshExpiresIn
 	login.ExpiresAt = 0
-	if o.ExpiresIn > 0 || o.ExpiresAt > 0 {
+	if o.ExpiresIn > 0 || o.ExpiresAt > sentAt {
 		login.ExpiresAt = sentAt.Add(t.Policy.Lifetime(o.ExpiresIn, o.ExpiresAt, sentAt))
 	}
 	login.Missing = o.Missing

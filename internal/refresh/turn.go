@@ -230,7 +230,7 @@ func (e *Engine) keepEnded(tn *turn, o credential.Outcome, sentAt credential.Mil
 
 // conclude stores what came of an exchange.
 func (e *Engine) conclude(ctx context.Context, tn *turn, o credential.Outcome, sentAt credential.Millis) settled {
-	o = e.missing.note(tn, o, e.clock.Boot())
+	o = e.missing.note(tn, o, sentAt, e.clock.Boot())
 	e.logOutcome(tn, o)
 	e.brief.note(tn.target, tn.held, o, sentAt)
 	got := receivedBy(tn, o, sentAt)
