@@ -106,7 +106,7 @@ type Engine struct {
 	missing  *missing
 	brief    *brief
 	stranded stranded
-	meeting  chan struct{}  // has an entry for each sign-in whose user data is asked for
+	asking   chan struct{}  // has an entry for each user who is asked about beside everything else
 	mute     atomic.Bool    // the store said nothing, and is not asked for what can be served from memory
 	heard    []atomic.Int64 // boot time at which each shard's event log was last read
 
@@ -137,7 +137,7 @@ func New(opts Options) *Engine {
 		store: opts.Store, registry: opts.Registry, permits: opts.Permits, claims: opts.Claims, journal: opts.Journal,
 		clock: opts.Clock, owner: opts.Owner, log: opts.Log, metrics: opts.Metrics, opts: opts,
 		heard: make([]atomic.Int64, opts.Shards), flights: newFlights(), tokens: newTokenCache(), ledger: newLedger(), crew: newCrew(), lapsed: newLapsed(), pace: newPace(), queues: newPermitQueues(),
-		watch: newWatch(opts.Silence), missing: newMissing(opts.Log, opts.Metrics), brief: newBrief(opts.Log), toldLeft: map[string]map[credential.ID]bool{}, toldTaken: map[string]string{}, meeting: make(chan struct{}, signInFetches), ctx: ctx, cancel: cancel,
+		watch: newWatch(opts.Silence), missing: newMissing(opts.Log, opts.Metrics), brief: newBrief(opts.Log), toldLeft: map[string]map[credential.ID]bool{}, toldTaken: map[string]string{}, asking: make(chan struct{}, userDataAsks), ctx: ctx, cancel: cancel,
 	}
 	e.barrier = newBarrier(e)
 	e.commits = newCommitter(e.apply, opts.Log, e.barrier.met)

@@ -107,15 +107,15 @@ func (e *Engine) takePermits(ctx context.Context, t *Target, want int) (*permitL
 	case <-within.Done():
 		return nil, noPermit(within, wait)
 	}
-	for {
+	for { // what was said of the wait is of another moment
+		if permits, wait, err = e.askPermits(ctx, t, want); permits != nil || err != nil {
+			return permits, err
+		}
 		if wait > time.Until(deadline) {
 			return nil, crowded(wait)
 		}
 		if queue.pause(within, wait) != nil {
 			return nil, noPermit(within, wait)
-		}
-		if permits, wait, err = e.askPermits(ctx, t, want); permits != nil || err != nil {
-			return permits, err
 		}
 	}
 }

@@ -197,7 +197,7 @@ func TestALapsedPermitAsksNothing(t *testing.T) {
 	_, refused, err := n.Verify(t.Context(), acme, []credential.ID{"alice"})
 	require.NoError(t, err)
 	assert.Zero(t, refused)
-	n.askUserData(t.Context(), &target, b.held(n, "alice"), credential.BySchedule)
+	require.ErrorAs(t, n.askUserData(t.Context(), &target, b.held(n, "alice"), credential.BySchedule), new(*UnavailableError))
 	assert.Zero(t, b.provider.verified)
 	assert.Zero(t, b.provider.profiled)
 	n.returns(2)

@@ -2,71 +2,111 @@ package refresh
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"github.com/refreshd/refreshd/internal/credential"
 )
 
-// signInFetches is how many sign-ins have their user data asked for at once. What
-// more there are at that moment, as in an import, is asked for with the first
-// refresh of each.
-const signInFetches = 64
+const (
+	// userDataAsks is how many users are asked about at once beside everything else:
+	// after a sign-in, or because there was no permit after a refresh. What more
+	// there are at that moment, as in an import, is asked for with the next refresh
+	// of each.
+	userDataAsks = 64
+	// userDataTries is how often a permit is asked for before that is left to the
+	// next refresh as well, and userDataWait the longest rest between two.
+	userDataTries = 20
+	userDataWait  = 5 * time.Second
+)
 
 // learnUserData asks the provider about its user once more, after a token was
-// installed, where its settings say so.
+// installed, where its settings say so. If there is no permit, it goes on asking
+// beside its caller, who has others to refresh.
 func (e *Engine) learnUserData(ctx context.Context, t *Target, result settled) {
-	if t.Policy.AsksUserData && result.err == nil && result.outcome.Class == credential.ClassOK && e.opts.Delegate == nil {
-		e.askUserData(ctx, t, result.held, credential.BySchedule)
+	if !t.Policy.AsksUserData || result.err != nil || result.outcome.Class != credential.ClassOK || e.opts.Delegate != nil {
+		return
+	}
+	err := e.askUserData(ctx, t, result.held, credential.BySchedule)
+	if _, busy := errors.AsType[*UnavailableError](err); busy {
+		e.askBeside(ctx, t, result.held, credential.BySchedule)
 	}
 }
 
 // meetUser begins to ask the provider about a user who has just signed in, and of
 // whom the login has told nothing that was stored, where its settings say so.
-// Nobody waits for the answer but the engine's stop.
 func (e *Engine) meetUser(ctx context.Context, t *Target, held credential.Held) {
 	r := held.Record
 	if !t.Policy.AsksUserData || r.Paused || !r.ValidAt(e.clock.Now(), readMargin) {
 		return
 	}
+	e.askBeside(ctx, t, held, credential.ByOwner)
+}
+
+// askBeside begins to ask the provider about a user. Nobody waits for the answer
+// but the engine's stop.
+func (e *Engine) askBeside(ctx context.Context, t *Target, held credential.Held, by credential.Initiator) {
 	leave, err := e.enter()
 	if err != nil {
-		return // whoever comes next asks with the first refresh
+		return // whoever comes next asks with the next refresh
 	}
+	log := e.log.With().Str("credential", string(held.Record.ID)).Str("provider", t.Name).Logger()
 	select {
-	case e.meeting <- struct{}{}:
+	case e.asking <- struct{}{}:
 	default:
 		leave()
-		e.log.Debug().Str("credential", string(r.ID)).Str("provider", t.Name).Msg("user data is asked for with the first refresh: too many sign in now")
+		log.Info().Msg("user data is asked for with the next refresh: too many are asked for now")
 		return
 	}
 	e.crew.run(func() {
 		defer leave()
-		defer func() { <-e.meeting }()
+		defer func() { <-e.asking }()
 		ctx, cancel := e.untilStopped(context.WithoutCancel(ctx))
 		defer cancel()
-		if back, err := e.breakers.heldBack(ctx, t.Name); err == nil && !back {
-			e.askUserData(ctx, t, held, credential.ByOwner)
+		var err error
+		for range userDataTries {
+			if back, gone := e.breakers.heldBack(ctx, t.Name); gone != nil || back || !held.Record.ValidAt(e.clock.Now(), readMargin) {
+				return
+			}
+			err = e.askUserData(ctx, t, held, by)
+			busy, _ := errors.AsType[*UnavailableError](err)
+			if busy == nil || busy.RetryAfter > userDataWait || pause(ctx, busy.RetryAfter) != nil {
+				break
+			}
+		}
+		if err != nil {
+			log.Info().Err(err).Msg("user data is asked for with the next refresh")
 		}
 	})
 }
 
 // askUserData asks the provider about its user, and stores what it tells. It is
 // told when it has changed; that it cannot be had now says nothing of the
-// credential, and the next refresh asks again.
-func (e *Engine) askUserData(ctx context.Context, t *Target, held credential.Held, by credential.Initiator) {
+// credential, and the next refresh asks again. An error says that it was not asked.
+func (e *Engine) askUserData(ctx context.Context, t *Target, held credential.Held, by credential.Initiator) error {
 	id := held.Record.ID
 	permits, err := e.takePermits(ctx, t, 1)
 	if err != nil {
-		e.log.Debug().Err(err).Str("credential", string(id)).Msg("user data is not asked for now")
-		return
+		return err
 	}
 	lasting := context.WithoutCancel(ctx)
-	data, o := t.Exchanger.UserData(lasting, held.Token, held.Record.Subject, permits.start(lasting))
+	var late error // its permit has lapsed, and there is no other
+	begin := permits.start(lasting)
+	data, o := t.Exchanger.UserData(lasting, held.Token, held.Record.Subject, func() error {
+		if begin != nil {
+			late = begin()
+		}
+		return late
+	})
 	permits.giveBack(ctx)
+	if late != nil {
+		return late
+	}
 	e.metrics.asked(t.Name, askedUserData, o)
 	if o.Class != credential.ClassOK {
 		e.log.Info().Str("credential", string(id)).Str("provider", t.Name).Str("class", string(o.Class)).Str("reason", string(o.Reason)).Str("detail", o.Detail).
 			Msg("user data could not be had")
-		return
+		return nil
 	}
 	if token := o.Token; !token.Access.IsZero() && !token.Access.Equal(held.Token.Access) {
 		e.replaceSession(ctx, t, held, token)
@@ -80,6 +120,7 @@ func (e *Engine) askUserData(ctx context.Context, t *Target, held credential.Hel
 	if err != nil {
 		e.log.Info().Err(err).Str("credential", string(id)).Msg("user data could not be stored")
 	}
+	return nil
 }
 
 // replaceSession stores a session's new name, which a backend may give with any

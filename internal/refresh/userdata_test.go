@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/assert"
@@ -315,7 +316,7 @@ func TestUserDataOfManySignIns(t *testing.T) {
 	b := setup(t)
 	n := b.node("one")
 	target := b.asking("", "")
-	const many = signInFetches + 3
+	const many = userDataAsks + 3
 	slow := slowProfile{fakeProvider: b.provider, asked: make(chan string, many), answer: make(chan struct{})}
 	target.Exchanger = slow
 	n.SetTargets(t.Context(), []Target{target})
@@ -324,7 +325,44 @@ func TestUserDataOfManySignIns(t *testing.T) {
 	}
 	close(slow.answer)
 	n.work.Wait()
-	assert.Len(t, slow.asked, signInFetches)
+	assert.Len(t, slow.asked, userDataAsks)
+}
+
+// Where there is no permit for the question it is asked a little later: after a
+// sign-in, and after a refresh, whose batch does not wait for it.
+func TestUserDataWaitsForAPermit(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	target := b.asking(`{"plan":"free"}`, "")
+	target.Limits = Limits{Concurrency: 8}
+	n.SetTargets(t.Context(), []Target{target})
+	var asked int
+	refuse := func(first, last int) {
+		asked = 0
+		n.store.set(func(s *faultyStore) {
+			s.scripted = func(want int) (int, time.Duration) {
+				asked++
+				if first <= asked && asked <= last {
+					return 0, permitWait + time.Millisecond
+				}
+				return want, 0
+			}
+		})
+	}
+	refuse(1, 2) // asked twice by whoever waits for a permit
+	b.put(n, "alice")
+	n.work.Wait()
+	assert.JSONEq(t, `{"plan":"free"}`, string(b.held(n, "alice").UserData))
+	assert.Equal(t, 3, asked)
+
+	b.asking(`{"plan":"gold"}`, "")
+	b.due()
+	refuse(2, 3) // the first is the refresh's
+	assert.Equal(t, credential.BatchReport{Refreshed: 1}, b.batch(n, "alice"))
+	n.work.Wait()
+	assert.JSONEq(t, `{"plan":"gold"}`, string(b.held(n, "alice").UserData))
+	assert.Equal(t, 2, b.provider.profiles())
 }
 
 // slowProfile tells which token it is asked with, and answers when it may.
