@@ -38,7 +38,7 @@ func Shapes(life, idle time.Duration) http.Handler {
 // ShapesConfig is the config.yaml with which refreshd speaks to [Shapes] at a
 // URL. It begins with [ShapesMark].
 func ShapesConfig(base string, idle time.Duration) string {
-	return strings.NewReplacer("BASE", base, "IDLE", idle.String()).Replace(shapesConfig)
+	return strings.NewReplacer("BASE", base, "IDLE", idle.String(), "WARN", (idle / 2).String()).Replace(shapesConfig)
 }
 
 // ShapesMark begins a configuration that was written by [ShapesConfig].
