@@ -138,7 +138,7 @@ func TestAnExchangeInTheAirOutlivesTheLoss(t *testing.T) {
 	require.NoError(t, one.tick(t.Context()))
 	require.NoError(t, two.tick(t.Context()))
 	before := b.snapshot()
-	done, let := b.inTheAir(one, "alice")
+	done, let := b.inTheAir(one)
 	b.fallBack(before)
 	require.Nil(t, b.held(two, "alice").Attempt, "the store lost the attempt")
 
@@ -172,7 +172,7 @@ func TestADeadPresentationIsRecalled(t *testing.T) {
 	require.NoError(t, one.tick(t.Context()))
 	require.NoError(t, two.tick(t.Context()))
 	before := b.snapshot()
-	done, let := b.inTheAir(one, "alice")
+	done, let := b.inTheAir(one)
 	one.die(let)
 	soon(t, done, "the end of the dead process's batch")
 	b.fallBack(before)
@@ -319,7 +319,7 @@ func TestAnExchangeInTheAirOfARecordThatOthersPutBack(t *testing.T) {
 	b.clock.advance(8 * time.Second)
 	require.NoError(t, one.tick(t.Context()))
 	require.NoError(t, two.tick(t.Context()))
-	done, let := b.inTheAir(one, "alice")
+	done, let := b.inTheAir(one)
 	two.die()
 	b.fallBack(empty)
 	for range 20 {

@@ -357,7 +357,7 @@ func TestLateReplyBecomesAnAlternate(t *testing.T) {
 	slow, fast := b.node("slow"), b.node("fast")
 	b.put(slow, "alice")
 	b.due()
-	done, let := b.inTheAir(slow, "alice")
+	done, let := b.inTheAir(slow)
 	taken := b.takenOver(fast, "alice")
 	require.True(t, taken.Recovery)
 	let()
@@ -413,7 +413,7 @@ func TestAlternateOfAnEarlierGeneration(t *testing.T) {
 	slow, fast := b.node("slow"), b.node("fast")
 	b.put(slow, "alice")
 	b.due()
-	done, let := b.inTheAir(slow, "alice")
+	done, let := b.inTheAir(slow)
 	taken := b.takenOver(fast, "alice")
 	token := b.provider.grant("alice")
 	got := credential.Received{Token: token, SentAt: b.clock.Now(), ExpiresIn: life}
@@ -484,7 +484,7 @@ func TestLateReplyDuringAnOutageStaysInTheJournal(t *testing.T) {
 	slow, fast := b.node("slow"), b.node("fast")
 	b.put(slow, "alice")
 	b.due()
-	done, let := b.inTheAir(slow, "alice")
+	done, let := b.inTheAir(slow)
 	taken := b.takenOver(fast, "alice")
 	// It learns that it was superseded, and then loses the store.
 	slow.store.set(func(s *faultyStore) {

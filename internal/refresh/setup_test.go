@@ -327,15 +327,15 @@ type result[T any] struct {
 	err   error
 }
 
-// inTheAir begins a batch of one, whose exchange has reached the provider and stays
-// there until it is let go.
-func (b *bundle) inTheAir(n *node, id credential.ID) (done <-chan result[credential.BatchReport], let func()) {
+// inTheAir begins a batch of alice alone, whose exchange has reached the provider and
+// stays there until it is let go.
+func (b *bundle) inTheAir(n *node) (done <-chan result[credential.BatchReport], let func()) {
 	b.t.Helper()
 	let = b.provider.holding()
 	done = start(func() (credential.BatchReport, error) {
-		return n.RefreshBatch(b.t.Context(), acme, []credential.ID{id})
+		return n.RefreshBatch(b.t.Context(), acme, []credential.ID{"alice"})
 	})
-	soon(b.t, b.provider.entered, "the exchange of "+string(id))
+	soon(b.t, b.provider.entered, "the exchange")
 	return done, let
 }
 

@@ -44,7 +44,7 @@ func TestWhatSpendsNothingIsTakenOver(t *testing.T) {
 			b.session(slow, true)
 			due := b.held(slow, "alice").Record.RefreshAt
 			b.clock.advance(due.Sub(b.clock.Now()))
-			done, let := b.inTheAir(slow, "alice")
+			done, let := b.inTheAir(slow)
 			b.provider.set(func(p *fakeProvider) { p.hold = nil }) // the calls after it are answered at once
 			defer let()
 			taken := b.held(slow, "alice").Attempt
@@ -84,7 +84,7 @@ func TestWhatSpendsNothingIsLeftToWhoIsHeard(t *testing.T) {
 	slow, fast := b.node("slow"), b.node("fast")
 	b.session(slow, true)
 	b.clock.advance(idle * 4 / 5)
-	done, let := b.inTheAir(slow, "alice")
+	done, let := b.inTheAir(slow)
 	for range 60 {
 		b.clock.advance(time.Second)
 		require.NoError(t, slow.tick(t.Context()))

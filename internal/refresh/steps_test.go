@@ -315,7 +315,7 @@ func TestServedFromMemoryUntilStored(t *testing.T) {
 	n := b.node("one")
 	before := b.put(n, "alice")
 	b.due()
-	done, let := b.inTheAir(n, "alice")
+	done, let := b.inTheAir(n)
 	n.store.set(func(s *faultyStore) { s.away = true })
 	let()
 	soon(t, n.store.refused, "a commit")
