@@ -74,7 +74,7 @@ func (p *program) putCommand() *cobra.Command {
 				p.say("nothing was changed: that token is in store. An access token that came beside a stored refresh token is not taken: run refreshd refresh %s for a new one", given[0])
 			}
 			if len(one.Missing) > 0 {
-				p.say("no expiry is told, so a life is assumed: %s", strings.Join(one.Missing, ", "))
+				p.say("no expiry is told where it should stand, so the settings decide (default_lifetime, or an hour, for an access token): %s", strings.Join(one.Missing, ", "))
 			}
 			if err == nil && one.State == statePending {
 				p.sayPending(r.awaitFailure(cmd.Context(), one, held), held)

@@ -93,7 +93,7 @@ func (m *missing) tell(provider string, id credential.ID, list []credential.Abse
 	}
 	if expiries != nil && m.first(provider, boot) {
 		m.log.Warn().Str("credential", string(id)).Str("provider", provider).Strs("missing", expiries).
-			Msg("no expiry is told where the settings say, or the token has it, so a life is assumed; said once an hour")
+			Msg("no expiry is told where the settings say, or the token has it, so the settings decide (default_lifetime, or an hour, for an access token); said once an hour")
 	}
 }
 

@@ -108,7 +108,7 @@ func TestMissingExpiryOfWhatAnOwnerBrings(t *testing.T) {
 				assert.Contains(t, b.log.String(), `"missing":["`+absent.String()+`"]`)
 			}
 			if row.want == nil {
-				assert.NotContains(t, b.log.String(), "a life is assumed")
+				assert.NotContains(t, b.log.String(), "the settings decide")
 			}
 		})
 	}
