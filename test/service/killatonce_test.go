@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -161,8 +162,8 @@ func (k killAtOnce) slow(t *testing.T, p *provider, seed uint64) {
 }
 
 // inTheAir asks one process to refresh everything and returns when the provider
-// has all of it, at least for a moment. On a busy machine some are too late for
-// their place within the rate: they are asked for again.
+// has all of it, at least for a moment. On a busy machine some are not begun in
+// time, and refused: they are asked for again.
 func (k killAtOnce) inTheAir(t *testing.T, p *provider, victim *instance) (wait func()) {
 	t.Helper()
 	var asks sync.WaitGroup
@@ -174,7 +175,7 @@ func (k killAtOnce) inTheAir(t *testing.T, p *provider, victim *instance) (wait 
 			err := victim.Refresh(context.WithoutCancel(t.Context()), credentialID(n))
 			for range 30 {
 				refused, is := errors.AsType[*harness.Refusal](err)
-				if !is || refused.Reason != "rate_limited" {
+				if !is || refused.Status != http.StatusServiceUnavailable {
 					break
 				}
 				pass(t.Context(), 100*time.Millisecond)
