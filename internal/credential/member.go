@@ -33,6 +33,10 @@ type Roster struct {
 	// put something back, taken up a journal, or given somebody up. Whoever looked
 	// before that, and found something missing, may find it now.
 	Round uint64
+	// Inherited has, by the owner, the run of the store into which what a dead one
+	// left was put back by its heir. Whoever met the run later may know that owner
+	// from before, and put it on the roster again.
+	Inherited map[string]string
 }
 
 // Ready reports whether the owner has put back what it knows into run, and

@@ -79,6 +79,7 @@ func (e *Engine) adoptAgain(ctx context.Context, force bool) (trouble error) {
 		case err != nil:
 			trouble = errors.Join(trouble, fmt.Errorf("journal of %s: %w", a.dead.Owner, err))
 		case !settled:
+			delete(e.rolled, a.dead.Owner)
 			trouble = errors.Join(trouble, a.dead.Release())
 			continue
 		default:
@@ -103,7 +104,7 @@ func (e *Engine) removeAdopted() error {
 			trouble = errors.Join(trouble, err, a.dead.Release())
 			continue
 		}
-		delete(e.toldTaken, a.dead.Owner)
+		delete(e.rolled, a.dead.Owner)
 		trouble = errors.Join(trouble, a.dead.Remove())
 	}
 	e.adopted = keep
@@ -178,19 +179,31 @@ func (e *Engine) rollForward(ctx context.Context, dead Dead, force bool) (settle
 			return false, err
 		}
 	}
-	if err := e.registry.Forget(ctx, dead.Owner); err != nil {
+	run := *e.barrier.run.Load()
+	forget := e.registry.Forget
+	if e.barrier.unsettled.Load() { // others wait, and may know the dead one
+		forget = func(ctx context.Context, owner string) error { return e.opts.Runs.Inherited(ctx, owner, run) }
+	}
+	if err := forget(ctx, dead.Owner); err != nil {
 		return false, err
 	}
 	e.metrics.adopted(len(dead.Kept), len(open))
 	level := zerolog.InfoLevel
-	if run := *e.barrier.run.Load(); e.toldTaken[dead.Owner] == run {
+	if e.rolled[dead.Owner] == run {
 		level = zerolog.DebugLevel // once for each run, and not for each look
-	} else {
-		e.toldTaken[dead.Owner] = run
 	}
+	e.rolled[dead.Owner] = run
 	e.log.WithLevel(level).Str("owner", dead.Owner).Int("received", len(dead.Kept)).Int("open", len(open)).
 		Int("changes", len(dead.Changes)).Msg("took up what a dead process left")
 	return true, nil
+}
+
+// tookUp reports whether this process has put back into run what a dead one left,
+// whose journal it still keeps.
+func (e *Engine) tookUp(owner, run string) bool {
+	e.adopting.Lock()
+	defer e.adopting.Unlock()
+	return run != "" && e.rolled[owner] == run
 }
 
 // leftovers are, by credential, why something of it is left in a journal.

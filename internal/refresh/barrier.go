@@ -59,6 +59,7 @@ type barrier struct {
 	run       atomic.Pointer[string]   // the present one; "" before the first is known
 	said      atomic.Pointer[said]     // as it was last reported
 	missing   atomic.Pointer[[]string] // who is waited for and is silent
+	unsettled atomic.Bool              // not everyone had put back what they know, when the roster was read last
 	stirred   atomic.Bool              // something was put back since the round was counted
 	mode      atomic.Int32             // a passing
 	confirmed atomic.Int64             // boot time at which the run was last known to be this one

@@ -122,9 +122,9 @@ type Engine struct {
 	adopting sync.Mutex
 	adopted  []adoptedJournal
 	toldLeft map[string]map[credential.ID]bool // by dead owner: of whom something stays in its journal, as it was logged
-	// toldTaken is the run of the store into which a dead owner's journal was taken
-	// up, as it was logged.
-	toldTaken map[string]string
+	// rolled is the run of the store into which what a dead owner left was put back
+	// last: that is told once for each, however often its journal is looked at.
+	rolled map[string]string
 }
 
 // tickEvery is the period of the recovery passes.
@@ -137,7 +137,7 @@ func New(opts Options) *Engine {
 		store: opts.Store, registry: opts.Registry, permits: opts.Permits, claims: opts.Claims, journal: opts.Journal,
 		clock: opts.Clock, owner: opts.Owner, log: opts.Log, metrics: opts.Metrics, opts: opts,
 		heard: make([]atomic.Int64, opts.Shards), flights: newFlights(), tokens: newTokenCache(), ledger: newLedger(), crew: newCrew(), lapsed: newLapsed(), pace: newPace(), queues: newPermitQueues(),
-		watch: newWatch(opts.Silence), missing: newMissing(opts.Log, opts.Metrics), brief: newBrief(opts.Log), toldLeft: map[string]map[credential.ID]bool{}, toldTaken: map[string]string{}, asking: make(chan struct{}, userDataAsks), ctx: ctx, cancel: cancel,
+		watch: newWatch(opts.Silence), missing: newMissing(opts.Log, opts.Metrics), brief: newBrief(opts.Log), toldLeft: map[string]map[credential.ID]bool{}, rolled: map[string]string{}, asking: make(chan struct{}, userDataAsks), ctx: ctx, cancel: cancel,
 	}
 	e.barrier = newBarrier(e)
 	e.commits = newCommitter(e.apply, opts.Log, e.barrier.met)

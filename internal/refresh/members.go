@@ -14,10 +14,17 @@ import (
 func (b *barrier) roster(ctx context.Context) (credential.Roster, error) {
 	e := b.engine
 	roster, err := e.registry.Roster(ctx)
-	if err != nil || b.passes() == passAll {
+	if err != nil {
 		return roster, err
 	}
+	b.unsettled.Store(roster.Settled != *b.run.Load())
+	if b.passes() == passAll {
+		return roster, nil
+	}
 	if err := b.introduce(ctx, roster); err != nil {
+		return roster, err
+	}
+	if err := b.dropInherited(ctx, roster); err != nil {
 		return roster, err
 	}
 	if err := b.forgetGone(ctx, roster); err != nil {
@@ -53,6 +60,24 @@ func (b *barrier) introduce(ctx context.Context, roster credential.Roster) error
 		roster.Members[owner] = credential.Member{Place: m.Place}
 	}
 	b.introduced = true
+	return nil
+}
+
+// dropInherited takes those off the roster whose heir has put back into this run
+// what they left, should somebody who met the run later have put them on again. Nobody
+// could prove their death: their heir holds the lock of their journal.
+func (b *barrier) dropInherited(ctx context.Context, roster credential.Roster) error {
+	e := b.engine
+	run := *b.run.Load()
+	for owner := range roster.Members {
+		if roster.Inherited[owner] != run && !e.tookUp(owner, run) {
+			continue
+		}
+		if err := e.opts.Runs.Inherited(ctx, owner, run); err != nil {
+			return err
+		}
+		delete(roster.Members, owner)
+	}
 	return nil
 }
 

@@ -66,6 +66,9 @@ type Rounds interface {
 	NextRound(ctx context.Context) error
 	// Settle notes that everyone has put back what they knew into that run.
 	Settle(ctx context.Context, run string) error
+	// Inherited takes a dead owner off the roster and notes until then that what it
+	// left was put back into that run.
+	Inherited(ctx context.Context, owner, run string) error
 }
 
 // Folder is where this machine's processes have their journals.

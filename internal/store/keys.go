@@ -20,6 +20,7 @@ import (
 //	rd:members                       hash    owner -> folder of its journal, run of Redis that it is ready for, run that it waits for, round in which it looked
 //	rd:settled                       string  run of Redis that everyone was ready for
 //	rd:round                         string  how often somebody has changed what the others went by before that
+//	rd:inherited                     hash    dead owner -> run of Redis into which its heir had put back what it left, while others waited
 //	rd:{refresh-07}:cred:<id>        hash    h head and r rest of the record, s sealed token, o open attempt, a newest generation of the sealed alternates and these,
 //	                                         l sealed login, u sealed user data, t moment of a session's last touch
 //	rd:{refresh-07}:due:<provider>   zset    id -> ms at which it has to be looked at
@@ -53,6 +54,7 @@ const (
 	keyMembers = prefix + "members"
 	keySettled = prefix + "settled"
 	keyRound   = prefix + "round"
+	keyHeirs   = prefix + "inherited"
 	keyAPIKeys = prefix + "{keys}:all"
 	tickets    = prefix + "{tickets}:"
 	keySigning = prefix + "{ssf}:keys"

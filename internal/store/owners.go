@@ -63,10 +63,13 @@ func (s *Store) Roster(ctx context.Context) (credential.Roster, error) {
 	pipe := s.client.Pipeline()
 	beats, members := pipe.HGetAll(ctx, keyOwners), pipe.HGetAll(ctx, keyMembers)
 	settled, round := pipe.Get(ctx, keySettled), pipe.Get(ctx, keyRound)
+	inherited := pipe.HGetAll(ctx, keyHeirs)
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return credential.Roster{}, fmt.Errorf("roster: %w", s.explain(ctx, err, keyOwners, keyMembers, keySettled, keyRound))
+		return credential.Roster{}, fmt.Errorf("roster: %w", s.explain(ctx, err, keyOwners, keyMembers, keySettled, keyRound, keyHeirs))
 	}
-	roster := credential.Roster{Members: make(map[string]credential.Member, len(beats.Val())), Settled: settled.Val()}
+	roster := credential.Roster{
+		Members: make(map[string]credential.Member, len(beats.Val())), Settled: settled.Val(), Inherited: inherited.Val(),
+	}
 	var err error
 	if roster.Round, err = round.Uint64(); err != nil && !errors.Is(err, redis.Nil) {
 		return credential.Roster{}, &CorruptError{Key: keyRound, Err: errNumber}
@@ -108,10 +111,26 @@ func (s *Store) Introduce(ctx context.Context, owner, place string) error {
 }
 
 // Settle notes that everyone has put back what they knew into that run of
-// Redis.
+// Redis. Whom an heir has stood in for until then is of no interest any more.
 func (s *Store) Settle(ctx context.Context, run string) error {
-	if err := s.client.Set(ctx, keySettled, run, 0).Err(); err != nil {
+	pipe := s.client.Pipeline()
+	pipe.Set(ctx, keySettled, run, 0)
+	pipe.Del(ctx, keyHeirs)
+	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("note the run: %w", s.explain(ctx, err, keySettled))
+	}
+	return nil
+}
+
+// Inherited takes a dead owner off the roster whose journal was put back into that
+// run of Redis, and notes that, for whoever knows the owner from the run before.
+func (s *Store) Inherited(ctx context.Context, owner, run string) error {
+	pipe := s.client.Pipeline()
+	pipe.HSet(ctx, keyHeirs, owner, run)
+	pipe.HDel(ctx, keyOwners, owner)
+	pipe.HDel(ctx, keyMembers, owner)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("note an inheritance: %w", s.explain(ctx, err, keyHeirs, keyOwners, keyMembers))
 	}
 	return nil
 }

@@ -362,12 +362,18 @@ func ownersBeat(b *bundle) {
 	require.NoError(b, err)
 	assert.Equal(b, credential.Roster{
 		Members: map[string]credential.Member{b.Options.Owner: {Beat: 3, Ready: "run-1 run-2", Round: 4, Waiting: "run-3"}}, Round: 3,
+		Inherited: map[string]string{},
 	}, roster)
+	require.NoError(b, b.store.Inherited(b.ctx, b.Options.Owner, "run-1"))
+	roster, err = b.store.Roster(b.ctx)
+	require.NoError(b, err)
+	assert.Equal(b, credential.Roster{Members: map[string]credential.Member{}, Round: 3, Inherited: map[string]string{b.Options.Owner: "run-1"}}, roster)
 	require.NoError(b, b.store.Settle(b.ctx, "run-1"))
+	require.NoError(b, b.store.Beat(b.ctx, "", 0, ""))
 	require.NoError(b, b.store.Forget(b.ctx, b.Options.Owner))
 	roster, err = b.store.Roster(b.ctx)
 	require.NoError(b, err)
-	assert.Equal(b, credential.Roster{Members: map[string]credential.Member{}, Settled: "run-1", Round: 3}, roster)
+	assert.Equal(b, credential.Roster{Members: map[string]credential.Member{}, Settled: "run-1", Round: 3, Inherited: map[string]string{}}, roster)
 
 	other := b.open(func(o *store.Options) { o.Owner, o.Place = "elsewhere", "place-9" })
 	require.NoError(b, other.Beat(b.ctx, "", 0, ""))

@@ -1,0 +1,57 @@
+package refresh
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A dead process whose heir has put back what it left holds up nobody, though one
+// that meets the run of the store later knows it from before, and puts it on the
+// roster again. Only its heir can tell: the journal's lock is the heir's.
+func TestWhoseJournalWasPutBackIsNotWaitedForAgain(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ before, stops bool }{
+		"introduced before its journal is taken up":                          {before: true},
+		"introduced after its journal was taken up":                          {},
+		"introduced after its journal was taken up, by one that has stopped": {stops: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			one, two := b.node("one", lossy, b.elsewhere()), b.node("two", lossy)
+			third := b.node("third", lossy, b.elsewhere())
+			b.settle(one, two, third)
+			before := b.snapshot()
+			b.put(two, "alice")
+			b.settle(one, two, third)
+			two.die()
+			b.fallBack(before)
+			heir := b.node("heir", lossy)
+			require.Contains(t, b.roster(), "two")
+			if c.before {
+				require.NoError(t, one.tick(t.Context()))
+			}
+			for i := 0; i < 60 && b.roster()["two"] != ""; i++ {
+				b.clock.advance(barrierStep)
+				require.NoError(t, heir.tick(t.Context()))
+			}
+			require.NotContains(t, b.roster(), "two", "its heir has put back what it left")
+			require.NotEqual(t, passAll, heir.barrier.passes(), "it waits for those who have not met the run")
+			nodes := []*node{heir, one, third}
+			if c.stops {
+				heir.stop()
+				nodes = nodes[1:]
+			}
+			b.forced(nodes...)
+			assert.NotContains(t, b.roster(), "two")
+			b.held(one, "alice")
+		})
+	}
+}
+
+// roster returns the store's own list of who works on it.
+func (b *bundle) roster() map[string]string {
+	return b.client.HGetAll(b.t.Context(), "rd:members").Val()
+}
