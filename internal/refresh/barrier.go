@@ -353,7 +353,8 @@ func (b *barrier) lossless(roster credential.Roster) bool {
 	case e.opts.Kept:
 		return true
 	case b.loss < 0:
-		return roster.Settled == "" && len(roster.Members) <= 1 // the very first start
+		// The very first start. Who has found a dead one's journal has counted that.
+		return roster.Settled == "" && roster.Round == 0 && len(roster.Members) <= 1
 	default:
 		return b.loss == 0 && e.opts.Loss() == 0
 	}

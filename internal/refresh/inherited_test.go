@@ -51,6 +51,29 @@ func TestWhoseJournalWasPutBackIsNotWaitedForAgain(t *testing.T) {
 	}
 }
 
+// Who finds a dead process's journal makes no first start, though it has taken the
+// dead one off a roster on which nobody else is: others may come, who wait in a
+// moment for what an empty store has not got.
+func TestAnHeirMakesNoFirstStart(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	one, two := b.node("one", lossy, b.elsewhere()), b.node("two", lossy)
+	b.settle(one, two)
+	b.put(two, "bob") // its journal has something
+	two.die()
+	meta := b.snapshot().hashes["rd:meta"] // a young folder gives an empty store its name again
+	b.fallBack(snapshot{hashes: map[string]map[string]string{"rd:meta": meta}})
+	heir := b.node("heir", lossy)
+	for range rejoinWait/barrierStep - 1 { // one is late
+		b.clock.advance(barrierStep)
+		require.NoError(t, heir.tick(t.Context()))
+		require.NotEqual(t, passAll, heir.barrier.passes())
+	}
+	require.NotContains(t, b.roster(), "two", "its journal was taken up")
+	b.forced(one, heir)
+	b.held(one, "bob")
+}
+
 // roster returns the store's own list of who works on it.
 func (b *bundle) roster() map[string]string {
 	return b.client.HGetAll(b.t.Context(), "rd:members").Val()
