@@ -26,11 +26,12 @@ type Member struct {
 type Roster struct {
 	Members map[string]Member // by owner
 	// Settled is the run of the store for which everyone had put back what
-	// they knew. While it is not the present run, the last writes may be
-	// missing.
+	// they knew, in the present round; "" if that was in none, or an earlier one.
+	// While it is not the present run, writes may be missing.
 	Settled string
 	// Round counts how often anybody has changed what the others went by: he has
-	// put something back, taken up a journal, or given somebody up. Whoever looked
+	// put something back, taken up a journal, given somebody up, or come from another
+	// run, where much may have been done since this one was settled. Whoever looked
 	// before that, and found something missing, may find it now.
 	Round uint64
 	// Inherited has, by the owner, the run of the store into which what a dead one

@@ -48,6 +48,9 @@ type barrier struct {
 	round      uint64                       // of the roster, when it looked for the last time before it was ready
 	forced     bool                         // it has put back what has a gap before it, for nobody could fill it
 	counted    map[string]bool              // whose deaths have been counted in the present run
+	came       bool                         // from another run, and has not counted the round on in the present one
+	apart      bool                         // somebody came from another run to the present one, which was left, not lost
+	left       map[string]bool              // the runs that this process has had before the present one
 	known      map[string]credential.Member // who was on the roster when it was read last
 	introduced bool                         // they are on the roster of the present run
 	waiting    bool                         // the rest of it waits for others
@@ -81,7 +84,7 @@ const (
 )
 
 func newBarrier(e *Engine) *barrier {
-	b := &barrier{engine: e, kick: make(chan struct{}, 1), loss: -1}
+	b := &barrier{engine: e, kick: make(chan struct{}, 1), loss: -1, left: map[string]bool{}}
 	b.run.Store(new(string))
 	b.said.Store(new(said))
 	b.missing.Store(new([]string))
@@ -138,6 +141,9 @@ func (b *barrier) pass(ctx context.Context) error {
 	if run != *b.run.Load() {
 		b.notice(run, asked)
 	}
+	if err := b.come(ctx); err != nil {
+		return err
+	}
 	if err := b.report(ctx, run); err != nil {
 		return err
 	}
@@ -145,6 +151,10 @@ func (b *barrier) pass(ctx context.Context) error {
 		b.born = max(asked, 1)
 	}
 	roster, err := b.roster(ctx)
+	if err == nil && b.passes() == passAll && b.unsettled.Load() {
+		b.again(asked)
+		roster, err = b.roster(ctx)
+	}
 	if err != nil {
 		return err
 	}
@@ -174,14 +184,46 @@ func (b *barrier) notice(run string, now time.Duration) {
 		e.log.Warn().Str("before", before).Str("run", run).Stringer("may_lack", e.opts.Loss()).
 			Msg("redis is another run: it was restarted or replaced and may lack the last writes; nothing is written until what is known was put back")
 		e.metrics.anotherRun()
+		b.left[before] = true
+		b.came = b.left[run] || !e.opts.Kept && (b.loss != 0 || e.opts.Loss() != 0)
 	}
-	b.mode.Store(int32(passNothing))
-	e.opts.Runs.Pass("", "")
 	b.run.Store(&run)
-	b.noticed, b.ready, b.forced, b.waiting, b.heard, b.stay, b.told = now, false, false, false, 0, nil, ""
-	b.counted, b.introduced = map[string]bool{}, false
+	b.counted, b.apart = map[string]bool{}, b.left[run]
 	b.stirred.Store(false)
+	b.close(now)
+}
+
+// close has everything put back anew before anything is begun or written.
+func (b *barrier) close(now time.Duration) {
+	b.mode.Store(int32(passNothing))
+	b.engine.opts.Runs.Pass("", "")
+	b.noticed, b.ready, b.forced, b.waiting, b.heard, b.stay, b.told = now, false, false, false, 0, nil, ""
+	b.introduced = false
 	b.missing.Store(new([]string))
+}
+
+// come counts the round on for a process that comes from another run. The present
+// one may be older than that: the address of the store led elsewhere for a while,
+// and back. Then what it says of who is ready, and that it is settled, is from
+// before; others may stand still with what they have done elsewhere.
+func (b *barrier) come(ctx context.Context) error {
+	if !b.came {
+		return nil
+	}
+	if err := b.engine.opts.Runs.NextRound(ctx); err != nil {
+		return err
+	}
+	b.came = false
+	return nil
+}
+
+// again closes the gate on a run that is not settled any more, though this process
+// has never left it: somebody has come back to it, or it was emptied.
+func (b *barrier) again(now time.Duration) {
+	b.engine.log.Warn().Str("run", *b.run.Load()).
+		Msg("redis is the same run, but what was settled there does not hold any more: a process came from another redis, or the data are gone; nothing is written until what is known was put back")
+	b.apart = true
+	b.close(now)
 }
 
 // report counts the heartbeat on, with how far this process is.
@@ -255,7 +297,7 @@ func (b *barrier) advance(ctx context.Context, run string, roster credential.Ros
 		return err
 	}
 	if !settled {
-		if err := e.opts.Runs.Settle(ctx, run); err != nil {
+		if err := e.opts.Runs.Settle(ctx, run, roster.Round); err != nil {
 			return err
 		}
 	}
@@ -352,6 +394,8 @@ func (b *barrier) lossless(roster credential.Roster) bool {
 	switch {
 	case e.opts.Kept:
 		return true
+	case b.apart:
+		return false
 	case b.loss < 0:
 		// The very first start. Who has found a dead one's journal has counted that.
 		return roster.Settled == "" && roster.Round == 0 && len(roster.Members) <= 1

@@ -64,8 +64,9 @@ type Runs interface {
 type Rounds interface {
 	// NextRound counts the round of the roster on.
 	NextRound(ctx context.Context) error
-	// Settle notes that everyone has put back what they knew into that run.
-	Settle(ctx context.Context, run string) error
+	// Settle notes that everyone has put back what they knew into that run. That
+	// holds until a round is counted after the one that is named.
+	Settle(ctx context.Context, run string, round uint64) error
 	// Inherited takes a dead owner off the roster and notes until then that what it
 	// left was put back into that run.
 	Inherited(ctx context.Context, owner, run string) error

@@ -213,6 +213,7 @@ func TestDeadJournalWithAnExpiredLogin(t *testing.T) {
 	b.mini.FlushAll()
 	b.clock.advance(2 * life)
 	heir := b.node("two")
+	b.settle(heir)
 	assert.False(t, b.held(heir, "alice").Record.ValidAt(b.clock.Now(), 0))
 	held, err := heir.Token(t.Context(), "alice", 0)
 	require.NoError(t, err)

@@ -18,7 +18,7 @@ import (
 //	rd:meta                          hash    schema, shards, epoch, keyset, canary
 //	rd:owners                        hash    owner -> heartbeats so far
 //	rd:members                       hash    owner -> folder of its journal, run of Redis that it is ready for, run that it waits for, round in which it looked
-//	rd:settled                       string  run of Redis that everyone was ready for
+//	rd:settled                       string  round, and run of Redis that everyone was ready for in it
 //	rd:round                         string  how often somebody has changed what the others went by before that
 //	rd:inherited                     hash    dead owner -> run of Redis into which its heir had put back what it left, while others waited
 //	rd:{refresh-07}:cred:<id>        hash    h head and r rest of the record, s sealed token, o open attempt, a newest generation of the sealed alternates and these,

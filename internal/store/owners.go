@@ -68,11 +68,14 @@ func (s *Store) Roster(ctx context.Context) (credential.Roster, error) {
 		return credential.Roster{}, fmt.Errorf("roster: %w", s.explain(ctx, err, keyOwners, keyMembers, keySettled, keyRound, keyHeirs))
 	}
 	roster := credential.Roster{
-		Members: make(map[string]credential.Member, len(beats.Val())), Settled: settled.Val(), Inherited: inherited.Val(),
+		Members: make(map[string]credential.Member, len(beats.Val())), Inherited: inherited.Val(),
 	}
 	var err error
 	if roster.Round, err = round.Uint64(); err != nil && !errors.Is(err, redis.Nil) {
 		return credential.Roster{}, &CorruptError{Key: keyRound, Err: errNumber}
+	}
+	if in, run, _ := strings.Cut(settled.Val(), " "); in == strconv.FormatUint(roster.Round, 10) {
+		roster.Settled = run
 	}
 	for owner, count := range beats.Val() {
 		n, err := strconv.ParseUint(count, 10, 64)
@@ -111,10 +114,11 @@ func (s *Store) Introduce(ctx context.Context, owner, place string) error {
 }
 
 // Settle notes that everyone has put back what they knew into that run of
-// Redis. Whom an heir has stood in for until then is of no interest any more.
-func (s *Store) Settle(ctx context.Context, run string) error {
+// Redis, for as long as that round lasts. Whom an heir has stood in for until then is
+// of no interest any more.
+func (s *Store) Settle(ctx context.Context, run string, round uint64) error {
 	pipe := s.client.Pipeline()
-	pipe.Set(ctx, keySettled, run, 0)
+	pipe.Set(ctx, keySettled, strconv.FormatUint(round, 10)+" "+run, 0)
 	pipe.Del(ctx, keyHeirs)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("note the run: %w", s.explain(ctx, err, keySettled))
