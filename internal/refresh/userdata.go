@@ -66,6 +66,7 @@ func (e *Engine) askBeside(ctx context.Context, t *Target, held credential.Held,
 		var err error
 		for range userDataTries {
 			if back, gone := e.breakers.heldBack(ctx, t.Name); gone != nil || back || !held.Record.ValidAt(e.clock.Now(), readMargin) {
+				log.Info().Msg("user data is asked for with the next refresh: nothing is asked of the provider now, or the token has ended")
 				return
 			}
 			err = e.askUserData(ctx, t, held, by)
