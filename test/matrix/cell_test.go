@@ -199,14 +199,13 @@ func (c *cell) rule() string {
 // hit is a line of the failpoints' log.
 var hitLine = regexp.MustCompile(`(?m)^(\S+) (\S+) (\d+)$`)
 
-// awaitHit waits until a point was hit, and returns when that was.
-func (c *cell) awaitHit(point failpoint.Point, within time.Duration) (time.Time, bool) {
+// awaitHit waits until a point was hit on the way to the cell's own, and returns
+// when that was.
+func (c *cell) awaitHit(point failpoint.Point) time.Time {
 	c.t.Helper()
-	at, why := c.reached(point, within)
-	if why != "" {
-		c.t.Errorf("not after %s: %s", within, why)
-	}
-	return at, why == ""
+	at, why := c.reached(point, harness.Patience)
+	require.Empty(c.t, why)
+	return at
 }
 
 // reached waits until a point was hit, and returns when that was, or why it was

@@ -23,7 +23,7 @@ func TestACellCanFail(t *testing.T) {
 	require.True(t, ok)
 	c := newCell(t, row{point: failpoint.CommitStored, way: way, mode: healthy, kind: strict}, nil, new(tally))
 	c.furnish(build(t))
-	require.True(t, c.run())
+	require.Empty(t, c.run())
 	_, why := c.reached(failpoint.LateKept, 100*time.Millisecond)
 	assert.Contains(t, why, "late.kept was never reached; hit so far: \"commit.stored kill")
 
@@ -95,7 +95,7 @@ func TestALateAnswerFailsNoCell(t *testing.T) {
 	require.True(t, ok)
 	c := newCell(t, row{point: failpoint.CommitStored, way: way, mode: healthy, kind: strict}, nil, new(tally))
 	c.furnish(build(t))
-	require.True(t, c.run())
+	require.Empty(t, c.run())
 	all, err := c.b.List(t.Context())
 	require.NoError(t, err)
 	_, err = c.provider.AddFault(practice.Fault{Kind: practice.KindSlow, Rotate: practice.MomentBefore, Delay: timeout + 660*time.Millisecond, Count: 1})

@@ -17,20 +17,20 @@ import (
 )
 
 // run brings the cell to its point, disturbs it there, and lets it settle. It
-// reports false where the point was never reached.
-func (c *cell) run() bool {
+// returns why the point was not reached, "" where it was.
+func (c *cell) run() string {
 	c.t.Helper()
 	c.prepare()
 	if c.way.long > 0 {
 		c.leave()
 	}
-	hit, ok := c.awaitHit(c.point, hitWithin+c.way.long)
-	if !ok {
-		return false
+	hit, why := c.reached(c.point, hitWithin+c.way.long)
+	if why != "" {
+		return why
 	}
 	c.disturb(hit)
 	c.settle()
-	return true
+	return ""
 }
 
 // prepare starts A, or what is before A, and does what leads to the point.
