@@ -62,8 +62,7 @@ func startChild(dir folder, o Options) (*child, error) {
 func (c *child) stop(ctx context.Context, within time.Duration) error {
 	select {
 	case <-c.done:
-		stopRedis(ctx, c.dir.redisSocket())
-		return fmt.Errorf("%w (%s); the end of its log:\n%s", ErrChildEnded, c.cmd.ProcessState, tail(c.dir.log(), lastLines))
+		return c.endedByItself(ctx)
 	default:
 	}
 	if err := c.signal(syscall.SIGTERM); err != nil {
@@ -81,11 +80,20 @@ func (c *child) stop(ctx context.Context, within time.Duration) error {
 		stopRedis(ctx, c.dir.redisSocket())
 		return errors.Join(fmt.Errorf("refreshd did not stop within %s and was killed", within), err)
 	}
+	if status, ok := c.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() != syscall.SIGTERM {
+		return c.endedByItself(ctx) // somebody else's signal was there before ours
+	}
 	if c.err != nil {
 		stopRedis(ctx, c.dir.redisSocket())
 		return fmt.Errorf("refreshd did not stop in order: %w; the end of its log:\n%s", c.err, tail(c.dir.log(), lastLines))
 	}
 	return nil
+}
+
+// endedByItself clears up after a refreshd that has ended untold.
+func (c *child) endedByItself(ctx context.Context) error {
+	stopRedis(ctx, c.dir.redisSocket())
+	return fmt.Errorf("%w (%s); the end of its log:\n%s", ErrChildEnded, c.cmd.ProcessState, tail(c.dir.log(), lastLines))
 }
 
 func (c *child) signal(sig os.Signal) error {

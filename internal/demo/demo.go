@@ -62,7 +62,11 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer d.service.close()
-	err = errors.Join(d.show(ctx), d.child.stop(ctx, stopWithin))
+	shown, stopped := d.show(ctx), d.child.stop(ctx, stopWithin)
+	if errors.Is(stopped, ErrChildEnded) {
+		shown = nil // whatever failed, failed for that
+	}
+	err = errors.Join(shown, stopped)
 	d.tellEnd(err == nil)
 	return errors.Join(err, d.out.err)
 }

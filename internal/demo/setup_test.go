@@ -68,6 +68,20 @@ func TestConfigIsValid(t *testing.T) {
 	}
 }
 
+// One that somebody kills as it is told to stop was not stopped by us.
+func TestChildThatIsKilledAsItStops(t *testing.T) {
+	t.Parallel()
+	dir := folder(t.TempDir())
+	program := filepath.Join(string(dir), "dies")
+	require.NoError(t, os.WriteFile(program, []byte("#!/bin/sh\ntrap 'kill -9 $$' TERM\necho ready\nwhile :; do sleep 0.05; done\n"), 0o700))
+	c, err := startChild(dir, Options{Refreshd: program})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return tail(dir.log(), 1) == "ready" }, time.Minute, time.Millisecond)
+	err = c.stop(t.Context(), time.Minute)
+	require.ErrorIs(t, err, ErrChildEnded)
+	assert.ErrorContains(t, err, "signal: killed")
+}
+
 func TestFreeAddress(t *testing.T) {
 	t.Parallel()
 	taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")

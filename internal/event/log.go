@@ -16,7 +16,7 @@ import (
 
 const (
 	pageSize  = 512                    // entries per read
-	blockFor  = 400 * time.Millisecond // how long one read of the tail waits: well under the second in which memory counts as current
+	blockFor  = 300 * time.Millisecond // how long one read of the tail waits: two are well under the second in which memory counts as current
 	recentMax = 4096                   // entries of each shard that are kept in memory for readers
 	firstWait = 100 * time.Millisecond
 	maxWait   = 2 * time.Second
@@ -40,7 +40,10 @@ type Store interface {
 // Listener hears of every entry, in each shard's order, as it is read.
 type Listener interface {
 	Observe(event credential.Event)
-	// Heard is called whenever a shard's log was read to its end.
+	// Asks is called before a shard's log is read.
+	Asks(shard int)
+	// Heard is called when it was read to its end: to that which it had when it
+	// was asked for, or later.
 	Heard(shard int)
 }
 
@@ -118,6 +121,9 @@ func (l *Log) follow(shard int) {
 		l.mu.Lock()
 		after := l.recent[shard].last()
 		l.mu.Unlock()
+		for _, listener := range l.listeners {
+			listener.Asks(shard)
+		}
 		entries, err := l.store.Events(l.ctx, shard, after, pageSize, blockFor)
 		if err == nil && len(entries) > 0 {
 			err = failpoint.Hit(failpoint.EventRead)

@@ -1,10 +1,12 @@
 package event
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -71,9 +73,46 @@ func TestHeardIsReadable(t *testing.T) {
 	assert.Equal(t, 1, eventtest.Soon(t, found, "the event"))
 }
 
+// Whoever wants to know of when an answer tells hears before it is asked for.
+func TestAsksComeBeforeTheRead(t *testing.T) {
+	t.Parallel()
+	b := setup(t, 1)
+	s := &askedStore{Store: b.Store, told: make(chan string, 6)}
+	l := NewLog(s, zerolog.Nop())
+	t.Cleanup(l.Stop)
+	l.Listen(s)
+	require.NoError(t, l.Start(t.Context()))
+	for _, want := range []string{"asks", "read", "heard", "asks", "read", "heard"} {
+		assert.Equal(t, want, eventtest.Soon(t, s.told, want))
+	}
+}
+
+// askedStore tells in what order it is asked and listened to.
+type askedStore struct {
+	Store
+
+	told chan string
+}
+
+func (s *askedStore) tell(what string) {
+	select {
+	case s.told <- what:
+	default: // enough
+	}
+}
+
+func (s *askedStore) Events(ctx context.Context, shard int, after string, count int, block time.Duration) ([]credential.LogEntry, error) {
+	s.tell("read")
+	return s.Store.Events(ctx, shard, after, count, block)
+}
+func (*askedStore) Observe(credential.Event) {}
+func (s *askedStore) Asks(int)               { s.tell("asks") }
+func (s *askedStore) Heard(int)              { s.tell("heard") }
+
 type listenerFunc func(credential.Event)
 
 func (f listenerFunc) Observe(e credential.Event) { f(e) }
+func (listenerFunc) Asks(int)                     {}
 func (listenerFunc) Heard(int)                    {}
 
 func TestReadFromMemoryAndFromTheStore(t *testing.T) {

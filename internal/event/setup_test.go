@@ -46,6 +46,8 @@ func newEar() *ear {
 
 func (e *ear) Observe(event credential.Event) { e.events <- event }
 
+func (*ear) Asks(int) {}
+
 func (e *ear) Heard(shard int) {
 	select {
 	case e.heard <- shard:

@@ -244,9 +244,14 @@ const followedWithin = time.Second
 // serve from memory.
 const storePatience = 500 * time.Millisecond
 
-// Heard tells the engine that a shard's event log was just read to its end.
+// Asks tells the engine that a shard's event log is about to be read.
+func (e *Engine) Asks(shard int) { e.asked[shard].Store(int64(e.clock.Boot())) }
+
+// Heard tells the engine that it was read to the end that it had when it was
+// asked for. When the answer was read says nothing: it may have lain there while
+// this process stood still.
 func (e *Engine) Heard(shard int) {
-	e.heard[shard].Store(int64(e.clock.Boot()))
+	e.heard[shard].Store(e.asked[shard].Load())
 	if e.mute.Load() && e.following() {
 		e.mute.Store(false)
 	}

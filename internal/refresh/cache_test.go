@@ -16,6 +16,12 @@ func (n *node) loaded() int {
 	return n.store.loads
 }
 
+// hears reads the event log to its end.
+func (n *node) hears() {
+	n.Asks(0)
+	n.Heard(0)
+}
+
 // While the event log is followed a read costs nothing; an event of a later
 // version makes what is in memory stale.
 func TestReadsFromMemory(t *testing.T) {
@@ -32,7 +38,7 @@ func TestReadsFromMemory(t *testing.T) {
 		assert.Equal(t, loads, n.loaded()-before)
 	}
 	read(1, 1) // nobody follows the log yet
-	n.Heard(0)
+	n.hears()
 	read(1, 0)
 
 	_, err := other.Refresh(t.Context(), "alice", 0)
@@ -48,8 +54,15 @@ func TestReadsFromMemory(t *testing.T) {
 	read(2, 0)
 	b.clock.advance(time.Millisecond)
 	read(2, 1) // the log was not read for a second
-	n.Heard(0)
+	n.hears()
 	read(2, 0)
+
+	n.Asks(0)
+	_, err = other.Refresh(t.Context(), "alice", 0)
+	require.NoError(t, err)
+	b.clock.advance(followedWithin + time.Millisecond)
+	n.Heard(0)
+	read(3, 1) // the answer was of before: it had lain there while the process stood still
 }
 
 func TestOfflineReads(t *testing.T) {
@@ -66,7 +79,7 @@ func TestOfflineReads(t *testing.T) {
 			b := setup(t)
 			n := b.node("one", func(o *Options) { o.OfflineReads = c.window })
 			b.put(n, "alice")
-			n.Heard(0)
+			n.hears()
 			n.store.set(func(s *faultyStore) { s.away = true })
 			b.clock.advance(c.served)
 			assert.True(t, n.Serving())
@@ -90,7 +103,7 @@ func TestOfflineReadsTurnedOff(t *testing.T) {
 	b := setup(t)
 	n := b.node("one", func(o *Options) { o.OfflineReads = 0 })
 	b.put(n, "alice")
-	n.Heard(0)
+	n.hears()
 	n.store.set(func(s *faultyStore) { s.away = true })
 	_, err := n.Token(t.Context(), "alice", 0)
 	require.NoError(t, err, "the log was just read")

@@ -108,7 +108,8 @@ type Engine struct {
 	stranded stranded
 	asking   chan struct{}  // has an entry for each user who is asked about beside everything else
 	mute     atomic.Bool    // the store said nothing, and is not asked for what can be served from memory
-	heard    []atomic.Int64 // boot time at which each shard's event log was last read
+	asked    []atomic.Int64 // boot time at which each shard's event log was last asked for
+	heard    []atomic.Int64 // the same, of the last answer that went to its end
 
 	ctx      context.Context //nolint:containedctx // the engine's own life; work outlives whoever asked for it
 	cancel   context.CancelCauseFunc
@@ -136,7 +137,7 @@ func New(opts Options) *Engine {
 	e := &Engine{
 		store: opts.Store, registry: opts.Registry, permits: opts.Permits, claims: opts.Claims, journal: opts.Journal,
 		clock: opts.Clock, owner: opts.Owner, log: opts.Log, metrics: opts.Metrics, opts: opts,
-		heard: make([]atomic.Int64, opts.Shards), flights: newFlights(), tokens: newTokenCache(), ledger: newLedger(), crew: newCrew(), lapsed: newLapsed(), pace: newPace(), queues: newPermitQueues(),
+		asked: make([]atomic.Int64, opts.Shards), heard: make([]atomic.Int64, opts.Shards), flights: newFlights(), tokens: newTokenCache(), ledger: newLedger(), crew: newCrew(), lapsed: newLapsed(), pace: newPace(), queues: newPermitQueues(),
 		watch: newWatch(opts.Silence), missing: newMissing(opts.Log, opts.Metrics), brief: newBrief(opts.Log), toldLeft: map[string]map[credential.ID]bool{}, rolled: map[string]string{}, asking: make(chan struct{}, userDataAsks), ctx: ctx, cancel: cancel,
 	}
 	e.barrier = newBarrier(e)

@@ -192,7 +192,7 @@ func TestLogoutAndDelete(t *testing.T) {
 	n := b.node("one")
 	ctx := t.Context()
 	b.put(n, "alice")
-	n.Heard(0)
+	n.hears()
 	_, err := n.Logout(ctx, "alice", Expect{Version: 7})
 	require.ErrorIs(t, err, ErrConflict)
 	held, err := n.Logout(ctx, "alice", Expect{Version: 1})

@@ -122,7 +122,7 @@ func TestOfSubject(t *testing.T) {
 	b.put(n, "nobodys")
 	b.putOf(n, "gone", "u-1")
 	require.NoError(t, n.Delete(t.Context(), "gone", Expect{}, false))
-	n.Heard(0)
+	n.hears()
 	ask := func(loads int, want bool, ids ...credential.ID) {
 		t.Helper()
 		before := n.loaded()
@@ -171,7 +171,7 @@ func TestOfSubjectOffline(t *testing.T) {
 	n := b.node("one")
 	b.putOf(n, "mine", "u-1")
 	b.putOf(n, "other", "u-2")
-	n.Heard(0)
+	n.hears()
 	n.store.set(func(s *faultyStore) { s.away = true })
 	b.clock.advance(time.Minute)
 	got, err := n.OfSubject(t.Context(), []credential.ID{"mine"}, "u-1")

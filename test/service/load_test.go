@@ -194,13 +194,14 @@ func (a *asker) ask(ctx context.Context, n int, minTTL time.Duration, where func
 	for ; ; first++ {
 		at := where(first)
 		before := a.servedBy(at, id)
+		asked := time.Now()
 		got, err := at.Token(ctx, id, minTTL)
 		refused, isRefusal := errors.AsType[*harness.Refusal](err)
 		switch {
 		case ctx.Err() != nil:
 			return
 		case err == nil:
-			a.check(ctx, at, id, got, before)
+			a.check(ctx, at, id, got, before, asked.Add(minTTL))
 			return
 		case isRefusal:
 			a.note(id, refused)
@@ -254,9 +255,11 @@ func (a *asker) ended(id string) bool {
 }
 
 // check shows the token to the provider's resource. before is the version that
-// the process had served when it was asked: it must not go back behind it.
-func (a *asker) check(ctx context.Context, at *instance, id string, got harness.Token, before uint64) {
-	expired := !got.ExpiresAt.After(time.Now())
+// the process had served when it was asked: it must not go back behind it. The
+// token must live until then at the least: what was asked for counts from when the
+// process looked, which was later than when it was asked.
+func (a *asker) check(ctx context.Context, at *instance, id string, got harness.Token, before uint64, until time.Time) {
+	short := got.ExpiresAt.Before(until)
 	status, err := a.resource(ctx, got.AccessToken)
 	if ctx.Err() != nil {
 		return
@@ -264,14 +267,14 @@ func (a *asker) check(ctx context.Context, at *instance, id string, got harness.
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.got++
-	if err == nil && !expired && status == http.StatusUnauthorized && a.ended(id) {
+	if err == nil && !short && status == http.StatusUnauthorized && a.ended(id) {
 		return // its family was ended after a reply was lost; the process has not heard of it yet
 	}
-	if err == nil && !expired && status == http.StatusUnauthorized && !got.ExpiresAt.After(time.Now()) {
+	if err == nil && !short && status == http.StatusUnauthorized && !got.ExpiresAt.After(time.Now()) {
 		return // it expired on its way to the resource: this machine has more to do
 	}
-	if err != nil || expired || status != http.StatusOK {
-		a.faults = append(a.faults, fmt.Sprintf("%s: a token was handed out that had expired (%t), the resource answered %d (%v)", id, expired, status, err))
+	if err != nil || short || status != http.StatusOK {
+		a.faults = append(a.faults, fmt.Sprintf("%s: a token was handed out that ends %s before its time, the resource answered %d (%v)", id, until.Sub(got.ExpiresAt), status, err))
 	}
 	if got.Version < before {
 		a.faults = append(a.faults, fmt.Sprintf("%s: version %d was served after %d", id, got.Version, before))
