@@ -49,13 +49,14 @@ func (f *fakeAccount) SettleClaims(_ context.Context, provider, id string, claim
 	return nil
 }
 
-// done is what a worker tells of what it has begun.
-func (f *fakeAccount) done(provider string, n int) {
+// done is what a worker tells of what it has begun of a reservation.
+func (f *fakeAccount) done(provider, id string, n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, c := range f.claims[provider] {
-		took := min(c.n, n)
-		c.n -= took
-		n -= took
+	i, err := strconv.Atoi(id)
+	if err != nil {
+		return
 	}
+	c := f.claims[provider][i]
+	c.n -= min(c.n, n)
 }

@@ -323,7 +323,7 @@ func (l *shardLoop) dispatch(ctx context.Context, list *dueList, queue *room, sh
 	}
 	queue.left -= (len(ids) + tasks.MaxBatch - 1) / tasks.MaxBatch
 	list.busy = true
-	if err := l.enqueue(ctx, tasks.Batch{Provider: list.provider}, ids); err != nil {
+	if err := l.enqueue(ctx, tasks.Batch{Provider: list.provider, Reservation: reservation}, ids); err != nil {
 		return 0, err
 	}
 	if len(ids) > 0 {

@@ -189,9 +189,16 @@ func (b *tokenBucket) room(provider string, horizon time.Duration) (int, error) 
 	b.tokens = min(b.tokens+now.Sub(b.at).Seconds()*b.perSecond, b.perSecond)
 	b.at = now
 	begin := min(len(b.queue.ids(provider))-b.begun, int(b.tokens))
-	b.begun += begin
 	b.tokens -= float64(begin)
-	b.books.done(provider, begin)
+	before := 0
+	for _, batch := range b.queue.sent() {
+		if batch.Provider != provider || begin == 0 {
+			continue
+		}
+		began := min(max(before+len(batch.IDs)-b.begun, 0), begin)
+		b.books.done(provider, batch.Reservation, began)
+		b.begun, begin, before = b.begun+began, begin-began, before+len(batch.IDs)
+	}
 	return int(b.tokens + b.perSecond*horizon.Seconds()), nil
 }
 

@@ -29,6 +29,9 @@ type Batch struct {
 	// is not their turn for a call. A worker of an earlier version does not know it,
 	// and refreshes them.
 	ClockOnly bool `json:"clock_only,omitempty"`
+	// Reservation names the room that was reserved for it within the provider's
+	// limits, and that is given back once it waits no more; "" if there was none.
+	Reservation string `json:"reservation,omitempty"`
 }
 
 // Single is the payload of [TypeRefreshSingle].

@@ -154,6 +154,9 @@ func TestPayloadsHoldIDsOnly(t *testing.T) {
 		`{"provider":"acme","ids":["a"],"clock_only":true}`: func() (*asynq.Task, error) {
 			return tasks.NewBatch(0, tasks.Batch{Provider: "acme", IDs: ids("a"), ClockOnly: true})
 		},
+		`{"provider":"acme","ids":["a"],"reservation":"r"}`: func() (*asynq.Task, error) {
+			return tasks.NewBatch(0, tasks.Batch{Provider: "acme", IDs: ids("a"), Reservation: "r"})
+		},
 		`{"id":"a","rejected_generation":7}`: func() (*asynq.Task, error) {
 			return tasks.NewSingle(tasks.Single{ID: "a", RejectedGeneration: 7})
 		},
@@ -184,6 +187,7 @@ func TestDecodeReadsWhatWasMade(t *testing.T) {
 		})
 		batch := tasks.Batch{
 			Provider: name.Draw(t, "provider"), IDs: rapid.SliceOfN(id, 1, tasks.MaxBatch).Draw(t, "ids"), ClockOnly: rapid.Bool().Draw(t, "clock only"),
+			Reservation: rapid.StringMatching(`[A-Z2-7]{0,26}`).Draw(t, "reservation"),
 		}
 		again(t, batch, tasks.DecodeBatch, func() (*asynq.Task, error) { return tasks.NewBatch(0, batch) })
 		single := tasks.Single{ID: id.Draw(t, "one"), RejectedGeneration: rapid.Uint64().Draw(t, "generation")}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/tasks"
 )
 
@@ -21,12 +22,14 @@ func (p *Pool) refreshBatch(ctx context.Context, payload []byte) (about string, 
 	if err != nil {
 		return "", err
 	}
-	work, count := p.refresher.RefreshBatch, p.metrics.batch
+	var report credential.BatchReport
 	if batch.ClockOnly {
-		work, count = p.refresher.AdvanceBatch, p.metrics.told
+		report, err = p.refresher.AdvanceBatch(ctx, batch.Provider, batch.IDs)
+		p.metrics.told(batch.Provider, report)
+	} else {
+		report, err = p.refresher.RefreshBatch(ctx, batch.Provider, batch.IDs, batch.Reservation)
+		p.metrics.batch(batch.Provider, report)
 	}
-	report, err := work(ctx, batch.Provider, batch.IDs)
-	count(batch.Provider, report)
 	if err != nil {
 		return batch.Provider, fmt.Errorf("batch of %d credentials of %s: %w", len(batch.IDs), batch.Provider, err)
 	}

@@ -111,9 +111,9 @@ type recorder struct {
 	act     func(ctx context.Context, ids []credential.ID) error
 }
 
-func (r *recorder) RefreshBatch(ctx context.Context, provider string, ids []credential.ID) (credential.BatchReport, error) {
+func (r *recorder) RefreshBatch(ctx context.Context, provider string, ids []credential.ID, reservation string) (credential.BatchReport, error) {
 	r.mu.Lock()
-	r.batches = append(r.batches, tasks.Batch{Provider: provider, IDs: ids})
+	r.batches = append(r.batches, tasks.Batch{Provider: provider, IDs: ids, Reservation: reservation})
 	r.mu.Unlock()
 	report := credential.BatchReport{Refreshed: len(ids)}
 	if r.act != nil {

@@ -55,7 +55,7 @@ func workUntilKilled(url string) error {
 // stuckRefresher says what it was given and never ends.
 type stuckRefresher struct{}
 
-func (stuckRefresher) RefreshBatch(_ context.Context, _ string, ids []credential.ID) (credential.BatchReport, error) {
+func (stuckRefresher) RefreshBatch(_ context.Context, _ string, ids []credential.ID, _ string) (credential.BatchReport, error) {
 	if _, err := fmt.Fprintf(os.Stdout, "took a batch of %d\n", len(ids)); err != nil {
 		return credential.BatchReport{}, err
 	}

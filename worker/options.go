@@ -46,8 +46,9 @@ type Options struct {
 // Refresher is the crash-safe refresh. What it has sent runs to its end when
 // ctx does not.
 type Refresher interface {
-	// RefreshBatch refreshes what is due of a batch.
-	RefreshBatch(ctx context.Context, provider string, ids []credential.ID) (credential.BatchReport, error)
+	// RefreshBatch refreshes what is due of a batch, for which room may have been
+	// reserved.
+	RefreshBatch(ctx context.Context, provider string, ids []credential.ID, reservation string) (credential.BatchReport, error)
 	// AdvanceBatch stores what the passing of time alone has brought to those of a
 	// batch, and presents nothing.
 	AdvanceBatch(ctx context.Context, provider string, ids []credential.ID) (credential.BatchReport, error)

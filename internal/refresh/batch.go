@@ -26,10 +26,10 @@ const (
 	stillDue credential.Millis = 0
 )
 
-// RefreshBatch refreshes what is due of a batch. Members fail independently; an
-// error means that the batch as a whole could not be worked on, and the due
-// index will bring it back.
-func (e *Engine) RefreshBatch(ctx context.Context, provider string, ids []credential.ID) (credential.BatchReport, error) {
+// RefreshBatch refreshes what is due of a batch, for which room was reserved; "" if
+// there was no need. Members fail independently; an error means that the batch as a
+// whole could not be worked on, and the due index will bring it back.
+func (e *Engine) RefreshBatch(ctx context.Context, provider string, ids []credential.ID, reservation string) (credential.BatchReport, error) {
 	leave, err := e.enter()
 	if err != nil {
 		return credential.BatchReport{}, err
@@ -40,7 +40,7 @@ func (e *Engine) RefreshBatch(ctx context.Context, provider string, ids []creden
 		return credential.BatchReport{}, errors.Join(err, e.store.Release(ctx, provider, ids, e.clock.Now().Add(time.Minute)))
 	}
 	var report credential.BatchReport
-	rest, err := e.refreshAll(ctx, t, ids, &report)
+	rest, err := e.refreshAll(ctx, t, ids, reservation, &report)
 	if _, rested := errors.AsType[*restedError](err); err != nil && !rested {
 		now := e.clock.Boot()
 		e.stranded.add(t.Name, rest, now, now)
@@ -50,7 +50,7 @@ func (e *Engine) RefreshBatch(ctx context.Context, provider string, ids []creden
 
 // refreshAll carries out a batch, as far as permits are to be had in its time.
 // With an error it returns what was not begun and not given back either.
-func (e *Engine) refreshAll(ctx context.Context, t *Target, rest []credential.ID, report *credential.BatchReport) ([]credential.ID, error) {
+func (e *Engine) refreshAll(ctx context.Context, t *Target, rest []credential.ID, reservation string, report *credential.BatchReport) ([]credential.ID, error) {
 	started := e.clock.Boot()
 	for len(rest) > 0 {
 		inTurn, err := e.breakers.inTurn(ctx, t.Name, rest)
@@ -65,7 +65,7 @@ func (e *Engine) refreshAll(ctx context.Context, t *Target, rest []credential.ID
 		want := len(rest)
 		switch allowed {
 		case blocked, onHold:
-			e.claimsDone(ctx, t, len(rest))
+			e.claimsDone(ctx, t, reservation, len(rest))
 			return rest, e.idle(ctx, t, rest, report)
 		case oneProbe:
 			want = 1
@@ -75,14 +75,14 @@ func (e *Engine) refreshAll(ctx context.Context, t *Target, rest []credential.ID
 		permits, err := e.takePermits(ctx, t, want)
 		if err == nil {
 			n = min(permits.granted, want)
-			e.claimsDone(ctx, t, n)
+			e.claimsDone(ctx, t, reservation, n)
 			err = e.refreshSome(ctx, t, rest[:n], allowed, permits, report)
 		}
 		if _, busy := errors.AsType[*UnavailableError](err); busy {
 			// Whoever rested for as long as a permit takes would find it taken by
 			// those that die later. What is claimed, and when, is the capacity's to say.
 			// So it is for whoever comes too late for a probe.
-			e.claimsDone(ctx, t, len(rest)-n)
+			e.claimsDone(ctx, t, reservation, len(rest)-n)
 			return rest, e.handBack(ctx, t, rest, report)
 		}
 		if err != nil {
@@ -90,24 +90,24 @@ func (e *Engine) refreshAll(ctx context.Context, t *Target, rest []credential.ID
 		}
 		rest = rest[n:]
 		if len(rest) > 0 && e.clock.Boot()-started > batchBudget {
-			e.claimsDone(ctx, t, len(rest))
+			e.claimsDone(ctx, t, reservation, len(rest))
 			return rest, e.handBack(ctx, t, rest, report)
 		}
 	}
 	return nil, nil
 }
 
-// claimsDone tells dispatchers that n of what they have claimed waits for permits no
-// more, so that others can be claimed. If nobody hears of it, they are when the
-// claims would have run out.
-func (e *Engine) claimsDone(ctx context.Context, t *Target, n int) {
-	if n == 0 || t.Limits == (Limits{}) {
+// claimsDone tells dispatchers that n of what they have claimed on a reservation
+// waits for permits no more, so that others can be claimed. If nobody hears of it,
+// they are when the claims would have run out.
+func (e *Engine) claimsDone(ctx context.Context, t *Target, reservation string, n int) {
+	if n == 0 || reservation == "" {
 		return // there is no need to count
 	}
 	e.crew.run(func() { // a permit does not wait for it
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitDeadline)
 		defer cancel()
-		if err := e.claims.ClaimsDone(ctx, t.Name, n); err != nil {
+		if err := e.claims.ClaimsDone(ctx, t.Name, reservation, n); err != nil {
 			e.log.Debug().Err(err).Str("provider", t.Name).Int("claims", n).Msg("claims that are done could not be noted, they end by themselves")
 		}
 	})

@@ -34,7 +34,7 @@ func TestBreaker(t *testing.T) {
 	b.due()
 	b.provider.failing(refusedClient())
 	let := b.provider.holding()
-	done := start(func() (credential.BatchReport, error) { return n.RefreshBatch(t.Context(), acme, ids) })
+	done := start(func() (credential.BatchReport, error) { return n.RefreshBatch(t.Context(), acme, ids, "") })
 	for range ids {
 		soon(t, b.provider.entered, "an exchange")
 	}
@@ -177,7 +177,7 @@ func TestProbeSucceedsWhileTheStateIsUnknown(t *testing.T) {
 	b.clock.advance(probeOfOne)
 	let := b.provider.holding()
 	done := start(func() (credential.BatchReport, error) {
-		return n.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
+		return n.RefreshBatch(t.Context(), acme, []credential.ID{"alice"}, "")
 	})
 	<-b.provider.entered // of the first batch
 	soon(t, b.provider.entered, "the probe")
@@ -205,7 +205,7 @@ func TestPermits(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, 3, free)
 	let := b.provider.holding()
-	done := start(func() (credential.BatchReport, error) { return n.RefreshBatch(t.Context(), acme, ids) })
+	done := start(func() (credential.BatchReport, error) { return n.RefreshBatch(t.Context(), acme, ids, "") })
 	for range 3 {
 		soon(t, b.provider.entered, "an exchange")
 	}

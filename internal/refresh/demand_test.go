@@ -65,12 +65,12 @@ func TestDemandJoinsABatch(t *testing.T) {
 	b.clock.advance(life)
 	let := b.provider.holding()
 	batch := start(func() (credential.BatchReport, error) {
-		return n.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
+		return n.RefreshBatch(t.Context(), acme, []credential.ID{"alice"}, "")
 	})
 	soon(t, b.provider.entered, "the batch's exchange")
 	demand := start(func() (credential.Held, error) { return n.Token(t.Context(), "alice", time.Minute) })
 	second := start(func() (credential.BatchReport, error) {
-		return n.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
+		return n.RefreshBatch(t.Context(), acme, []credential.ID{"alice"}, "")
 	})
 	got := soon(t, second, "a second batch")
 	require.NoError(t, got.err)
@@ -293,7 +293,7 @@ func TestTokenErrors(t *testing.T) {
 	n.SetTargets(ctx, nil)
 	_, err = n.Put(ctx, b.login("other"), Expect{})
 	require.ErrorIs(t, err, ErrUnknownProvider)
-	_, err = n.RefreshBatch(ctx, acme, []credential.ID{"access-only"})
+	_, err = n.RefreshBatch(ctx, acme, []credential.ID{"access-only"}, "")
 	require.ErrorIs(t, err, ErrUnknownProvider)
 }
 

@@ -22,7 +22,7 @@ func TestDrain(t *testing.T) {
 	b.clock.advance(life)
 	let := b.provider.holding()
 	batch := start(func() (credential.BatchReport, error) {
-		return n.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
+		return n.RefreshBatch(t.Context(), acme, []credential.ID{"alice"}, "")
 	})
 	soon(t, b.provider.entered, "the exchange")
 
@@ -37,7 +37,7 @@ func TestDrain(t *testing.T) {
 	}
 	_, err := n.Token(t.Context(), "bob", 0)
 	require.ErrorIs(t, err, ErrStopping)
-	_, err = n.RefreshBatch(t.Context(), acme, []credential.ID{"bob"})
+	_, err = n.RefreshBatch(t.Context(), acme, []credential.ID{"bob"}, "")
 	require.ErrorIs(t, err, ErrStopping)
 	_, err = n.Put(t.Context(), b.login("carol"), Expect{})
 	require.ErrorIs(t, err, ErrStopping)
@@ -64,7 +64,7 @@ func TestDrainWithoutAStore(t *testing.T) {
 	b.due()
 	let := b.provider.holding()
 	batch := start(func() (credential.BatchReport, error) {
-		return n.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
+		return n.RefreshBatch(t.Context(), acme, []credential.ID{"alice"}, "")
 	})
 	soon(t, b.provider.entered, "the exchange")
 	n.store.set(func(s *faultyStore) { s.away = true })
@@ -142,7 +142,7 @@ func TestPassesRun(t *testing.T) {
 			}
 		}
 	})
-	_, err := n.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
+	_, err := n.RefreshBatch(t.Context(), acme, []credential.ID{"alice"}, "")
 	require.ErrorIs(t, err, errAway)
 	soon(t, closed, "the orphan's end")
 	assert.Nil(t, b.held(n, "alice").Attempt)
@@ -159,7 +159,7 @@ func TestCredentialOfAnotherProvider(t *testing.T) {
 	n.SetTargets(t.Context(), []Target{b.target(), other})
 	b.put(n, "alice")
 	b.due()
-	report, err := n.RefreshBatch(t.Context(), "globex", []credential.ID{"alice"})
+	report, err := n.RefreshBatch(t.Context(), "globex", []credential.ID{"alice"}, "")
 	require.NoError(t, err)
 	assert.Equal(t, credential.BatchReport{Skipped: 1}, report)
 	assert.Zero(t, b.provider.calls())

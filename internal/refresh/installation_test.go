@@ -31,7 +31,7 @@ func TestAnotherInstallationIsGivenNothing(t *testing.T) {
 	}
 	assert.Equal(t, []string{"rd:meta"}, b.mini.Keys())
 	assert.Equal(t, passNothing, two.barrier.passes())
-	_, err := two.RefreshBatch(t.Context(), acme, nil)
+	_, err := two.RefreshBatch(t.Context(), acme, nil, "")
 	require.NoError(t, err)
 
 	b.fallBack(right)

@@ -34,7 +34,7 @@ func TestATokenThatCannotBeStoredYetIsServed(t *testing.T) {
 			let := b.provider.holding()
 			if name == "joins a batch" {
 				batch := start(func() (credential.BatchReport, error) {
-					return n.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
+					return n.RefreshBatch(t.Context(), acme, []credential.ID{"alice"}, "")
 				})
 				defer func() { require.NoError(t, soon(t, batch, "the batch's end").err) }()
 				soon(t, b.provider.entered, "the exchange")

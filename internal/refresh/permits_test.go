@@ -67,7 +67,7 @@ func TestALapsedPermitWaitsForItsPlace(t *testing.T) {
 	b.put(n, "alice")
 	b.due()
 	done := start(func() (credential.BatchReport, error) {
-		return n.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
+		return n.RefreshBatch(t.Context(), acme, []credential.ID{"alice"}, "")
 	})
 	require.Eventually(t, func() bool {
 		n.store.mu.Lock()
@@ -313,22 +313,36 @@ func TestClaimsWaitUntilTheyHaveTheirPermits(t *testing.T) {
 		b.put(n, id)
 	}
 	b.due()
-	claim := func(room int) int {
-		got, _, err := other.store.ReserveClaims(t.Context(), acme, room, room)
+	claim := func(room int) (int, string) {
+		got, id, err := other.store.ReserveClaims(t.Context(), acme, room, room)
 		require.NoError(t, err)
-		return got
+		return got, id
 	}
-	require.Equal(t, 4, claim(4))
+	free := func(want int, of string) {
+		t.Helper()
+		require.Eventually(t, func() bool { got, _ := claim(4); return got == want }, patience, time.Millisecond, of)
+	}
+	got, reservation := claim(3)
+	require.Equal(t, 3, got)
+	got, _ = claim(4)
+	require.Equal(t, 1, got)
 	_, err := n.AdvanceBatch(t.Context(), acme, ids)
 	require.NoError(t, err)
-	assert.Zero(t, claim(4), "nobody has begun them")
+	got, _ = claim(4)
+	assert.Zero(t, got, "nobody has begun them")
 
-	assert.Equal(t, credential.BatchReport{Refreshed: 1}, b.batch(n, "alice"))
-	require.Eventually(t, func() bool { return claim(4) == 1 }, patience, time.Millisecond, "the one that has a permit")
+	refresh := func(ids ...credential.ID) credential.BatchReport {
+		t.Helper()
+		report, err := n.RefreshBatch(t.Context(), acme, ids, reservation)
+		require.NoError(t, err)
+		return report
+	}
+	assert.Equal(t, credential.BatchReport{Refreshed: 1}, refresh("alice"))
+	free(1, "the one that has a permit")
 
 	n.store.set(func(s *faultyStore) {
 		s.scripted = func(int) (int, time.Duration) { return 0, time.Hour }
 	})
-	assert.Equal(t, credential.BatchReport{Returned: 2}, b.batch(n, "bob", "carol"))
-	require.Eventually(t, func() bool { return claim(4) == 2 }, patience, time.Millisecond, "those that were put back")
+	assert.Equal(t, credential.BatchReport{Returned: 2}, refresh("bob", "carol"))
+	free(2, "those that were put back")
 }

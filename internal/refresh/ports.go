@@ -101,9 +101,9 @@ type Permits interface {
 
 // Claims is what all replicas have claimed and not begun.
 type Claims interface {
-	// ClaimsDone notes that n of a provider's wait no more: they have their permits,
+	// ClaimsDone notes that n of a reservation wait no more: they have their permits,
 	// or were put back.
-	ClaimsDone(ctx context.Context, provider string, n int) error
+	ClaimsDone(ctx context.Context, provider, reservation string, n int) error
 }
 
 // Taken are permits that were taken together.

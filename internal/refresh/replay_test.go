@@ -21,7 +21,7 @@ func (b *bundle) killed(owner string) {
 	b.due()
 	let := b.provider.holding()
 	done := start(func() (credential.BatchReport, error) {
-		return n.RefreshBatch(b.t.Context(), acme, []credential.ID{"alice"})
+		return n.RefreshBatch(b.t.Context(), acme, []credential.ID{"alice"}, "")
 	})
 	soon(b.t, b.provider.entered, "the exchange")
 	n.die(let)
@@ -102,7 +102,7 @@ func (b *bundle) diesAfterReply(n *node) {
 	b.due()
 	let := b.provider.holding()
 	done := start(func() (credential.BatchReport, error) {
-		return n.RefreshBatch(b.t.Context(), acme, []credential.ID{"alice"})
+		return n.RefreshBatch(b.t.Context(), acme, []credential.ID{"alice"}, "")
 	})
 	soon(b.t, b.provider.entered, "the exchange")
 	n.store.set(func(s *faultyStore) { s.away = true })
@@ -155,7 +155,7 @@ func TestDeadJournalWithNothing(t *testing.T) {
 		b.put(n, "bob")
 		b.due()
 		n.store.set(func(s *faultyStore) { s.lostBegin = true })
-		_, err := n.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
+		_, err := n.RefreshBatch(t.Context(), acme, []credential.ID{"alice"}, "")
 		require.ErrorIs(t, err, errAway)
 		n.die()
 
@@ -270,7 +270,7 @@ func TestTroubleWithAJournal(t *testing.T) {
 	b.put(n, "alice")
 	b.due()
 	n.store.set(func(s *faultyStore) { s.lostBegin = true })
-	_, err := n.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
+	_, err := n.RefreshBatch(t.Context(), acme, []credential.ID{"alice"}, "")
 	require.ErrorIs(t, err, errAway)
 	n.journal.set(func(j *testJournal) { j.adopt = errSpoil })
 	require.ErrorIs(t, n.tick(t.Context()), errSpoil)
@@ -521,7 +521,7 @@ func TestDeadJournalWithTheEndOfAGrant(t *testing.T) {
 			b.due()
 			let := b.provider.holding()
 			done := start(func() (credential.BatchReport, error) {
-				return n.RefreshBatch(b.t.Context(), acme, []credential.ID{"alice"})
+				return n.RefreshBatch(b.t.Context(), acme, []credential.ID{"alice"}, "")
 			})
 			soon(b.t, b.provider.entered, "the exchange")
 			n.store.set(func(s *faultyStore) { s.away = true })

@@ -302,7 +302,7 @@ func (b *bundle) events(n *node, id credential.ID) []credential.EventType {
 // batch refreshes ids and requires that the batch as such could be worked on.
 func (b *bundle) batch(n *node, ids ...credential.ID) credential.BatchReport {
 	b.t.Helper()
-	report, err := n.RefreshBatch(b.t.Context(), acme, ids)
+	report, err := n.RefreshBatch(b.t.Context(), acme, ids, "")
 	require.NoError(b.t, err)
 	return report
 }
@@ -333,7 +333,7 @@ func (b *bundle) inTheAir(n *node) (done <-chan result[credential.BatchReport], 
 	b.t.Helper()
 	let = b.provider.holding()
 	done = start(func() (credential.BatchReport, error) {
-		return n.RefreshBatch(b.t.Context(), acme, []credential.ID{"alice"})
+		return n.RefreshBatch(b.t.Context(), acme, []credential.ID{"alice"}, "")
 	})
 	soon(b.t, b.provider.entered, "the exchange")
 	return done, let

@@ -137,7 +137,7 @@ func TestAJournalThatCannotBeOpenedProvesNothing(t *testing.T) {
 	let := b.provider.holding()
 	defer let()
 	done := start(func() (credential.BatchReport, error) {
-		return slow.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
+		return slow.RefreshBatch(t.Context(), acme, []credential.ID{"alice"}, "")
 	})
 	soon(t, b.provider.entered, "the exchange")
 	taken := b.held(judge, "alice").Attempt
@@ -169,7 +169,7 @@ func TestAJournalThatSomebodyRemovedProvesNothing(t *testing.T) {
 	let := b.provider.holding()
 	defer let()
 	done := start(func() (credential.BatchReport, error) {
-		return slow.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
+		return slow.RefreshBatch(t.Context(), acme, []credential.ID{"alice"}, "")
 	})
 	soon(t, b.provider.entered, "the exchange")
 	taken := b.held(judge, "alice").Attempt

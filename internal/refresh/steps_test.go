@@ -142,7 +142,7 @@ func TestEveryStepFailsBeforeAndAfter(t *testing.T) {
 			b.due()
 
 			fault.arm(b, n)
-			report, err := n.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
+			report, err := n.RefreshBatch(t.Context(), acme, []credential.ID{"alice"}, "")
 			fault.failed(t, b, n, report, err)
 			assert.Equal(t, fault.calls, b.provider.calls())
 			if fault.mend != nil {
@@ -289,7 +289,7 @@ func TestAWriteThatCanNeverBeStored(t *testing.T) {
 	b.due()
 	let := b.provider.holding()
 	done := start(func() (credential.BatchReport, error) {
-		return n.RefreshBatch(t.Context(), acme, []credential.ID{"alice", "bob"})
+		return n.RefreshBatch(t.Context(), acme, []credential.ID{"alice", "bob"}, "")
 	})
 	soon(t, b.provider.entered, "an exchange")
 	soon(t, b.provider.entered, "another exchange")

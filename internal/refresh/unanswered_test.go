@@ -68,7 +68,7 @@ func TestATokenThatIsStillHandedOverIsPutBack(t *testing.T) {
 		s.applied = func(credential.Write) { one.store.set(func(s *faultyStore) { s.failApply = 1_000_000 }) }
 	})
 	done := start(func() (credential.BatchReport, error) {
-		return one.RefreshBatch(t.Context(), acme, []credential.ID{"alice"})
+		return one.RefreshBatch(t.Context(), acme, []credential.ID{"alice"}, "")
 	})
 	soon(t, one.store.refused, "the second time that the write is handed over")
 	held, seen := b.held(two, "alice"), b.eventIDs(two, "alice")

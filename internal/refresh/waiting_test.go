@@ -27,7 +27,7 @@ func TestWhatTimeBringsIsToldWithoutAPermit(t *testing.T) {
 	type work func(n *node) (credential.BatchReport, error)
 	for name, do := range map[string]work{
 		"a batch that finds none": func(n *node) (credential.BatchReport, error) {
-			return n.RefreshBatch(t.Context(), acme, []credential.ID{"alice", "nobody"})
+			return n.RefreshBatch(t.Context(), acme, []credential.ID{"alice", "nobody"}, "")
 		},
 		"a batch for it": func(n *node) (credential.BatchReport, error) {
 			return n.AdvanceBatch(t.Context(), acme, []credential.ID{"alice", "nobody"})
@@ -84,7 +84,7 @@ func TestASessionThatIsOverIsNotExtended(t *testing.T) {
 	for name, ask := range map[string]func(n *node) error{
 		"by schedule": func(n *node) error {
 			for range 2 {
-				if _, err := n.RefreshBatch(t.Context(), acme, []credential.ID{"alice"}); err != nil {
+				if _, err := n.RefreshBatch(t.Context(), acme, []credential.ID{"alice"}, ""); err != nil {
 					return err
 				}
 			}

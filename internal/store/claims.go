@@ -15,7 +15,8 @@ const reservationKept = 5 * time.Second
 // other replica reserved is gone already, until [Store.ClaimsDone]: a claim shows in
 // the permits only when a worker has begun it, and a room that each replica took as
 // its own would be claimed once by each of them. What is lost on its way comes back
-// after 5 s. id is for [Store.SettleClaims]; "" if there is no room.
+// after 5 s. id is for [Store.SettleClaims] and
+// [Store.ClaimsDone]; "" if there is no room.
 func (s *Store) ReserveClaims(ctx context.Context, provider string, room, want int) (reserved int, id string, err error) {
 	if err := checkName("provider", provider); err != nil {
 		return 0, "", err
@@ -49,17 +50,17 @@ func (s *Store) SettleClaims(ctx context.Context, provider, id string, claimed i
 	return nil
 }
 
-// ClaimsDone notes that n claims of a provider wait no more: they have their
-// permits, or were put back. Whose they were does not matter; those that were
-// reserved first are taken to be over first. More than there are is no error.
-func (s *Store) ClaimsDone(ctx context.Context, provider string, n int) error {
+// ClaimsDone notes that n claims of a reservation wait no more: they have their
+// permits, or were put back. One that is gone, or "", and more than there are, are
+// no error.
+func (s *Store) ClaimsDone(ctx context.Context, provider, id string, n int) error {
 	if err := checkName("provider", provider); err != nil {
 		return err
 	}
-	if n <= 0 {
+	if id == "" || n <= 0 {
 		return nil
 	}
-	if _, err := s.runInt(ctx, s.scripts.claimsDone, []string{keyPermitClaims(provider)}, n); err != nil {
+	if _, err := s.runInt(ctx, s.scripts.claimsDone, []string{keyPermitClaims(provider)}, id, n); err != nil {
 		return fmt.Errorf("claims that are done: %w", err)
 	}
 	return nil

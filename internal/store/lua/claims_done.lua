@@ -1,30 +1,21 @@
 #!lua flags=allow-oom
--- Takes from the reservations, the oldest first, what has waited for long enough:
--- it was begun, or put back.
+-- Takes from a reservation what has waited for long enough: it was begun, or put
+-- back.
 --
 -- KEYS  1 the reservations: each its ms and how many
--- ARGV  1 how many
+-- ARGV  1 reservation, 2 how many
 -- Reply how many were taken
-local list = redis.call('HGETALL', KEYS[1])
-local order = {}
-for i = 1, #list, 2 do
-  local since, n = string.match(list[i + 1], '^(%d+) (%d+)$')
-  order[#order + 1] = {id = list[i], since = tonumber(since) or 0, n = tonumber(n) or 0}
+--
+-- Of no other one: what is never told of would be made up for by what is, and be
+-- missing for as long as there is work.
+local kept = redis.call('HGET', KEYS[1], ARGV[1])
+local since, n = string.match(kept or '', '^(%d+) (%d+)$')
+if not since then return 0 end
+n = tonumber(n)
+local done = math.min(n, tonumber(ARGV[2]))
+if done == n then
+  redis.call('HDEL', KEYS[1], ARGV[1])
+else
+  redis.call('HSET', KEYS[1], ARGV[1], string.format('%s %d', since, n - done))
 end
-table.sort(order, function(a, b)
-  if a.since ~= b.since then return a.since < b.since end
-  return a.id < b.id
-end)
-local left = tonumber(ARGV[1])
-for i = 1, #order do
-  if left == 0 then break end
-  local o = order[i]
-  local n = math.min(o.n, left)
-  left = left - n
-  if n == o.n then
-    redis.call('HDEL', KEYS[1], o.id)
-  else
-    redis.call('HSET', KEYS[1], o.id, string.format('%.0f %d', o.since, o.n - n))
-  end
-end
-return ARGV[1] - left
+return done

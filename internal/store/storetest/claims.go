@@ -31,15 +31,22 @@ func claimsReserved(b *bundle) {
 	require.NoError(b, b.store.SettleClaims(b.ctx, provider, third, 3), "it is gone")
 	require.NoError(b, b.store.SettleClaims(b.ctx, provider, "", 3))
 
-	require.NoError(b, b.store.ClaimsDone(b.ctx, provider, 2))
-	require.NoError(b, b.store.ClaimsDone(b.ctx, provider, 0))
+	done := func(id string, n int) { require.NoError(b, b.store.ClaimsDone(b.ctx, provider, id, n)) }
+	done(first, 2)
+	done(first, 0)
+	done("", 4)
+	done(third, 4) // it is gone
 	n, fourth := reserve(10, 9)
 	assert.Equal(b, 5, n, "of the first, 4 still wait")
 	require.NoError(b, b.store.SettleClaims(b.ctx, provider, fourth, 5))
-	require.NoError(b, b.store.ClaimsDone(b.ctx, provider, 9))
-	n, _ = reserve(10, 9)
-	assert.Equal(b, 9, n, "of all, one still waits")
-	require.NoError(b, b.store.ClaimsDone(b.ctx, provider, 99), "there are fewer")
+	done(fourth, 99) // there are fewer, and the others still wait
+	done(first, 3)
+	n, fifth := reserve(10, 9)
+	assert.Equal(b, 8, n, "of the first and the second, one each still waits")
+	for _, id := range []string{first, second} {
+		done(id, 1)
+	}
+	done(fifth, 8)
 	require.NoError(b, b.store.SettleClaims(b.ctx, provider, first, 6), "it is gone")
 	n, _ = reserve(10, 10)
 	assert.Equal(b, 10, n)

@@ -136,7 +136,7 @@ func foreignNames(b *bundle) {
 		_, _, err = b.store.ReserveClaims(b.ctx, name, 1, 1)
 		require.ErrorAs(b, err, &named, name)
 		require.ErrorAs(b, b.store.SettleClaims(b.ctx, name, "x", 1), &named, name)
-		require.ErrorAs(b, b.store.ClaimsDone(b.ctx, name, 1), &named, name)
+		require.ErrorAs(b, b.store.ClaimsDone(b.ctx, name, "x", 1), &named, name)
 		_, _, err = b.store.StartSlot(b.ctx, name, 1, owner, time.Second)
 		require.ErrorAs(b, err, &named, name)
 		r := ask("alice")
