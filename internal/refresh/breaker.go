@@ -133,6 +133,19 @@ func (b *breakers) probe(ctx context.Context, provider string, id credential.ID)
 	}, false)
 }
 
+// onHold is an error where the operator has paused the client, or all: for whoever
+// was let through and has waited since.
+func (b *breakers) onHold(ctx context.Context, provider string) error {
+	for _, name := range []string{credential.AllClients, provider} {
+		if state, err := b.state(ctx, name); err != nil {
+			return err
+		} else if state.Paused {
+			return paused()
+		}
+	}
+	return nil
+}
+
 // heldBack reports whether nothing may pass, or probes alone, without taking one.
 func (b *breakers) heldBack(ctx context.Context, provider string) (bool, error) {
 	all, err := b.state(ctx, credential.AllClients)

@@ -68,7 +68,7 @@ func (e *Engine) Token(ctx context.Context, id credential.ID, minTTL time.Durati
 }
 
 // paused says that nothing is presented until somebody resumes it.
-func paused() error {
+func paused() *UnavailableError {
 	return &UnavailableError{Reason: credential.ReasonPaused, RetryAfter: time.Minute}
 }
 
@@ -400,6 +400,9 @@ func (e *Engine) unavailable(err error) error {
 // notNow tells why there is no good enough token, and when there may be one.
 func (e *Engine) notNow(held credential.Held) *UnavailableError {
 	r := held.Record
+	if r.Paused {
+		return paused()
+	}
 	reason := r.LastAttempt.Failure
 	if reason == credential.ReasonNone {
 		reason = credential.ReasonUnavailable

@@ -79,7 +79,7 @@ func (p *places) give(count int, asked time.Duration) {
 
 // renew waits for another place within the rate, no longer than until the call
 // would be sent too late. The error is an [UnavailableError] if there is none by
-// then.
+// then, or somebody has paused the client meanwhile.
 func (l *permitLease) renew(ctx context.Context) error {
 	e := l.engine
 	last := l.asked + l.target.Policy.Times.Send
@@ -96,7 +96,7 @@ func (l *permitLease) renew(ctx context.Context) error {
 		select {
 		case asked := <-mine:
 			if e.clock.Boot()-asked <= l.within {
-				return nil
+				return e.breakers.onHold(ctx, l.target.Name)
 			}
 			p.join(mine) // it has lapsed as well
 			continue

@@ -88,7 +88,8 @@ func (e *Engine) takeProbeFor(ctx context.Context, t *Target, allowed passage, t
 }
 
 // takePermits leases up to want permits, waiting for the first at most
-// permitWait. If there is none by then the error is an [UnavailableError].
+// permitWait. If there is none by then, or somebody has paused the client
+// meanwhile, the error is an [UnavailableError].
 func (e *Engine) takePermits(ctx context.Context, t *Target, want int) (*permitLease, error) {
 	if t.Limits == (Limits{}) {
 		return &permitLease{granted: want}, nil
@@ -108,8 +109,15 @@ func (e *Engine) takePermits(ctx context.Context, t *Target, want int) (*permitL
 		return nil, noPermit(within, wait)
 	}
 	for { // what was said of the wait is of another moment
-		if permits, wait, err = e.askPermits(ctx, t, want); permits != nil || err != nil {
-			return permits, err
+		if permits, wait, err = e.askPermits(ctx, t, want); err != nil {
+			return nil, err
+		}
+		if permits != nil {
+			if err := e.breakers.onHold(ctx, t.Name); err != nil {
+				permits.giveBack(ctx)
+				return nil, err
+			}
+			return permits, nil
 		}
 		if wait > time.Until(deadline) {
 			return nil, crowded(wait)

@@ -287,6 +287,56 @@ func TestAPermitThatComesBackIsWaitedFor(t *testing.T) {
 	assert.Equal(t, crowd, b.provider.calls())
 }
 
+// Whoever waits for a permit while somebody pauses what he waits for gets none, and
+// is told of the pause.
+func TestAPauseIsForThoseWhoWait(t *testing.T) {
+	t.Parallel()
+	for name, pause := range map[string]func(t *testing.T, n *node) error{
+		"the credential": func(t *testing.T, n *node) error {
+			t.Helper()
+			_, err := n.SetPaused(t.Context(), "alice", true, "")
+			return err
+		},
+		"the provider": func(t *testing.T, n *node) error {
+			t.Helper()
+			_, err := n.PauseProvider(t.Context(), acme, true)
+			return err
+		},
+		"all": func(t *testing.T, n *node) error {
+			t.Helper()
+			_, err := n.PauseProvider(t.Context(), credential.AllClients, true)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			n, other := b.node("one"), b.node("two")
+			limits := Limits{Concurrency: 1}
+			n.rated(b, limits, 0)
+			b.put(n, "alice")
+			held, err := other.store.Take(t.Context(), acme, limits, 1, time.Hour)
+			require.NoError(t, err)
+			counted := &countedPermits{Permits: n.permits}
+			n.permits = counted
+			end := make(chan error, 1)
+			go func() {
+				_, err := n.Refresh(t.Context(), "alice", 0)
+				end <- err
+			}()
+			require.Eventually(t, func() bool { return counted.asked.Load() > 1 }, patience, time.Millisecond, "it waits")
+			require.NoError(t, pause(t, n))
+			require.NoError(t, other.store.Return(t.Context(), acme, held.ID, held.Count))
+			unavailable := new(UnavailableError)
+			require.ErrorAs(t, <-end, &unavailable)
+			assert.Equal(t, credential.ReasonPaused, unavailable.Reason)
+			assert.Equal(t, time.Minute, unavailable.RetryAfter)
+			assert.Zero(t, b.provider.calls())
+			assert.Equal(t, 1, n.takes(limits), "its permit came back")
+		})
+	}
+}
+
 type countedPermits struct {
 	Permits
 
