@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
@@ -28,13 +30,23 @@ type content interface {
 	io.WriterAt
 }
 
+// extent is how much of its disk a file takes.
+type extent interface {
+	// Allocate makes the file to bytes long, the new ones reading as zeros,
+	// with room on the disk for all of them. If it fails the file is from bytes
+	// long, as it was if that was its length.
+	Allocate(from, to int64) error
+	// Truncate gives back what is behind the first to bytes.
+	Truncate(to int64) error
+	// Free is how many bytes the disk has room for beside, as far as it tells:
+	// a quota may allow less.
+	Free() (int64, error)
+}
+
 // file is one open journal file, locked.
 type file interface {
 	content
-	// Allocate makes the file to bytes long, the new ones reading as zeros,
-	// with room on the disk for all of them. If it fails the file is as it
-	// was, from bytes long.
-	Allocate(from, to int64) error
+	extent
 	// Sync makes durable what was written.
 	Sync() error
 	// Named reports whether that name in its folder is this file's.
@@ -261,6 +273,15 @@ func (f osFile) Allocate(from, to int64) error {
 		_ = f.Truncate(from) // gives back what was taken; there is nothing else to do if it fails
 	}
 	return err
+}
+
+// Free asks the file system.
+func (f osFile) Free() (int64, error) {
+	var st unix.Statfs_t
+	if err := retry(func() error { return unix.Fstatfs(int(f.Fd()), &st) }); err != nil {
+		return 0, err
+	}
+	return int64(st.Bavail) * int64(st.Bsize), nil //nolint:gosec,unconvert // no disk is that large, and the types depend on the platform
 }
 
 // zeroFill allocates by writing, where there is no other way.

@@ -19,6 +19,15 @@
 // room for the replies to what was sent was set aside. A file is made with room
 // for a few replies where there is none for more.
 //
+// A file that is mostly of the past is written anew when it is long: after 32 MiB, or
+// on a disk that has no room for as long a file beside it after half a MiB. There it
+// takes beside its own room that of the file which will replace it. Who is refused
+// for want of room has that done at once, if it gives any: what is allocated and was
+// not promised is given back first, and nothing new is begun until the room of the
+// replies in the air is free for it. If it cannot be done all the same, the old file
+// stays as it is. A process that finds no room for its file cuts the files of the
+// dead to their content, and begins with none for replies if there are any to adopt.
+//
 // After a write or a sync that fails, nothing is known of what the disk holds
 // beside what was acknowledged before, and a sync that succeeds later proves
 // nothing. The journal is broken then: its calls fail at once, but for a reply,

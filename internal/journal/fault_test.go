@@ -109,7 +109,7 @@ func TestNoRoomIsNotFinal(t *testing.T) {
 func TestDropsAlwaysHaveRoom(t *testing.T) {
 	t.Parallel()
 	d := newMemDisk()
-	d.limit = 16 << 10
+	d.limit = 20 << 10
 	j := onDisk(t, d, Options{SegmentSize: 16 << 10})
 	n := uint64(0)
 	for err := error(nil); err == nil; n++ {
@@ -129,7 +129,7 @@ func TestDropsAlwaysHaveRoom(t *testing.T) {
 func TestRoomComesBack(t *testing.T) {
 	t.Parallel()
 	d := newMemDisk()
-	d.limit = 8 << 10
+	d.limit = 12 << 10
 	j := onDisk(t, d, Options{MaxReply: 2000, SegmentSize: 4 << 10})
 	require.NoError(t, j.Intent(t.Context(), []Intent{intent(1)}))
 	require.NoError(t, j.Intent(t.Context(), []Intent{intent(2)}))

@@ -246,7 +246,7 @@ func (h *healer) copyTo(r *rewrite, old file, size int64) (err error) {
 	if r.file, r.temp, err = j.disk.create(j.owner); err != nil {
 		return err
 	}
-	if r.allocated, err = grow(r.file, 0, size, j.segment); err != nil {
+	if r.allocated, r.small, err = grow(r.file, 0, size, 0, j.segment); err != nil {
 		return err
 	}
 	if err := failpoint.Hit(failpoint.JournalWrite); err != nil {

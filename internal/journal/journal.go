@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/failpoint"
@@ -41,6 +42,8 @@ type Options struct {
 	//
 	// All are called by the goroutine that writes: they must return soon.
 	OnUnnamed func(error)
+
+	bare bool // it begins without room for replies: what the dead have left will give some back
 }
 
 // Journal is this process's journal. Its methods may be called concurrently,
@@ -53,6 +56,7 @@ type Journal struct {
 	frames    framer
 	segment   int64
 	replyRoom int64 // of an intent's reply, and of the drop after it
+	first     int64 // room behind the head that the file has at the least when it is made
 
 	wake    chan struct{} // holds a token when the writer has something to look at
 	stopped chan struct{} // closed when the writer has ended
@@ -69,7 +73,10 @@ type Journal struct {
 	rooms     map[credential.Nonce]int64
 	live      map[credential.Nonce]place // records that are in the file
 	liveBytes int64
-	rewriteAt int64 // end from which on the file may be written anew
+	small     bool      // the disk has no room for another file as long as this one
+	refused   error     // with which the last intents found no room; nil if they did
+	triedAt   int64     // end at the last attempt to write the file anew; 0 if there was none
+	tried     time.Time // when that was made
 	closing   bool
 
 	// While the journal is broken. Nothing is in next then.
@@ -88,14 +95,29 @@ type place struct {
 
 // Create makes the journal of owner in dir, which is made where it is missing.
 // The owner is a name that no process had before: 1 to 64 letters, digits,
-// "_" and "-". The error says what to do when dir cannot be used; it wraps
-// [ErrNetworkFS], [ErrNoRoom] or [ErrInUse] where that is the case.
+// "_" and "-". Where there is no room, what dead processes had allocated ahead is
+// given back first; if there is none for replies then, and journals of theirs to
+// adopt, which gives room, it is made without. The error says what to do when dir
+// cannot be used; it wraps [ErrNetworkFS], [ErrNoRoom] or [ErrInUse] where that is
+// the case.
 func Create(dir, owner string, opts Options) (*Journal, error) {
 	d := folder(dir)
 	if err := d.prepare(); err != nil {
 		return nil, err
 	}
-	return create(d, dir, owner, opts)
+	j, err := create(d, dir, owner, opts)
+	if !errors.Is(err, ErrNoRoom) {
+		return j, err
+	}
+	dead, _ := Adopt(dir, owner) // what is wrong with a file is told when its content is taken up
+	for _, one := range dead {
+		_ = one.Release()
+	}
+	if j, err = create(d, dir, owner, opts); len(dead) > 0 && errors.Is(err, ErrNoRoom) {
+		opts.bare = true
+		return create(d, dir, owner, opts)
+	}
+	return j, err
 }
 
 func create(d disk, dir, owner string, opts Options) (*Journal, error) {
@@ -114,11 +136,14 @@ func create(d disk, dir, owner string, opts Options) (*Journal, error) {
 	name := owner + suffix
 	j := &Journal{
 		path: filepath.Join(dir, name), name: name, owner: owner, disk: d, frames: newFramer(owner),
-		segment: opts.SegmentSize, rewriteAt: rewriteSegments * opts.SegmentSize,
+		segment:   opts.SegmentSize,
 		replyRoom: roundUp(int64(headerSize+maxFields+opts.MaxReply), alignment) + dropSize,
 		wake:      make(chan struct{}, 1), stopped: make(chan struct{}),
 		next: newBatch(), rooms: map[credential.Nonce]int64{}, live: map[credential.Nonce]place{},
 		dropped: map[credential.Nonce]bool{},
+	}
+	if !opts.bare {
+		j.first = firstReplies * j.replyRoom
 	}
 	if err := j.open(); err != nil {
 		if errors.Is(err, fs.ErrPermission) {
@@ -168,8 +193,11 @@ func (j *Journal) start(temp string, head []byte) error {
 // begin does with little where the disk has no room for a segment: journals of
 // the dead may lie there, and give theirs back once they are adopted.
 func (j *Journal) begin(head []byte) (err error) {
-	least := min(j.segment, j.end+firstReplies*j.replyRoom)
-	if j.allocated, err = grow(j.file, 0, max(j.end, least), j.segment); err != nil {
+	least, spare := min(j.segment, j.end+j.first), int64(pageSize)
+	if j.first == 0 {
+		spare = 0
+	}
+	if j.allocated, j.small, err = grow(j.file, 0, max(j.end, least), spare, j.segment); err != nil {
 		return err
 	}
 	if _, err := j.file.WriteAt(head, 0); err != nil {
@@ -212,6 +240,9 @@ func (j *Journal) addIntents(intents []Intent) (*batch, error) {
 	if err := j.usable(); err != nil {
 		return nil, err
 	}
+	if j.short() && j.reserved >= j.replyRoom {
+		return nil, j.refused // what is in the air has to leave room for another file first
+	}
 	mark := len(j.next.ops)
 	for i := range intents {
 		in := &intents[i]
@@ -221,7 +252,26 @@ func (j *Journal) addIntents(intents []Intent) (*batch, error) {
 		}
 		j.add(in.Nonce, typeIntent, j.replyRoom, j.frames.appendIntent(j.next.buf, in))
 	}
-	return j.submit(mark)
+	b, err := j.submit(mark)
+	if err == nil {
+		j.refused = nil
+	}
+	return b, err
+}
+
+// Trouble tells why no exchange can be begun now: the journal is broken, or the last
+// intents found no room, and there is none yet for a single one. The error is that
+// which they got; nil if nothing is known to be in the way.
+func (j *Journal) Trouble() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if err := j.usable(); err != nil || j.refused == nil {
+		return err
+	}
+	if j.ensure(j.needed()+j.replyRoom+headerSize+int64(maxFields)) == nil {
+		j.refused = nil
+	}
+	return j.refused
 }
 
 // Change notes what was done, and returns when that is durable. Noting again

@@ -4,6 +4,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"sync"
 
@@ -16,6 +17,7 @@ type step string
 const (
 	stepCreate   step = "create"
 	stepAllocate step = "allocate"
+	stepTruncate step = "truncate"
 	stepWrite    step = "write"
 	stepRead     step = "read"
 	stepSync     step = "sync"
@@ -26,7 +28,7 @@ const (
 	stepSyncDir  step = "sync of the folder"
 )
 
-var steps = []step{stepCreate, stepAllocate, stepWrite, stepRead, stepSync, stepClose, stepLink, stepReplace, stepRemove, stepSyncDir} //nolint:gochecknoglobals // a list of constants
+var steps = []step{stepCreate, stepAllocate, stepTruncate, stepWrite, stepRead, stepSync, stepClose, stepLink, stepReplace, stepRemove, stepSyncDir} //nolint:gochecknoglobals // a list of constants
 
 // memDisk is a disk that fails where a test wants it, and that forgets what
 // was not synced. Until something is synced it may be durable, or not, or in
@@ -233,6 +235,23 @@ func (f *memFile) Allocate(from, to int64) error {
 		f.occupied = to
 		return nil
 	})
+}
+
+func (f *memFile) Truncate(to int64) error {
+	return f.d.do(stepTruncate, f.name, func() error {
+		f.content = f.content[:min(to, int64(len(f.content)))]
+		f.occupied = min(to, f.occupied)
+		return nil
+	})
+}
+
+func (f *memFile) Free() (int64, error) {
+	f.d.mu.Lock()
+	defer f.d.mu.Unlock()
+	if f.d.limit == 0 {
+		return math.MaxInt64, nil
+	}
+	return max(f.d.limit-f.d.used(), 0), nil
 }
 
 func (f *memFile) Sync() error {

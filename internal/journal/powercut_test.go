@@ -39,7 +39,7 @@ func cutThePower(t *rapid.T) {
 	second := once(rapid.SampledFrom(steps).Draw(t, "second step"), rapid.Int64Range(1, 60).Draw(t, "its nth"), failure)
 	d.hook = func(s step, name string) error { return errors.Join(first(s, name), second(s, name)) }
 	d.failAfter = rapid.Bool().Draw(t, "after it took effect")
-	d.limit = rapid.SampledFrom([]int64{0, 6 << 10, 20 << 10}).Draw(t, "limit")
+	d.limit = rapid.SampledFrom([]int64{0, 6 << 10, 14 << 10, 20 << 10, 40 << 10}).Draw(t, "limit")
 	const maxReply = 200
 	j, err := create(d, "/journal", "owner-1", Options{SegmentSize: 512, MaxReply: maxReply})
 	if err != nil {

@@ -6,17 +6,24 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
 const (
-	// A file of so many segments is written anew when no more than one in so
-	// many of its bytes is live: then the work is at most half of what was
-	// written since the last time.
-	rewriteSegments = 4
-	rewriteLive     = 3
+	// A file of so many segments is written anew when no more than one in so many
+	// of its bytes is live: then the work is at most half of what was written since
+	// the last time. On a small disk it is at most all of that, for a part of a
+	// segment.
+	rewriteSegments  = 4
+	rewriteLive      = 3
+	rewriteLiveSmall = 2
+
+	// rewritePause is the least between two attempts to find room for those who
+	// were refused: what is in the air holds room as well, until it is settled.
+	rewritePause = time.Second
 
 	copyBlock = 256 << 10
 )
@@ -31,6 +38,7 @@ type rewrite struct {
 	cut       int64  // in the old file
 	base      int64  // length of the content, which stands for everything before cut
 	allocated int64
+	small     bool   // as [Journal] has it, of the new file
 	moved     []move // by from
 	err       error
 }
@@ -43,31 +51,69 @@ type move struct {
 	to    int64
 }
 
-// rewriteIfDue starts a rewrite when the file is long and mostly of the past.
-// Its result arrives on the channel, exactly once.
+// rewriteIfDue starts a rewrite when the file is mostly of the past, and long or in
+// the way of what is to come. Its result arrives on the channel, exactly once.
 func (j *Journal) rewriteIfDue() <-chan *rewrite {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.broken != nil || j.end < j.rewriteAt || j.liveBytes*rewriteLive > j.end {
+	if j.broken != nil || !j.ofThePast() || !j.long() && !j.inTheWay() {
 		return nil
 	}
 	r := j.plan()
-	r.allocated = roundUp(r.base+j.reserved+j.segment, j.segment)
-	// However it ends: not again before another round of records.
-	j.rewriteAt = j.end + rewriteSegments*j.segment
+	size := r.base + j.reserved
+	if !j.small {
+		size += j.segment // for what comes meanwhile
+	}
+	if free, err := j.file.Free(); j.refused != nil || j.small && err == nil && free < size {
+		j.trim()
+	}
+	j.triedAt, j.tried = j.end, time.Now()
 	old := j.file
 	result := make(chan *rewrite, 1)
 	go func() {
-		r.err = r.copyLive(j, old)
+		r.err = r.copyLive(j, old, size)
 		result <- r
 	}()
 	return result
 }
 
+// ofThePast tells that most of the file is.
+func (j *Journal) ofThePast() bool {
+	share := int64(rewriteLive)
+	if j.small {
+		share = rewriteLiveSmall
+	}
+	return j.liveBytes*share <= j.end
+}
+
+// long tells that enough was written since the last attempt, however that ended.
+func (j *Journal) long() bool {
+	round := rewriteSegments * j.segment
+	if j.small {
+		round = smallStep(j.segment)
+	}
+	return j.end-j.triedAt >= round
+}
+
+// inTheWay tells that somebody was refused for want of room, and that there would be
+// more.
+func (j *Journal) inTheWay() bool {
+	return j.short() && time.Since(j.tried) >= rewritePause
+}
+
+// short tells that somebody was refused for want of room that another file would
+// have.
+func (j *Journal) short() bool {
+	return j.refused != nil && j.ofThePast() && j.end-j.baseSize() >= pageSize
+}
+
+// baseSize is how long a file with nothing but the live records is.
+func (j *Journal) baseSize() int64 { return 2*int64(len(j.frames.head(j.owner))) + j.liveBytes }
+
 // plan lists what is to be copied; base is how long that will be. Called with
 // mu held.
 func (j *Journal) plan() *rewrite {
-	r := &rewrite{cut: j.end, moved: make([]move, 0, len(j.live)), base: 2*int64(len(j.frames.head(j.owner))) + j.liveBytes}
+	r := &rewrite{cut: j.end, moved: make([]move, 0, len(j.live)), base: j.baseSize()}
 	for nonce, p := range j.live {
 		r.moved = append(r.moved, move{place: p, nonce: nonce})
 	}
@@ -77,14 +123,14 @@ func (j *Journal) plan() *rewrite {
 
 func byOffset(a, b place) int { return cmp.Compare(a.off, b.off) }
 
-// copyLive is the first step. It reads old, which stays open until the writer
-// has received the result.
-func (r *rewrite) copyLive(j *Journal, old file) error {
+// copyLive is the first step, with room for size bytes. It reads old, which stays
+// open until the writer has received the result.
+func (r *rewrite) copyLive(j *Journal, old file, size int64) error {
 	var err error
 	if r.file, r.temp, err = j.disk.create(j.owner); err != nil {
 		return err
 	}
-	if err := r.file.Allocate(0, r.allocated); err != nil {
+	if r.allocated, r.small, err = grow(r.file, 0, size, 0, j.segment); err != nil {
 		return err
 	}
 	head := j.frames.head(j.owner)
@@ -136,6 +182,9 @@ func (j *Journal) install(r *rewrite) {
 		r.err = j.swapIn(r)
 	}
 	if r.err != nil {
+		j.mu.Lock()
+		j.small = j.small || errors.Is(r.err, ErrNoRoom)
+		j.mu.Unlock()
 		j.discard(r)
 	}
 }
@@ -179,11 +228,11 @@ func (j *Journal) copyRest(r *rewrite) error {
 		return broken
 	}
 	if size := r.base + rest.size; size > r.allocated {
-		to, err := grow(r.file, r.allocated, size, j.segment)
+		to, small, err := grow(r.file, r.allocated, size, 0, j.segment)
 		if err != nil {
 			return err
 		}
-		r.allocated = to
+		r.allocated, r.small = to, small
 	}
 	if err := copyRange(r.file, r.base, old, rest); err != nil {
 		return err
@@ -199,7 +248,7 @@ func (j *Journal) copyRest(r *rewrite) error {
 func (j *Journal) exchange(r *rewrite) (done []file, err error) {
 	shift := r.base - r.cut
 	if size := j.needed() + shift; size > r.allocated {
-		if r.allocated, err = grow(r.file, r.allocated, size, j.segment); err != nil {
+		if r.allocated, r.small, err = grow(r.file, r.allocated, size, 0, j.segment); err != nil {
 			return nil, err
 		}
 	}
@@ -231,10 +280,10 @@ func (j *Journal) exchange(r *rewrite) (done []file, err error) {
 		j.live[nonce] = p
 	}
 	done = append(j.spares, j.file)
-	j.file, j.allocated, j.spares, r.file = r.file, r.allocated, nil, nil
+	j.file, j.allocated, j.small, j.spares, r.file = r.file, r.allocated, r.small, nil, nil
 	j.end += shift
 	j.next.told = len(j.next.buf)
-	j.rewriteAt = rewriteSegments * j.segment
+	j.triedAt = 0
 	return done, nil
 }
 

@@ -16,13 +16,13 @@ import (
 func fill(t *testing.T, j *Journal) {
 	t.Helper()
 	j.mu.Lock()
-	at, end := j.rewriteAt, j.end
+	at, end := j.triedAt, j.end
 	j.mu.Unlock()
 	for n := uint64(1_000_000); ; n++ {
 		require.NoError(t, j.Keep(keep(n, strings.Repeat("x", 200))))
 		j.Drop(nonce(n))
 		j.mu.Lock()
-		begun, finished := j.rewriteAt != at, j.end < end
+		begun, finished := j.triedAt != at, j.end < end
 		end = j.end
 		j.mu.Unlock()
 		if begun || finished {

@@ -1,13 +1,19 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/refreshd/refreshd/internal/credential"
 )
 
-const pageSize = 4096
+const (
+	pageSize = 4096
+	// On a small disk a file grows by so small a part of a segment, and is written
+	// anew as soon as it is that long.
+	smallPart = 16
+)
 
 // Everything in this file is called with mu held.
 
@@ -69,7 +75,12 @@ func (j *Journal) giveBack(ops []op) {
 func (j *Journal) submit(mark int) (*batch, error) {
 	if err := j.ensure(j.needed()); err != nil {
 		j.undo(mark)
-		return nil, fmt.Errorf("journal %s: %w", j.path, err)
+		err = fmt.Errorf("journal %s: %w", j.path, err)
+		if errors.Is(err, ErrNoRoom) {
+			j.refused = err
+			j.signal() // the writer may find some in what is of the past
+		}
+		return nil, err
 	}
 	j.next.sync = true
 	j.signal()
@@ -85,7 +96,12 @@ func (j *Journal) ensure(size int64) error {
 	if size <= j.allocated {
 		return nil
 	}
-	to, err := grow(j.file, j.allocated, size, j.segment)
+	spare := int64(pageSize)
+	if j.ofThePast() {
+		spare += roundUp(j.baseSize(), pageSize)
+	}
+	to, small, err := grow(j.file, j.allocated, size, spare, j.segment)
+	j.small = small
 	if err != nil {
 		return err
 	}
@@ -93,17 +109,42 @@ func (j *Journal) ensure(size int64) error {
 	return nil
 }
 
-func grow(f file, from, size, segment int64) (to int64, err error) {
+// trim gives back what no promise needs of the room ahead, so that another file can
+// be made. What the kernel is being told of meanwhile is all within the promises.
+func (j *Journal) trim() {
+	if to := roundUp(j.needed(), pageSize); to <= j.allocated {
+		_ = j.file.Truncate(to) // if it fails, it may have been done all the same
+		j.allocated = to
+	}
+}
+
+// grow lets a file of from bytes have at least size, by whole segments as long as
+// its disk has room for as long a file beside it. Where it is small, or has no
+// segment, growth is by little, and so much is taken beside as spare says, which is
+// not used: that is given back when another file is to be made.
+func grow(f file, from, size, spare, segment int64) (to int64, small bool, err error) {
 	to = roundUp(size, segment)
-	err = f.Allocate(from, to)
-	if exact := roundUp(size, pageSize); noRoom(err) && exact < to {
-		to, err = exact, f.Allocate(from, exact)
+	free, err := f.Free()
+	if small = err == nil && free < 2*to-from; !small {
+		if err = f.Allocate(from, to); err == nil {
+			return to, false, nil
+		}
+	}
+	if small || noRoom(err) {
+		small = true
+		to = roundUp(size, smallStep(segment))
+		err = f.Allocate(from, to+spare)
+		if exact := roundUp(size, pageSize); noRoom(err) && exact < to {
+			to, err = exact, f.Allocate(from, exact+spare)
+		}
 	}
 	if err != nil {
-		return from, roomError(err)
+		return from, small, roomError(err)
 	}
-	return to, nil
+	return to, small, nil
 }
+
+func smallStep(segment int64) int64 { return roundUp(segment/smallPart, pageSize) }
 
 func roomError(err error) error {
 	if noRoom(err) {

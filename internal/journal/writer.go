@@ -77,6 +77,9 @@ func (j *Journal) write(h *healer) {
 			j.result = j.shut()
 			return
 		default:
+			if running == nil {
+				running = j.rewriteIfDue()
+			}
 			select {
 			case <-j.wake:
 			case r := <-running:
