@@ -38,7 +38,7 @@ func outage(err error) string {
 	}
 	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
 		if errors.Is(err, full) {
-			return "the disk of this service is full, and nothing is begun whose outcome it could not keep"
+			return "the disk of this service is full, and nothing is begun whose outcome it could not keep; make room on the disk of data_dir, or make it larger, and everything goes on by itself"
 		}
 	}
 	if _, ok := errors.AsType[net.Error](err); ok || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {

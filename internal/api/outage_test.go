@@ -122,7 +122,8 @@ func TestFullDiskIsTold(t *testing.T) {
 		b.engine.set(func(e *fakeEngine) {
 			e.err = &api.FaultError{Kind: api.FaultUnavailable, Detail: "no valid token can be had now", Err: full}
 		})
-		checkUnavailable(t, b.call(t, http.MethodPost, "/v1/credentials/acct-1/refresh", ""), "the disk of this service is full")
+		checkUnavailable(t, b.call(t, http.MethodPost, "/v1/credentials/acct-1/refresh", ""),
+			"the disk of this service is full, and nothing is begun whose outcome it could not keep; make room on the disk of data_dir")
 		assert.Contains(t, b.log.String(), `"level":"warn"`)
 		assert.Contains(t, b.log.String(), "/canary/of/a/path", "for the operator")
 	}

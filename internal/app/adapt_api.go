@@ -139,6 +139,9 @@ func fault(err error) error {
 	}
 	if away, ok := errors.AsType[*refresh.UnavailableError](err); ok {
 		detail := fmt.Sprintf("it cannot be done now (%s): %s", away.Reason, outage(away.Reason, ""))
+		if word := journalAway(away.Err); word != "" {
+			detail = "it cannot be done now: " + word
+		}
 		return &api.FaultError{Kind: api.FaultUnavailable, Detail: detail, Err: away.Err, Reason: away.Reason, RetryAfter: away.RetryAfter}
 	}
 	for _, row := range []struct {

@@ -2,10 +2,12 @@ package app
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
 	"github.com/refreshd/refreshd/internal/api"
+	"github.com/refreshd/refreshd/internal/journal"
 	"github.com/refreshd/refreshd/internal/logging"
 	"github.com/refreshd/refreshd/internal/redisconn"
 	"github.com/refreshd/refreshd/internal/store"
@@ -59,6 +61,11 @@ func (s *service) trouble(p redisconn.Promise) []api.Finding {
 	if gone := s.installationFinding(); gone != nil {
 		list = append([]api.Finding{*gone}, list...)
 	}
+	if s.journal != nil {
+		if stuck := journalFinding(s.journal.Trouble(), s.journalDir()); stuck != nil {
+			list = append([]api.Finding{*stuck}, list...)
+		}
+	}
 	if owners := s.engine.WaitsFor(); len(owners) > 0 {
 		list = append(list, api.Finding{
 			Topic: "recovery", Severity: string(redisconn.SeverityWarn),
@@ -68,6 +75,26 @@ func (s *service) trouble(p redisconn.Promise) []api.Finding {
 		})
 	}
 	return list
+}
+
+// journalFinding tells that nothing can be begun because of the journal in dir; nil
+// where there is no trouble with it.
+func journalFinding(trouble error, dir string) *api.Finding {
+	f := &api.Finding{
+		Topic: "journal", Severity: string(redisconn.SeverityFail),
+		Consequence: "nothing is refreshed and no login is taken, for what came of it could not be kept; tokens that are valid go on being served",
+	}
+	switch {
+	case errors.Is(trouble, journal.ErrNoRoom):
+		f.What = "the journal in " + dir + " finds no room: its disk is full, or a quota or a limit on file sizes is used up"
+		f.Remedy = "make room on the disk of data_dir, or make it larger; no restart is needed, everything goes on by itself then"
+	case errors.Is(trouble, journal.ErrBroken):
+		f.What = "the journal in " + dir + " cannot be written"
+		f.Remedy = "look in the service's log for the cause, and at the disk of data_dir; another file is tried every few seconds, and everything goes on by itself then"
+	default:
+		return nil
+	}
+	return f
 }
 
 // findings are those about what Redis promises.

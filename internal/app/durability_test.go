@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/internal/api"
+	"github.com/refreshd/refreshd/internal/journal"
 	"github.com/refreshd/refreshd/internal/redisconn"
 	"github.com/refreshd/refreshd/internal/store"
 	"github.com/refreshd/refreshd/internal/testproc"
@@ -54,6 +55,23 @@ func TestPromisesAsTheStoreAndTheAPITakeThem(t *testing.T) {
 	require.Len(t, findings(p), 1)
 	assert.Equal(t, "eviction", findings(p)[0].Topic)
 	assert.Equal(t, "fail", findings(p)[0].Severity)
+}
+
+// What keeps the journal from being written keeps everything from being begun, and
+// is told with the folder and the remedy.
+func TestTroubleWithTheJournalIsAFinding(t *testing.T) {
+	t.Parallel()
+	assert.Nil(t, journalFinding(nil, "/data/journal"))
+	assert.Nil(t, journalFinding(journal.ErrClosed, "/data/journal"))
+	for cause, want := range map[error]string{journal.ErrNoRoom: "finds no room: its disk is full", journal.ErrBroken: "cannot be written"} {
+		f := journalFinding(fmt.Errorf("somewhere: %w", cause), "/data/journal")
+		require.NotNil(t, f)
+		assert.Equal(t, "journal", f.Topic)
+		assert.Equal(t, "fail", f.Severity)
+		assert.Contains(t, f.What, "the journal in /data/journal "+want)
+		assert.Contains(t, f.Consequence, "nothing is refreshed")
+		assert.Contains(t, f.Remedy, "the disk of data_dir")
+	}
 }
 
 // TestServiceNoticesWhatItsRedisBecomes: an operator changes a Redis that was

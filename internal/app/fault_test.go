@@ -13,6 +13,7 @@ import (
 	"github.com/refreshd/refreshd/internal/api"
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/event"
+	"github.com/refreshd/refreshd/internal/journal"
 	"github.com/refreshd/refreshd/internal/refresh"
 	"github.com/refreshd/refreshd/internal/store"
 )
@@ -175,6 +176,15 @@ func TestOutagesNameProviderAndRemedy(t *testing.T) {
 	}
 	for _, reason := range []credential.Reason{credential.ReasonPaused, credential.ReasonStoreUnavailable, credential.ReasonOwnerDied} {
 		assert.NotEqual(t, usual, outage(reason, ""))
+	}
+	for cause, want := range map[error]string{
+		journal.ErrNoRoom: "the journal has no room", journal.ErrBroken: "the journal cannot be written; look at the disk of data_dir",
+	} {
+		err := &refresh.UnavailableError{Reason: credential.ReasonStoreUnavailable, Err: fmt.Errorf("somewhere: %w", cause)}
+		for _, got := range []error{fault(err), e.unserved(t.Context(), "user:one", err)} {
+			require.ErrorContains(t, got, "now: "+want)
+			assert.NotContains(t, got.Error(), "Redis")
+		}
 	}
 	assert.Contains(t, e.unserved(t.Context(), "user:one", refresh.ErrNotFound).Error(), "no credential has the ID user:one")
 	assert.NoError(t, e.unserved(t.Context(), "user:one", nil))

@@ -8,6 +8,7 @@ import (
 
 	"github.com/refreshd/refreshd/internal/api"
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/journal"
 	"github.com/refreshd/refreshd/internal/refresh"
 )
 
@@ -28,12 +29,28 @@ func (e apiEngine) unserved(ctx context.Context, id credential.ID, err error) er
 	if !ok || !isFault || told.Kind != api.FaultUnavailable {
 		return faultOf(err, id)
 	}
+	if journalAway(away.Err) != "" {
+		told.Detail = "no valid token can be had now: " + journalAway(away.Err)
+		return told
+	}
 	name := ""
 	if away.Reason != credential.ReasonStoreUnavailable {
 		name = e.providerOf(ctx, id)
 	}
 	told.Detail = fmt.Sprintf("no valid token can be had now (%s): %s", away.Reason, outage(away.Reason, name))
 	return told
+}
+
+// journalAway says that nothing can be begun because of the journal; "" if err is about
+// something else.
+func journalAway(err error) string {
+	switch {
+	case errors.Is(err, journal.ErrNoRoom):
+		return "the journal has no room" // the API has the words for a disk that is full
+	case errors.Is(err, journal.ErrBroken):
+		return "the journal cannot be written; look at the disk of data_dir, and in the log for the cause. It is tried again by itself, and /readyz has more"
+	}
+	return ""
 }
 
 // providerOf is the provider of a credential, "" where it cannot be told.

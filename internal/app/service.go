@@ -65,6 +65,7 @@ type service struct {
 	providers *providers
 	events    *event.Log
 	queue     *queue
+	journal   *journal.Journal // nil without the worker's role
 	engine    *refresh.Engine
 	outlet    outlet
 	deliverer *delivery.Deliverer
@@ -268,6 +269,7 @@ func (s *service) openJournal() (refresh.Journal, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.journal = j
 	s.life.add("journal", func(context.Context) error { return j.Close() })
 	// The folder was anybody's until there was a journal in it.
 	if err := journal.CheckInstallation(dir, s.store.Epoch()); err != nil {

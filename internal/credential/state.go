@@ -65,7 +65,7 @@ const (
 	ReasonClientMisconfigured Reason = "client_misconfigured" // the operator's settings are refused
 	ReasonOwnerDied           Reason = "owner_died"           // the process that held the attempt is gone
 	ReasonOwner               Reason = "owner"                // the owner asked for it
-	ReasonStoreUnavailable    Reason = "store_unavailable"    // Redis is away, or gets back what it lost
+	ReasonStoreUnavailable    Reason = "store_unavailable"    // Redis is away, or gets back what it lost; or the journal takes nothing
 	ReasonLoginRefused        Reason = "login_refused"        // the backend refuses the name and password
 	ReasonAccountLocked       Reason = "account_locked"       // the backend has locked the account
 	ReasonSessionEnded        Reason = "session_ended"        // the backend says that the session is over

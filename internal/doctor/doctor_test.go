@@ -147,6 +147,9 @@ func TestServiceInTrouble(t *testing.T) {
 	assert.Len(t, list, 1, "told already")
 	assert.Equal(t, TopicRedis, RedisTopic("something new"))
 
+	list = asked(t, `{"ready": true, "findings": [{"topic": "journal", "severity": "fail", "what": "no room", "consequence": "c", "remedy": "r"}]}`, `{"version": "1"}`)
+	assert.Equal(t, Finding{TopicJournal, Fail, "no room", "c", "r"}, list[1])
+
 	// An emptied Redis is told of once, and nobody says that nothing goes on there.
 	list = asked(t, `{"ready": true, "checks": [{"name": "redis", "ok": false, "detail": "it has come back empty"}],
 		"findings": [{"topic": "installation", "severity": "fail", "what": "it has come back empty", "consequence": "c", "remedy": "r"}]}`, `{"version": "1"}`)

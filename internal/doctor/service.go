@@ -121,6 +121,15 @@ func Ask(s Service, known []Finding) []Finding {
 
 const unasked = "it was asked only whether it is ready"
 
+// serviceTopic is the topic of what a service has found: about Redis, but for its
+// journal.
+func serviceTopic(name string) Topic {
+	if name == string(TopicJournal) {
+		return TopicJournal
+	}
+	return RedisTopic(name)
+}
+
 func readiness(r Readiness, known []Finding) []Finding {
 	list := []Finding{{TopicService, OK, "it is ready", "", ""}}
 	if !r.Ready {
@@ -134,7 +143,7 @@ func readiness(r Readiness, known []Finding) []Finding {
 	for _, f := range r.Findings {
 		emptied = emptied || f.Topic == "installation"
 		if !told[f.What] {
-			list = append(list, Finding{RedisTopic(f.Topic), f.Severity, f.What, f.Consequence, f.Remedy})
+			list = append(list, Finding{serviceTopic(f.Topic), f.Severity, f.What, f.Consequence, f.Remedy})
 		}
 	}
 	for _, check := range r.Checks {

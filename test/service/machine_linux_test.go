@@ -144,3 +144,69 @@ func TestFullDiskUnderTheJournal(t *testing.T) {
 	_, err = tr.Stop()
 	require.NoError(t, err, "before its folder goes")
 }
+
+// A journal on a small disk that it has for itself never fills that for good. Where
+// somebody else takes the rest it is told, and all goes on once that is free again.
+func TestSmallDiskUnderTheJournal(t *testing.T) {
+	t.Parallel()
+	redis := testproc.StartRedis(t, testproc.RedisOptions{AppendFsync: "always"})
+	h := newHouse(t, newProvider(t, providerOptions{Options: practice.Options{AccessTTL: time.Hour}}), redis.URL())
+	data := filepath.Join(h.dir, "data")
+	smallDisk(t, data, 3<<20)
+	tr := &trouble{house: h, instance: h.start()}
+	tr.minted = h.login(tr.api, 1)
+	puts := 0
+	put := func() (int, string) {
+		puts++ // what is stored already needs no journal
+		token := fmt.Sprintf("%d-%s", puts, strings.Repeat("a", 60<<10))
+		return tr.answers(t, http.MethodPut, harness.CredentialPath("acme:large"), map[string]any{
+			"provider": providerName, "token": map[string]any{"access_token": token, "expires_in": 3600},
+		})
+	}
+	for range 150 { // three times the disk
+		eventually(t, patience, func() (bool, string) {
+			status, detail := put()
+			return status == http.StatusOK, fmt.Sprintf("%d %s", status, detail)
+		})
+	}
+
+	filler := filepath.Join(data, "filler")
+	full := func() {
+		f, err := os.OpenFile(filler, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		require.NoError(t, err)
+		for err == nil {
+			_, err = f.Write(make([]byte, 4<<10))
+		}
+		require.ErrorIs(t, err, syscall.ENOSPC)
+		require.NoError(t, f.Close())
+	}
+	eventually(t, patience, func() (bool, string) {
+		full()
+		status, detail := put()
+		return status == http.StatusServiceUnavailable && strings.Contains(detail, "make room on the disk of data_dir") && !strings.Contains(detail, "Redis"),
+			fmt.Sprintf("%d %s", status, detail)
+	})
+	eventually(t, patience, func() (bool, string) {
+		full()
+		status, detail := tr.answers(t, http.MethodPost, harness.CredentialPath(credentialID(0))+"/refresh", nil)
+		var told struct {
+			Ready    bool
+			Findings []struct{ Topic, Severity, Remedy string }
+		}
+		require.NoError(t, tr.Call(t.Context(), http.MethodGet, "/readyz", nil, &told))
+		return status == http.StatusServiceUnavailable && !strings.Contains(detail, "Redis") &&
+			told.Ready && len(told.Findings) > 0 && told.Findings[0].Topic == "journal", fmt.Sprintf("%d %s %+v", status, detail, told)
+	})
+	require.NoError(t, os.Remove(filler))
+	require.NoError(t, tr.Kill())
+	tr.instance = h.start()
+	eventually(t, patience, func() (bool, string) {
+		status, detail := tr.answers(t, http.MethodPost, harness.CredentialPath(credentialID(0))+"/refresh", nil)
+		return status == http.StatusOK, fmt.Sprintf("%d %s", status, detail)
+	})
+	sum := tr.provider.Summary()
+	assert.Empty(t, sum.Violations)
+	assert.Zero(t, sum.GenerationsPresentedTwice)
+	_, err := tr.Stop()
+	require.NoError(t, err, "before its folder goes")
+}
