@@ -2,7 +2,9 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -34,33 +36,117 @@ func (s *service) checkInstallation(ctx context.Context) error {
 	case errors.Is(err, store.ErrEmptied) || errors.Is(err, store.ErrReplaced):
 		if was == nil || !errors.Is(err, was.why) {
 			s.lost.why.Store(&lostInstallation{why: err})
-			log.Error().Err(err).Msg("what was stored in Redis is gone; bring back its backup, or start refreshd again to begin anew")
+			log.Error().Err(err).Msg("what was stored in Redis is gone; bring back its data; or, if they are gone for good, stop every refreshd, remove the file journal/installation in the data_dir of each, and start all of them again to begin anew")
 		}
 	}
 	return err
 }
 
+const (
+	// firstStartWithin is how long another process of the folder may take that gives
+	// its Redis a name.
+	firstStartWithin = 10 * time.Second
+	// listedWithin is how long this Redis may not know a living process of the folder:
+	// whoever has just begun, or knows it from before it was emptied, is on its roster
+	// by then.
+	listedWithin = 3 * time.Second
+	// listedStep is the time between two looks at that.
+	listedStep = 100 * time.Millisecond
+)
+
+// openInstallation opens the store and this process's journal, once both are known
+// to be of one installation. A Redis that holds none is given a name while nobody else
+// in the folder gives one to another, and before that has been done, and the journal
+// is there for the others to see, nothing else is written to either.
+func (s *service) openInstallation(ctx context.Context) (err error) {
+	if s.folder, err = s.openFolder(); err != nil {
+		return err
+	}
+	noted := ""
+	if s.opts.Roles.Worker {
+		found, err := s.journalsBelong(ctx)
+		if err != nil {
+			return err
+		}
+		if found == "" {
+			first, err := s.beginFirstStart(ctx)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = first.End() }() // a lock: it ends with the process at the latest
+			if noted, err = s.nameFor(ctx, first); err != nil {
+				return err
+			}
+		}
+	}
+	s.store, err = store.New(ctx, store.Options{
+		Client: s.redis.Client(), Keyset: s.keys, Shards: s.conf.Load().Redis.Shards, Owner: s.owner, Place: s.folder.Place(), Epoch: noted,
+		Retention: s.conf.Load().Events.Retention, MaxCredentials: s.redis.MaxCredentials(),
+		Memory: s.redis.Kind() == redisconn.KindMemory, RunID: s.runIDs(),
+	})
+	if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	s.journal, err = s.openJournal()
+	return err
+}
+
 // journalsBelong refuses a Redis that holds another installation than the one
 // whose journals are in the folder, or none, before anything is written there. It
-// returns the name that Redis is to have should it hold none: it may have lost
-// that in the first moments.
-func (s *service) journalsBelong(ctx context.Context) (noted string, err error) {
-	if !s.opts.Roles.Worker {
-		return "", nil
-	}
-	found, err := store.Installation(ctx, s.redis.Client())
+// returns the name of what Redis holds.
+func (s *service) journalsBelong(ctx context.Context) (found string, err error) {
+	found, err = store.Installation(ctx, s.redis.Client())
 	if err != nil {
 		return "", err
 	}
-	dir := s.journalDir()
-	if err := journal.CheckInstallation(dir, found); err != nil {
+	return found, journal.CheckInstallation(s.journalDir(), found)
+}
+
+func (s *service) beginFirstStart(ctx context.Context) (*journal.FirstStart, error) {
+	ctx, cancel := context.WithTimeout(ctx, firstStartWithin)
+	defer cancel()
+	return journal.BeginFirstStart(ctx, s.journalDir())
+}
+
+// nameFor returns the name that this Redis is given if it holds none: that which it
+// may have lost in the first moments, or a new one. It is refused while somebody lives
+// in the folder whom it does not know: he works with another Redis.
+func (s *service) nameFor(ctx context.Context, first *journal.FirstStart) (string, error) {
+	ticker := time.NewTicker(listedStep)
+	defer ticker.Stop()
+	for began := clock.Boot(); ; {
+		found, err := s.journalsBelong(ctx)
+		if err != nil || found != "" {
+			return found, err
+		}
+		living, err := journal.Living(s.journalDir())
+		if err != nil {
+			return "", err
+		}
+		if living, err = store.Unlisted(ctx, s.redis.Client(), living); err != nil {
+			return "", err
+		}
+		if len(living) == 0 {
+			break
+		}
+		if clock.Boot()-began > listedWithin {
+			return "", first.Elsewhere(s.redis.Name(), living)
+		}
+		select {
+		case <-ctx.Done():
+			return "", context.Cause(ctx)
+		case <-ticker.C:
+		}
+	}
+	was, err := journal.InstallationOf(s.journalDir())
+	if err != nil {
 		return "", err
 	}
-	was, err := journal.InstallationOf(dir)
-	if err != nil || !was.Unsettled {
-		return "", err
+	name := was.ID
+	if !was.Unsettled {
+		name = rand.Text()
 	}
-	return was.ID, nil
+	return name, first.Note(name, s.redis.Name())
 }
 
 // claimSettled stands for a folder whose installation Redis cannot lose any more.
@@ -134,7 +220,7 @@ func (s *service) installationFinding() *api.Finding {
 	return &api.Finding{
 		Topic: "installation", Severity: string(redisconn.SeverityFail), What: lost.why.Error(),
 		Consequence: "credentials, API keys, subscriptions and the event log are gone, but for what was written in the last seconds and has been put back; " +
-			"the keys that were in use a moment ago go on working here, and tokens in memory go on being served. What is stored now is gone as well once the data are brought back",
-		Remedy: "bring back Redis's data, then everything goes on by itself; or start every refreshd again, and create keys and logins anew",
+			"the keys that were in use a moment ago go on working here, and tokens in memory go on being served. A process that stops now may be refused at its start, and what it had begun waits for it. What is stored now is gone as well once the data are brought back",
+		Remedy: "bring back Redis's data, then everything goes on by itself; or, if they are gone for good, stop every refreshd, remove the file journal/installation in the data_dir of each, start all of them again, and create keys and logins anew",
 	}
 }

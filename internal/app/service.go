@@ -60,6 +60,7 @@ type service struct {
 	claimed   atomic.Int64 // boot time at which the journals' folder was; 0 before, claimSettled once Redis cannot lose for what
 	keys      *seal.Keyset
 	folder    refresh.Folder
+	journal   refresh.Journal
 	store     *store.Store
 	clock     *clock.Clock
 	providers *providers
@@ -105,8 +106,8 @@ func (s *service) start(ctx context.Context) error {
 	return nil
 }
 
-// openStore connects to Redis, opens the keyset and checks that they belong
-// together.
+// openStore connects to Redis, opens the keyset and this process's journal, and
+// checks that they belong together.
 func (s *service) openStore(ctx context.Context) (err error) {
 	if err := os.MkdirAll(s.conf.Load().DataDir, 0o700); err != nil {
 		return fmt.Errorf("data_dir: %w", err)
@@ -137,20 +138,8 @@ func (s *service) openStore(ctx context.Context) (err error) {
 		log.Info().Str("file", s.conf.Load().Keyset.File).
 			Msg("a keyset was made; back it up: without it nothing that is stored can be read")
 	}
-	noted, err := s.journalsBelong(ctx)
-	if err != nil {
+	if err := s.openInstallation(ctx); err != nil {
 		return err
-	}
-	if s.folder, err = s.openFolder(); err != nil {
-		return err
-	}
-	s.store, err = store.New(ctx, store.Options{
-		Client: s.redis.Client(), Keyset: keys, Shards: s.conf.Load().Redis.Shards, Owner: s.owner, Place: s.folder.Place(), Epoch: noted,
-		Retention: s.conf.Load().Events.Retention, MaxCredentials: s.redis.MaxCredentials(),
-		Memory: s.redis.Kind() == redisconn.KindMemory, RunID: s.runIDs(),
-	})
-	if err != nil {
-		return fmt.Errorf("store: %w", err)
 	}
 	s.clock = clock.New(s.store, clock.Boot)
 	if _, err := s.clock.Sync(ctx); err != nil {
@@ -202,14 +191,15 @@ func (s *service) openQueue(context.Context) error {
 	return nil
 }
 
-// openEngine opens the journal and builds the engine with its providers.
+// openEngine builds the engine with its providers.
 func (s *service) openEngine(ctx context.Context) error {
-	log, err := s.openJournal()
-	if err != nil {
-		return err
+	if s.opts.Roles.Worker {
+		// From now on, and not from the claim: the first look at what Redis promises came
+		// a moment after that, and would end a loss window of 0 at once.
+		s.claimed.Store(int64(max(clock.Boot(), 1)))
 	}
 	opts := refresh.Options{
-		Store: s.store, Registry: s.store, Runs: s.store, Folder: s.folder, Permits: permits{s.store}, Claims: s.store, Resting: s.store, Sessions: sessions{s.store, s.clock, logging.Component(s.log, "refresh")}, Journal: log, Clock: s.clock,
+		Store: s.store, Registry: s.store, Runs: s.store, Folder: s.folder, Permits: permits{s.store}, Claims: s.store, Resting: s.store, Sessions: sessions{s.store, s.clock, logging.Component(s.log, "refresh")}, Journal: s.journal, Clock: s.clock,
 		Owner: s.owner, Shards: s.store.Shards(), Log: logging.Component(s.log, "refresh"), Metrics: refresh.NewMetrics(s.registry),
 		Loss: s.lossWindow, Kept: s.redis.Kind() != redisconn.KindExternal,
 		Silence: s.conf.Load().Recovery.Silence, Quarantine: s.conf.Load().Recovery.Quarantine,
@@ -275,7 +265,6 @@ func (s *service) openJournal() (refresh.Journal, error) {
 	if err := journal.CheckInstallation(dir, s.store.Epoch()); err != nil {
 		return nil, err
 	}
-	s.claimed.Store(int64(max(clock.Boot(), 1)))
 	return &sealedJournal{
 		journal: j, dir: dir, owner: s.owner, installation: s.store.Epoch(), keys: s.keys, log: logging.Component(s.log, "journal"),
 	}, nil

@@ -1,12 +1,15 @@
 package journal
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,6 +19,9 @@ const (
 	installationFile = "installation"
 	// unsettled follows the name while the installation may still be lost.
 	unsettled = " unsettled"
+	// firstStartFile is locked by whoever gives a store its name. It tells which
+	// name, and where that store is, for people.
+	firstStartFile = "first-start"
 )
 
 // Installation is whose journals a folder holds.
@@ -169,4 +175,127 @@ func (d folder) note(i Installation) (err error) {
 		return fmt.Errorf("note the installation of the journals: %w", err)
 	}
 	return nil
+}
+
+// FirstStart holds a folder for a process that gives a store its name: of two that
+// do so with two stores one has to see what the other has done.
+type FirstStart struct {
+	dir  string
+	file *os.File
+}
+
+// BeginFirstStart waits for the folder, which must exist, until ctx ends.
+func BeginFirstStart(ctx context.Context, dir string) (*FirstStart, error) {
+	f, err := os.OpenFile(filepath.Join(dir, firstStartFile), os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // in the folder of the configuration
+	if err != nil {
+		return nil, fmt.Errorf("journal folder: %w", err)
+	}
+	for {
+		locked, err := flock(f, lockExclusive)
+		if locked {
+			return &FirstStart{dir: dir, file: f}, nil
+		}
+		if err == nil {
+			err = pause(ctx)
+		}
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("%s: another refreshd is amid its first start: %w; if it is stopped, let it go on (kill -CONT) or kill it, and start again", dir, err), f.Close())
+		}
+	}
+}
+
+// firstStartStep is the time between two looks at a lock that is held.
+const firstStartStep = 20 * time.Millisecond
+
+func pause(ctx context.Context) error {
+	timer := time.NewTimer(firstStartStep)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return nil
+	}
+}
+
+// Note tells where the store is that is given the name id: its address without
+// user and password. It is for people, and is kept as long as nothing goes wrong.
+func (s *FirstStart) Note(id, address string) error {
+	if err := s.file.Truncate(0); err != nil {
+		return fmt.Errorf("note the address of redis: %w", err)
+	}
+	if _, err := s.file.WriteAt([]byte(id+" "+address+"\n"), 0); err != nil {
+		return fmt.Errorf("note the address of redis: %w", err)
+	}
+	return nil
+}
+
+// Elsewhere is the error for a store at address that holds no installation, while
+// the owners work with another store: they live, and this store does not know them.
+func (s *FirstStart) Elsewhere(address string, owners []string) error {
+	e := &ElsewhereError{Dir: s.dir, Address: address, Owners: owners}
+	noted, err := InstallationOf(s.dir)
+	if err != nil {
+		return err
+	}
+	e.Noted = noted.ID
+	text := make([]byte, 1<<10)
+	n, err := s.file.ReadAt(text, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("address of the other redis: %w", err)
+	}
+	if id, at, _ := strings.Cut(strings.TrimSpace(string(text[:n])), " "); id == e.Noted {
+		e.Other = at
+	}
+	return e
+}
+
+// End lets the next one begin.
+func (s *FirstStart) End() error { return release(s.file) }
+
+// ElsewhereError refuses a store without an installation, because living processes
+// of the folder work with another one.
+type ElsewhereError struct {
+	Dir     string
+	Noted   string   // whose journals the folder holds; "" if that is not noted
+	Address string   // of the store that was found
+	Other   string   // of the other one; "" if that is not known
+	Owners  []string // who lives
+}
+
+// Error names the folder, both stores and the remedy.
+func (e *ElsewhereError) Error() string {
+	other := "another Redis"
+	switch e.Other {
+	case "":
+	case e.Address:
+		other = "this one as it was before it lost its data, or another Redis"
+	default:
+		other += " (" + e.Other + ")"
+	}
+	if e.Noted != "" {
+		other += ", the installation " + e.Noted
+	}
+	return fmt.Sprintf("%s has the journals of processes that live and work with %s: %s; this Redis (%s) holds no installation and does not know them; nothing was written: "+
+		"set redis.url to theirs, or give this process a data_dir of its own; if they work with this one, and are stopped, let them go on (kill -CONT) or kill them, and start again",
+		e.Dir, other, strings.Join(e.Owners, ", "), e.Address)
+}
+
+// Living lists whose journals in dir are locked by those who write them.
+func Living(dir string) ([]string, error) {
+	owners, err := Owners(dir)
+	if err != nil {
+		return nil, err
+	}
+	var list []string
+	for _, owner := range owners {
+		alive, _, err := Alive(dir, owner)
+		if err != nil {
+			return nil, err
+		}
+		if alive {
+			list = append(list, owner)
+		}
+	}
+	return list, nil
 }

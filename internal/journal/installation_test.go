@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"testing"
@@ -90,4 +91,60 @@ func TestAFolderIsClaimedByOneAtATime(t *testing.T) {
 		require.NoError(t, err)
 		require.Error(t, CheckInstallation(dir, map[string]string{"ONE": "TWO", "TWO": "ONE"}[noted.ID]))
 	}
+}
+
+// One process at a time gives a store its name. Another one waits, and if its store
+// holds nothing either, and does not know those who live in the folder, it is told
+// where they are.
+func TestOneFirstStartAtATime(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first, err := BeginFirstStart(t.Context(), dir)
+	require.NoError(t, err)
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = BeginFirstStart(over, dir)
+	require.ErrorIs(t, err, context.Canceled)
+	for _, word := range []string{dir, "first start", "kill -CONT"} {
+		require.ErrorContains(t, err, word)
+	}
+	living, err := Living(dir)
+	require.NoError(t, err)
+	require.Empty(t, living)
+	require.NoError(t, first.Note("A-LONGER-ONE", "redis://before:6379"))
+	require.NoError(t, first.Note("ONE", "redis://one:6379"))
+	require.NoError(t, Claim(dir, "ONE"))
+	b := setupIn(t, dir, "owner-1", Options{})
+
+	waits := make(chan *FirstStart, 1)
+	go func() {
+		second, err := BeginFirstStart(t.Context(), dir)
+		assert.NoError(t, err)
+		waits <- second
+	}()
+	require.NoError(t, first.End())
+	second := <-waits
+	living, err = Living(dir)
+	require.NoError(t, err)
+	require.Equal(t, []string{"owner-1"}, living)
+	err = second.Elsewhere("redis://two:6379", living)
+	other := new(ElsewhereError)
+	require.ErrorAs(t, err, &other)
+	assert.Equal(t, ElsewhereError{Dir: dir, Noted: "ONE", Address: "redis://two:6379", Other: "redis://one:6379", Owners: living}, *other)
+	for _, word := range []string{dir, "ONE", "redis://one:6379", "redis://two:6379", "owner-1", "redis.url", "data_dir"} {
+		require.ErrorContains(t, err, word)
+	}
+	require.ErrorContains(t, second.Elsewhere("redis://one:6379", living), "before it lost its data")
+	require.NoError(t, second.Note("TWO", "redis://three:6379"))
+	require.NotContains(t, second.Elsewhere("redis://two:6379", living).Error(), "three", "the note is of another installation")
+
+	require.NoError(t, b.Close())
+	dead, err := Create(dir, "owner-2", Options{})
+	require.NoError(t, err)
+	require.NoError(t, dead.Intent(t.Context(), []Intent{{Nonce: [16]byte{1}, ID: "alice", Generation: 1, Grant: 1}}))
+	require.NoError(t, dead.Close())
+	living, err = Living(dir)
+	require.NoError(t, err)
+	assert.Empty(t, living, "a journal is left, and nobody writes it")
+	require.NoError(t, second.End())
 }

@@ -25,6 +25,8 @@ const (
 	KindExternal Kind = "external"        // what redis.url names
 )
 
+const embeddedName = "the embedded redis-server"
+
 // MemoryCredentials is how many credentials the in-process store is meant for.
 const MemoryCredentials = 10_000
 
@@ -76,6 +78,19 @@ func Open(ctx context.Context, o Options) (*Conn, error) {
 		}
 	}
 	return openMemory(ctx, o)
+}
+
+// Name is what is at the other end, for people: scheme and address that redis.url
+// names, without user and password, or the embedded one.
+func (c *Conn) Name() string {
+	switch {
+	case c.name != "":
+		return c.name
+	case c.kind == KindMemory:
+		return "the in-process store"
+	default:
+		return embeddedName
+	}
 }
 
 // Kind says what is at the other end.

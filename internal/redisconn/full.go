@@ -44,7 +44,7 @@ func (c *Conn) Full(ctx context.Context, err error) error {
 	if !redis.IsOOMError(err) {
 		return err
 	}
-	full := &FullError{Redis: "the embedded redis-server", Err: err}
+	full := &FullError{Redis: embeddedName, Err: err}
 	if c.name != "" {
 		full.Redis = "redis.url: " + c.name
 	}

@@ -98,6 +98,24 @@ func (s *Store) Roster(ctx context.Context) (credential.Roster, error) {
 	return roster, nil
 }
 
+// Unlisted returns those of the owners who are not on the roster of this Redis.
+func Unlisted(ctx context.Context, client redis.UniversalClient, owners []string) ([]string, error) {
+	if len(owners) == 0 {
+		return nil, nil
+	}
+	beats, err := client.HMGet(ctx, keyOwners, owners...).Result()
+	if err != nil {
+		return nil, fmt.Errorf("roster: %w", err)
+	}
+	var list []string
+	for i, beat := range beats {
+		if beat == nil {
+			list = append(list, owners[i])
+		}
+	}
+	return list, nil
+}
+
 // Introduce puts an owner on the roster that is not on it, as one that was not heard
 // yet. place is where its journal is, "" if it has none.
 func (s *Store) Introduce(ctx context.Context, owner, place string) error {
