@@ -61,12 +61,22 @@ func (s *service) trouble(p redisconn.Promise) []api.Finding {
 	if gone := s.installationFinding(); gone != nil {
 		list = append([]api.Finding{*gone}, list...)
 	}
-	if s.journal != nil {
-		if stuck := journalFinding(s.journal.Trouble(), s.journalDir()); stuck != nil {
+	if s.file != nil {
+		if stuck := journalFinding(s.file.Trouble(), s.journalDir()); stuck != nil {
 			list = append([]api.Finding{*stuck}, list...)
 		}
 	}
-	if owners := s.engine.WaitsFor(); len(owners) > 0 {
+	owners := s.engine.WaitsFor()
+	switch {
+	case len(owners) == 0:
+	case s.emptied() != "":
+		list = append(list, api.Finding{
+			Topic: "recovery", Severity: string(redisconn.SeverityWarn),
+			What:        "Redis does not hold what this process started on, and processes that do not answer have not put back what they know: " + strings.Join(owners, ", "),
+			Consequence: "nothing is refreshed until they have, and no quarantine ends that: without the data of Redis they are refused at their start if they have journals, and those may hold newer tokens than anybody else; tokens in memory go on being served",
+			Remedy:      "bring back Redis's data, and start them; or, if the data are gone for good, stop every refreshd, remove the file journal/installation in the data_dir of each, and start all of them again. If they are stopped, let them go on (kill -CONT)",
+		})
+	default:
 		list = append(list, api.Finding{
 			Topic: "recovery", Severity: string(redisconn.SeverityWarn),
 			What:        "Redis was restarted or replaced, and processes that do not answer have not put back what they know: " + strings.Join(owners, ", "),

@@ -61,12 +61,12 @@ type service struct {
 	keys      *seal.Keyset
 	folder    refresh.Folder
 	journal   refresh.Journal
+	file      *journal.Journal // which that is in; nil without the worker's role
 	store     *store.Store
 	clock     *clock.Clock
 	providers *providers
 	events    *event.Log
 	queue     *queue
-	journal   *journal.Journal // nil without the worker's role
 	engine    *refresh.Engine
 	outlet    outlet
 	deliverer *delivery.Deliverer
@@ -259,7 +259,7 @@ func (s *service) openJournal() (refresh.Journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.journal = j
+	s.file = j
 	s.life.add("journal", func(context.Context) error { return j.Close() })
 	// The folder was anybody's until there was a journal in it.
 	if err := journal.CheckInstallation(dir, s.store.Epoch()); err != nil {

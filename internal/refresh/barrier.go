@@ -43,7 +43,6 @@ type barrier struct {
 	one        sync.Mutex                   // a pass
 	born       time.Duration                // boot time of the first heartbeat
 	noticed    time.Duration                // boot time at which the present run was found
-	ours       bool                         // the store held the installation of this process at the last pass
 	ready      bool                         // what this process knows is in the present run
 	round      uint64                       // of the roster, when it looked for the last time before it was ready
 	forced     bool                         // it has put back what has a gap before it, for nobody could fill it
@@ -66,6 +65,7 @@ type barrier struct {
 	stirred   atomic.Bool              // something was put back since the round was counted
 	mode      atomic.Int32             // a passing
 	confirmed atomic.Int64             // boot time at which the run was last known to be this one
+	ours      atomic.Bool              // the store held the installation of this process at the last pass
 }
 
 // said is how far this process is.
@@ -136,7 +136,10 @@ func (b *barrier) pass(ctx context.Context) error {
 		e.opts.Runs.Pass("", "")
 		return errAnotherInstallation
 	}
-	b.ours = ours
+	if ours && !b.ours.Swap(ours) {
+		e.watch.forget() // who was refused at his start meanwhile could not be heard
+	}
+	b.ours.Store(ours)
 	e.mute.Store(false)
 	if run != *b.run.Load() {
 		b.notice(run, asked)
@@ -172,7 +175,7 @@ func (b *barrier) pass(ctx context.Context) error {
 // installation confirms nothing: it may be another one, in place of the one with
 // the data, and what is kept for that must not be dropped.
 func (b *barrier) confirm(now time.Duration) {
-	if b.ours {
+	if b.ours.Load() {
 		b.confirmed.Store(int64(now))
 	}
 }
@@ -374,11 +377,16 @@ func (b *barrier) open(roster credential.Roster, run string, now time.Duration) 
 			return false, false // it lives, and is putting its own back
 		}
 	}
-	missing := b.awaited(roster, run, e.opts.Quarantine)
+	missing := b.awaited(roster, run, e.quarantine())
 	b.missing.Store(&missing)
 	if list := strings.Join(missing, ","); list != b.told {
 		b.told = list
-		if list != "" {
+		switch {
+		case list == "":
+		case !b.ours.Load():
+			e.log.Warn().Strs("owners", missing).
+				Msg("redis has lost its data, or is another one, and processes are missing that may know more than it: refreshes wait for them, and for no quarantine, because without the data they may be refused at their start. Bring the data of redis back; or, if they are gone for good, stop every refreshd, remove the file journal/installation in the data_dir of each, and start all of them again")
+		default:
 			e.log.Warn().Strs("owners", missing).Stringer("quarantine", e.opts.Quarantine).
 				Msg("processes have not put back what they know; refreshes wait until they have, or are proven dead: those of this machine by their end, others by the quarantine. If one is stopped, let it go on (kill -CONT) or kill it; if a machine is away, bring it back")
 		}
@@ -399,6 +407,8 @@ func (b *barrier) lossless(roster credential.Roster) bool {
 	case b.loss < 0:
 		// The very first start. Who has found a dead one's journal has counted that.
 		return roster.Settled == "" && roster.Round == 0 && len(roster.Members) <= 1
+	case !b.ours.Load() && len(roster.Members) > 1:
+		return false // it has lost all, whatever it promised, or is another one
 	default:
 		return b.loss == 0 && e.opts.Loss() == 0
 	}

@@ -6,6 +6,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/refreshd/refreshd/internal/credential"
 )
 
 // Another installation behind the same address is given nothing of this one: no
@@ -67,4 +69,78 @@ func TestNothingIsForgottenOverAnEmptyStore(t *testing.T) {
 	b.clock.advance(11 * time.Second)
 	require.NoError(t, n.tick(t.Context()))
 	assert.Empty(t, n.inJournal().Changes, "the store has it, and cannot lose it any more")
+}
+
+// While the store does not hold the installation, whoever has a journal elsewhere is
+// refused at his start. His silence is nobody's death then: nothing is begun without
+// him, however long it lasts, and once the right store is back his silence counts
+// anew.
+func TestNobodyIsGivenUpOverAnEmptyStore(t *testing.T) {
+	t.Parallel()
+	for name, loss := range map[string]func(*Options){
+		"the store may have lost the last writes": lossy,
+		"the store loses nothing":                 func(*Options) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			away := b.elsewhere()
+			one, two := b.node("one", loss), b.node("two", loss, away)
+			b.settle(one, two)
+			b.diesAfterReply(two)
+			require.NoError(t, one.tick(t.Context()))
+			right := b.snapshot()
+			b.fallBack(snapshot{})
+			alone := func(times int) {
+				t.Helper()
+				for range times {
+					b.clock.advance(time.Second)
+					require.NoError(t, one.tick(t.Context()))
+					require.NotEqual(t, passAll, one.barrier.passes(), "two has a newer token in its journal")
+				}
+			}
+			alone(3 * 600)
+			assert.Equal(t, passWrites, one.barrier.passes(), "owners are answered")
+			assert.Equal(t, []string{"two"}, one.WaitsFor())
+			assert.Contains(t, b.log.String(), "journal/installation")
+
+			b.fallBack(right)
+			b.run.Store("first run")
+			alone(600)
+			heir := b.node("heir", loss, away)
+			b.forced(one, heir)
+			assert.EqualValues(t, 2, b.held(one, "alice").Record.Generation)
+			assert.Equal(t, 1, b.provider.most())
+		})
+	}
+}
+
+// What somebody has begun on a store that was emptied before, and whose gate is open
+// again, is his as long as that store does not hold the installation.
+func TestNobodysAttemptIsTakenOverAnEmptyStore(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	one, two := b.node("one", lossy), b.node("two", lossy, b.elsewhere())
+	b.settle(one, two)
+	described := b.snapshot().hashes["rd:meta"]
+	b.fallBack(snapshot{})
+	b.forced(one, two)
+	b.diesAfterReply(two)
+	silent := func(seconds int) *credential.Attempt {
+		t.Helper()
+		for range seconds {
+			b.clock.advance(time.Second)
+			require.NoError(t, one.tick(t.Context()))
+		}
+		require.Equal(t, passAll, one.barrier.passes())
+		return b.held(one, "alice").Attempt
+	}
+	a := silent(3 * 600)
+	require.NotNil(t, a)
+	assert.False(t, a.Doubt, "it is two's still")
+	assert.Equal(t, a.Deadline, one.Shown(b.held(one, "alice")).Attempt.Deadline, "nobody knows when it will be taken up")
+
+	require.NoError(t, b.client.HSet(t.Context(), "rd:meta", described).Err())
+	assert.False(t, silent(600).Doubt, "its silence counts anew")
+	assert.True(t, silent(10).Doubt, "two is gone for good")
 }

@@ -125,12 +125,16 @@ func TestADeathIsLookedBehind(t *testing.T) {
 			}
 			var done <-chan result[credential.Held]
 			var let func()
+			described := b.snapshot().hashes["rd:meta"]
 			b.emptied(one, two, func() {
 				let = b.provider.holding()
 				t.Cleanup(let)
 				done = start(func() (credential.Held, error) { return one.Refresh(t.Context(), "alice", 2) })
 				soon(t, b.provider.entered, "the exchange")
 			})
+			if !inherited { // nobody is given up on a store that has lost its description, too
+				require.NoError(t, b.client.HSet(t.Context(), "rd:meta", described).Err())
+			}
 			ready := func() bool { return !slices.ContainsFunc(beside, func(n *node) bool { return !n.barrier.ready }) }
 			for i := 0; i < 100 && (i == 0 || !ready()); i++ {
 				b.clock.advance(barrierStep)

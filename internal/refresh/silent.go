@@ -34,7 +34,7 @@ func (e *Engine) question(ctx context.Context, open map[string][]credential.ID) 
 		s := e.standing(owner, roster.Members[owner], now)
 		switch {
 		case s.Left && !s.Locked:
-		case !s.Left && s.Dead(e.opts.Silence, e.opts.Quarantine):
+		case !s.Left && s.Dead(e.opts.Silence, e.quarantine()):
 			err := e.inheritAll(ctx, ids, owner, credential.EvidenceSent)
 			if _, listed := roster.Members[owner]; err == nil && listed && s.Gone(e.opts.Silence) {
 				err = e.registry.Forget(ctx, owner)
@@ -46,6 +46,20 @@ func (e *Engine) question(ctx context.Context, open map[string][]credential.ID) 
 		}
 	}
 	return trouble
+}
+
+// noEnd is a quarantine that does not end: three times that is a duration still.
+const noEnd = 10 * 365 * 24 * time.Hour
+
+// quarantine is for how long a silent process elsewhere is waited for. While the
+// store does not hold the installation it has no end: whoever has a journal is
+// refused at his start then, so that his silence proves nothing, and what he has
+// received is in that journal alone. A person has to act then in any case.
+func (e *Engine) quarantine() time.Duration {
+	if e.barrier.ours.Load() {
+		return e.opts.Quarantine
+	}
+	return noEnd
 }
 
 func (e *Engine) inheritAll(ctx context.Context, ids []credential.ID, owner string, evidence credential.Evidence) error {
@@ -80,7 +94,8 @@ func (e *Engine) spendingNothing(ctx context.Context, ids []credential.ID) ([]cr
 
 // takenUp returns when the open attempt of h is taken up by others than its
 // owner, who is silent; 0 while he is heard, or if that cannot be told: he is
-// stopped, on this machine, and a refresh token is at stake.
+// stopped, on this machine, or the store does not hold the installation, and a
+// refresh token is at stake.
 func (e *Engine) takenUp(h credential.Held) credential.Millis {
 	a := h.Attempt
 	if a == nil || a.Doubt || a.Owner == e.owner {
@@ -93,7 +108,7 @@ func (e *Engine) takenUp(h credential.Held) credential.Millis {
 		return 0
 	case credential.SpendsNothing(h):
 		return max(a.Deadline, now).Add(tickEvery)
-	case locked, err != nil:
+	case locked, err != nil, !e.barrier.ours.Load():
 		return 0
 	default:
 		return now.Add(max(s.Remaining(e.opts.Silence, e.opts.Quarantine), 0) + tickEvery)
