@@ -162,10 +162,10 @@ func TestCallersShareASync(t *testing.T) {
 				}
 			})
 		}
-		synctest.Wait() // one is being synced, all others wait
+		synctest.Wait() // some are being synced, all others wait
 		close(gate)
 		wg.Wait()
-		assert.EqualValues(t, 2, syncs.Load())
+		assert.LessOrEqual(t, syncs.Load(), int64(2)) // all may have come before the first
 		require.Len(t, afterCrash(t, d, 1).Intents, 1000)
 		require.NoError(t, j.Close())
 	})
