@@ -97,6 +97,7 @@ func journalFinding(trouble error, dir string) *api.Finding {
 	switch {
 	case errors.Is(trouble, journal.ErrNoRoom):
 		f.What = "the journal in " + dir + " finds no room: its disk is full, or a quota or a limit on file sizes is used up"
+		f.Consequence = "what came of a refresh or a login could not be kept, so none is begun but where some room comes free for a moment; tokens that are valid go on being served"
 		f.Remedy = "make room on the disk of data_dir, or make it larger; no restart is needed, everything goes on by itself then"
 	case errors.Is(trouble, journal.ErrBroken):
 		f.What = "the journal in " + dir + " cannot be written"

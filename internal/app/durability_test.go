@@ -69,7 +69,7 @@ func TestTroubleWithTheJournalIsAFinding(t *testing.T) {
 		assert.Equal(t, "journal", f.Topic)
 		assert.Equal(t, "fail", f.Severity)
 		assert.Contains(t, f.What, "the journal in /data/journal "+want)
-		assert.Contains(t, f.Consequence, "nothing is refreshed")
+		assert.Contains(t, f.Consequence, "could not be kept")
 		assert.Contains(t, f.Remedy, "the disk of data_dir")
 	}
 }

@@ -45,7 +45,7 @@ func writing(dir, existing string, is bool) Finding {
 	}
 	err := writeTo(dir)
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-		return Finding{TopicDataDir, Fail, fmt.Sprintf("%s has no room: %v", dir, err), "the service does not start; a running one goes on with the room it has set aside, then begins nothing", "make room there"}
+		return Finding{TopicDataDir, Fail, fmt.Sprintf("%s has no room: %v", dir, err), "the service starts only if journals of dead processes give it room; a running one goes on with the room it has set aside, then begins nothing", "make room there"}
 	}
 	if err != nil {
 		return Finding{TopicDataDir, Fail, fmt.Sprintf("%s is not writable: %v", dir, err), "the service does not start, and a running one begins nothing", remedy}
