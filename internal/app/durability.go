@@ -90,10 +90,7 @@ func (s *service) trouble(p redisconn.Promise) []api.Finding {
 // journalFinding tells that nothing can be begun because of the journal in dir; nil
 // where there is no trouble with it.
 func journalFinding(trouble error, dir string) *api.Finding {
-	f := &api.Finding{
-		Topic: "journal", Severity: string(redisconn.SeverityFail),
-		Consequence: "nothing is refreshed and no login is taken, for what came of it could not be kept; tokens that are valid go on being served",
-	}
+	f := &api.Finding{Topic: "journal", Severity: string(redisconn.SeverityFail)}
 	switch {
 	case errors.Is(trouble, journal.ErrNoRoom):
 		f.What = "the journal in " + dir + " finds no room: its disk is full, or a quota or a limit on file sizes is used up"
@@ -101,6 +98,7 @@ func journalFinding(trouble error, dir string) *api.Finding {
 		f.Remedy = "make room on the disk of data_dir, or make it larger; no restart is needed, everything goes on by itself then"
 	case errors.Is(trouble, journal.ErrBroken):
 		f.What = "the journal in " + dir + " cannot be written"
+		f.Consequence = "nothing is refreshed and no login is taken, for what came of it could not be kept; tokens that are valid go on being served"
 		f.Remedy = "look in the service's log for the cause, and at the disk of data_dir; another file is tried every few seconds, and everything goes on by itself then"
 	default:
 		return nil

@@ -136,10 +136,9 @@ func (b *barrier) pass(ctx context.Context) error {
 		e.opts.Runs.Pass("", "")
 		return errAnotherInstallation
 	}
-	if ours && !b.ours.Swap(ours) {
+	if was := b.ours.Swap(ours); ours && !was {
 		e.watch.forget() // who was refused at his start meanwhile could not be heard
 	}
-	b.ours.Store(ours)
 	e.mute.Store(false)
 	if run != *b.run.Load() {
 		b.notice(run, asked)

@@ -15,8 +15,8 @@ const reservationKept = 5 * time.Second
 // other replica reserved is gone already, until [Store.ClaimsDone]: a claim shows in
 // the permits only when a worker has begun it, and a room that each replica took as
 // its own would be claimed once by each of them. What is lost on its way comes back
-// after 5 s. id is for [Store.SettleClaims] and
-// [Store.ClaimsDone]; "" if there is no room.
+// after 5 s. id is for [Store.SettleClaims] and [Store.ClaimsDone]; ""
+// if there is no room.
 func (s *Store) ReserveClaims(ctx context.Context, provider string, room, want int) (reserved int, id string, err error) {
 	if err := checkName("provider", provider); err != nil {
 		return 0, "", err
