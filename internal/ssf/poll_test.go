@@ -47,7 +47,7 @@ func setupPoll(t *testing.T, shards int) *polling {
 	p.ring = NewRing(p.Store, p.Clock)
 	p.Poller = NewPoller(PollerOptions{
 		Log: p.events, Places: storePlaces{p.Store.Store},
-		Transmitter: transmitter(p.ring, newClock()), Logger: zerolog.New(p.log), Registerer: prometheus.NewRegistry(),
+		Transmitter: transmitter(p.ring, newClock()), Logger: zerolog.New(zerolog.SyncWriter(p.log)), Registerer: prometheus.NewRegistry(),
 	})
 	return p
 }
