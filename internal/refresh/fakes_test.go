@@ -341,6 +341,8 @@ type faultyStore struct {
 	refused   chan struct{}                       // hears of each Apply that did not get through
 	began     chan struct{}                       // hears of each Begin that got through
 	meanwhile func()                              // called once, before a Restore
+	ahead     func()                              // called once, before an Apply
+	onTop     func()                              // called once, after an Apply whose answer is lost: the client makes it again
 	moved     func()                              // called under the lock after a Load that follows an Apply that moved
 	stale     bool
 	returned  int
@@ -423,7 +425,18 @@ func (s *faultyStore) Apply(ctx context.Context, writes []credential.Write) ([]c
 	}
 	hear := s.applied
 	s.mu.Unlock()
+	s.mu.Lock()
+	ahead, onTop := s.ahead, s.onTop
+	s.ahead, s.onTop = nil, nil
+	s.mu.Unlock()
+	if ahead != nil {
+		ahead()
+	}
 	some, err := s.Store.Apply(ctx, good)
+	if onTop != nil {
+		onTop()
+		some, err = s.Store.Apply(ctx, good)
+	}
 	if err != nil {
 		return nil, err
 	}

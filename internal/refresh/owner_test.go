@@ -171,6 +171,161 @@ func TestOwnersChangeDuringAnExchange(t *testing.T) {
 	}
 }
 
+// The answer of the store to what an owner did is lost, so that the client sends
+// it again, and by then another replica has written on top of it: it was done,
+// once, and that is what the owner is told.
+func TestOwnersChangeThatIsSentAgain(t *testing.T) {
+	t.Parallel()
+	refreshes := func(t *testing.T, b *bundle, other *node) {
+		t.Helper()
+		_, err := other.Refresh(t.Context(), "alice", 0)
+		require.NoError(t, err)
+		assert.Equal(t, 1, b.provider.calls())
+	}
+	logsIn := func(b *bundle, expect Expect) func(*testing.T, *node) {
+		login := b.login("alice")
+		return func(t *testing.T, n *node) {
+			t.Helper()
+			put, err := n.Put(t.Context(), login, expect)
+			require.NoError(t, err)
+			assert.True(t, put.Created)
+			assert.EqualValues(t, 1, put.Held.Record.Version)
+		}
+	}
+	for name, c := range map[string]struct {
+		change func(b *bundle, n *node) func(*testing.T, *node)
+		onTop  func(t *testing.T, b *bundle, other *node)
+		state  credential.State
+		events []credential.EventType
+	}{
+		"a login, its token was used": {
+			change: func(b *bundle, _ *node) func(*testing.T, *node) { return logsIn(b, Expect{}) },
+			onTop:  refreshes, state: credential.StateActive,
+			events: []credential.EventType{credential.EventConnected, credential.EventRefreshed},
+		},
+		"a login on a condition, its token was used": {
+			change: func(b *bundle, _ *node) func(*testing.T, *node) { return logsIn(b, Expect{Absent: true}) },
+			onTop:  refreshes, state: credential.StateActive,
+			events: []credential.EventType{credential.EventConnected, credential.EventRefreshed},
+		},
+		"a login with a password, the token that it brought was used": {
+			change: func(*bundle, *node) func(*testing.T, *node) {
+				return func(t *testing.T, n *node) {
+					t.Helper()
+					_, err := n.Put(t.Context(), signIn(password), Expect{})
+					require.NoError(t, err)
+				}
+			},
+			onTop: func(t *testing.T, b *bundle, other *node) {
+				t.Helper()
+				_, err := other.Refresh(t.Context(), "alice", 0)
+				require.NoError(t, err)
+			},
+			state:  credential.StateActive,
+			events: []credential.EventType{credential.EventConnected, credential.EventRefreshed},
+		},
+		"a login, logged out since": {
+			change: func(b *bundle, _ *node) func(*testing.T, *node) { return logsIn(b, Expect{}) },
+			onTop: func(t *testing.T, _ *bundle, other *node) {
+				t.Helper()
+				_, err := other.Logout(t.Context(), "alice", Expect{})
+				require.NoError(t, err)
+			},
+			state:  credential.StateLoggedOut,
+			events: []credential.EventType{credential.EventConnected, credential.EventLoggedOut},
+		},
+		"a login, deleted since": {
+			change: func(b *bundle, _ *node) func(*testing.T, *node) { return logsIn(b, Expect{}) },
+			onTop: func(t *testing.T, _ *bundle, other *node) {
+				t.Helper()
+				require.NoError(t, other.Delete(t.Context(), "alice", Expect{}, false))
+			},
+			state:  credential.StateDeleted,
+			events: []credential.EventType{credential.EventConnected, credential.EventDeleted},
+		},
+		"a logout, logged in since": {
+			change: func(b *bundle, n *node) func(*testing.T, *node) {
+				b.put(n, "alice")
+				return func(t *testing.T, n *node) {
+					t.Helper()
+					_, err := n.Logout(t.Context(), "alice", Expect{Version: 1})
+					require.NoError(t, err)
+				}
+			},
+			onTop: func(t *testing.T, b *bundle, other *node) {
+				t.Helper()
+				b.put(other, "alice")
+			},
+			state:  credential.StateActive,
+			events: []credential.EventType{credential.EventConnected, credential.EventLoggedOut, credential.EventReauthorized},
+		},
+		"a deletion, stored again since": {
+			change: func(b *bundle, n *node) func(*testing.T, *node) {
+				b.put(n, "alice")
+				return func(t *testing.T, n *node) {
+					t.Helper()
+					require.NoError(t, n.Delete(t.Context(), "alice", Expect{}, false))
+				}
+			},
+			onTop: func(t *testing.T, b *bundle, other *node) {
+				t.Helper()
+				b.put(other, "alice")
+			},
+			state:  credential.StateActive,
+			events: []credential.EventType{credential.EventConnected, credential.EventDeleted, credential.EventConnected},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.backend()
+			n, other := b.node("one"), b.node("two")
+			change := c.change(b, n)
+			var after credential.Held
+			n.store.set(func(s *faultyStore) {
+				s.onTop = func() {
+					c.onTop(t, b, other)
+					after = b.held(n, "alice")
+				}
+			})
+			change(t, n)
+			h := b.held(n, "alice")
+			assert.Equal(t, c.state, h.Record.State)
+			assert.Equal(t, after, h, "nothing was done a second time")
+			assert.Equal(t, c.events, b.events(n, "alice"))
+		})
+	}
+}
+
+// What others stored ahead of an owner's change does not pass for it.
+func TestOwnersChangeAfterAnother(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n, other := b.node("one"), b.node("two")
+	ahead := func(do func()) { n.store.set(func(s *faultyStore) { s.ahead = do }) }
+
+	ahead(func() { b.put(other, "alice") }) // in the same millisecond
+	second := b.put(n, "alice")
+	assert.EqualValues(t, 2, second.Record.Version)
+	assert.Equal(t, second.Token, b.held(n, "alice").Token, "the later login stays")
+
+	ahead(func() {
+		_, err := other.Refresh(t.Context(), "alice", 0)
+		require.NoError(t, err)
+	})
+	third := b.put(n, "alice")
+	assert.Equal(t, third.Token, b.held(n, "alice").Token)
+
+	ahead(func() { b.put(other, "alice") })
+	_, err := n.Logout(t.Context(), "alice", Expect{})
+	require.NoError(t, err)
+	assert.Equal(t, credential.StateLoggedOut, b.held(n, "alice").Record.State, "whoever came before is logged out")
+	assert.Equal(t, []credential.EventType{
+		credential.EventConnected, credential.EventReauthorized, credential.EventRefreshed,
+		credential.EventReauthorized, credential.EventReauthorized, credential.EventLoggedOut,
+	}, b.events(n, "alice"))
+}
+
 // A stale failure ends nothing: it belongs to the login before.
 func TestRefusalOfAnEndedLogin(t *testing.T) {
 	t.Parallel()
