@@ -2,6 +2,7 @@ package service
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"sync"
 	"testing"
@@ -22,6 +23,10 @@ type backlog struct {
 	perSecond   int
 	latency     time.Duration // of the provider
 }
+
+// slowly is how long the provider takes for a tenth of the calls: so long that
+// the limit of calls at a time binds, where it is the rate for the others.
+const slowly = 500 * time.Millisecond
 
 // Everything is overdue at boot, and the provider takes so much at a time and so
 // many a second: two replicas together never exceed that, and those come first
@@ -54,9 +59,11 @@ func (w backlog) run(t *testing.T) {
 
 	delete(h.config, "schedule")
 	h.acme()["limits"] = map[string]any{"concurrency": w.concurrency, "per_second": w.perSecond}
+	_, err = p.AddFault(practice.Fault{Kind: practice.KindSlow, Rotate: practice.MomentAfter, Delay: slowly, Count: w.count / 10})
+	require.NoError(t, err)
 	processes := []*testproc.Process{h.launch("api,scheduler,worker"), h.launch("api,scheduler,worker")}
-	h.ready(processes[0])
-	second := h.ready(processes[1])
+	replicas := []*instance{h.ready(processes[0]), h.ready(processes[1])}
+	second := replicas[1]
 	// What is judged is what the provider saw, however long a busy machine takes.
 	limit := 4*time.Duration(w.count/w.perSecond)*time.Second + patience
 	eventually(t, limit, func() (bool, string) {
@@ -68,9 +75,14 @@ func (w backlog) run(t *testing.T) {
 
 	calls := p.Ledger(practice.LedgerQuery{})
 	require.Len(t, calls, w.count)
-	assert.LessOrEqual(t, mostAtOnce(calls), w.concurrency, "calls in the air together")
+	assert.Equal(t, w.concurrency, mostAtOnce(calls), "calls in the air together: the slow ones fill the limit, and nothing exceeds it")
 	w.withinRate(t, calls)
 	w.inOrder(t, calls, wanted, dead)
+	for _, replica := range replicas {
+		data, err := replica.Raw(t.Context(), http.MethodGet, "/metrics", nil)
+		require.NoError(t, err)
+		assert.Regexp(t, `refreshd_exchanges_total\{class="ok",provider="acme"\} [1-9]`, string(data), "both have worked")
+	}
 	lived := map[string]bool{}
 	for n := range w.count - dead {
 		lived[credentialID(n)] = true
