@@ -160,6 +160,38 @@ func TestAnExchangeInTheAirOutlivesTheLoss(t *testing.T) {
 	assert.Equal(t, 1, b.provider.most())
 }
 
+// The provider has called a grant dead, and the store falls back behind the
+// attempt that heard so before that is stored, and before anybody knows of it. That
+// the attempt is missing there says nothing about it.
+func TestADeathThatIsHeardAsTheStoreFallsBack(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	one, two := b.node("one", lossy), b.node("two", lossy)
+	b.settle(one, two)
+	b.put(one, "alice")
+	b.settle(one, two)
+	b.due()
+	require.NoError(t, one.tick(t.Context()))
+	require.NoError(t, two.tick(t.Context()))
+	before := b.snapshot()
+	b.provider.failing(credential.Outcome{Class: credential.ClassPermanent, Reason: credential.ReasonInvalidGrant})
+	done, let := b.inTheAir(one)
+	b.fallBack(before)
+	require.Equal(t, passAll, one.barrier.passes(), "nobody has noticed")
+	loaded := make(chan struct{})
+	one.store.set(func(s *faultyStore) { s.loaded = loaded })
+	let()
+	soon(t, loaded, "a look at the record")
+	b.settle(one, two)
+	require.NoError(t, soon(t, done, "the end of the batch").err)
+
+	_, err := two.RefreshBatch(t.Context(), acme, []credential.ID{"alice"}, "")
+	require.NoError(t, err)
+	assert.Equal(t, 1, b.provider.calls(), "nobody asks again")
+	assert.Equal(t, credential.StateReauthRequired, b.held(two, "alice").Record.State)
+	assert.Equal(t, []credential.EventType{credential.EventConnected, credential.EventReauthRequired}, b.events(two, "alice"))
+}
+
 // A process that was killed after its token was presented, and whose attempt
 // the store has lost, leaves a doubt: its journal tells.
 func TestADeadPresentationIsRecalled(t *testing.T) {

@@ -343,16 +343,17 @@ type faultyStore struct {
 	meanwhile func()                              // called once, before a Restore
 	ahead     func()                              // called once, before an Apply
 	onTop     func()                              // called once, after an Apply whose answer is lost: the client makes it again
-	moved     func()                              // called under the lock after a Load that follows an Apply that moved
+	moved     func()                              // called under the lock once the run was asked for after an Apply that moved
 	stale     bool
 	returned  int
 	unplaced  int // those with a lapsed permit that found no place
 	loads     int
 	begins    int
 	touches   int
-	silent    bool   // Load gets no answer
-	waited    int    // Loads that got none
-	beaten    func() // hears of each heartbeat that got through
+	silent    bool          // Load gets no answer
+	waited    int           // Loads that got none
+	loaded    chan struct{} // hears of the next Load that got an answer
+	beaten    func()        // hears of each heartbeat that got through
 }
 
 // spoiltError says which items of a list failed by themselves.
@@ -484,8 +485,9 @@ func (s *faultyStore) Load(ctx context.Context, ids ...credential.ID) ([]*creden
 	s.mu.Unlock()
 	list, err := s.Store.Load(ctx, ids...)
 	s.mu.Lock()
-	if s.stale && s.moved != nil {
-		s.moved()
+	if s.loaded != nil {
+		close(s.loaded)
+		s.loaded = nil
 	}
 	s.mu.Unlock()
 	if err == nil && some {
@@ -545,7 +547,13 @@ func (s *faultyStore) Run(ctx context.Context) (string, error) {
 	if err := s.gone(); err != nil {
 		return "", err
 	}
-	return s.Store.Run(ctx)
+	run, err := s.Store.Run(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stale && s.moved != nil {
+		s.moved()
+	}
+	return run, err
 }
 
 func (s *faultyStore) Restore(ctx context.Context, run string, writes []credential.Write, again bool) ([]credential.Status, error) {

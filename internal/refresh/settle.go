@@ -38,8 +38,8 @@ func (e *Engine) lastLook(ctx context.Context, tn *turn, o credential.Outcome) s
 	if err := errors.Join(e.barrier.await(ctx, passAll), e.adopt(ctx)); err != nil {
 		e.log.Warn().Err(err).Str("credential", string(tn.held.Record.ID)).Msg("journals could not be read before giving up a credential")
 	}
-	if fresh, err := e.store.Load(ctx, tn.held.Record.ID); err == nil && fresh[0] != nil {
-		tn.held = *fresh[0]
+	if fresh, err := e.loadCurrent(ctx, tn.held.Record.ID); err == nil && fresh != nil {
+		tn.held = *fresh
 	}
 	return e.settle(ctx, tn, nil, func(h credential.Held, now credential.Millis) credential.Write {
 		if alt, _, ok := credential.NextAlternate(h); ok {
@@ -121,25 +121,36 @@ func (e *Engine) superseded(ctx context.Context, tn *turn, h credential.Held, go
 
 // reload reads a record, asking again while the store is away.
 func (e *Engine) reload(ctx context.Context, id credential.ID) (*credential.Held, error) {
-	return e.reloadUnless(ctx, id, nil, nil)
+	return askAgain(ctx, nil, func() (*credential.Held, error) {
+		list, err := e.store.Load(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		return list[0], nil
+	})
 }
 
 // reloadKept is reload for what must not be given up. A record that is not there was
 // deleted, unless the store has lost all that it held: then it is away, too. stalled
 // is called once if that takes time.
 func (e *Engine) reloadKept(ctx context.Context, id credential.ID, stalled func()) (*credential.Held, error) {
-	return e.reloadUnless(ctx, id, e.emptied, stalled)
+	return askAgain(ctx, stalled, func() (*credential.Held, error) {
+		h, err := e.loadCurrent(ctx, id)
+		if err == nil && h == nil {
+			err = e.emptied(ctx)
+		}
+		return h, err
+	})
 }
 
-func (e *Engine) reloadUnless(ctx context.Context, id credential.ID, gone func(context.Context) error, stalled func()) (*credential.Held, error) {
+// askAgain reads until there is an answer or ctx ends. stalled, if not nil, is called
+// at the first failure.
+func askAgain(ctx context.Context, stalled func(), read func() (*credential.Held, error)) (*credential.Held, error) {
 	wait := firstStoreWait
 	for {
-		list, err := e.store.Load(ctx, id)
-		if err == nil && list[0] == nil && gone != nil {
-			err = gone(ctx)
-		}
+		h, err := read()
 		if err == nil {
-			return list[0], nil
+			return h, nil
 		}
 		if stalled != nil {
 			stalled()
@@ -152,6 +163,29 @@ func (e *Engine) reloadUnless(ctx context.Context, id credential.ID, gone func(c
 	}
 }
 
+// loadCurrent reads a record from a run of the store into which everyone has put back
+// what he knew, and fails on any other. That an attempt is not open there says nothing
+// about it, nor does a record that is missing: the store may have lost both. A write
+// that is decided on such a record names the run, and is refused; this is for what is
+// concluded without one.
+func (e *Engine) loadCurrent(ctx context.Context, id credential.ID) (*credential.Held, error) {
+	run := e.barrier.run.Load()
+	open := e.barrier.passes() == passAll
+	list, err := e.store.Load(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	now, err := e.opts.Runs.Run(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !open || now != *run || e.barrier.run.Load() != run || e.barrier.passes() != passAll {
+		e.barrier.look()
+		return nil, errFellBack
+	}
+	return list[0], nil
+}
+
 // emptied is an error where the store does not hold what this process started on,
 // so that nothing is known of what is not there.
 func (e *Engine) emptied(ctx context.Context) error {
@@ -161,6 +195,9 @@ func (e *Engine) emptied(ctx context.Context) error {
 	}
 	return err
 }
+
+// errFellBack says that the store may lack what was there before.
+var errFellBack = errors.New("redis was restarted or replaced, and may lack its last writes until everyone has put back what they know")
 
 // errEmptied says that the store came back empty, or was emptied.
 var errEmptied = errors.New("redis does not hold any more what this process started on: bring its data back")
