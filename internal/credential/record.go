@@ -177,7 +177,11 @@ type Status string
 // The statuses.
 const (
 	StatusWritten Status = "written" // now, or by an earlier sending of the same write
-	StatusMoved   Status = "moved"   // revision or attempt is not what the write expected
+	// StatusOvertaken is for a write that raised the grant: an earlier sending of it
+	// was written, and others have written since. To decide it again would do it a
+	// second time.
+	StatusOvertaken Status = "overtaken"
+	StatusMoved     Status = "moved" // revision or attempt is not what the write expected
 )
 
 // change collects what a transition does to a record.

@@ -86,7 +86,7 @@ func (e *Engine) Put(ctx context.Context, login credential.Login, expect Expect)
 		}
 		write := credential.Connect(before, login, t.Policy, nonce, now)
 		change := Change{Nonce: nonce, ID: login.ID, Kind: ChangePut, Grant: write.Record.Grant, At: now, Login: &login}
-		written, err := e.change(ctx, before, change, write)
+		written, err := e.change(ctx, change, write)
 		if err != nil {
 			return Put{}, err
 		}
@@ -177,7 +177,7 @@ func (e *Engine) end(
 			return *before, nil
 		}
 		change := Change{Nonce: nonce, ID: id, Kind: kind, Grant: write.Record.Grant, At: now}
-		written, err := e.change(ctx, before, change, write)
+		written, err := e.change(ctx, change, write)
 		if err != nil {
 			return credential.Held{}, err
 		}
@@ -220,17 +220,14 @@ func (e *Engine) before(ctx context.Context, id credential.ID, expect Expect) (*
 }
 
 // change journals and stores what an owner did, and reports whether it was
-// stored: whether the record was still before, the one that it was decided on.
-func (e *Engine) change(ctx context.Context, before *credential.Held, change Change, write credential.Write) (bool, error) {
+// stored: the record was still the one that it was decided on, now or, where the
+// answer was lost and the store was asked again, the first time.
+func (e *Engine) change(ctx context.Context, change Change, write credential.Write) (bool, error) {
 	if err := e.journal.Note(ctx, change); err != nil {
 		return false, e.unavailable(fmt.Errorf("journal: %w", err))
 	}
 	w := Written{Write: write, After: write.Result(credential.Held{})}
 	status, err := e.applyNoted(ctx, w)
-	var under bool // others have written on top of it since
-	if err == nil && status[0] != credential.StatusWritten {
-		under, err = e.stands(ctx, before, change, write)
-	}
 	if err != nil {
 		e.barrier.met(err)
 		// It may have been stored, and then it stays, whatever the store loses
@@ -239,54 +236,17 @@ func (e *Engine) change(ctx context.Context, before *credential.Held, change Cha
 		e.journal.Drop(change.Nonce)
 		return false, e.unavailable(&outageError{err})
 	}
-	if status[0] != credential.StatusWritten && !under {
+	switch status[0] {
+	case credential.StatusWritten:
+		e.tokens.put(w.After)
+	case credential.StatusOvertaken:
+	default:
 		e.journal.Drop(change.Nonce)
 		return false, nil
 	}
 	e.ledger.retain(e.clock.Boot(), change.Nonce)
-	if !under {
-		e.tokens.put(w.After)
-	}
 	e.stored(w)
 	return true, nil
-}
-
-// stands reports whether an owner's change was stored although the store says
-// that the record had moved. It has if the answer was lost: the client sends it
-// again, and by then others may have written on top, who used the very token
-// that it brought. Deciding it again would call that token a used one, store it
-// a second time, or end a login that came after a logout.
-func (e *Engine) stands(ctx context.Context, before *credential.Held, change Change, write credential.Write) (bool, error) {
-	list, err := e.store.Load(ctx, change.ID)
-	if err != nil {
-		return false, err
-	}
-	h := list[0]
-	if h == nil || h.Record.Grant < change.Grant {
-		return false, nil
-	}
-	if change.Login != nil {
-		brought := change.Login.Token.Refresh
-		fresh := !brought.IsZero() && !e.knows(before, brought)
-		if fresh && (e.knows(h, brought) || h.Record.Grant == change.Grant) {
-			return e.knows(h, brought), nil
-		}
-		if h.Record.GrantedAt != write.Record.GrantedAt {
-			return false, nil
-		}
-	}
-	for _, event := range write.Events {
-		if h.Record.LastEvents[event.Type] != write.Record.LastEvents[event.Type] {
-			return false, nil
-		}
-	}
-	return true, nil
-}
-
-// knows reports whether a refresh token is the one that h holds, or was spent
-// before.
-func (e *Engine) knows(h *credential.Held, refresh credential.Secret) bool {
-	return h != nil && (refresh.Equal(h.Token.Refresh) || e.store.SpentBefore(*h, refresh))
 }
 
 // applyNoted stores an owner's change that the journal has.

@@ -224,6 +224,23 @@ func TestOwnersChangeThatIsSentAgain(t *testing.T) {
 			state:  credential.StateActive,
 			events: []credential.EventType{credential.EventConnected, credential.EventRefreshed},
 		},
+		"a login without a refresh token, and another since": {
+			change: func(b *bundle, _ *node) func(*testing.T, *node) {
+				login := b.login("alice")
+				login.Token.Refresh = credential.Secret{}
+				return func(t *testing.T, n *node) {
+					t.Helper()
+					_, err := n.Put(t.Context(), login, Expect{})
+					require.NoError(t, err)
+				}
+			},
+			onTop: func(t *testing.T, b *bundle, other *node) {
+				t.Helper()
+				b.put(other, "alice")
+			},
+			state:  credential.StateActive,
+			events: []credential.EventType{credential.EventConnected, credential.EventReauthorized},
+		},
 		"a login, logged out since": {
 			change: func(b *bundle, _ *node) func(*testing.T, *node) { return logsIn(b, Expect{}) },
 			onTop: func(t *testing.T, _ *bundle, other *node) {

@@ -61,7 +61,7 @@ func (e *Engine) apply(ctx context.Context, list []Written) ([]credential.Status
 		e.ledger.unheard(e.clock.Boot(), list)
 	default:
 		for i, w := range list {
-			if another || partial && single.At(i) != nil || statuses[i] != credential.StatusWritten {
+			if another || partial && single.At(i) != nil || statuses[i] != credential.StatusWritten && statuses[i] != credential.StatusOvertaken {
 				e.refused(w.Write)
 			}
 		}

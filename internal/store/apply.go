@@ -133,6 +133,8 @@ func (s *Store) status(ctx context.Context, key string, id credential.ID, answer
 	switch answer {
 	case "written":
 		return credential.StatusWritten, nil
+	case "overtaken":
+		return credential.StatusOvertaken, nil
 	case "moved":
 		return credential.StatusMoved, nil
 	case "full":

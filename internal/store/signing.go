@@ -39,6 +39,11 @@ func (s *Store) SaveSigningKeys(ctx context.Context, keys []byte, revision uint6
 		return false, fmt.Errorf("signing keys: %w", err)
 	}
 	saved, err := s.swap(ctx, keySigning, revision, sealed)
+	if err == nil && !saved {
+		var stored string
+		stored, _, err = s.versioned(ctx, keySigning)
+		saved = stored == string(sealed) // by this very call, whose answer was lost: nobody seals the same
+	}
 	if err != nil {
 		return false, fmt.Errorf("signing keys: %w", err)
 	}

@@ -20,9 +20,11 @@
 -- No credential may occur twice.
 --
 -- Reply for each write: 'written' (now, or by an earlier run of the same write:
---       same revision, nonce, version, generation and grant), 'moved', 'full',
---       'foreign', 'unreadable', 'wrongtype'. If the run is another: {'run', id};
---       if a write was decided in the future: {'clock', now}.
+--       same revision, nonce, version, generation and grant), 'overtaken' (by an
+--       earlier run, and others have written since; that is known of the last few
+--       writes that raised the grant), 'moved', 'full', 'foreign', 'unreadable',
+--       'wrongtype'. If the run is another: {'run', id}; if a write was decided in
+--       the future: {'clock', now}.
 --
 -- A touch that the write does not know of, because it came after the record
 -- was read, goes on counting on top of what is written, score included. It is
@@ -30,7 +32,9 @@
 -- the record itself says so. A write that lets a session die of idleness which was touched
 -- meanwhile has moved.
 --
--- What is bound to a login (l, u) and is not written with the next one goes.
+-- What is bound to a login (l, u) and is not written with the next one goes. The
+-- field g has the nonces of the last writes that raised the grant, newest first.
+local REMEMBERED = 8
 if ARGV[7] ~= '' then
   local id = run()
   if not string.find(ARGV[7], ' ' .. id, 1, true) then return {'run', id} end
@@ -40,6 +44,8 @@ local function mark(head)
   local revision, generation, grant, last = string.match(head, '^1 (%d+) %a[01] %S+ (%d+) (%d+) %-?%d+ %-?%d+ %-?%d+ (%d+ %x+)')
   return revision and revision .. ' ' .. generation .. ' ' .. grant .. ' ' .. last
 end
+
+local function nonce(head) return string.match(mark(head), '%x+$') end
 
 -- score returns the score w of a write to key whose head is h, with the touch
 -- at t that the write does not know of, and whether that touch still counts. o
@@ -72,7 +78,7 @@ for i = 4 + dues, #KEYS do
   local key = KEYS[i]
   local expect, attempt, kind, provider, grant, idledAt, newH, newR, newS, newO, score, others, events = unpack(ARGV, a, a + 12)
   others, events = tonumber(others), tonumber(events)
-  local f = redis.pcall('HMGET', key, 'h', 'o', 't')
+  local f = redis.pcall('HMGET', key, 'h', 'o', 't', 'g')
   local h, o, t, status = f[1], f[2] or '', f[3], nil
   local was, wasProvider, wasGeneration, wasGrant
   if f.err then
@@ -88,8 +94,10 @@ for i = 4 + dues, #KEYS do
       elseif t and idledAt ~= '0' and (select(3, touched(h, t)) or 0) > tonumber(idledAt) then
         status = 'moved'
       end
+    elseif mark(h) == mark(newH) then
+      status = 'written'
     else
-      status = mark(h) == mark(newH) and 'written' or 'moved'
+      status = f[4] and string.find(f[4], nonce(newH), 1, true) and 'overtaken' or 'moved'
     end
   elseif expect ~= '0' then
     status = 'moved'
@@ -110,6 +118,10 @@ for i = 4 + dues, #KEYS do
       redis.call('HSET', key, 'h', newH, 'r', newR, 's', newS == '-' and '' or newS)
     else
       redis.call('HSET', key, 'h', newH, 'r', newR, 's', newS == '-' and '' or newS, 'o', newO == '-' and '' or newO)
+    end
+    if wasGrant ~= grant and kind ~= 'c' then
+      local raised = nonce(newH) .. ' ' .. (f[4] or '')
+      redis.call('HSET', key, 'g', string.sub(raised, 1, REMEMBERED * string.find(raised, ' ', 1, true)))
     end
     if h and wasGrant ~= grant then
       redis.call('HDEL', key, 'l', 'u', 't')

@@ -68,7 +68,34 @@ func applyTwice(b *bundle) {
 	events, err := b.store.Events(b.ctx, b.store.ShardOf("alice"), "0", 10, 0)
 	require.NoError(b, err)
 	assert.Len(b, events, 2, "each event once")
-	assert.Equal(b, credential.StatusMoved, b.status(w), "what was replaced since is not written again")
+	assert.Equal(b, credential.StatusOvertaken, b.status(w), "what was replaced since is not written again")
+	assert.Equal(b, after, b.load("alice"))
+}
+
+// applyOvertaken: a write that raised the grant is recognised also after others
+// have written on top of it, for as long as an answer may be lost.
+func applyOvertaken(b *bundle) {
+	login := b.login("alice", 0)
+	b.apply(login)
+	logout := credential.Logout(b.load("alice"), newNonce(), b.now)
+	other := credential.Delete(b.load("alice"), newNonce(), b.now)
+	b.apply(logout)
+	assert.Equal(b, credential.StatusOvertaken, b.status(login))
+	assert.Equal(b, credential.StatusMoved, b.status(other), "another that was decided on the same record")
+	b.apply(credential.Delete(b.load("alice"), newNonce(), b.now))
+	again := credential.Connect(new(b.load("alice")), credential.Login{ID: "alice", Provider: provider, Token: token("new")}, b.policy, newNonce(), b.now)
+	b.apply(again)
+	for name, w := range map[string]credential.Write{"login": login, "logout": logout} {
+		assert.Equal(b, credential.StatusOvertaken, b.status(w), "%s, over a deletion", name)
+	}
+	for n := range 4 {
+		b.apply(credential.Logout(b.load("alice"), newNonce(), b.now))
+		h := b.load("alice")
+		b.apply(credential.Connect(&h, credential.Login{ID: "alice", Provider: provider, Token: token(fmt.Sprint(n))}, b.policy, newNonce(), b.now))
+	}
+	after := b.load("alice")
+	assert.Equal(b, credential.StatusMoved, b.status(again), "only the last few are remembered")
+	assert.Equal(b, after, b.load("alice"))
 }
 
 func applyRevision(b *bundle) {

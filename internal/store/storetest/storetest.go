@@ -43,6 +43,7 @@ func Run(t *testing.T, fresh func(t *testing.T) *Harness) {
 		"begin/as the domain decides":               beginAsGranted,
 		"apply/stores everything":                   applyStores,
 		"apply/repeated":                            applyTwice,
+		"apply/overtaken":                           applyOvertaken,
 		"apply/decided ahead of the clock":          applyAhead,
 		"apply/compares the revision":               applyRevision,
 		"apply/compares the attempt":                applyAttempt,
