@@ -64,6 +64,7 @@ func (c *campaign) judge(ctx context.Context, took time.Duration) {
 	v.violations = append(v.violations, c.problems...)
 	c.t.Log(c.table(v, took))
 	c.writePlan()
+	c.write("violations.jsonl", lines(v.violations))
 	switch {
 	case c.Sabotage != "":
 		for _, promise := range []string{"P1", "P6"} {

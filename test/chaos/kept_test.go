@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -97,6 +98,12 @@ func rejudge(folder string) (verdict, error) {
 		}
 		v.add(name, e)
 	}
+	for _, was := range read[oracle.Violation](k, "violations") {
+		if !slices.Contains(v.violations, was) {
+			was.What += " (as the run saw it; the evidence does not show it)"
+			v.violations = append(v.violations, was)
+		}
+	}
 	if v.presentations == 0 {
 		err = errors.Join(err, fmt.Errorf("-judge %s: %w: its ledgers are empty", folder, errNoEvidence))
 	}
@@ -174,6 +181,8 @@ func TestAKeptRunIsJudgedAlike(t *testing.T) {
 	assert.Equal(t, []string{"P1", "P2"}, promises(), "it was another process that was killed")
 	c.write("kills.jsonl", lines([]oracle.Kill{{Owner: laneReplica(1), At: at}}))
 	assert.Empty(t, promises(), "its reply died with it")
+	c.write("violations.jsonl", lines([]oracle.Violation{{Promise: "P3", What: "a login was refused"}}))
+	assert.Equal(t, []string{"P3"}, promises(), "the evidence does not show it")
 	c.write("settled.jsonl", lines([]time.Duration{-1}))
 	assert.Contains(t, promises(), "P8")
 }
@@ -211,7 +220,7 @@ func TestALateCallIsCounted(t *testing.T) {
 
 // keepNothing writes the files of a run in which nothing happened.
 func keepNothing(c *campaign) {
-	names := []string{"log", "settled", "acked", "final", "done", "kills"}
+	names := []string{"log", "settled", "acked", "final", "done", "kills", "violations"}
 	for _, name := range providerNames() {
 		names = append(names, "ledger-"+name, "grants-"+name, "reads-"+name)
 	}
