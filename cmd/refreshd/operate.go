@@ -96,7 +96,7 @@ func (p *program) configCommand() *cobra.Command {
 	cmd.AddCommand(&cobra.Command{
 		Use: "check", Short: "Check the configuration file and say what is wrong with it", Args: args(),
 		RunE: func(*cobra.Command, []string) error {
-			conf, err := p.loadConfig()
+			conf, err := app.LoadConfig(p.config, os.Environ())
 			if err != nil {
 				return usage(err)
 			}

@@ -109,11 +109,6 @@ func (p *program) connect() (*remote, error) {
 	return r, nil
 }
 
-// loadConfig reads the configuration, with what the environment overrides.
-func (p *program) loadConfig() (*config.Config, error) {
-	return config.Load(p.config, os.Environ())
-}
-
 // localURL is where a service with that configuration listens, as seen from
 // this machine.
 func localURL(conf *config.Config) string {

@@ -34,7 +34,7 @@ type Options struct {
 // provider is answered and stored, and nothing new is begun. It returns nil
 // after an orderly stop.
 func Run(ctx context.Context, opts Options) error {
-	conf, err := config.Load(opts.Config, opts.Env)
+	conf, err := LoadConfig(opts.Config, opts.Env)
 	if err != nil {
 		return err
 	}
@@ -122,7 +122,7 @@ func (s *service) loop(ctx context.Context) {
 
 // reload takes over a changed configuration, as a whole or not at all.
 func (s *service) reload(ctx context.Context) error {
-	next, err := config.Load(s.opts.Config, s.opts.Env)
+	next, err := LoadConfig(s.opts.Config, s.opts.Env)
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ type ProviderCheckOptions struct {
 //
 // Errors: that of the configuration; [ErrNoProvider].
 func CheckProvider(ctx context.Context, opts ProviderCheckOptions) ([]ProviderFinding, error) {
-	conf, err := config.Load(opts.Config, opts.Env)
+	conf, err := LoadConfig(opts.Config, opts.Env)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +54,7 @@ func CheckProvider(ctx context.Context, opts ProviderCheckOptions) ([]ProviderFi
 	}
 	ps := &providers{version: opts.Version, log: zerolog.Nop()}
 	opened, err := ps.open(opts.Name, set)
-	if err != nil {
+	if err != nil { // a file has changed since
 		return nil, fmt.Errorf("providers.%s: %w", opts.Name, err)
 	}
 	defer opened.Close()

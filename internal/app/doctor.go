@@ -61,7 +61,7 @@ func Doctor(ctx context.Context, opts DoctorOptions) []Finding {
 }
 
 func examine(ctx context.Context, opts DoctorOptions) []Finding {
-	conf, err := config.Load(opts.Config, opts.Env)
+	conf, err := LoadConfig(opts.Config, opts.Env)
 	if err != nil {
 		var problems []string
 		if invalid, ok := errors.AsType[*config.InvalidError](err); ok {

@@ -105,7 +105,7 @@ func (f *folder) save(t *testing.T) string {
 
 func (f *folder) load(t *testing.T) *config.Config {
 	t.Helper()
-	conf, err := config.Load(f.save(t), nil)
+	conf, err := LoadConfig(f.save(t), nil)
 	require.NoError(t, err)
 	return conf
 }

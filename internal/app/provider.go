@@ -158,6 +158,34 @@ func (ps *providers) build(conf *config.Config) (targets []refresh.Target, settl
 	}, nil
 }
 
+// LoadConfig reads the configuration as [config.Load] does, and refuses with it
+// what no provider can be built of. It builds them as the service does, so that
+// nothing is valid here that a start or a reload refuses.
+func LoadConfig(path string, env []string) (*config.Config, error) {
+	ps := &providers{log: zerolog.Nop()}
+	return config.Load(path, env, func(name string, set config.Provider) []config.Problem {
+		built, err := ps.open(name, set)
+		if err != nil {
+			return problemsOf(err)
+		}
+		built.Close()
+		return nil
+	})
+}
+
+// problemsOf lists what an error of [providers.open] says of settings.
+func problemsOf(err error) []config.Problem {
+	wrong, ok := errors.AsType[provider.SettingErrors](err)
+	if !ok {
+		return []config.Problem{{Text: err.Error()}}
+	}
+	list := make([]config.Problem, len(wrong))
+	for i, one := range wrong {
+		list[i] = config.Problem{Key: one.Key, Text: one.Err.Error()}
+	}
+	return list
+}
+
 func (ps *providers) open(name string, set config.Provider) (backend, error) {
 	matchers := make([]provider.Matcher, len(set.Errors))
 	for i, rule := range set.Errors {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -252,4 +253,64 @@ func TestPrepareSaysThatNothingWasSent(t *testing.T) {
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.NotNil(t, target.Exchanger.Prepare(gone))
+}
+
+// What no provider can be built of is told where the configuration is checked,
+// in the same words by all who load it.
+func TestWhatCannotBeBuiltIsFoundInTheConfiguration(t *testing.T) {
+	t.Parallel()
+	request := map[string]any{"method": "POST", "url": "https://shop.example/login", "form": map[string]any{"u": "{{.username}}", "p": "{{.password}}"}}
+	for name, tt := range map[string]struct {
+		change func(shop, acme map[string]any)
+		want   string
+	}{
+		"a header of the transport": {
+			func(shop, _ map[string]any) { shop["send"] = map[string]any{"header": "Idempotency-Key"} },
+			`providers.shop.send.header: "Idempotency-Key" says where a request ends`,
+		},
+		"a path without a name": {
+			func(shop, _ map[string]any) {
+				shop["login"] = map[string]any{"request": request, "response": map[string]any{"access_token": "a|"}}
+			},
+			`providers.shop.login.response.access_token: the path "a|": its last part is empty`,
+		},
+		"a path that is too long": {
+			func(shop, _ map[string]any) {
+				shop["session"] = map[string]any{"idle_timeout": "1h", "logged_out_when": []any{map[string]any{"json": strings.Repeat("a", 300)}}}
+			},
+			`providers.shop.session.logged_out_when[0]: the path "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"… has 300 bytes; a path has at most 256`,
+		},
+		"a status that is no answer": {
+			func(_, acme map[string]any) {
+				acme["errors"] = []any{map[string]any{"status": 150, "class": "transient"}}
+			},
+			`providers.acme.errors[0]: invalid error matcher: status 150; give one from 200 to 599`,
+		},
+		"a proxy of another kind": {
+			func(_, acme map[string]any) { acme["http"] = map[string]any{"proxy": "socks5://proxy.example:1080"} },
+			`providers.acme.http.proxy: it is not the URL of a proxy; write http://`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFolder(t, "https://id.example/token")
+			shop := map[string]any{
+				"kind":  "http",
+				"login": map[string]any{"request": request, "response": map[string]any{"access_token": "token"}},
+			}
+			acme := f.acme(t)
+			f.config["providers"] = map[string]any{"acme": acme, "shop": shop}
+			f.load(t)
+			tt.change(shop, acme)
+
+			path := f.save(t)
+			_, err := LoadConfig(path, nil)
+			require.ErrorContains(t, err, path+":1: "+tt.want)
+			found := f.diagnose(t)
+			require.Len(t, found, 1)
+			assert.Contains(t, found[0].What, path+":1: "+tt.want)
+			_, err = CheckProvider(t.Context(), ProviderCheckOptions{Config: path, Name: "shop"})
+			require.ErrorContains(t, err, path+":1: "+tt.want)
+		})
+	}
 }

@@ -193,7 +193,7 @@ func TestRefused(t *testing.T) {
 func refused(t *testing.T, text string, wants []string) {
 	t.Helper()
 	path := write(t, text)
-	_, err := Load(path, nil)
+	_, err := Load(path, nil, nil)
 	var invalid *InvalidError
 	require.ErrorAs(t, err, &invalid)
 	for _, want := range wants {
@@ -243,7 +243,7 @@ func TestSecretsThatCannotBeUsed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := Load(write(t, strings.Replace(acme, "client_auth: none", "client_secret: "+row.secret, 1)), []string{"EMPTY=", "A=pa55"})
+			_, err := Load(write(t, strings.Replace(acme, "client_auth: none", "client_secret: "+row.secret, 1)), []string{"EMPTY=", "A=pa55"}, nil)
 			require.ErrorContains(t, err, row.want)
 			assert.NotContains(t, err.Error(), "pa55")
 			assert.NotContains(t, err.Error(), "and client_auth basic needs it", "not said twice")
@@ -255,12 +255,12 @@ func TestKeyFilesThatOthersCanRead(t *testing.T) {
 	t.Parallel()
 	cert, key := certificate(t)
 	path := write(t, "keyset: {file: keyset.json}\ntls: {cert: tls.crt, key: tls.key}", "keyset.json", "{}", "tls.crt", cert, "tls.key", key)
-	_, err := Load(path, nil)
+	_, err := Load(path, nil, nil)
 	require.NoError(t, err)
 	for _, name := range []string{"keyset.json", "tls.key"} {
 		require.NoError(t, os.Chmod(filepath.Join(filepath.Dir(path), name), 0o644)) //nolint:gosec // that is what is to be refused
 	}
-	_, err = Load(path, nil)
+	_, err = Load(path, nil, nil)
 	require.ErrorContains(t, err, ":1: keyset.file: the file "+filepath.Join(filepath.Dir(path), "keyset.json")+" can be read or written by others (mode 0644); run: chmod 600")
 	require.ErrorContains(t, err, ":2: tls.key: the file "+filepath.Join(filepath.Dir(path), "tls.key")+" can be read")
 }
@@ -269,7 +269,7 @@ func TestCertificateOfAnotherKey(t *testing.T) {
 	t.Parallel()
 	cert, _ := certificate(t)
 	_, key := certificate(t)
-	_, err := Load(write(t, "tls: {cert: a, key: b}", "a", cert, "b", key), nil)
+	_, err := Load(write(t, "tls: {cert: a, key: b}", "a", cert, "b", key), nil, nil)
 	require.ErrorContains(t, err, "are not a certificate and its key")
 	assert.NotContains(t, err.Error(), "PRIVATE KEY-----")
 }

@@ -45,6 +45,16 @@ func (l *loader) checkProvider(name string, p Provider) {
 		l.refuse(key+".http.proxy", "%v", err)
 	}
 	l.checkCA(key+".http.ca_file", p.HTTP.CAFile)
+	if l.buildable == nil || !l.whole(key) {
+		return // else mistakes would be told twice
+	}
+	for _, problem := range l.buildable(name, p) {
+		at := key
+		if problem.Key != "" {
+			at = join(key, problem.Key)
+		}
+		l.refuse(at, "%s", problem.Text)
+	}
 }
 
 // belongsTo refuses keys of another kind.
@@ -125,8 +135,8 @@ func checkProxy(secret credential.Secret) error {
 		return nil
 	}
 	u, err := url.Parse(secret.Reveal())
-	if err != nil || u.Hostname() == "" || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) {
-		return errors.New("it is not the URL of a proxy; write http://host:3128 or socks5://host:1080")
+	if err != nil || u.Hostname() == "" || !slices.Contains([]string{"http", "https"}, u.Scheme) {
+		return errors.New("it is not the URL of a proxy; write http://host:3128 or https://host:3128")
 	}
 	return nil
 }

@@ -21,7 +21,7 @@ func TestEnvironmentOverrides(t *testing.T) {
 		"REFRESHD_PROVIDERS_MY_ACME_CLIENT_SECRET=s3cr3t", "REFRESHD_PROVIDERS_MY_ACME_CLIENT_AUTH=post", "REFRESHD_PROVIDERS_MY_ACME_ROTATION_ROTATES=no",
 		"REFRESHD_PROVIDERS_MY_ACME_ERRORS_0_STATUS=401", "REFRESHD_SUBSCRIPTIONS_0_URL=https://b.example", "REFRESHD_LOG_FORMAT=console",
 		"REFRESHD_URL=https://x", "REFRESHD_KEY=k", "REFRESHD_CONFIG=c", "REFRESHD_REQUIRE_REDIS=1", "REFRESHD_SOAK=1", "REFRESHD_NO_RACE=1", "HOME=/",
-	})
+	}, nil)
 	require.NoError(t, err)
 	assert.Len(t, got.Warnings, 1)
 	assert.Contains(t, got.Warnings[0], "subscriptions[0].secret", "a plain secret in the file; those of the environment are not warned about")
@@ -52,7 +52,7 @@ func TestEnvironmentThatIsWrong(t *testing.T) {
 		"REFRESHD_PROVIDERS_ACME_TIMEOUT=1h":                  "environment variable REFRESHD_PROVIDERS_ACME_TIMEOUT: providers.acme.timeout: 1h0m0s does not lie between",
 		"REFRESHD_PROVIDERS_ACME_LOGIN_REQUEST_URL=https://x": "providers.acme.login: it belongs to kind: http",
 	} {
-		_, err := Load(write(t, acme), []string{variable})
+		_, err := Load(write(t, acme), []string{variable}, nil)
 		require.ErrorContains(t, err, want)
 		assert.NotContains(t, err.Error(), "pa55")
 	}
@@ -61,7 +61,7 @@ func TestEnvironmentThatIsWrong(t *testing.T) {
 func TestUnknownVariablesAreWarnedAbout(t *testing.T) {
 	t.Parallel()
 	got, err := Load(write(t, strings.Replace(acme, "client_auth: none", "client_secret: {env: REFRESHD_MY_SECRET}", 1)),
-		[]string{"REFRESHD_MY_SECRET=s3cr3t", "REFRESHD_LOG_LEVL=pa55", "REFRESHD_PROVIDERS_OTHER_CLIENT_ID=x", "REFRESHD_CORS=x", "REFRESHD_=x", "REFRESHD"})
+		[]string{"REFRESHD_MY_SECRET=s3cr3t", "REFRESHD_LOG_LEVL=pa55", "REFRESHD_PROVIDERS_OTHER_CLIENT_ID=x", "REFRESHD_CORS=x", "REFRESHD_=x", "REFRESHD"}, nil)
 	require.NoError(t, err)
 	require.Len(t, got.Warnings, 4)
 	assert.Contains(t, got.Warnings[0], "REFRESHD_: nothing reads")
@@ -74,7 +74,7 @@ func TestUnknownVariablesAreWarnedAbout(t *testing.T) {
 func TestVariableThatCouldMeanTwoKeys(t *testing.T) {
 	t.Parallel()
 	text := acme + "  acme-session-idle: {kind: oauth2, token_url: https://x.example, client_id: x, client_auth: none}\n"
-	_, err := Load(write(t, text), []string{"REFRESHD_PROVIDERS_ACME_SESSION_IDLE_TIMEOUT=30s"})
+	_, err := Load(write(t, text), []string{"REFRESHD_PROVIDERS_ACME_SESSION_IDLE_TIMEOUT=30s"}, nil)
 	require.ErrorContains(t, err, "providers.acme-session-idle.timeout: the environment variable REFRESHD_PROVIDERS_ACME_SESSION_IDLE_TIMEOUT could mean this key or providers.acme.session.idle_timeout; rename the provider")
 }
 
@@ -109,7 +109,7 @@ func TestEveryScalarHasAVariable(t *testing.T) {
 	assert.Greater(t, len(names), 200)
 	path := write(t, acme+"    errors: [{status: 400, class: transient}]\n"+hook+"url: https://a.example\n")
 	for i, name := range names {
-		c, err := Load(path, []string{name + "=" + strconv.Itoa(i)})
+		c, err := Load(path, []string{name + "=" + strconv.Itoa(i)}, nil)
 		if err == nil {
 			assert.NotContains(t, strings.Join(c.Warnings, "\n"), name)
 			continue

@@ -33,7 +33,7 @@ func FuzzLoad(f *testing.F) {
 	const secret = "s3cr3t-that-must-not-show"
 	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, text string) {
-		c, err := load("config.yaml", dir, []byte(text), []string{"SECRET=" + secret, "REFRESHD_LOG_LEVEL=warn"}, everything)
+		c, err := load("config.yaml", dir, []byte(text), []string{"SECRET=" + secret, "REFRESHD_LOG_LEVEL=warn"}, everything, nil)
 		if err != nil {
 			require.NotContains(t, err.Error(), secret)
 			return

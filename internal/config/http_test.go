@@ -95,7 +95,7 @@ providers:
     default_lifetime: 30m
     refresh_token: {idle: 1d, absolute: 7d}
     timeout: 5s
-`), []string{"SHOP_KEY=s3cr3t", "REFRESHD_PROVIDERS_SHOP_LOGIN_REQUEST_FORM_REMEMBER=no"})
+`), []string{"SHOP_KEY=s3cr3t", "REFRESHD_PROVIDERS_SHOP_LOGIN_REQUEST_FORM_REMEMBER=no"}, nil)
 	require.NoError(t, err)
 	assert.Empty(t, got.Warnings)
 	p := got.Providers["shop"]
@@ -171,7 +171,7 @@ providers:
     kind: http
     send: bearer
     session: {idle_timeout: 1m, extend: {request: {method: GET, url: http://127.0.0.1:1/me}}}
-`), nil)
+`), nil, nil)
 	require.NoError(t, err)
 	p := got.Providers["airline"]
 	assert.Equal(t, Send{Header: "X-Session-Token"}, p.Send)
@@ -205,7 +205,7 @@ func TestWarnBeforeTheLastCall(t *testing.T) {
 		"idle_timeout: 10m, warn_before: 35s, on_active: end": false,
 		"idle_timeout: 10m":                                   false,
 	} {
-		got, err := Load(write(t, "providers:\n  acme:\n    kind: http\n    session: {"+session+", extend: {request: {method: POST, url: https://id.acme.example/extend}}}\n"), nil)
+		got, err := Load(write(t, "providers:\n  acme:\n    kind: http\n    session: {"+session+", extend: {request: {method: POST, url: https://id.acme.example/extend}}}\n"), nil, nil)
 		require.NoError(t, err, session)
 		if !warns {
 			assert.Empty(t, got.Warnings, session)
@@ -220,7 +220,7 @@ func TestWarnBeforeTheLastCall(t *testing.T) {
 // that tell the user's data.
 func TestCallsBesideOAuth2(t *testing.T) {
 	t.Parallel()
-	got, err := Load(write(t, under("verify: {request: {method: GET, url: https://api.acme.example/ping}}\nuser_data: {request: {method: GET, url: https://id.acme.example/userinfo}, response: {subject: sub}}")), nil)
+	got, err := Load(write(t, under("verify: {request: {method: GET, url: https://api.acme.example/ping}}\nuser_data: {request: {method: GET, url: https://id.acme.example/userinfo}, response: {subject: sub}}")), nil, nil)
 	require.NoError(t, err)
 	p := got.Providers["acme"]
 	assert.Equal(t, "https://api.acme.example/ping", p.Verify.Request.URL)
@@ -238,13 +238,13 @@ func TestWarningsOfCalls(t *testing.T) {
 		"GraphQL without a rule": {"providers: {s: {kind: http, login: {request: {url: https://s.example, graphql: {query: 'mutation{a}', variables: {u: '{{.username}}', p: '{{.password}}'}}}, response: {access_token: data.t}}}}", "providers.s.login.failed_when: it has no rule with json, and GraphQL answers 200 for a wrong password too: only the error code UNAUTHENTICATED is known to mean one. Said in another way, a stored login that is refused would be made again once an hour"},
 		"secret in the file's":   {call("verify", ", form: {client_secret: pa55}"), "client_secret: a secret is written into the file"},
 	} {
-		got, err := Load(write(t, row.text), nil)
+		got, err := Load(write(t, row.text), nil, nil)
 		require.NoError(t, err, name)
 		require.Len(t, got.Warnings, 1, name)
 		assert.Contains(t, got.Warnings[0], row.want, name)
 		assert.NotContains(t, got.Warnings[0], "pa55", name)
 	}
-	got, err := Load(write(t, call("verify", ", headers: {Authorization: 'Bearer {{.access_token}}', Accept: a/b}")), nil)
+	got, err := Load(write(t, call("verify", ", headers: {Authorization: 'Bearer {{.access_token}}', Accept: a/b}")), nil, nil)
 	require.NoError(t, err)
 	assert.Empty(t, got.Warnings)
 }

@@ -23,11 +23,20 @@ const (
 	maxNesting = 100 // of brackets; the deepest key lies six deep
 )
 
+// Buildable tells what keeps a provider from being built of its settings; nil if
+// nothing does. A problem's Key begins below the provider, "" for the provider as
+// a whole, and its Where is not looked at.
+type Buildable func(name string, p Provider) []Problem
+
 // Load reads the file at path and the overrides in env, which has the form of
 // os.Environ. An empty path means no file: the defaults and env. What is wrong
 // is returned as an [InvalidError]; an unreadable file as an error of its own.
-func Load(path string, env []string) (*Config, error) {
-	return read(path, env, everything)
+//
+// How a provider is written is decided here; buildable, which may be nil, adds
+// what is asked of one beside that. It is called for each provider in which
+// nothing else is wrong.
+func Load(path string, env []string, buildable Buildable) (*Config, error) {
+	return read(path, env, everything, buildable)
 }
 
 // Locate reads the same as [Load] for somebody who only wants to find the
@@ -38,21 +47,21 @@ func Locate(path string, env []string, also ...string) (*Config, error) {
 	return read(path, env, func(key string) bool {
 		first, _, _ := strings.Cut(key, ".")
 		return first == "" || first == "listen" || first == "data_dir" || first == "tls" || slices.Contains(also, first)
-	})
+	}, nil)
 }
 
 // everything says that all of a configuration matters.
 func everything(string) bool { return true }
 
-func read(path string, env []string, matters func(key string) bool) (*Config, error) {
+func read(path string, env []string, matters func(key string) bool, buildable Buildable) (*Config, error) {
 	if path == "" {
-		return load("the defaults", ".", nil, env, matters)
+		return load("the defaults", ".", nil, env, matters, buildable)
 	}
 	data, err := readFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
-	return load(path, filepath.Dir(path), data, env, matters)
+	return load(path, filepath.Dir(path), data, env, matters, buildable)
 }
 
 // loader gathers what is known while a configuration is read.
@@ -60,6 +69,8 @@ type loader struct {
 	name string // of the file, for messages
 	base string // the folder that relative paths start from
 	env  map[string]string
+
+	buildable Buildable // nil if nobody was asked
 
 	cfg      *Config
 	at       map[string]string // key path → where it was set
@@ -72,9 +83,9 @@ type loader struct {
 	envUsed  map[string]bool
 }
 
-func load(name, base string, data []byte, env []string, matters func(key string) bool) (*Config, error) {
+func load(name, base string, data []byte, env []string, matters func(key string) bool, buildable Buildable) (*Config, error) {
 	l := &loader{
-		name: name, base: base, env: environ(env), cfg: Default(),
+		name: name, base: base, env: environ(env), buildable: buildable, cfg: Default(),
 		at: map[string]string{}, below: map[string]string{}, bad: map[string]bool{}, filled: map[string]bool{}, envUsed: map[string]bool{},
 	}
 	l.cfg.DataDir = filepath.Join(base, l.cfg.DataDir)

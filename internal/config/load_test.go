@@ -56,7 +56,7 @@ func certificate(t *testing.T) (cert, key string) {
 
 func TestShippedFileRunsAsItIs(t *testing.T) {
 	t.Parallel()
-	got, err := Load(shipped, nil)
+	got, err := Load(shipped, nil, nil)
 	require.NoError(t, err)
 	assert.Empty(t, got.Warnings)
 	assert.Empty(t, got.Files())
@@ -69,13 +69,13 @@ func TestShippedFileRunsAsItIs(t *testing.T) {
 
 func TestNoFileMeansDefaults(t *testing.T) {
 	t.Parallel()
-	got, err := Load("", []string{"REFRESHD_LOG_LEVEL=debug", "PATH=/bin"})
+	got, err := Load("", []string{"REFRESHD_LOG_LEVEL=debug", "PATH=/bin"}, nil)
 	require.NoError(t, err)
 	want := Default()
 	want.Log.Level = "debug"
 	assert.Equal(t, want, got)
 	for _, text := range []string{"", "\n", "# nothing\n", "---\n", "\ufeff", "{}"} {
-		got, err := load("x", ".", []byte(text), nil, everything)
+		got, err := load("x", ".", []byte(text), nil, everything, nil)
 		require.NoError(t, err, "%q", text)
 		assert.Equal(t, Default(), got, "%q", text)
 	}
@@ -101,7 +101,7 @@ func TestExamplesOfTheShippedFileWork(t *testing.T) {
 	dir := filepath.Dir(path)
 	got, err := Load(path, []string{
 		"ACME_SECRET=s3cr3t", "ACME_PROXY=http://u:p@proxy:3128", "HOOK_SECRET=" + hookSecret, "HOOK_SECRET_BEFORE=" + previousSecret, "MAIL_SECRET=a", "OFFICE_SECRET=b", "SHOP_KEY=k",
-	})
+	}, nil)
 	require.NoError(t, err)
 	assert.Empty(t, got.Warnings)
 	assert.Equal(t, []string{filepath.Join(dir, "acme-ca.pem"), filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")}, got.Files())
@@ -165,7 +165,7 @@ subscriptions:
       - "*"
       - credential.refreshed
 log: {format: console}
-`), nil)
+`), nil, nil)
 	require.NoError(t, err)
 	assert.Equal(t, "/var/lib/refreshd", got.DataDir)
 	assert.Equal(t, "redis://h:1", got.Redis.URL.Reveal())
@@ -199,7 +199,7 @@ providers:
     client_id: x
     client_secret: {env: NOT_SET}
 `)
-	_, err := Load(path, []string{"REFRESHD_LOG_LEVEL=loud"})
+	_, err := Load(path, []string{"REFRESHD_LOG_LEVEL=loud"}, nil)
 	require.EqualError(t, err, strings.ReplaceAll(`the configuration has 8 problems:
   FILE:1: listen: "nowhere" is not host:port; write one like 127.0.0.1:7420
   FILE:2: redis.shards: 65 is not from 1 to 64; 1 is enough for a single Redis
@@ -217,15 +217,15 @@ providers:
 func TestFilesThatCannotBeRead(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	_, err := Load(filepath.Join(dir, "missing.yaml"), nil)
+	_, err := Load(filepath.Join(dir, "missing.yaml"), nil, nil)
 	require.ErrorIs(t, err, os.ErrNotExist)
 	require.ErrorContains(t, err, "missing.yaml")
-	_, err = Load(dir, nil)
+	_, err = Load(dir, nil, nil)
 	require.ErrorContains(t, err, "not a regular file")
 	big := filepath.Join(dir, "big.yaml")
 	require.NoError(t, os.WriteFile(big, nil, 0o600))
 	require.NoError(t, os.Truncate(big, maxFile+1))
-	_, err = Load(big, nil)
+	_, err = Load(big, nil, nil)
 	require.ErrorContains(t, err, "larger than")
 }
 
@@ -241,7 +241,7 @@ func TestLocate(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.yaml")
 	text := "listen: 127.0.0.1:7999\nproviders:\n  acme:\n    kind: oauth2\n    token_url: https://id.acme.example/token\n    client_id: me\n    client_secret: {env: NOT_SET_HERE}\n"
 	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
-	_, err := Load(path, nil)
+	_, err := Load(path, nil, nil)
 	require.ErrorContains(t, err, "NOT_SET_HERE")
 	conf, err := Locate(path, nil)
 	require.NoError(t, err)

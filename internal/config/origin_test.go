@@ -10,7 +10,7 @@ import (
 
 func TestOrigins(t *testing.T) {
 	t.Parallel()
-	cfg, err := Load("", nil)
+	cfg, err := Load("", nil, nil)
 	require.NoError(t, err)
 	assert.Empty(t, cfg.CORS.Origins, "none unless they are named")
 

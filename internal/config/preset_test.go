@@ -48,7 +48,7 @@ func taken(p preset.Preset) string {
 func TestEveryPresetIsASetting(t *testing.T) {
 	t.Parallel()
 	for _, p := range preset.All() {
-		got, err := Load(write(t, taken(p)), []string{"SECRET=s3cr3t"})
+		got, err := Load(write(t, taken(p)), []string{"SECRET=s3cr3t"}, nil)
 		require.NoError(t, err, p.Name)
 		assert.Empty(t, got.Warnings, p.Name)
 		one := got.Providers["one"]
@@ -80,7 +80,7 @@ providers:
     refresh:
       request: {url: http://127.0.0.1:9/token, headers: {apikey: {env: S}}}
       response: {subject: sub}
-`), []string{"S=s3cr3t", "REFRESHD_PROVIDERS_PLAIN_DEFAULT_LIFETIME=5m"})
+`), []string{"S=s3cr3t", "REFRESHD_PROVIDERS_PLAIN_DEFAULT_LIFETIME=5m"}, nil)
 	require.NoError(t, err)
 	assert.Empty(t, got.Warnings)
 
@@ -160,7 +160,7 @@ func TestPresetsThatAreRefused(t *testing.T) {
 func TestMissingThingsAreSaidOnce(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"preset: gogle, client_id: x, client_auth: none", "preset: microsoft, client_id: x, client_auth: none", "preset: supabase", "kind: http, preset: google"} {
-		_, err := Load(write(t, "providers: {a: {"+text+"}}"), nil)
+		_, err := Load(write(t, "providers: {a: {"+text+"}}"), nil, nil)
 		var invalid *InvalidError
 		require.ErrorAs(t, err, &invalid, text)
 		assert.Len(t, invalid.Problems, 1, "%s: %v", text, err)

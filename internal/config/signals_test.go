@@ -23,7 +23,7 @@ func TestStreams(t *testing.T) {
 		"loopback issuer":  strings.Replace(caep(`delivery: poll`), "https://refreshd.example", "http://localhost:7420", 1),
 		"an issuer's port": strings.Replace(caep(`delivery: poll`), "refreshd.example", "refreshd.example:8443", 1),
 	} {
-		c, err := Load(write(t, text), nil)
+		c, err := Load(write(t, text), nil, nil)
 		require.NoError(t, err, name)
 		assert.Equal(t, FormatCAEP, c.Subscriptions[0].Format, name)
 	}
@@ -53,7 +53,7 @@ func TestStreamsThatAreRefused(t *testing.T) {
 		"no issuer at all":   {"ssf: {issuer: refreshd}", "ssf.issuer", "absolute URL"},
 		"an issuer's user":   {"ssf: {issuer: 'https://u:p@refreshd.example'}", "ssf.issuer", "before the @"},
 	} {
-		_, err := Load(write(t, row.text), nil)
+		_, err := Load(write(t, row.text), nil, nil)
 		require.Error(t, err, name)
 		assert.Contains(t, err.Error(), row.key, name)
 		assert.Contains(t, err.Error(), row.says, name)

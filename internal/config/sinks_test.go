@@ -27,7 +27,7 @@ func TestSinks(t *testing.T) {
 		"kafka":         sinkOf(`format: kafka, brokers: ["kafka:9092"], topic: auth.events`),
 		"kafka, secure": sinkOf(`format: kafka, brokers: ["kafka:9092"], topic: e, tls: {enabled: true}, sasl: {mechanism: plain, username: u, password: p}`),
 	} {
-		c, err := Load(write(t, text), nil)
+		c, err := Load(write(t, text), nil, nil)
 		require.NoError(t, err, name)
 		assert.True(t, c.Subscriptions[0].IsSink(), name)
 	}
@@ -75,7 +75,7 @@ func TestSinksThatAreRefused(t *testing.T) {
 		"webhook, a subject":  {hook + `subject: a`, "subject", "it is for format jetstream"},
 		"webhook, tls":        {hook + `tls: {enabled: true}`, "tls", "it is for format"},
 	} {
-		_, err := Load(write(t, sinkOf(row.rest)), nil)
+		_, err := Load(write(t, sinkOf(row.rest)), nil, nil)
 		require.Error(t, err, name)
 		assert.Contains(t, err.Error(), "subscriptions[0]."+row.key, name)
 		assert.Contains(t, err.Error(), row.says, name)

@@ -18,7 +18,7 @@ func TestWarnings(t *testing.T) {
 		"redis: {url: 'redis+sentinel://h/m?sentinel_password=pa55'}": "redis.url: a secret is written into the file",
 		under("rotation: {grace: 25s}"):                               "providers.acme.rotation.grace: 25s is not longer than timeout 20s + 5s",
 	} {
-		got, err := Load(write(t, text), nil)
+		got, err := Load(write(t, text), nil, nil)
 		require.NoError(t, err, text)
 		if assert.Len(t, got.Warnings, 1, text) {
 			assert.Contains(t, got.Warnings[0], want)
@@ -26,7 +26,7 @@ func TestWarnings(t *testing.T) {
 		}
 	}
 	for _, text := range []string{"listen: localhost:1", "redis: {url: redis://h:1}", "redis: {url: redis://u@h:1}", under("rotation: {grace: 26s}"), "network: {allow: [10.0.0.0/8, 10.0.0.5]}"} {
-		got, err := Load(write(t, text), nil)
+		got, err := Load(write(t, text), nil, nil)
 		require.NoError(t, err, text)
 		assert.Empty(t, got.Warnings, text)
 	}

@@ -58,7 +58,7 @@ func TestConfigIsValid(t *testing.T) {
 		o.Credentials, o.AccessTTL = n, minAccessTTL
 		dir := folder(t.TempDir())
 		require.NoError(t, dir.write(configText("127.0.0.1:7420", "http://127.0.0.1:7421", perSecond(o)), credential.NewSecret("hush")))
-		conf, err := config.Load(dir.config(), nil)
+		conf, err := config.Load(dir.config(), nil, nil)
 		require.NoError(t, err)
 		assert.Empty(t, conf.Warnings)
 		assert.Equal(t, filepath.Dir(dir.adminKey()), conf.DataDir)

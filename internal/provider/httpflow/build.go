@@ -55,7 +55,7 @@ type calls struct {
 // builder makes calls of their declarations and collects what is wrong.
 type builder struct {
 	options  Options
-	problems *[]error
+	problems *provider.SettingErrors
 
 	kind   kind
 	fields []reqtemplate.Field // that the current request uses
@@ -63,12 +63,12 @@ type builder struct {
 
 // problem notes what is wrong with a key of the settings.
 func (b *builder) problem(key string, err error) {
-	*b.problems = append(*b.problems, fmt.Errorf("%w: %s: %w", ErrOptions, key, err))
+	*b.problems = append(*b.problems, provider.SettingError{Key: key, Err: err})
 }
 
-// build makes the calls. The error joins all that is wrong.
+// build makes the calls. The error, a [provider.SettingErrors], is all that is wrong.
 func build(o Options) (calls, error) {
-	var problems []error
+	var problems provider.SettingErrors
 	b := &builder{options: o, problems: &problems}
 	b.general()
 	all := calls{
@@ -79,7 +79,10 @@ func build(o Options) (calls, error) {
 		userData: b.call(kindUserData, o.UserData),
 		logout:   b.call(kindLogout, o.Logout),
 	}
-	return all, errors.Join(problems...)
+	if len(problems) > 0 {
+		return calls{}, problems
+	}
+	return all, nil
 }
 
 // general checks what concerns no single call.
@@ -233,7 +236,7 @@ func (p Place) check() error {
 		return errors.New("give one of a JSON path, a header and a cookie")
 	case p.JSON != "":
 		if err := checkPath(p.JSON); err != nil {
-			return fmt.Errorf("the path: %w", err)
+			return fmt.Errorf("the path %w", err)
 		}
 	case !provider.IsToken(p.Header + p.Cookie):
 		return errors.New("it is not the name of a header or a cookie")

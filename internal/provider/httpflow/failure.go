@@ -57,7 +57,7 @@ func (f Failure) check() error {
 		return fmt.Errorf("reason is %q; give one of %v, or none", f.Reason, credential.Reasons())
 	case f.JSON != "":
 		if err := checkPath(f.JSON); err != nil {
-			return fmt.Errorf("json: %w", err)
+			return fmt.Errorf("the path %w", err)
 		}
 	}
 	return nil

@@ -14,16 +14,27 @@ import (
 const (
 	wholeBody = "@this"
 	maxPath   = 256
+	// maxShownPath is how many bytes are shown of a path that is too long.
+	maxShownPath = 32
 )
 
-// checkPath reports what is wrong with a path. Of gjson's syntax it takes what
-// leads to a value, and not what makes a new one of several.
+// checkPath reports what is wrong with a path, and shows it.
 func checkPath(path string) error {
+	if len(path) > maxPath {
+		return fmt.Errorf("%q… has %d bytes; a path has at most %d", path[:maxShownPath], len(path), maxPath)
+	}
+	if err := checkSyntax(path); err != nil {
+		return fmt.Errorf("%q: %w", path, err)
+	}
+	return nil
+}
+
+// checkSyntax reports what is wrong with the syntax of a path. Of gjson's it takes
+// what leads to a value, and not what makes a new one of several.
+func checkSyntax(path string) error {
 	switch {
 	case path == wholeBody:
 		return nil
-	case len(path) > maxPath:
-		return fmt.Errorf("a path has at most %d bytes", maxPath)
 	case strings.IndexFunc(path, func(r rune) bool { return r < ' ' || r == 0x7f }) >= 0:
 		return errors.New("a path has no control characters")
 	}

@@ -1,7 +1,6 @@
 package httpflow
 
 import (
-	"errors"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -9,9 +8,6 @@ import (
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/provider"
 )
-
-// ErrOptions is wrapped by every error of [New] and [Check].
-var ErrOptions = errors.New("invalid provider settings")
 
 // Options are the settings of a backend. Calls that it does not have are nil.
 type Options struct {

@@ -56,16 +56,16 @@ func TestCheck(t *testing.T) {
 		"login.request.form.p: {{.access_token}} is not known to this call":        login(func(r *httpflow.Request) { r.Form["p"] = "{{.access_token}}" }),
 		"login.request.form: a name is empty or has a template":                    login(func(r *httpflow.Request) { r.Form["{{.password}}"] = "x" }),
 		"login.request.query: a name is empty or has a template":                   login(func(r *httpflow.Request) { r.Query = map[string]string{"": "x"} }),
-		"login.request.headers.a b: it is not the name of a header":                login(func(r *httpflow.Request) { r.Headers = map[string]string{"a b": "x"} }),
-		"login.request.headers.A\r\nB: it is not the name of a header":             login(func(r *httpflow.Request) { r.Headers = map[string]string{"A\r\nB": "x"} }),
-		"login.request.headers.host: this header is not for a declaration":         login(func(r *httpflow.Request) { r.Headers = map[string]string{"host": "x"} }),
-		"login.request.headers.Idempotency-Key: this header is not for a":          login(func(r *httpflow.Request) { r.Headers = map[string]string{"Idempotency-Key": "x"} }),
-		"login.request.headers.Proxy-Authorization: this header is not for":        login(func(r *httpflow.Request) { r.Headers = map[string]string{"Proxy-Authorization": "x"} }),
+		"login.request.headers.a b: \"a b\" is not the name of a header":           login(func(r *httpflow.Request) { r.Headers = map[string]string{"a b": "x"} }),
+		"login.request.headers.A\r\nB: \"A\\r\\nB\" is not the name of a header":   login(func(r *httpflow.Request) { r.Headers = map[string]string{"A\r\nB": "x"} }),
+		"login.request.headers.host: \"host\" says where":                          login(func(r *httpflow.Request) { r.Headers = map[string]string{"host": "x"} }),
+		"login.request.headers.Idempotency-Key: \"Idempotency-Key\" says":          login(func(r *httpflow.Request) { r.Headers = map[string]string{"Idempotency-Key": "x"} }),
+		"login.request.headers.Proxy-Authorization: \"Proxy-Authorization\" says":  login(func(r *httpflow.Request) { r.Headers = map[string]string{"Proxy-Authorization": "x"} }),
 		"login.request.headers.X: it has a control character or a line":            login(func(r *httpflow.Request) { r.Headers = map[string]string{"X": "a\r\nb"} }),
 		"login.request.headers.x-a: it is given twice":                             login(func(r *httpflow.Request) { r.Headers = map[string]string{"x-a": "1", "X-A": "2"} }),
 		"login.response.access_token: it is missing; give the place":               place(httpflow.Place{}),
 		"login.response.access_token: give one of a JSON path":                     place(httpflow.Place{JSON: "a", Header: "B"}),
-		"login.response.access_token: the path: its last part is empty":            place(httpflow.Place{JSON: "a."}),
+		"login.response.access_token: the path \"a.\": its last part is empty":     place(httpflow.Place{JSON: "a."}),
 		"login.response.access_token: it is not the name of a header":              place(httpflow.Place{Cookie: "a=b"}),
 		"login.response.access_token: unit is \"s\"; an expiry has one":            place(httpflow.Place{JSON: "a", Unit: httpflow.UnitSeconds}),
 		"refresh.response.expires_in: unit is \"min\"; an expiry has one of s, ms": shopWith(func(o *httpflow.Options) { o.Refresh.Response.ExpiresIn.Unit = "min" }),
@@ -83,7 +83,7 @@ func TestCheck(t *testing.T) {
 		}),
 		"send: it has the name \"X\", but a bearer token":                              shopWith(func(o *httpflow.Options) { o.Send.Name = "X" }),
 		"send: it is \"query\"; give bearer, a header or a cookie":                     shopWith(func(o *httpflow.Options) { o.Send.As = "query" }),
-		"send.header: it is not the name of a header":                                  shopWith(func(o *httpflow.Options) { o.Send.As = httpflow.AsHeader }),
+		"send.header: \"\" is not the name of a header":                                shopWith(func(o *httpflow.Options) { o.Send.As = httpflow.AsHeader }),
 		"send.cookie: it is not the name of a cookie":                                  shopWith(func(o *httpflow.Options) { o.Send = httpflow.Send{As: httpflow.AsCookie, Name: "a b"} }),
 		"errors[0]: invalid error matcher: it fits every reply":                        shopWith(func(o *httpflow.Options) { o.Matchers = []provider.Matcher{{Class: credential.ClassPermanent}} }),
 		"refresh.failed_when[0]: it fits every reply":                                  shopWith(func(o *httpflow.Options) { o.Refresh.Failures = make([]httpflow.Failure, 1) }),
@@ -94,7 +94,7 @@ func TestCheck(t *testing.T) {
 		"session.logged_out_when[0]: status is 401 to 401, and a redirect has one":     failure(httpflow.Failure{StatusFrom: 401, StatusTo: 401, Redirect: true}),
 		"session.logged_out_when[0]: class is \"ok\"; give one of":                     failure(httpflow.Failure{StatusFrom: 401, StatusTo: 401, Class: credential.ClassOK}),
 		"session.logged_out_when[0]: reason is \"odd\"; give one of":                   failure(httpflow.Failure{StatusFrom: 401, StatusTo: 401, Reason: "odd"}),
-		"session.logged_out_when[0]: json: a ) has no (":                               failure(httpflow.Failure{JSON: "a)"}),
+		"session.logged_out_when[0]: the path \"a)\": a ) has no (":                    failure(httpflow.Failure{JSON: "a)"}),
 	} {
 		if want == "login.request.url: is not an absolute URL" {
 			o = login(func(r *httpflow.Request) { r.URL = "https:///x" })
@@ -103,7 +103,7 @@ func TestCheck(t *testing.T) {
 		t.Run(want, func(t *testing.T) {
 			t.Parallel()
 			err := httpflow.Check(o)
-			require.ErrorIs(t, err, httpflow.ErrOptions)
+			require.ErrorIs(t, err, provider.ErrSettings)
 			require.ErrorContains(t, err, "invalid provider settings: "+want)
 			assert.NotContains(t, err.Error(), "secret")
 			_, again := httpflow.New(o)
@@ -127,7 +127,7 @@ func TestCheckGraphQL(t *testing.T) {
 			err := httpflow.Check(httpflow.Options{Name: "shop", Login: &httpflow.Call{
 				Request: r, Response: httpflow.Response{AccessToken: httpflow.Place{JSON: "t"}},
 			}})
-			require.ErrorIs(t, err, httpflow.ErrOptions)
+			require.ErrorIs(t, err, provider.ErrSettings)
 			require.ErrorContains(t, err, want)
 		})
 	}
@@ -150,7 +150,7 @@ func TestNewRefusesWhatOnlyItSees(t *testing.T) {
 	o.Name, o.Timeout = "shop", -time.Second
 	require.NoError(t, httpflow.Check(o))
 	_, err := httpflow.New(o)
-	require.ErrorIs(t, err, httpflow.ErrOptions)
+	require.ErrorIs(t, err, provider.ErrSettings)
 	require.ErrorContains(t, err, "-1s")
 }
 

@@ -24,13 +24,15 @@ type Provider struct {
 }
 
 // Check reports what is wrong with the settings, all of it, without opening or
-// reading anything. Each error names the key, as the configuration calls it.
+// reading anything. Its error is a
+// [provider.SettingErrors].
 func Check(o Options) error {
 	_, err := build(o)
 	return err
 }
 
-// New returns a provider. It sends nothing.
+// New returns a provider. It sends nothing. Its errors are those of [Check], and
+// one that wraps [provider.ErrSettings] for what is wrong with the connection.
 func New(o Options) (*Provider, error) {
 	all, err := build(o)
 	if err != nil {
@@ -41,7 +43,7 @@ func New(o Options) (*Provider, error) {
 		Crowded: provider.WarnCrowded(o.Log.With().Str("provider", o.Name).Logger()),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrOptions, err)
+		return nil, fmt.Errorf("%w: %w", provider.ErrSettings, err)
 	}
 	return &Provider{name: o.Name, calls: all, wire: client}, nil
 }

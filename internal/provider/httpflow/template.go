@@ -162,12 +162,12 @@ func writeJSON(where string, tree any, get values) (string, error) {
 func checkHeaderName(name string) error {
 	switch lower := strings.ToLower(name); {
 	case !provider.IsToken(name):
-		return errors.New("it is not the name of a header")
+		return fmt.Errorf("%q is not the name of a header", name)
 	case slices.Contains([]string{
 		"host", "content-length", "transfer-encoding", "connection", "keep-alive", "upgrade", "te", "trailer", "expect",
 		"idempotency-key", "x-idempotency-key",
 	}, lower), strings.HasPrefix(lower, "proxy-"):
-		return errors.New("this header is not for a declaration; drop it")
+		return fmt.Errorf("%q says where a request ends or how it is sent, or has it sent twice, and is not for a declaration; write another header, or none", name)
 	}
 	return nil
 }

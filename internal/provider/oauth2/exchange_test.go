@@ -302,30 +302,30 @@ func TestNewRefuses(t *testing.T) {
 		return o
 	}
 	for want, o := range map[string]oauth2.Options{
-		"needs a name":                         with(func(o *oauth2.Options) { o.Name = "" }),
-		"neither issuer nor":                   with(func(o *oauth2.Options) { o.TokenURL = "" }),
-		"client_id":                            with(func(o *oauth2.Options) { o.ClientID = "" }),
-		`client_auth is "tls"`:                 with(func(o *oauth2.Options) { o.ClientAuth = "tls" }),
-		"client_auth is none, but":             with(func(o *oauth2.Options) { o.ClientAuth = oauth2.AuthNone }),
-		"client_auth is post, but":             with(func(o *oauth2.Options) { o.ClientAuth = oauth2.AuthPost; o.ClientSecret = credential.Secret{} }),
-		"errors[0]":                            with(func(o *oauth2.Options) { o.Matchers = []provider.Matcher{{}} }),
-		"token_url is not":                     with(func(o *oauth2.Options) { o.TokenURL = "https://[CANARY" }),
-		"token_url is not an":                  with(func(o *oauth2.Options) { o.TokenURL = "/token?key=CANARY" }),
-		`token_url has scheme "ftp"`:           with(func(o *oauth2.Options) { o.TokenURL = "ftp://id.example/" }),
-		"token_url has a user":                 with(func(o *oauth2.Options) { o.TokenURL = "https://u:CANARY@id.example/" }),
-		"token_url has a fragment":             with(func(o *oauth2.Options) { o.TokenURL = "https://id.example/#CANARY" }),
-		"token_url is http, which":             with(func(o *oauth2.Options) { o.TokenURL = "http://id.example/?key=CANARY" }),
-		"token_url is refused: link-local":     with(func(o *oauth2.Options) { o.TokenURL = "https://169.254.169.254/" }),
-		"token_url is refused: link-local and": with(func(o *oauth2.Options) { o.TokenURL = "https://[fe80::1]/" }),
-		"revoke_url is http":                   with(func(o *oauth2.Options) { o.RevokeURL = "http://id.example/" }),
-		"issuer is http":                       with(func(o *oauth2.Options) { o.Issuer = "http://id.example/" }),
-		"issuer has a query":                   with(func(o *oauth2.Options) { o.Issuer = "https://id.example/?a=CANARY" }),
-		"proxy is not a URL":                   with(func(o *oauth2.Options) { o.Proxy = "http://u:CANARY@[" }),
-		"neither may be negative":              with(func(o *oauth2.Options) { o.Timeout = -time.Second }),
-		"and -1 connections":                   with(func(o *oauth2.Options) { o.MaxConns = -1 }),
+		"name: a provider needs one":                   with(func(o *oauth2.Options) { o.Name = "" }),
+		"token_url: it is not set, and issuer neither": with(func(o *oauth2.Options) { o.TokenURL = "" }),
+		"client_id":                                with(func(o *oauth2.Options) { o.ClientID = "" }),
+		`client_auth: it is "tls"`:                 with(func(o *oauth2.Options) { o.ClientAuth = "tls" }),
+		"client_auth: it is none, but":             with(func(o *oauth2.Options) { o.ClientAuth = oauth2.AuthNone }),
+		"client_auth: it is post, but":             with(func(o *oauth2.Options) { o.ClientAuth = oauth2.AuthPost; o.ClientSecret = credential.Secret{} }),
+		"errors[0]":                                with(func(o *oauth2.Options) { o.Matchers = []provider.Matcher{{}} }),
+		"token_url: it is not":                     with(func(o *oauth2.Options) { o.TokenURL = "https://[CANARY" }),
+		"token_url: it is not an":                  with(func(o *oauth2.Options) { o.TokenURL = "/token?key=CANARY" }),
+		`token_url: it has scheme "ftp"`:           with(func(o *oauth2.Options) { o.TokenURL = "ftp://id.example/" }),
+		"token_url: it has a user":                 with(func(o *oauth2.Options) { o.TokenURL = "https://u:CANARY@id.example/" }),
+		"token_url: it has a fragment":             with(func(o *oauth2.Options) { o.TokenURL = "https://id.example/#CANARY" }),
+		"token_url: it is http, which":             with(func(o *oauth2.Options) { o.TokenURL = "http://id.example/?key=CANARY" }),
+		"token_url: it is refused: link-local":     with(func(o *oauth2.Options) { o.TokenURL = "https://169.254.169.254/" }),
+		"token_url: it is refused: link-local and": with(func(o *oauth2.Options) { o.TokenURL = "https://[fe80::1]/" }),
+		"revoke_url: it is http":                   with(func(o *oauth2.Options) { o.RevokeURL = "http://id.example/" }),
+		"issuer: it is http":                       with(func(o *oauth2.Options) { o.Issuer = "http://id.example/" }),
+		"issuer: it has a query":                   with(func(o *oauth2.Options) { o.Issuer = "https://id.example/?a=CANARY" }),
+		"proxy is not a URL":                       with(func(o *oauth2.Options) { o.Proxy = "http://u:CANARY@[" }),
+		"neither may be negative":                  with(func(o *oauth2.Options) { o.Timeout = -time.Second }),
+		"and -1 connections":                       with(func(o *oauth2.Options) { o.MaxConns = -1 }),
 	} {
 		_, err := oauth2.New(o)
-		require.ErrorIs(t, err, oauth2.ErrOptions, want)
+		require.ErrorIs(t, err, provider.ErrSettings, want)
 		require.ErrorContains(t, err, want)
 		assert.NotContains(t, err.Error(), "CANARY")
 	}

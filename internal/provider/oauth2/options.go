@@ -2,7 +2,6 @@ package oauth2
 
 import (
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -15,9 +14,6 @@ import (
 	"github.com/refreshd/refreshd/internal/provider"
 	"github.com/refreshd/refreshd/internal/provider/wire"
 )
-
-// ErrOptions is wrapped by every error of [New].
-var ErrOptions = errors.New("invalid provider settings")
 
 // ClientAuth is how the client shows the provider who it is.
 type ClientAuth string
@@ -49,26 +45,31 @@ type Options struct {
 	Log          zerolog.Logger
 }
 
+// wrong says what is wrong with one of the settings.
+func wrong(key, format string, args ...any) error {
+	return provider.SettingErrors{{Key: key, Err: fmt.Errorf(format, args...)}}
+}
+
 // validate reports the first thing that is wrong, naming the key as the
 // settings call it.
 func (o Options) validate() error {
 	switch {
 	case o.Name == "":
-		return fmt.Errorf("%w: a provider needs a name", ErrOptions)
+		return wrong("name", "a provider needs one")
 	case o.Issuer == "" && o.TokenURL == "":
-		return fmt.Errorf("%w: neither issuer nor token_url is set; one is needed", ErrOptions)
+		return wrong("token_url", "it is not set, and issuer neither; one is needed")
 	case o.ClientID == "":
-		return fmt.Errorf("%w: client_id is empty", ErrOptions)
+		return wrong("client_id", "it is empty")
 	case !slices.Contains([]ClientAuth{AuthBasic, AuthPost, AuthNone}, o.ClientAuth):
-		return fmt.Errorf("%w: client_auth is %q; give basic, post or none", ErrOptions, string(o.ClientAuth))
+		return wrong("client_auth", "it is %q; give basic, post or none", string(o.ClientAuth))
 	case o.ClientAuth == AuthNone && !o.ClientSecret.IsZero():
-		return fmt.Errorf("%w: client_auth is none, but there is a client_secret; drop one of them", ErrOptions)
+		return wrong("client_auth", "it is none, but there is a client_secret; drop one of them")
 	case o.ClientAuth != AuthNone && o.ClientSecret.IsZero():
-		return fmt.Errorf("%w: client_auth is %s, but client_secret is empty; set it, or client_auth to none", ErrOptions, o.ClientAuth)
+		return wrong("client_auth", "it is %s, but client_secret is empty; set it, or client_auth to none", o.ClientAuth)
 	}
 	for i, m := range o.Matchers {
 		if err := m.Validate(); err != nil {
-			return fmt.Errorf("%w: errors[%d]: %w", ErrOptions, i, err)
+			return wrong(fmt.Sprintf("errors[%d]", i), "%w", err)
 		}
 	}
 	return nil
@@ -82,16 +83,16 @@ func (o Options) endpoint(key, text string) (*url.URL, error) {
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Hostname() == "" {
-		return nil, fmt.Errorf("%w: %s is not an absolute URL", ErrOptions, key)
+		return nil, wrong(key, "it is not an absolute URL")
 	}
 	switch {
 	case u.User != nil:
-		return nil, fmt.Errorf("%w: %s has a user in it; give client_id and client_secret instead", ErrOptions, key)
+		return nil, wrong(key, "it has a user in it; give client_id and client_secret instead")
 	case u.Fragment != "":
-		return nil, fmt.Errorf("%w: %s has a fragment, which RFC 6749 section 3.2 forbids", ErrOptions, key)
+		return nil, wrong(key, "it has a fragment, which RFC 6749 section 3.2 forbids")
 	}
 	if err := wire.CheckURL(u, o.AllowHTTP); err != nil {
-		return nil, fmt.Errorf("%w: %s %w", ErrOptions, key, err)
+		return nil, wrong(key, "it %w", err)
 	}
 	return u, nil
 }
@@ -101,7 +102,7 @@ func (o Options) endpoint(key, text string) (*url.URL, error) {
 func (o Options) issuer() (*url.URL, error) {
 	u, err := o.endpoint("issuer", o.Issuer)
 	if err == nil && u != nil && u.RawQuery != "" {
-		return nil, fmt.Errorf("%w: issuer has a query, which RFC 8414 section 2 forbids", ErrOptions)
+		return nil, wrong("issuer", "it has a query, which RFC 8414 section 2 forbids")
 	}
 	return u, err
 }

@@ -93,7 +93,7 @@ func TestPrepareFails(t *testing.T) {
 		"another issuer":         {say(200, `{"issuer":"https://evil.example","token_endpoint":"https://evil.example/t"}`), credential.ClassOperator, `says "https://evil.example"`},
 		"a huge issuer":          {say(200, `{"issuer":"`+strings.Repeat("x", 10_000)+`"}`), credential.ClassOperator, "set issuer to it"},
 		"no token endpoint":      {announces("/.well-known/openid-configuration", `{"issuer":"BASE"}`), credential.ClassOperator, "no token_endpoint"},
-		"an http token endpoint": {announces("/.well-known/openid-configuration", `{"issuer":"BASE","token_endpoint":"http://id.example/t"}`), credential.ClassOperator, "token_endpoint is http"},
+		"an http token endpoint": {announces("/.well-known/openid-configuration", `{"issuer":"BASE","token_endpoint":"http://id.example/t"}`), credential.ClassOperator, "token_endpoint: it is http"},
 		"a metadata service": {
 			announces("/.well-known/openid-configuration", `{"issuer":"BASE","token_endpoint":"https://169.254.169.254/t"}`),
 			credential.ClassOperator, "link-local",

@@ -30,7 +30,9 @@ type Provider struct {
 // endpoints are the URLs that calls go to, nil where not known.
 type endpoints struct{ token, revoke *url.URL }
 
-// New returns a provider. It sends nothing; [Provider.Prepare] does.
+// New returns a provider. It sends nothing; [Provider.Prepare] does. Every error
+// wraps [provider.ErrSettings]; one about a key is a
+// [provider.SettingErrors].
 func New(o Options) (*Provider, error) {
 	o = o.withDefaults()
 	if err := o.validate(); err != nil {
@@ -53,7 +55,7 @@ func New(o Options) (*Provider, error) {
 		Crowded: provider.WarnCrowded(log),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrOptions, err)
+		return nil, fmt.Errorf("%w: %w", provider.ErrSettings, err)
 	}
 	header := o.header()
 	p := &Provider{
