@@ -24,8 +24,7 @@ type Provider struct {
 }
 
 // Check reports what is wrong with the settings, all of it, without opening or
-// reading anything. Its error is a
-// [provider.SettingErrors].
+// reading anything. Its error is a [provider.SettingErrors].
 func Check(o Options) error {
 	_, err := build(o)
 	return err
