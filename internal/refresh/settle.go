@@ -163,14 +163,14 @@ func askAgain(ctx context.Context, stalled func(), read func() (*credential.Held
 	}
 }
 
-// loadCurrent reads a record from a run of the store into which everyone has put back
-// what he knew, and fails on any other. That an attempt is not open there says nothing
-// about it, nor does a record that is missing: the store may have lost both. A write
-// that is decided on such a record names the run, and is refused; this is for what is
-// concluded without one.
+// loadCurrent reads a record from a run of the store into which this process and
+// whoever else lives have put back what they knew, and fails on any other. That an
+// attempt is not open there says nothing about it, nor does a record that is missing:
+// the store may have lost both. A write that is decided on such a record names the run,
+// and is refused; this is for what is concluded without one.
 func (e *Engine) loadCurrent(ctx context.Context, id credential.ID) (*credential.Held, error) {
 	run := e.barrier.run.Load()
-	open := e.barrier.passes() == passAll
+	open := e.barrier.passes() >= passWrites
 	list, err := e.store.Load(ctx, id)
 	if err != nil {
 		return nil, err
@@ -179,7 +179,7 @@ func (e *Engine) loadCurrent(ctx context.Context, id credential.ID) (*credential
 	if err != nil {
 		return nil, err
 	}
-	if !open || now != *run || e.barrier.run.Load() != run || e.barrier.passes() != passAll {
+	if !open || now != *run || e.barrier.run.Load() != run || e.barrier.passes() < passWrites {
 		e.barrier.look()
 		return nil, errFellBack
 	}
