@@ -196,11 +196,13 @@ func TestWhatWasReadAheadIsReadAgain(t *testing.T) {
 	assert.Len(t, r.read, 2)
 	b.put(heir, "alice")
 	again := b.held(heir, "alice")
+	asked := make(chan struct{}, 1)
+	b.provider.set(func(p *fakeProvider) { p.asked = asked })
 	require.NoError(t, heir.replayKept(t.Context(), r, found[0].Kept[0]))
 	h := b.held(heir, "alice")
 	assert.Equal(t, again.Record, h.Record, "what came for an earlier login is not stored")
 	assert.Empty(t, h.Alternates)
-	assert.Len(t, b.provider.revoked, 1)
+	soon(t, asked, "its revocation")
 
 	logout := Change{Nonce: newNonce(), ID: "alice", Kind: ChangeLogout, Grant: h.Record.Grant + 1}
 	require.NoError(t, r.ahead(t.Context(), []credential.ID{"alice"}))

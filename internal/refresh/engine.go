@@ -95,6 +95,7 @@ type Engine struct {
 	breakers *breakers
 	commits  *committer
 	touches  *toucher
+	revoker  *revoker
 	flights  *flights
 	tokens   *tokenCache
 	ledger   *ledger
@@ -143,6 +144,7 @@ func New(opts Options) *Engine {
 	e.barrier = newBarrier(e)
 	e.commits = newCommitter(e.apply, opts.Log, e.barrier.met)
 	e.touches = newToucher(e)
+	e.revoker = newRevoker(e)
 	e.breakers = newBreakers(e)
 	e.targets.Store(&map[string]*Target{})
 	return e
@@ -187,6 +189,7 @@ func (e *Engine) target(name string) (*Target, error) {
 func (e *Engine) Start(ctx context.Context) error {
 	e.commits.start(&e.loops)
 	e.touches.start(&e.loops)
+	e.revoker.start(&e.loops)
 	if err := e.barrier.pass(ctx); err != nil {
 		return fmt.Errorf("roll the store forward: %w", err)
 	}

@@ -30,6 +30,8 @@ type fakeProvider struct {
 	presented map[string]int
 	total     int
 	revoked   []string
+	silent    bool          // revocations get no answer
+	asked     chan struct{} // hears of each
 	prepare   func() *credential.Outcome
 	answer    func(refresh string, rotate func() credential.Token) reply // nil: an ordinary reply
 	hold      chan struct{}                                              // answers wait for it to be closed, if set
@@ -134,7 +136,17 @@ func whole(token credential.Token) reply {
 	}
 }
 
-func (p *fakeProvider) Revoke(_ context.Context, token credential.Token) error {
+func (p *fakeProvider) Revoke(ctx context.Context, token credential.Token) error {
+	p.mu.Lock()
+	silent, asked := p.silent, p.asked
+	p.mu.Unlock()
+	if asked != nil {
+		asked <- struct{}{}
+	}
+	if silent {
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	victim := token.Refresh

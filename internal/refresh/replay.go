@@ -70,7 +70,11 @@ func (e *Engine) replayKept(ctx context.Context, r *reader, kept Kept) error {
 	if err != nil || h == nil {
 		return err
 	}
-	_, err = e.keepLate(ctx, t, *h, kept, receivedOf(kept), r.replay)
+	got := receivedOf(kept)
+	_, err = e.keepLate(ctx, t, *h, kept, got, disposal{
+		store: r.replay,
+		over:  func() { e.revoker.add(t, kept.Nonce, got.Token) },
+	})
 	return err
 }
 
@@ -183,14 +187,18 @@ var errAwaits = errors.New("it belongs to a login that the store does not have; 
 // the attempt that is open in its place is looked at.
 var errUnordered = errors.New("another attempt is open in its place, whose owner has not told what became of it")
 
-// storing makes a write that was decided on h, and reports whether the record
-// was still that one.
-type storing func(ctx context.Context, h credential.Held, write credential.Write) (bool, error)
+// disposal is what can be done with a token that came late.
+type disposal struct {
+	// store makes a write that was decided on h, and reports whether the record was
+	// still that one.
+	store func(ctx context.Context, h credential.Held, write credential.Write) (bool, error)
+	over  func() // revokes it: its login is over
+}
 
 // keepLate stores a token whose attempt may not be the open one any more, as
 // far as it belongs to the present login and is news. A token of an earlier
 // login is revoked where the provider can do that.
-func (e *Engine) keepLate(ctx context.Context, t *Target, h credential.Held, kept Kept, got credential.Received, store storing) (credential.Held, error) {
+func (e *Engine) keepLate(ctx context.Context, t *Target, h credential.Held, kept Kept, got credential.Received, do disposal) (credential.Held, error) {
 	late := credential.Late{Nonce: kept.Nonce, Generation: kept.Generation, Grant: kept.Grant, Received: got}
 	for {
 		write, verdict := credential.TakeLate(h, late, e.known(h, got.Token), t.Policy, newNonce(), credential.BySchedule, e.clock.Now())
@@ -198,13 +206,13 @@ func (e *Engine) keepLate(ctx context.Context, t *Target, h credential.Held, kep
 		case credential.LateKnown:
 			return h, nil
 		case credential.LateRevoke:
-			e.revoke(ctx, t, got.Token)
+			do.over()
 			return h, nil
 		case credential.LateAwaits:
 			return h, errAwaits
 		case credential.LateInstalled, credential.LateKept:
 		}
-		done, err := store(ctx, h, write)
+		done, err := do.store(ctx, h, write)
 		if err != nil {
 			return h, err
 		}
@@ -232,15 +240,6 @@ func (e *Engine) keepLate(ctx context.Context, t *Target, h credential.Held, kep
 func (e *Engine) known(h credential.Held, token credential.Token) bool {
 	return token.Refresh.IsZero() || token.Refresh.Equal(h.Token.Refresh) || e.store.SpentBefore(h, token.Refresh) ||
 		slices.ContainsFunc(h.Alternates, func(alt credential.Alternate) bool { return alt.Token.Refresh.Equal(token.Refresh) })
-}
-
-// revoke ends a token that nobody will use, as far as the provider can.
-func (e *Engine) revoke(ctx context.Context, t *Target, token credential.Token) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.Policy.Times.Exchange)
-	defer cancel()
-	if err := t.Exchanger.Revoke(ctx, token); err != nil {
-		e.log.Info().Err(err).Str("provider", t.Name).Msg("a token of an ended login could not be revoked")
-	}
 }
 
 // inherit settles an attempt that owner left open.

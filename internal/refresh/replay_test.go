@@ -476,6 +476,28 @@ func (b *bundle) takenOverBy(n *node, id credential.ID) {
 	b.batch(n, id)
 }
 
+// A dead process's journal holds a token of a login that is over. It is revoked,
+// once, and nobody waits for a provider that does not answer.
+func TestNobodyWaitsForARevocation(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	heir := b.node("heir")
+	asked := make(chan struct{}, 2)
+	b.provider.set(func(p *fakeProvider) { p.silent, p.asked = true, asked })
+	b.diesAfterReply(b.node("one"))
+	b.put(heir, "alice")
+	before := b.held(heir, "alice")
+	taken := start(func() (struct{}, error) { return struct{}{}, heir.tick(t.Context()) })
+	require.NoError(t, soon(t, taken, "the end of the pass").err)
+	soon(t, asked, "the revocation")
+	assert.Equal(t, before, b.held(heir, "alice"))
+
+	b.fallBack(b.snapshot()) // every journal is gone through again
+	b.settle(heir)
+	require.Equal(t, passAll, heir.barrier.passes())
+	assert.Empty(t, asked, "it is asked for once")
+}
+
 // A token whose attempt was closed by somebody else, and which the store could
 // not take before the process had to end, stays in the journal.
 func TestLateReplyDuringAnOutageStaysInTheJournal(t *testing.T) {

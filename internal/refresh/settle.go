@@ -110,8 +110,11 @@ func (e *Engine) superseded(ctx context.Context, tn *turn, h credential.Held, go
 			Generation: tn.attempt.Generation, Grant: tn.attempt.Grant, At: got.SentAt,
 		},
 	}
-	after, err := e.keepLate(ctx, tn.target, h, kept, *got, func(ctx context.Context, h credential.Held, write credential.Write) (bool, error) {
-		return e.commit(ctx, h, write, nil)
+	after, err := e.keepLate(ctx, tn.target, h, kept, *got, disposal{
+		store: func(ctx context.Context, h credential.Held, write credential.Write) (bool, error) {
+			return e.commit(ctx, h, write, nil)
+		},
+		over: func() { e.revoke(ctx, tn.target, got.Token) },
 	})
 	if err == nil {
 		e.finished(tn, after, true)

@@ -164,6 +164,7 @@ func (b *bundle) node(owner string, with ...func(*Options)) *node {
 	n := b.unstarted(owner, with...)
 	n.commits.start(&n.loops)
 	n.touches.start(&n.loops)
+	n.revoker.start(&n.loops)
 	require.NoError(b.t, n.barrier.pass(b.t.Context()))
 	return n
 }
