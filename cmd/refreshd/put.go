@@ -73,9 +73,7 @@ func (p *program) putCommand() *cobra.Command {
 			if one.Unchanged {
 				p.say("nothing was changed: that token is in store. An access token that came beside a stored refresh token is not taken: run refreshd refresh %s for a new one", given[0])
 			}
-			if len(one.Missing) > 0 {
-				p.say("no expiry is told where it should stand, so the settings decide (default_lifetime, or an hour, for an access token): %s", strings.Join(one.Missing, ", "))
-			}
+			p.sayMissing(one.Missing)
 			if err == nil && one.State == statePending {
 				p.sayPending(r.awaitFailure(cmd.Context(), one, held), held)
 			}
@@ -316,4 +314,19 @@ func parseLabels(list []string) (map[string]string, error) {
 		labels[name] = value
 	}
 	return labels, nil
+}
+
+// sayMissing tells what of the login that was stored is not as it should be.
+func (p *program) sayMissing(missing []string) {
+	var expiries []string
+	for _, one := range missing {
+		if strings.HasPrefix(one, "user_data ") {
+			p.say("the login is stored, but not what is told of the user: %s. Name a part of it as user_data under response", one)
+			continue
+		}
+		expiries = append(expiries, one)
+	}
+	if expiries != nil {
+		p.say("no expiry is told where it should stand, so the settings decide (default_lifetime, or an hour, for an access token): %s", strings.Join(expiries, ", "))
+	}
 }

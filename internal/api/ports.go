@@ -74,7 +74,7 @@ type Stored struct {
 	Held      credential.Held
 	Created   bool
 	Unchanged bool     // nothing was stored: it is the login that is stored already
-	Missing   []string // what should tell when a token ends, and does not, for people; no value of it
+	Missing   []string // what should tell when a token ends, and does not, and user data that is not kept, for people; no value of it
 }
 
 // Records reads credentials without their tokens.

@@ -36,7 +36,7 @@ type Record struct {
 	RefreshTokenExpiresAt *time.Time `json:"refresh_token_expires_at,omitempty" doc:"Absolute end of the refresh token's life, where it is known"`
 	LearnedLifetime       int64      `json:"learned_lifetime,omitempty" doc:"Seconds that its tokens are taken to live, because resources refused them before the time that was told"`
 
-	Missing []string `json:"missing,omitempty" nullable:"false" doc:"In the answer to a PUT alone: what should tell when a token ends, and does not. The settings decide then" example:"exp (access_token) tells no time to come"`
+	Missing []string `json:"missing,omitempty" nullable:"false" doc:"In the answer to a PUT alone: what should tell when a token ends, and does not: the settings decide then; and user data that is too long to be kept" example:"exp (access_token) tells no time to come"`
 
 	Unchanged bool `json:"unchanged,omitempty" doc:"In the answer to a PUT alone, and then true: nothing was stored, because its refresh token, or without one its access token, is the one in store. An access token, an expiry, labels and the like beside it were not taken"`
 

@@ -16,8 +16,11 @@ const (
 	missingRefresh = "refresh_token"
 	// missingExp is the claim that tells the expiry in a JWT.
 	missingExp = "exp"
+	// missingUserData is what the settings call the place of user data.
+	missingUserData = "user_data"
 	// missingEvery is how often it is said of one provider that its replies do
-	// not tell an expiry: every one of them lacks it.
+	// not tell an expiry, or have user data that is not kept: every one of them
+	// is like that.
 	missingEvery = time.Hour
 )
 
@@ -27,11 +30,20 @@ type missing struct {
 	metrics *Metrics
 
 	mu   sync.Mutex
-	said map[string]time.Duration // by provider: boot time of the last word on its expiries
+	said map[word]time.Duration // boot time of the last one
 }
 
+// word is what is said of a provider's replies.
+type word struct{ provider, of string }
+
+// What words are of.
+const (
+	ofExpiries = "expiries"
+	ofUserData = "user data"
+)
+
 func newMissing(log zerolog.Logger, metrics *Metrics) *missing {
-	return &missing{log: log, metrics: metrics, said: map[string]time.Duration{}}
+	return &missing{log: log, metrics: metrics, said: map[word]time.Duration{}}
 }
 
 // note counts what a success lacks and warns of what matters. It returns the
@@ -71,18 +83,19 @@ func oddExp(access credential.Secret, now credential.Millis) []credential.Absenc
 }
 
 // brought counts what a login that was stored lacks, tells of it, and returns what
-// of it should tell an expiry: places of the reply that brought its token, or the
-// token that its owner has brought himself.
+// of it should tell an expiry, places of the reply that brought its token or the
+// token that its owner has brought himself, and user data that is not kept.
 func (m *missing) brought(login credential.Login, boot time.Duration, now credential.Millis) []credential.Absence {
 	list := slices.Clone(login.Missing)
 	if login.ExpiresIn == 0 && login.ExpiresAt == 0 {
 		list = append(list, oddExp(login.Token.Access, now)...)
 	}
 	m.tell(login.Provider, login.ID, list, boot)
-	return slices.DeleteFunc(list, func(absent credential.Absence) bool { return !tellsExpiry(absent) })
+	return slices.DeleteFunc(list, func(absent credential.Absence) bool { return !tellsExpiry(absent) && !notKept(absent) })
 }
 
-// tell counts what is missing, and warns of expiries that are not told.
+// tell counts what is missing, and warns of expiries that are not told and of user
+// data that is not kept.
 func (m *missing) tell(provider string, id credential.ID, list []credential.Absence, boot time.Duration) {
 	var expiries []string
 	for _, absent := range list {
@@ -91,10 +104,26 @@ func (m *missing) tell(provider string, id credential.ID, list []credential.Abse
 			expiries = append(expiries, absent.String())
 		}
 	}
-	if expiries != nil && m.first(provider, boot) {
+	m.unkept(provider, id, list, boot)
+	if expiries != nil && m.first(word{provider, ofExpiries}, boot) {
 		m.log.Warn().Str("credential", string(id)).Str("provider", provider).Strs("missing", expiries).
 			Msg("no expiry is told where the settings say, or the token has it, so the settings decide (default_lifetime, or an hour, for an access token); said once an hour")
 	}
+}
+
+// unkept warns of user data that is not kept.
+func (m *missing) unkept(provider string, id credential.ID, list []credential.Absence, boot time.Duration) {
+	for _, absent := range list {
+		if notKept(absent) && m.first(word{provider, ofUserData}, boot) {
+			m.log.Warn().Str("credential", string(id)).Str("provider", provider).Str("missing", absent.String()).
+				Msg("user data is not kept as it came, and what was known before stays; name a part of it in the provider's settings (user_data under response); said once an hour")
+		}
+	}
+}
+
+// notKept reports whether user data stood in its place and is not kept.
+func notKept(absent credential.Absence) bool {
+	return absent.Name == missingUserData && absent.Unusable()
 }
 
 // tellsExpiry reports whether what is missing should have told when a token ends.
@@ -111,13 +140,13 @@ func lacks(o credential.Outcome, name string) bool {
 	return false
 }
 
-// first reports whether nothing was said of the provider's expiries for long.
-func (m *missing) first(provider string, boot time.Duration) bool {
+// first reports whether that was not said for long.
+func (m *missing) first(w word, boot time.Duration) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if last, ok := m.said[provider]; ok && boot-last < missingEvery {
+	if last, ok := m.said[w]; ok && boot-last < missingEvery {
 		return false
 	}
-	m.said[provider] = boot
+	m.said[w] = boot
 	return true
 }

@@ -66,6 +66,7 @@ func TestMissingExpiryOfWhatAnOwnerBrings(t *testing.T) {
 	}
 	odd := credential.Absence{Name: "exp", Place: "access_token", Why: "tells no time to come"}
 	soon := credential.Absence{Name: "expires_in", Place: "json ttl", Why: "tells no time to come"}
+	none := credential.Absence{Name: "user_data", Place: "json user", Why: "was not found"}
 	uid := credential.Absence{Name: "subject", Place: "json uid", Why: "was not found"}
 	for name, row := range map[string]struct {
 		access credential.Secret
@@ -82,6 +83,7 @@ func TestMissingExpiryOfWhatAnOwnerBrings(t *testing.T) {
 		"no JWT":                       {access: credential.NewSecret("opaque")},
 		"a login":                      {reply: []credential.Absence{uid, soon}, want: []credential.Absence{soon}},
 		"a login that tells it":        {reply: []credential.Absence{uid}},
+		"a login without user data":    {reply: []credential.Absence{none}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -112,6 +114,24 @@ func TestMissingExpiryOfWhatAnOwnerBrings(t *testing.T) {
 			}
 		})
 	}
+}
+
+// User data that is too long to be kept is told to whoever signs in, and logged,
+// by its size alone.
+func TestUserDataThatIsNotKept(t *testing.T) {
+	t.Parallel()
+	long := credential.Absence{Name: "user_data", Place: "json user", Why: "has 66002 bytes and is not kept, for at most 65536 are"}
+	const logged = `"missing":"user_data (json user) has 66002 bytes and is not kept, for at most 65536 are","message":"user data is not kept`
+	b := setup(t)
+	b.backend()
+	n := b.node("one")
+	told := credential.Outcome{Class: credential.ClassOK, Token: b.provider.grant("alice"), Missing: []credential.Absence{long}}
+	b.provider.set(func(p *fakeProvider) { p.login = func(credential.SignIn) *credential.Outcome { return &told } })
+	put, err := n.Put(t.Context(), signIn(password), Expect{})
+	require.NoError(t, err)
+	assert.Equal(t, []credential.Absence{long}, put.Missing)
+	assert.Equal(t, 1, strings.Count(b.log.String(), logged))
+	assert.Contains(t, b.log.String(), `"level":"warn"`)
 }
 
 // So is it where a refresh brings a JWT that says it has ended long ago.

@@ -22,7 +22,7 @@ type Put struct {
 	Held      credential.Held
 	Created   bool
 	Unchanged bool                 // nothing was stored: it is the login that is stored already
-	Missing   []credential.Absence // of what was stored now: what should tell an expiry, and does not
+	Missing   []credential.Absence // of what was stored now: what should tell an expiry, and does not, and user data that is not kept
 }
 
 // Put stores a login: a new credential, or a new token for one that exists. It

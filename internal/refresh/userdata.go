@@ -107,6 +107,7 @@ func (e *Engine) askUserData(ctx context.Context, t *Target, held credential.Hel
 	if o.Class != credential.ClassOK {
 		e.log.Info().Str("credential", string(id)).Str("provider", t.Name).Str("class", string(o.Class)).Str("reason", string(o.Reason)).Str("detail", o.Detail).
 			Msg("user data could not be had")
+		e.missing.unkept(t.Name, id, o.Missing, e.clock.Boot())
 		return nil
 	}
 	if token := o.Token; !token.Access.IsZero() && !token.Access.Equal(held.Token.Access) {

@@ -382,7 +382,7 @@ func TestUserData(t *testing.T) {
 		"a header":       {httpflow.Place{Header: "X-User"}, says{status: 200, header: []string{"X-User", `{"a":1}`}}, `{"a":1}`, "HTTP 200"},
 		"text":           {httpflow.Place{Header: "X-User"}, says{status: 200, header: []string{"X-User", `Jane "J"`}}, `"Jane \"J\""`, "HTTP 200"},
 		"a cookie":       {httpflow.Place{Cookie: "u"}, says{status: 200, header: []string{"Set-Cookie", `u=7; Path=/`}}, `7`, "HTTP 200"},
-		"too long":       {httpflow.Place{}, json(long), "", "HTTP 200, user_data (json @this) is longer than is kept"},
+		"too long":       {httpflow.Place{}, json(long), "", "HTTP 200, user_data (json @this) has 65538 bytes and is not kept, for at most 65536 are"},
 		"empty":          {httpflow.Place{}, json(""), "", "HTTP 200, user_data (json @this) was not found"},
 		"broken":         {httpflow.Place{}, json(`{"a":`), "", "HTTP 200, user_data (json @this) was not found"},
 	}

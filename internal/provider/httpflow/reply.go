@@ -3,6 +3,7 @@ package httpflow
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"mime"
 	"net/http"
 	"strconv"
@@ -273,7 +274,7 @@ func (r *reply) userData(p Place) (data credential.UserData, reason string) {
 	case data == nil:
 		return nil, notFound
 	case len(data) > credential.MaxUserData:
-		return nil, "is longer than is kept"
+		return nil, fmt.Sprintf("has %d bytes and is not kept, for at most %d are", len(data), credential.MaxUserData)
 	}
 	return data, ""
 }
