@@ -193,6 +193,8 @@ func TestBadRefreshBodies(t *testing.T) {
 		`{"rejected_generation": 1,"rejected_generation":2}`: "body.rejected_generation",
 		`[1]`:                "body",
 		`{"after": 10}`:      "body.after",
+		`{"after": ""}`:      "body.after",
+		`{"after": null}`:    "body.after",
 		`{"after": "soon"}`:  "body.after",
 		`{"after": "-1s"}`:   "body.after",
 		`{"after": "1e400"}`: "body.after",
@@ -214,6 +216,8 @@ func TestBadRefreshBodies(t *testing.T) {
 		assert.Equal(t, location, got.problem(t).Errors[0].Location, body)
 		assert.Empty(t, b.engine.calls())
 	}
+	got := b.call(t, http.MethodPost, "/v1/credentials/acct-1/refresh", `{"after": "1y"}`).problem(t)
+	assert.Contains(t, got.Errors[0].Message, `or a number of seconds as text, such as "600"`)
 }
 
 func TestBadTouches(t *testing.T) {

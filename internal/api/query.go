@@ -73,7 +73,11 @@ func parseDuration(location, text string) (time.Duration, *Problem) {
 		span, err = parseDays(days, rest)
 	}
 	if err != nil {
-		return 0, invalid(location, "must be a duration such as 60s, 5m, 4d or 1d12h, or a number of seconds")
+		seconds := "a number of seconds"
+		if strings.HasPrefix(location, "body.") { // where JSON has numbers, too
+			seconds += ` as text, such as "600"`
+		}
+		return 0, invalid(location, "must be a duration such as 60s, 5m, 4d or 1d12h, or "+seconds)
 	}
 	return span, nil
 }

@@ -133,7 +133,7 @@ type refreshIn struct {
 type RefreshBody struct {
 	RejectedGeneration uint64 `json:"rejected_generation,omitempty" doc:"Generation of the token that was refused; absent or 0: refresh whatever is in hand" example:"7"`
 
-	After  string     `json:"after,omitempty" maxLength:"32" doc:"Refresh once after that time: a duration such as 10m or 4d, or a number of seconds; 0s is as soon as there is a permit" example:"10m"`
+	After  *string    `json:"after,omitempty" maxLength:"32" doc:"Refresh once after that time: a duration such as 10m or 4d, or a number of seconds as text (\"600\"); 0s is as soon as there is a permit" example:"10m"`
 	At     *time.Time `json:"at,omitempty" doc:"Refresh once at that moment, in place of after"`
 	Cancel bool       `json:"cancel,omitempty" doc:"Take back what was asked for with after or at"`
 }
@@ -145,7 +145,7 @@ func (b RefreshBody) delay(now credential.Millis) (after time.Duration, planned 
 	for _, row := range []struct {
 		name string
 		set  bool
-	}{{"rejected_generation", b.RejectedGeneration != 0}, {"after", b.After != ""}, {"at", b.At != nil}, {"cancel", b.Cancel}} {
+	}{{"rejected_generation", b.RejectedGeneration != 0}, {"after", b.After != nil}, {"at", b.At != nil}, {"cancel", b.Cancel}} {
 		if row.set {
 			given = append(given, row.name)
 		}
@@ -156,8 +156,10 @@ func (b RefreshBody) delay(now credential.Millis) (after time.Duration, planned 
 	switch {
 	case b.Cancel:
 		return -1, true, nil
-	case b.After != "":
-		after, p = parseSpan("body.after", b.After, maxSpan)
+	case b.After != nil && *b.After == "":
+		return 0, false, invalid("body.after", "is empty; give a duration such as 10m, or leave it out to refresh at once")
+	case b.After != nil:
+		after, p = parseSpan("body.after", *b.After, maxSpan)
 		return after, true, p
 	case b.At != nil:
 		if after, p = momentAhead("body.at", *b.At, now); p != nil {
