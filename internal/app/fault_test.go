@@ -177,6 +177,8 @@ func TestOutagesNameProviderAndRemedy(t *testing.T) {
 	for _, reason := range []credential.Reason{credential.ReasonPaused, credential.ReasonStoreUnavailable, credential.ReasonOwnerDied} {
 		assert.NotEqual(t, usual, outage(reason, ""))
 	}
+	// The reason is the same where a request was only too early.
+	assert.Contains(t, outage(credential.ReasonUnavailable, ""), "still at work on an earlier request; it is asked again by itself, in a moment")
 	for cause, want := range map[error]string{
 		journal.ErrNoRoom: "the journal has no room", journal.ErrBroken: "the journal cannot be written; look at the disk of data_dir",
 	} {

@@ -107,7 +107,7 @@ func outage(reason credential.Reason, provider string) string {
 	}
 	switch reason {
 	case credential.ReasonUnavailable:
-		return which + " answers with an error of its own; it is asked again by itself, and its operator has to mend it"
+		return which + " answers with an error of its own, or is still at work on an earlier request; it is asked again by itself, in a moment at first. Only if it goes on so, its operator has to mend it; refreshd get tells what it said"
 	case credential.ReasonNetwork:
 		return which + " cannot be reached, or cut the connection; it is asked again by itself. If it lasts, look at its address and the network: " + check
 	case credential.ReasonTimeout:
