@@ -224,7 +224,7 @@ func Recall(h Held, a Attempt, later bool, p Policy, now Millis) (Write, bool) {
 	if r.State.Terminal() || r.Grant != a.Grant || r.Generation != a.Generation || open == nil && a.ended(r.LastWrite) {
 		return Write{}, false
 	}
-	if p.presented(h) != MethodRefresh {
+	if p.presented(h) != MethodRefresh || !p.MayRotate(r.Rotations) {
 		return Write{}, false // whatever it was, it can be done again
 	}
 	if open != nil && (open.Nonce == a.Nonce || later || open.presented()) {

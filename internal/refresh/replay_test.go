@@ -476,6 +476,40 @@ func (b *bundle) takenOverBy(n *node, id credential.ID) {
 	b.batch(n, id)
 }
 
+// Two dead processes have presented the same generation, and the store knows of
+// neither. Whoever looks a second time through what they left finds nothing to put
+// back: as long as somebody does, everybody looks again, and nothing is begun.
+func TestASecondLookFindsNothing(t *testing.T) {
+	t.Parallel()
+	for name, policy := range map[string]func(*credential.Policy){
+		"strict":  func(p *credential.Policy) { p.Rotates = credential.RotatesYes },
+		"grace":   func(p *credential.Policy) { p.Grace = time.Minute },
+		"unknown": func(p *credential.Policy) { p.Rotates = credential.RotatesAuto },
+		"static":  func(p *credential.Policy) { p.Rotates = credential.RotatesNo },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			policy(&b.policy)
+			heir := b.node("heir")
+			b.put(heir, "alice")
+			b.due()
+			look := func() credential.Held {
+				for _, n := range []byte{1, 2} {
+					gone := Intent{Nonce: credential.Nonce{n, 15: n}, ID: "alice", Generation: 1, Grant: 1, At: b.clock.Now()}
+					require.NoError(t, heir.recall(t.Context(), heir.reader(), gone, "dead", true))
+				}
+				return b.held(heir, "alice")
+			}
+			first := look()
+			heir.barrier.stirred.Store(false)
+			assert.Equal(t, first, look())
+			assert.False(t, heir.barrier.stirred.Load())
+			assert.Equal(t, b.policy.MayRotate(first.Record.Rotations), first.Attempt != nil, "in doubt where it may be spent")
+		})
+	}
+}
+
 // A dead process's journal holds a token of a login that is over. It is revoked,
 // once, and nobody waits for a provider that does not answer.
 func TestNobodyWaitsForARevocation(t *testing.T) {
