@@ -142,6 +142,9 @@ func fault(err error) error {
 		if word := journalAway(away.Err); word != "" {
 			detail = "it cannot be done now: " + word
 		}
+		if away.Unsure {
+			detail = "it is not known whether this was done (look, or send it again), for Redis has not answered"
+		}
 		return &api.FaultError{Kind: api.FaultUnavailable, Detail: detail, Err: away.Err, Reason: away.Reason, RetryAfter: away.RetryAfter}
 	}
 	for _, row := range []struct {

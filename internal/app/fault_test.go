@@ -114,6 +114,13 @@ func TestErrorsOfTheEngineInTheAPIsWords(t *testing.T) {
 				Err: refused, Detail: "it cannot be done now (network): " + outage(credential.ReasonNetwork, ""),
 			},
 		},
+		"without an answer": {
+			&refresh.UnavailableError{Reason: credential.ReasonStoreUnavailable, RetryAfter: time.Second, Err: refused, Unsure: true},
+			api.FaultError{
+				Kind: api.FaultUnavailable, Reason: credential.ReasonStoreUnavailable, RetryAfter: time.Second,
+				Err: refused, Detail: "it is not known whether this was done (look, or send it again), for Redis has not answered",
+			},
+		},
 		"full": {&store.FullError{Max: 10_000}, api.FaultError{Kind: api.FaultFull, Detail: (&store.FullError{Max: 10_000}).Error()}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -87,11 +87,13 @@ func (e *StateError) Error() string {
 	return fmt.Sprintf("the credential is %s (%s) since %s", e.State, e.Reason, e.Since.Time().Format(time.RFC3339))
 }
 
-// UnavailableError says that no good enough token can be had now.
+// UnavailableError says that no good enough token can be had now, or that a change
+// cannot be made.
 type UnavailableError struct {
 	Reason     credential.Reason
 	RetryAfter time.Duration
 	Err        error // what was in the way, if it was an error
+	Unsure     bool  // the change may have been made all the same: the answer is missing
 }
 
 func (e *UnavailableError) Error() string {

@@ -354,7 +354,7 @@ type faultyStore struct {
 	began     chan struct{}                       // hears of each Begin that got through
 	meanwhile func()                              // called once, before a Restore
 	ahead     func()                              // called once, before an Apply
-	onTop     func()                              // called once, after an Apply whose answer is lost: the client makes it again
+	onTop     func()                              // called once, after an Apply whose answer is lost
 	moved     func()                              // called under the lock once the run was asked for after an Apply that moved
 	stale     bool
 	returned  int
@@ -448,7 +448,7 @@ func (s *faultyStore) Apply(ctx context.Context, writes []credential.Write) ([]c
 	some, err := s.Store.Apply(ctx, good)
 	if onTop != nil {
 		onTop()
-		some, err = s.Store.Apply(ctx, good)
+		return nil, errors.Join(err, errAway)
 	}
 	if err != nil {
 		return nil, err

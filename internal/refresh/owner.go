@@ -9,6 +9,10 @@ import (
 	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
+// lastOwnerWait is how long is waited before the store is asked for the last time
+// to make an owner's change.
+const lastOwnerWait = 2 * firstStoreWait
+
 // Expect is a caller's condition on a credential. It is checked on the very
 // revision that a change is decided on.
 type Expect struct {
@@ -227,14 +231,18 @@ func (e *Engine) change(ctx context.Context, change Change, write credential.Wri
 		return false, e.unavailable(fmt.Errorf("journal: %w", err))
 	}
 	w := Written{Write: write, After: write.Result(credential.Held{})}
-	status, err := e.applyNoted(ctx, w)
+	status, unsure, err := e.applyNoted(ctx, w)
 	if err != nil {
 		e.barrier.met(err)
 		// It may have been stored, and then it stays, whatever the store loses
 		// now: the write as such is noted. More is not promised, for it is not
 		// acknowledged.
 		e.journal.Drop(change.Nonce)
-		return false, e.unavailable(&outageError{err})
+		err = e.unavailable(&outageError{err})
+		if away, ok := errors.AsType[*UnavailableError](err); ok {
+			away.Unsure = unsure
+		}
+		return false, err
 	}
 	switch status[0] {
 	case credential.StatusWritten:
@@ -249,16 +257,28 @@ func (e *Engine) change(ctx context.Context, change Change, write credential.Wri
 	return true, nil
 }
 
-// applyNoted stores an owner's change that the journal has.
-func (e *Engine) applyNoted(ctx context.Context, w Written) ([]credential.Status, error) {
+// applyNoted stores an owner's change that the journal has. Where the answer is
+// lost the store is asked again, for its owner waits. unsure says that it may have
+// been stored by one of those of which no answer came.
+func (e *Engine) applyNoted(ctx context.Context, w Written) (status []credential.Status, unsure bool, err error) {
 	if err := failpoint.Hit(failpoint.OwnerNoted); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	status, err := e.apply(ctx, []Written{w})
+	for wait := firstStoreWait; ; wait *= 2 {
+		status, err = e.apply(ctx, []Written{w})
+		_, single := errors.AsType[itemsError](err)
+		_, none := errors.AsType[notMade](err)
+		_, another := errors.AsType[anotherRun](err)
+		unsure = unsure || err != nil && !single && !none
+		if err == nil || single || another || wait > lastOwnerWait || pause(ctx, wait) != nil {
+			break
+		}
+	}
 	if err == nil {
 		err = failpoint.Hit(failpoint.OwnerStored)
+		unsure = err != nil
 	}
-	return status, err
+	return status, unsure, err
 }
 
 // replayChange stores what an owner did and was told had been done, should the

@@ -91,7 +91,7 @@ func TestOwnersChangeIsJournaledFirst(t *testing.T) {
 	assert.Nil(t, list[0], "what cannot be journaled is not done")
 
 	n.journal.set(func(j *testJournal) { j.note = nil })
-	n.store.set(func(s *faultyStore) { s.failApply = 1 })
+	n.store.set(func(s *faultyStore) { s.failApply = ownersTries })
 	_, err = n.Put(t.Context(), b.login("alice"), Expect{})
 	require.ErrorIs(t, err, errAway)
 	assert.Len(t, n.journal.drops, 1, "what was not acknowledged is not rolled forward")

@@ -14,7 +14,9 @@ type Store interface {
 	// Begin answers one entry per request, in order.
 	Begin(ctx context.Context, requests []credential.Begin) ([]credential.Begun, error)
 	// Apply stores each write that finds what it expects, independently of
-	// the others.
+	// the others. Its error has a method NotMade where none was stored. It asks
+	// the store once: whoever calls it again knows that a write may have been
+	// stored before.
 	Apply(ctx context.Context, writes []credential.Write) ([]credential.Status, error)
 	// Load reads records with their secrets; nil where there is none.
 	Load(ctx context.Context, ids ...credential.ID) ([]*credential.Held, error)

@@ -1,6 +1,7 @@
 package refresh
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -9,6 +10,9 @@ import (
 
 	"github.com/refreshd/refreshd/internal/credential"
 )
+
+// ownersTries is how often the store is asked to make an owner's change.
+const ownersTries = 3
 
 // eventIDs returns the IDs of a credential's events, in order.
 func (b *bundle) eventIDs(n *node, id credential.ID) []string {
@@ -36,7 +40,7 @@ func TestAWriteWithoutAnAnswerComesBackAsItWas(t *testing.T) {
 	b.put(one, "alice")
 	b.settle(one, two)
 	before := b.snapshot()
-	one.store.set(func(s *faultyStore) { s.lostApply = 1 })
+	one.store.set(func(s *faultyStore) { s.lostApply = ownersTries })
 	_, err := one.Logout(t.Context(), "alice", Expect{})
 	require.ErrorAs(t, err, new(*UnavailableError), "nobody was told that it was done")
 	held, seen := b.held(two, "alice"), b.eventIDs(two, "alice")
@@ -97,7 +101,7 @@ func TestWhatWasStoredComesBackBeforeWhatMayHaveBeen(t *testing.T) {
 	b.put(one, "alice")
 	b.settle(one, two)
 	before := b.snapshot()
-	one.store.set(func(s *faultyStore) { s.failApply = 1 })
+	one.store.set(func(s *faultyStore) { s.failApply = ownersTries })
 	_, err := one.Logout(t.Context(), "alice", Expect{})
 	require.Error(t, err)
 	_, err = two.Put(t.Context(), credential.Login{
@@ -130,7 +134,7 @@ func TestTwoWithoutAnswersAreBothPutBack(t *testing.T) {
 	b.settle(one, two)
 	before := b.snapshot()
 	for n, id := range map[*node]credential.ID{one: "alice", two: "bob"} {
-		n.store.set(func(s *faultyStore) { s.lostApply = 1 })
+		n.store.set(func(s *faultyStore) { s.lostApply = ownersTries })
 		_, err := n.Logout(t.Context(), id, Expect{})
 		require.Error(t, err)
 	}
@@ -152,7 +156,7 @@ func TestWhatWasNotStoredIsForgotten(t *testing.T) {
 	one, two := b.node("one", lossy), b.node("two", lossy)
 	b.settle(one, two)
 	b.put(one, "alice")
-	one.store.set(func(s *faultyStore) { s.failApply = 1 })
+	one.store.set(func(s *faultyStore) { s.failApply = ownersTries })
 	_, err := one.Logout(t.Context(), "alice", Expect{})
 	require.Error(t, err)
 	require.Len(t, one.ledger.unanswered(), 1)
@@ -181,6 +185,87 @@ func TestARefusedWriteIsNotPutBack(t *testing.T) {
 	require.ErrorContains(t, err, "restarted")
 	assert.Empty(t, n.ledger.unanswered())
 	assert.Equal(t, noted, n.inJournal().Changes)
+}
+
+// unsure reports what an owner is told of a change that failed.
+func unsure(t *testing.T, err error) bool {
+	t.Helper()
+	away, ok := errors.AsType[*UnavailableError](err)
+	require.True(t, ok)
+	return away.Unsure
+}
+
+// An owner's change that was made without an answer is asked for again, and meets a
+// store that has come back without it: that refuses it, which says nothing of the
+// first time. It comes back as it was, and what others built on it.
+func TestASecondSendingToAnotherRunSaysNothingOfTheFirst(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(b *bundle, n *node) error
+		onTop  func(b *bundle, n *node)
+	}{
+		"a login": {
+			change: func(b *bundle, n *node) error {
+				_, err := n.Put(b.t.Context(), b.login("alice"), Expect{})
+				return err
+			},
+		},
+		"a login, and a refresh on top": {
+			change: func(b *bundle, n *node) error {
+				_, err := n.Put(b.t.Context(), b.login("alice"), Expect{})
+				return err
+			},
+			onTop: func(b *bundle, n *node) {
+				_, err := n.Refresh(b.t.Context(), "alice", 0)
+				require.NoError(b.t, err)
+			},
+		},
+		"a log-out": {
+			change: func(b *bundle, n *node) error {
+				_, err := n.Logout(b.t.Context(), "alice", Expect{})
+				return err
+			},
+		},
+		"a deletion": {
+			change: func(b *bundle, n *node) error { return n.Delete(b.t.Context(), "alice", Expect{}, false) },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			one, two := b.node("one", lossy), b.node("two", lossy)
+			b.settle(one, two)
+			b.put(one, "alice")
+			b.settle(one, two)
+			before := b.snapshot()
+			var held credential.Held
+			var seen []string
+			one.store.set(func(s *faultyStore) {
+				s.onTop = func() {
+					if c.onTop != nil {
+						c.onTop(b, two)
+					}
+					held, seen = b.held(two, "alice"), b.eventIDs(two, "alice")
+					b.fallBack(before)
+				}
+			})
+			err := c.change(b, one)
+			require.ErrorAs(t, err, new(anotherRun))
+			assert.True(t, unsure(t, err), "it was made, as far as its owner can know")
+			require.Len(t, b.eventIDs(two, "alice"), 1, "the store really lost it")
+			err = c.change(b, one)
+			require.ErrorAs(t, err, new(anotherRun))
+			assert.False(t, unsure(t, err), "this one was refused at once")
+
+			b.settle(one, two)
+			b.settle(one, two)
+			require.Equal(t, passAll, one.barrier.passes())
+			require.Equal(t, passAll, two.barrier.passes())
+			assert.Equal(t, seen, b.eventIDs(two, "alice"))
+			assert.Equal(t, held, b.held(two, "alice"))
+			assert.LessOrEqual(t, b.provider.most(), 1)
+		})
+	}
 }
 
 // A write that is handed over a second time and refused may have been stored the
@@ -242,7 +327,7 @@ func TestWhatWasBuiltOnAWriteWithoutAnAnswer(t *testing.T) {
 			b.put(one, "alice")
 			b.settle(one, two)
 			before := b.snapshot()
-			one.store.set(func(s *faultyStore) { s.lostApply = 1 })
+			one.store.set(func(s *faultyStore) { s.lostApply = ownersTries })
 			_, err := one.Logout(t.Context(), "alice", Expect{})
 			require.Error(t, err)
 			b.put(two, "alice")

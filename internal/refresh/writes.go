@@ -55,18 +55,24 @@ func (e *Engine) apply(ctx context.Context, list []Written) ([]credential.Status
 	}
 	statuses, err := e.store.Apply(ctx, writes)
 	single, partial := errors.AsType[itemsError](err)
-	_, another := errors.AsType[anotherRun](err)
+	_, none := errors.AsType[notMade](err)
 	switch {
-	case err != nil && !partial && !another:
+	case err != nil && !partial && !none:
 		e.ledger.unheard(e.clock.Boot(), list)
 	default:
 		for i, w := range list {
-			if another || partial && single.At(i) != nil || statuses[i] != credential.StatusWritten && statuses[i] != credential.StatusOvertaken {
+			if none || partial && single.At(i) != nil || statuses[i] != credential.StatusWritten && statuses[i] != credential.StatusOvertaken {
 				e.refused(w.Write)
 			}
 		}
 	}
 	return statuses, err
+}
+
+// notMade is an error of the store which says that it made none of the writes.
+type notMade interface {
+	error
+	NotMade()
 }
 
 // refused forgets a write that the store did not make, unless it may have made it

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/refreshd/refreshd/internal/credential"
@@ -25,7 +26,9 @@ var (
 // [*SchemaError], [*CorruptError], [*ForeignKeyError], [*WrongTypeError]) the
 // error is an [*ItemsError], their status is "", and the statuses of the others
 // hold. After any other error there are no statuses: [*RunError] after
-// [Store.Pass], and what the connection reports.
+// [Store.Pass], and what the connection reports. A [*NotMadeError] says that none
+// of the writes was made; after another one each may have been. Nothing is sent to
+// Redis twice in one call, so that says nothing about an earlier one.
 func (s *Store) Apply(ctx context.Context, writes []credential.Write) ([]credential.Status, error) {
 	return s.apply(ctx, s.writes(), s.skewed.Load(), writes, false)
 }
@@ -47,8 +50,18 @@ func (s *Store) apply(ctx context.Context, run string, skewed *func(context.Cont
 	statuses := make([]credential.Status, len(writes))
 	errs := make([]error, len(writes))
 	groups := s.groups(len(writes), func(i int) credential.ID { return writes[i].Record.ID })
-	err := s.eachGroup(groups, func(g group) error { return s.applyGroup(ctx, g, run, skewed, writes, again, statuses, errs) })
-	if err != nil {
+	var made atomic.Bool // something, perhaps
+	err := s.eachGroup(groups, func(g group) error {
+		err := s.applyGroup(ctx, g, run, skewed, writes, again, statuses, errs)
+		if !notMade(err) {
+			made.Store(true)
+		}
+		return err
+	})
+	switch {
+	case err != nil && !made.Load():
+		return nil, &NotMadeError{Err: err}
+	case err != nil:
 		return nil, fmt.Errorf("apply: %w", err)
 	}
 	for _, err := range errs {
@@ -103,7 +116,7 @@ func (s *Store) applyGroup(ctx context.Context, g group, run string, skewed *fun
 	if err := failpoint.Hit(failpoint.StoreApply); err != nil {
 		return err
 	}
-	reply, err := s.runList(ctx, s.scripts.apply, keys, args...)
+	reply, err := s.runListOnce(ctx, s.scripts.apply, keys, args...)
 	if err == nil {
 		err = failpoint.Hit(failpoint.StoreApplied)
 	}

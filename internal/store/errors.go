@@ -123,6 +123,18 @@ func (e *RunError) Error() string {
 // AnotherRun tells this error from an outage.
 func (e *RunError) AnotherRun() {}
 
+// NotMadeError says that Redis made none of the writes that it was asked for.
+type NotMadeError struct{ Err error }
+
+// Error quotes the reason.
+func (e *NotMadeError) Error() string { return "apply: " + e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *NotMadeError) Unwrap() error { return e.Err }
+
+// NotMade tells this error from one after which each write may have been made.
+func (e *NotMadeError) NotMade() {}
+
 // NameError refuses a name that cannot be part of a key.
 type NameError struct {
 	What string // provider, subscription, slot or owner

@@ -90,8 +90,8 @@ func (f *fixture) install(h credential.Held) credential.Write {
 	return credential.Install(h, *h.Attempt, got, f.policy, credential.BySchedule, f.now)
 }
 
-// TestLostReplies: the client sends a script again whose reply was lost. It
-// was carried out, and must not be carried out twice.
+// TestLostReplies: the client sends a script again whose reply was lost, or the
+// caller does. It was carried out, and must not be carried out twice.
 func TestLostReplies(t *testing.T) {
 	t.Parallel()
 	server := testproc.StartRedis(t, testproc.RedisOptions{})
@@ -106,11 +106,19 @@ func TestLostReplies(t *testing.T) {
 		require.Equal(t, before+1, l.lost.Load(), "no reply was lost")
 	}
 
-	losing(func() {
-		statuses, err := f.store.Apply(ctx, []credential.Write{f.login("alice")})
+	apply := func(write credential.Write) {
+		t.Helper()
+		losing(func() {
+			_, err := f.store.Apply(ctx, []credential.Write{write})
+			require.Error(t, err, "whoever asks again has to know it")
+			_, none := errors.AsType[*store.NotMadeError](err)
+			require.False(t, none)
+		})
+		statuses, err := f.store.Apply(ctx, []credential.Write{write})
 		require.NoError(t, err)
 		require.Equal(t, []credential.Status{credential.StatusWritten}, statuses)
-	})
+	}
+	apply(f.login("alice"))
 	losing(func() {
 		claimed, err := f.store.Claim(ctx, 0, "acme", []credential.ID{"alice"}, f.nonce(), time.Minute)
 		require.NoError(t, err)
@@ -124,23 +132,16 @@ func TestLostReplies(t *testing.T) {
 		require.NoError(t, begun.Err)
 		require.Equal(t, credential.RefusedNot, begun.Refusal)
 	})
-	losing(func() {
-		statuses, err := f.store.Apply(ctx, []credential.Write{f.install(begun.Held)})
-		require.NoError(t, err)
-		require.Equal(t, []credential.Status{credential.StatusWritten}, statuses)
-	})
+	apply(f.install(begun.Held))
 	entries, err := f.store.Events(ctx, 0, "0", 10, 0)
 	require.NoError(t, err)
 	assert.Len(t, entries, 2, "one event per version")
 
 	session := f.policy
 	session.Sessions.Idle = time.Hour
-	losing(func() {
-		_, err := f.store.Apply(ctx, []credential.Write{credential.Connect(nil, credential.Login{
-			ID: "bob", Provider: "acme", Token: credential.Token{Access: credential.NewSecret("a")},
-		}, session, f.nonce(), f.now)})
-		require.NoError(t, err)
-	})
+	apply(credential.Connect(nil, credential.Login{
+		ID: "bob", Provider: "acme", Token: credential.Token{Access: credential.NewSecret("a")},
+	}, session, f.nonce(), f.now))
 	losing(func() {
 		answers, err := f.store.Touch(ctx, []credential.ID{"bob"})
 		require.NoError(t, err)
@@ -217,6 +218,38 @@ func TestLostReplies(t *testing.T) {
 		require.Zero(t, state.Resumes)
 	})
 	losing(func() { require.NoError(t, f.store.FinishSlot(ctx, "fetch", 1, "self", nil, "ok")) })
+}
+
+// TestNotMade: it is said of a write that it was not made only where that is sure.
+func TestNotMade(t *testing.T) {
+	t.Parallel()
+	server := testproc.StartRedis(t, testproc.RedisOptions{})
+	l := new(lossy)
+	client := l.client(t, server.URL())
+	s, err := store.New(t.Context(), store.Options{Client: client, Keyset: keyset(t), Owner: "self", Shards: 2})
+	require.NoError(t, err)
+	f := &fixture{policy: credential.Policy{Times: credential.DefaultTimes(0)}, nonce: nonces()}
+	ids := []credential.ID{"a", "b"}
+	for s.ShardOf(ids[1]) == s.ShardOf(ids[0]) {
+		ids[1] += "b"
+	}
+	ctx := t.Context()
+	apply := func() (none bool) {
+		t.Helper()
+		_, err := s.Apply(ctx, []credential.Write{f.login(ids[0]), f.login(ids[1])})
+		require.Error(t, err)
+		return errors.As(err, new(*store.NotMadeError))
+	}
+	require.NoError(t, client.Do(ctx, "REPLICAOF", "127.0.0.1", "1").Err())
+	assert.True(t, apply(), "a replica takes none")
+	require.NoError(t, client.Do(ctx, "REPLICAOF", "NO", "ONE").Err())
+	s.Pass("", "another run")
+	assert.True(t, apply(), "both shards refuse it")
+	l.armed.Store(true)
+	assert.False(t, apply(), "one shard has refused it, of the other there is no answer")
+	list, err := s.Load(ctx, ids...)
+	require.NoError(t, err)
+	assert.Equal(t, []*credential.Held{nil, nil}, list)
 }
 
 // TestOutOfMemory: nothing new is begun, and what is under way is stored.

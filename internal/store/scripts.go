@@ -104,7 +104,11 @@ func (l *loader) read(name string) string {
 // run runs a script. It is sent by its hash, and in full where Redis does not
 // know it (any more).
 func (s *Store) run(ctx context.Context, script *redis.Script, keys []string, args ...any) (any, error) {
-	reply, err := script.Run(ctx, s.client, keys, args...).Result()
+	return s.runWith(ctx, s.client, script, keys, args...)
+}
+
+func (s *Store) runWith(ctx context.Context, client redis.Scripter, script *redis.Script, keys []string, args ...any) (any, error) {
+	reply, err := script.Run(ctx, client, keys, args...).Result()
 	if err != nil {
 		return nil, s.explain(ctx, err, keys...)
 	}
@@ -126,15 +130,25 @@ func (s *Store) runInt(ctx context.Context, script *redis.Script, keys []string,
 
 // runList runs a script that replies a list.
 func (s *Store) runList(ctx context.Context, script *redis.Script, keys []string, args ...any) ([]any, error) {
-	reply, err := s.run(ctx, script, keys, args...)
+	return list(s.run(ctx, script, keys, args...))
+}
+
+// runListOnce is runList for what its caller, who has to know how often, sends
+// again himself.
+func (s *Store) runListOnce(ctx context.Context, script *redis.Script, keys []string, args ...any) ([]any, error) {
+	return list(s.runWith(ctx, once{s.client}, script, keys, args...))
+}
+
+// list expects a reply to be one.
+func list(reply any, err error) ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, ok := reply.([]any)
+	items, ok := reply.([]any)
 	if !ok {
 		return nil, errReply
 	}
-	return list, nil
+	return items, nil
 }
 
 // explain finds out which of the keys is not what refreshd keeps there, if
