@@ -69,7 +69,7 @@ func (b *breakers) learn(provider string, state credential.Breaker) {
 func (b *breakers) record(ctx context.Context, provider string) (*credential.Held, error) {
 	list, err := b.engine.store.Load(ctx, credential.ClientID(provider))
 	if err != nil {
-		return nil, &outageError{err}
+		return nil, &outageError{err: err}
 	}
 	return list[0], nil
 }
@@ -255,12 +255,11 @@ func (b *breakers) change(
 			before = *held
 		}
 		w := Written{Write: write, After: write.Result(before)}
-		status, err := b.engine.apply(ctx, []Written{w})
+		status, err := b.engine.applyOne(ctx, w)
 		if err != nil {
-			b.engine.barrier.met(err)
-			return false, &outageError{err}
+			return false, err
 		}
-		if status[0] == credential.StatusWritten {
+		if status == credential.StatusWritten {
 			b.learn(provider, credential.BreakerOf(write.Record))
 			b.engine.stored(w)
 			return true, nil

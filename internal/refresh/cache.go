@@ -358,7 +358,7 @@ func (e *Engine) load(ctx context.Context, id credential.ID) (credential.Held, e
 	mark := e.tokens.mark(id)
 	list, err := e.store.Load(ctx, id)
 	if err != nil {
-		return credential.Held{}, &outageError{err}
+		return credential.Held{}, &outageError{err: err}
 	}
 	fresh := list[0]
 	// What this process has served or promised is newer while the store lacks
@@ -376,7 +376,7 @@ func (e *Engine) load(ctx context.Context, id credential.ID) (credential.Held, e
 	}
 	if e.tokens.ended(id, fresh.Record.Version) {
 		// The log told of the end before the store lost it. It is being put back.
-		return credential.Held{}, &outageError{errEnded}
+		return credential.Held{}, &outageError{err: errEnded}
 	}
 	if fresh.Record.State == credential.StateDeleted {
 		return credential.Held{}, ErrNotFound

@@ -210,7 +210,7 @@ func (e *Engine) await(ctx context.Context, fl *flight, before credential.Record
 			stalled = nil
 			bound.Reset(times.Commit)
 		case <-bound.C:
-			return false, &outageError{errNotStored}
+			return false, &outageError{err: errNotStored}
 		}
 	}
 }
@@ -240,7 +240,7 @@ func (e *Engine) lead(ctx context.Context, held credential.Held, rejected bool) 
 		return e.follow(ctx, t, held, true)
 	}
 	if err := e.barrier.awaitSoon(ctx, passAll); err != nil {
-		return settled{err: &outageError{err}}
+		return settled{err: &outageError{err: err}}
 	}
 	allowed, err := e.breakers.allow(ctx, t.Name, id)
 	if err != nil {
@@ -393,7 +393,8 @@ func (e *Engine) unavailable(err error) error {
 		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	default:
-		return &UnavailableError{Reason: credential.ReasonStoreUnavailable, RetryAfter: time.Second, Err: err}
+		out, ok := errors.AsType[*outageError](err)
+		return &UnavailableError{Reason: credential.ReasonStoreUnavailable, RetryAfter: time.Second, Err: err, Unsure: ok && out.unsure}
 	}
 }
 

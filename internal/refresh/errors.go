@@ -116,7 +116,10 @@ func (e *MinTTLError) Error() string {
 }
 
 // outageError says that the store could not be asked.
-type outageError struct{ err error }
+type outageError struct {
+	err    error
+	unsure bool // it may have done what it was asked for
+}
 
 func (e *outageError) Error() string { return "the store cannot be reached: " + e.err.Error() }
 func (e *outageError) Unwrap() error { return e.err }

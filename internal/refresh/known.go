@@ -24,7 +24,7 @@ func (e *Engine) OnKnownRun(ctx context.Context, read func(context.Context) erro
 	defer cancel()
 	for {
 		if err := e.barrier.await(within, passWrites); err != nil {
-			return e.unavailable(&outageError{err})
+			return e.unavailable(&outageError{err: err})
 		}
 		known := *e.barrier.run.Load()
 		err := read(ctx)
@@ -34,13 +34,13 @@ func (e *Engine) OnKnownRun(ctx context.Context, read func(context.Context) erro
 		run, asked := e.opts.Runs.Run(ctx)
 		switch {
 		case asked != nil:
-			return e.unavailable(&outageError{asked})
+			return e.unavailable(&outageError{err: asked})
 		case run == known && e.barrier.passes() >= passWrites:
 			return err
 		}
 		e.barrier.look()
 		if err := pause(within, barrierStep/4); err != nil {
-			return e.unavailable(&outageError{&closedError{err}})
+			return e.unavailable(&outageError{err: &closedError{err}})
 		}
 	}
 }
@@ -60,7 +60,7 @@ func (e *Engine) Current(id credential.ID, stored *credential.Held) (*credential
 	}
 	shown := e.Shown(*stored)
 	if e.tokens.ended(id, shown.Record.Version) {
-		return nil, e.unavailable(&outageError{errEnded})
+		return nil, e.unavailable(&outageError{err: errEnded})
 	}
 	if shown.Record.State == credential.StateDeleted {
 		return nil, nil //nolint:nilnil // as above

@@ -128,7 +128,7 @@ func (l *permitLease) askFor(ctx context.Context, p *places, mine place, last ti
 		}
 		got, err := e.permits.Take(ctx, t.Name, Limits{PerSecond: t.Limits.PerSecond}, want, 0)
 		if err != nil {
-			return &outageError{err}
+			return &outageError{err: err}
 		}
 		p.give(got.Count, asked)
 		if len(mine) > 0 || got.Count == want {

@@ -9,10 +9,6 @@ import (
 	"github.com/refreshd/refreshd/internal/failpoint"
 )
 
-// lastOwnerWait is how long is waited before the store is asked for the last time
-// to make an owner's change.
-const lastOwnerWait = 2 * firstStoreWait
-
 // Expect is a caller's condition on a credential. It is checked on the very
 // revision that a change is decided on.
 type Expect struct {
@@ -48,7 +44,7 @@ func (e *Engine) Put(ctx context.Context, login credential.Login, expect Expect)
 		return Put{}, err
 	}
 	if err := e.barrier.awaitSoon(ctx, passWrites); err != nil {
-		return Put{}, e.unavailable(&outageError{err})
+		return Put{}, e.unavailable(&outageError{err: err})
 	}
 	var later *LoginPutOffError
 	byOwner := login.UserData != nil
@@ -161,7 +157,7 @@ func (e *Engine) end(
 	}
 	defer leave()
 	if err := e.barrier.awaitSoon(ctx, passWrites); err != nil {
-		return credential.Held{}, e.unavailable(&outageError{err})
+		return credential.Held{}, e.unavailable(&outageError{err: err})
 	}
 	nonce := newNonce()
 	for {
@@ -203,7 +199,7 @@ func (e *Engine) end(
 func (e *Engine) before(ctx context.Context, id credential.ID, expect Expect) (*credential.Held, error) {
 	list, err := e.store.Load(ctx, id)
 	if err != nil {
-		return nil, e.unavailable(&outageError{err})
+		return nil, e.unavailable(&outageError{err: err})
 	}
 	h := list[0]
 	exists := h != nil && h.Record.State != credential.StateDeleted
@@ -231,20 +227,15 @@ func (e *Engine) change(ctx context.Context, change Change, write credential.Wri
 		return false, e.unavailable(fmt.Errorf("journal: %w", err))
 	}
 	w := Written{Write: write, After: write.Result(credential.Held{})}
-	status, unsure, err := e.applyNoted(ctx, w)
+	status, err := e.applyNoted(ctx, w)
 	if err != nil {
-		e.barrier.met(err)
 		// It may have been stored, and then it stays, whatever the store loses
 		// now: the write as such is noted. More is not promised, for it is not
 		// acknowledged.
 		e.journal.Drop(change.Nonce)
-		err = e.unavailable(&outageError{err})
-		if away, ok := errors.AsType[*UnavailableError](err); ok {
-			away.Unsure = unsure
-		}
-		return false, err
+		return false, e.unavailable(err)
 	}
-	switch status[0] {
+	switch status {
 	case credential.StatusWritten:
 		e.tokens.put(w.After)
 	case credential.StatusOvertaken:
@@ -257,28 +248,18 @@ func (e *Engine) change(ctx context.Context, change Change, write credential.Wri
 	return true, nil
 }
 
-// applyNoted stores an owner's change that the journal has. Where the answer is
-// lost the store is asked again, for its owner waits. unsure says that it may have
-// been stored by one of those of which no answer came.
-func (e *Engine) applyNoted(ctx context.Context, w Written) (status []credential.Status, unsure bool, err error) {
+// applyNoted stores an owner's change that the journal has.
+func (e *Engine) applyNoted(ctx context.Context, w Written) (credential.Status, error) {
 	if err := failpoint.Hit(failpoint.OwnerNoted); err != nil {
-		return nil, false, err
+		return "", err
 	}
-	for wait := firstStoreWait; ; wait *= 2 {
-		status, err = e.apply(ctx, []Written{w})
-		_, single := errors.AsType[itemsError](err)
-		_, none := errors.AsType[notMade](err)
-		_, another := errors.AsType[anotherRun](err)
-		unsure = unsure || err != nil && !single && !none
-		if err == nil || single || another || wait > lastOwnerWait || pause(ctx, wait) != nil {
-			break
+	status, err := e.applyOne(ctx, w)
+	if err == nil {
+		if failed := failpoint.Hit(failpoint.OwnerStored); failed != nil {
+			err = &outageError{err: failed, unsure: true}
 		}
 	}
-	if err == nil {
-		err = failpoint.Hit(failpoint.OwnerStored)
-		unsure = err != nil
-	}
-	return status, unsure, err
+	return status, err
 }
 
 // replayChange stores what an owner did and was told had been done, should the

@@ -134,7 +134,7 @@ func (e *Engine) askPermits(ctx context.Context, t *Target, want int) (permits *
 	asked := e.clock.Boot()
 	got, err := e.permits.Take(ctx, t.Name, t.Limits, want, t.Policy.Times.Attempt()+permitSlack)
 	if err != nil {
-		return nil, 0, &outageError{err}
+		return nil, 0, &outageError{err: err}
 	}
 	if got.Count == 0 {
 		return nil, got.Wait, nil

@@ -42,7 +42,7 @@ func (e *Engine) OfSubject(ctx context.Context, ids []credential.ID, subject str
 	}
 	list, err := e.store.Load(ctx, rest...)
 	if err != nil && len(list) != len(rest) { // records that cannot be read keep no others back
-		return nil, e.unavailable(&outageError{err})
+		return nil, e.unavailable(&outageError{err: err})
 	}
 	for i, h := range list {
 		answers[places[i]] = h != nil && isOf(*h, subject)

@@ -122,7 +122,7 @@ func (e *Engine) Touch(ctx context.Context, ids []credential.ID) ([]credential.T
 			return nil, context.Cause(ctx)
 		}
 		if one.err != nil {
-			return nil, e.unavailable(&outageError{one.err})
+			return nil, e.unavailable(&outageError{err: one.err})
 		}
 		answers, ids = append(answers, one.answers...), ids[n:]
 	}

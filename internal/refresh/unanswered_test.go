@@ -268,6 +268,33 @@ func TestASecondSendingToAnotherRunSaysNothingOfTheFirst(t *testing.T) {
 	}
 }
 
+// Whoever waits for a change hears how it ended though an answer was lost, and what
+// is not known where all were.
+func TestAnAnswerThatIsLostIsAskedForAgain(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one", lossy)
+	b.put(n, "alice")
+	losing := func(answers int) { n.store.set(func(s *faultyStore) { s.lostApply = answers }) }
+	for name, change := range map[string]func() error{
+		"credential": func() error { _, err := n.SetPaused(t.Context(), "alice", true, ""); return err },
+		"provider":   func() error { _, err := n.PauseProvider(t.Context(), acme, true); return err },
+		"login":      func() error { _, err := n.Put(t.Context(), b.login("bob"), Expect{}); return err },
+	} {
+		losing(ownersTries - 1)
+		require.NoError(t, change(), name)
+	}
+	require.True(t, b.held(n, "alice").Record.Paused)
+
+	losing(ownersTries)
+	_, err := n.SetPaused(t.Context(), "alice", false, "")
+	assert.True(t, unsure(t, err))
+	assert.False(t, b.held(n, "alice").Record.Paused)
+	n.away()
+	_, err = n.SetPaused(t.Context(), "alice", true, "")
+	assert.False(t, unsure(t, err), "it could not even be read")
+}
+
 // A write that is handed over a second time and refused may have been stored the
 // first time.
 func TestARefusalSaysNothingOfTheFirstTime(t *testing.T) {

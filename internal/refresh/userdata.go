@@ -146,7 +146,7 @@ func (e *Engine) amend(ctx context.Context, id credential.ID, decide func(creden
 	for {
 		list, err := e.store.Load(ctx, id)
 		if err != nil {
-			return credential.Held{}, &outageError{err}
+			return credential.Held{}, &outageError{err: err}
 		}
 		if list[0] == nil || list[0].Record.State == credential.StateDeleted {
 			return credential.Held{}, ErrNotFound
@@ -157,12 +157,11 @@ func (e *Engine) amend(ctx context.Context, id credential.ID, decide func(creden
 			return h, nil
 		}
 		w := Written{Write: write, After: write.Result(h)}
-		status, err := e.apply(ctx, []Written{w})
+		status, err := e.applyOne(ctx, w)
 		if err != nil {
-			e.barrier.met(err)
-			return credential.Held{}, &outageError{err}
+			return credential.Held{}, err
 		}
-		if status[0] == credential.StatusWritten {
+		if status == credential.StatusWritten {
 			e.tokens.put(w.After)
 			e.stored(w)
 			return w.After, nil

@@ -69,6 +69,30 @@ func (e *Engine) apply(ctx context.Context, list []Written) ([]credential.Status
 	return statuses, err
 }
 
+// lastOwnWait is how long applyOne waits before it asks the store for the last time.
+const lastOwnWait = 2 * firstStoreWait
+
+// applyOne stores one write for whoever waits for it. Where the answer is lost the
+// store is asked again a few times; then the error says whether it may have been
+// stored by one of those of which no answer came.
+func (e *Engine) applyOne(ctx context.Context, w Written) (credential.Status, error) {
+	unsure := false
+	for wait := firstStoreWait; ; wait *= 2 {
+		statuses, err := e.apply(ctx, []Written{w})
+		if err == nil {
+			return statuses[0], nil
+		}
+		e.barrier.met(err)
+		_, single := errors.AsType[itemsError](err)
+		_, none := errors.AsType[notMade](err)
+		_, another := errors.AsType[anotherRun](err)
+		unsure = unsure || !single && !none
+		if single || another || wait > lastOwnWait || pause(ctx, wait) != nil {
+			return "", &outageError{err: err, unsure: unsure}
+		}
+	}
+}
+
 // notMade is an error of the store which says that it made none of the writes.
 type notMade interface {
 	error
