@@ -70,6 +70,17 @@ func (b *bundle) fallBack(s snapshot) {
 // lossy is a store that may lose the last ten seconds.
 func lossy(o *Options) { o.Loss = func() time.Duration { return 10 * time.Second } }
 
+// pair returns two nodes that know each other, on a store that may lose something,
+// and that has alice's login.
+func (b *bundle) pair() (one, two *node) {
+	b.t.Helper()
+	one, two = b.node("one", lossy), b.node("two", lossy)
+	b.settle(one, two)
+	b.put(one, "alice")
+	b.settle(one, two)
+	return one, two
+}
+
 // settle lets the waits of a barrier pass for all of them.
 func (b *bundle) settle(nodes ...*node) {
 	b.t.Helper()
@@ -130,10 +141,7 @@ func TestWhatTheStoreLostIsPutBack(t *testing.T) {
 func TestAnExchangeInTheAirOutlivesTheLoss(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	one, two := b.node("one", lossy), b.node("two", lossy)
-	b.settle(one, two)
-	b.put(one, "alice")
-	b.settle(one, two)
+	one, two := b.pair()
 	b.due()
 	require.NoError(t, one.tick(t.Context()))
 	require.NoError(t, two.tick(t.Context()))
@@ -166,10 +174,7 @@ func TestAnExchangeInTheAirOutlivesTheLoss(t *testing.T) {
 func TestADeathThatIsHeardAsTheStoreFallsBack(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	one, two := b.node("one", lossy), b.node("two", lossy)
-	b.settle(one, two)
-	b.put(one, "alice")
-	b.settle(one, two)
+	one, two := b.pair()
 	b.due()
 	require.NoError(t, one.tick(t.Context()))
 	require.NoError(t, two.tick(t.Context()))

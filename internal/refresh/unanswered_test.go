@@ -35,10 +35,7 @@ func (b *bundle) eventIDs(n *node, id credential.ID) []string {
 func TestAWriteWithoutAnAnswerComesBackAsItWas(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	one, two := b.node("one", lossy), b.node("two", lossy)
-	b.settle(one, two)
-	b.put(one, "alice")
-	b.settle(one, two)
+	one, two := b.pair()
 	before := b.snapshot()
 	one.store.set(func(s *faultyStore) { s.lostApply = ownersTries })
 	_, err := one.Logout(t.Context(), "alice", Expect{})
@@ -59,10 +56,7 @@ func TestAWriteWithoutAnAnswerComesBackAsItWas(t *testing.T) {
 func TestATokenThatIsStillHandedOverIsPutBack(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	one, two := b.node("one", lossy), b.node("two", lossy)
-	b.settle(one, two)
-	b.put(one, "alice")
-	b.settle(one, two)
+	one, two := b.pair()
 	b.due()
 	require.NoError(t, one.tick(t.Context()))
 	require.NoError(t, two.tick(t.Context()))
@@ -96,10 +90,7 @@ func TestATokenThatIsStillHandedOverIsPutBack(t *testing.T) {
 func TestWhatWasStoredComesBackBeforeWhatMayHaveBeen(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	one, two := b.node("one", lossy), b.node("two", lossy)
-	b.settle(one, two)
-	b.put(one, "alice")
-	b.settle(one, two)
+	one, two := b.pair()
 	before := b.snapshot()
 	one.store.set(func(s *faultyStore) { s.failApply = ownersTries })
 	_, err := one.Logout(t.Context(), "alice", Expect{})
@@ -233,10 +224,7 @@ func TestASecondSendingToAnotherRunSaysNothingOfTheFirst(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
-			one, two := b.node("one", lossy), b.node("two", lossy)
-			b.settle(one, two)
-			b.put(one, "alice")
-			b.settle(one, two)
+			one, two := b.pair()
 			before := b.snapshot()
 			var held credential.Held
 			var seen []string
@@ -349,10 +337,7 @@ func TestWhatWasBuiltOnAWriteWithoutAnAnswer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
-			one, two := b.node("one", lossy), b.node("two", lossy)
-			b.settle(one, two)
-			b.put(one, "alice")
-			b.settle(one, two)
+			one, two := b.pair()
 			before := b.snapshot()
 			one.store.set(func(s *faultyStore) { s.lostApply = ownersTries })
 			_, err := one.Logout(t.Context(), "alice", Expect{})
