@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/tidwall/gjson"
+	"golang.org/x/net/html"
+	"golang.org/x/net/html/atom"
 
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/provider"
@@ -83,18 +86,29 @@ func (r *reply) leadsOn() bool {
 	return r.status == http.StatusFound || r.status == http.StatusSeeOther
 }
 
-// loginForm reports whether the body is a page that asks for a password.
+// loginForm reports whether the body is a page that asks for a password: whether it
+// has an input of that type (HTML, section 4.10.5.1.6). What stands in a comment, a
+// script or another attribute asks for nothing.
 func (r *reply) loginForm() bool {
 	if !r.html {
 		return false
 	}
-	page := bytes.ToLower(r.body)
-	for _, mark := range []string{`type="password"`, `type='password'`, `type=password`} {
-		if bytes.Contains(page, []byte(mark)) {
-			return true
+	page := html.NewTokenizer(bytes.NewReader(r.body))
+	for {
+		switch page.Next() {
+		case html.ErrorToken:
+			return false
+		case html.StartTagToken, html.SelfClosingTagToken:
+			if tag := page.Token(); tag.DataAtom == atom.Input && slices.ContainsFunc(tag.Attr, asksPassword) {
+				return true
+			}
+		case html.TextToken, html.EndTagToken, html.CommentToken, html.DoctypeToken:
 		}
 	}
-	return false
+}
+
+func asksPassword(a html.Attribute) bool {
+	return a.Key == "type" && strings.EqualFold(strings.TrimSpace(a.Val), "password")
 }
 
 // errorTexts returns where the texts of errors stand in JSON, beside where
