@@ -36,3 +36,16 @@ func TestWhatAHoldKeepsBack(t *testing.T) {
 		})
 	}
 }
+
+func TestARefusedClient(t *testing.T) {
+	t.Parallel()
+	held := pauses{providers: map[string]providerInfo{"acme": {}, "other": {}}}
+	one := record{Provider: "acme", Callable: true}
+	assert.Empty(t, held.notes(one))
+	acme := held.providers["acme"]
+	acme.Breaker.Open, acme.Breaker.Reason = true, "invalid_client"
+	held.providers["acme"] = acme
+	assert.Equal(t, []string{"provider refuses the client (invalid_client)"}, held.notes(one))
+	assert.Empty(t, held.notes(record{Provider: "acme"}), "it is not called anyway")
+	assert.Empty(t, held.notes(record{Provider: "other", Callable: true}))
+}

@@ -96,7 +96,16 @@ func (h pauses) notes(one record) []string {
 	if hold := h.hold(one); hold != nil {
 		list = append(list, hold.note())
 	}
+	if h.refused(one) {
+		list = append(list, "provider refuses the client ("+h.providers[one.Provider].Breaker.Reason+")")
+	}
 	return list
+}
+
+// refused reports whether a credential is not called because its provider refuses
+// the client.
+func (h pauses) refused(one record) bool {
+	return one.Callable && h.providers[one.Provider].Breaker.Open
 }
 
 // pauseCommand is pause or resume.

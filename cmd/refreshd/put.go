@@ -134,7 +134,10 @@ func (p *program) sayPending(one record, held pauses) {
 	if len(why) > 0 {
 		said += ": " + strings.Join(why, ", ")
 	}
-	if one.DueAt != nil && len(held.of(one)) == 0 {
+	switch {
+	case held.refused(one):
+		said += "; the provider is tried once a minute, and this is done when it takes the client again: see refreshd provider check " + one.Provider
+	case one.DueAt != nil && len(held.of(one)) == 0:
 		said += "; it is done again at " + held.due(one).Format(time.RFC3339)
 	}
 	p.say("%s", said)

@@ -19,8 +19,9 @@ import (
 	"github.com/refreshd/refreshd/internal/config"
 )
 
-// remoteTimeout bounds one call: longer than a refresh on demand may take.
-const remoteTimeout = 60 * time.Second
+// remoteTimeout bounds one call. The service bounds what it waits for itself; the
+// longest of that is a provider, which may be given five minutes.
+const remoteTimeout = 6 * time.Minute
 
 // maxAnswer bounds what is read of an answer.
 const maxAnswer = 64 << 20

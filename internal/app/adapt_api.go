@@ -134,6 +134,9 @@ func fault(err error) error {
 	if odd, ok := errors.AsType[*refresh.LoginUnclearError](err); ok {
 		return &api.FaultError{Kind: api.FaultLoginRefused, Detail: unclear(odd), Reason: odd.Reason}
 	}
+	if errors.Is(err, refresh.ErrDeadLogin) {
+		return &api.FaultError{Kind: api.FaultLoginRefused, Detail: refresh.ErrDeadLogin.Error(), Reason: credential.ReasonMalformedReply}
+	}
 	if off, ok := errors.AsType[*refresh.LoginPutOffError](err); ok {
 		return &api.FaultError{Kind: api.FaultUnavailable, Detail: putOff(off), Reason: off.Reason, RetryAfter: off.RetryAfter}
 	}
@@ -143,7 +146,7 @@ func fault(err error) error {
 			detail = "it cannot be done now: " + word
 		}
 		if away.Unsure {
-			detail = "it is not known whether this was done (look, or send it again), for Redis has not answered"
+			detail = "it is not known whether this was done (look, or send it again), for an answer of Redis is missing"
 		}
 		return &api.FaultError{Kind: api.FaultUnavailable, Detail: detail, Err: away.Err, Reason: away.Reason, RetryAfter: away.RetryAfter}
 	}

@@ -114,11 +114,15 @@ func TestErrorsOfTheEngineInTheAPIsWords(t *testing.T) {
 				Err: refused, Detail: "it cannot be done now (network): " + outage(credential.ReasonNetwork, ""),
 			},
 		},
+		"a dead login": {
+			refresh.ErrDeadLogin,
+			api.FaultError{Kind: api.FaultLoginRefused, Reason: credential.ReasonMalformedReply, Detail: refresh.ErrDeadLogin.Error()},
+		},
 		"without an answer": {
 			&refresh.UnavailableError{Reason: credential.ReasonStoreUnavailable, RetryAfter: time.Second, Err: refused, Unsure: true},
 			api.FaultError{
 				Kind: api.FaultUnavailable, Reason: credential.ReasonStoreUnavailable, RetryAfter: time.Second,
-				Err: refused, Detail: "it is not known whether this was done (look, or send it again), for Redis has not answered",
+				Err: refused, Detail: "it is not known whether this was done (look, or send it again), for an answer of Redis is missing",
 			},
 		},
 		"full": {&store.FullError{Max: 10_000}, api.FaultError{Kind: api.FaultFull, Detail: (&store.FullError{Max: 10_000}).Error()}},

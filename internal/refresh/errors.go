@@ -32,7 +32,10 @@ var (
 	// ErrNoLogin: the provider has no call that logs in.
 	ErrNoLogin = errors.New("this provider takes no name and password: its settings have no login call")
 	// ErrDeadOnArrival: the login that was brought can never be used.
-	ErrDeadOnArrival = errors.New("the access token has expired and there is no refresh token")
+	ErrDeadOnArrival = errors.New("the access token has expired and there is no refresh token: send one that is valid, or a refresh token with it")
+	// ErrDeadLogin: the token that a backend gave for a login can never be used.
+	ErrDeadLogin = errors.New("the token that the backend gave for this login has expired already; nothing was stored. " +
+		"See whether expires_in of login.response is in the declared unit, and whether the backend's clock is right")
 	// ErrNoSession: the credential's token is no sliding session, and none of
 	// its provider's are.
 	ErrNoSession = errors.New("its token is no sliding session: it has an expiry of its own, whoever uses it")

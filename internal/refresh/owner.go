@@ -48,7 +48,8 @@ func (e *Engine) Put(ctx context.Context, login credential.Login, expect Expect)
 	}
 	var later *LoginPutOffError
 	byOwner := login.UserData != nil
-	if !login.SignIn.IsZero() && login.Token.Access.IsZero() {
+	signsIn := !login.SignIn.IsZero() && login.Token.Access.IsZero()
+	if signsIn {
 		before, err := e.before(ctx, login.ID, expect)
 		if err == nil && before != nil {
 			_, err = e.repeated(*before, login)
@@ -61,6 +62,11 @@ func (e *Engine) Put(ctx context.Context, login credential.Login, expect Expect)
 		} else if login, later, err = e.signIn(ctx, t, login); err != nil {
 			return Put{}, err
 		}
+		// The backend may have begun a session, and ended the one before: that is
+		// stored though nobody waits any more.
+		lasting, cancel := e.untilStopped(context.WithoutCancel(ctx))
+		defer cancel()
+		ctx = lasting
 	}
 	nonce := newNonce()
 	for {
@@ -70,6 +76,9 @@ func (e *Engine) Put(ctx context.Context, login credential.Login, expect Expect)
 		}
 		now := e.clock.Now()
 		if login.ExpiresAt != 0 && login.ExpiresAt <= now && login.Token.Refresh.IsZero() {
+			if signsIn {
+				return Put{}, ErrDeadLogin
+			}
 			return Put{}, ErrDeadOnArrival
 		}
 		if before != nil {

@@ -1,6 +1,7 @@
 package refresh
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -69,6 +70,51 @@ func TestPutOfAWrongPasswordStoresNothing(t *testing.T) {
 	require.ErrorAs(t, err, &refused)
 	assert.Equal(t, before, b.held(n, "alice"))
 	assert.NotContains(t, b.log.String(), "correct horse")
+}
+
+// A token that has expired by the time it is here is of no use, and nothing is
+// stored: the declared unit is wrong.
+func TestPutOfALoginThatBringsADeadToken(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.backend()
+	n := b.node("one")
+	b.provider.set(func(p *fakeProvider) {
+		p.login = func(credential.SignIn) *credential.Outcome {
+			b.clock.advance(time.Second)
+			token := credential.Token{Access: credential.NewSecret(mark + "short")}
+			return &credential.Outcome{Class: credential.ClassOK, Token: token, ExpiresIn: 20 * time.Millisecond}
+		}
+	})
+	_, err := n.Put(t.Context(), signIn(password), Expect{})
+	require.ErrorIs(t, err, ErrDeadLogin)
+	list, err := n.store.Load(t.Context(), "alice")
+	require.NoError(t, err)
+	assert.Nil(t, list[0])
+}
+
+// Whoever hangs up while the backend is asked has begun a session there all the
+// same, which may have ended the one before: it is stored.
+func TestPutOfALoginWhoseCallerHangsUp(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.sliding()
+	n := b.node("one")
+	b.session(n, true)
+	before := b.held(n, "alice")
+	for len(b.provider.entered) > 0 {
+		<-b.provider.entered
+	}
+	let := b.provider.holding()
+	ctx, hangUp := context.WithCancel(t.Context())
+	done := start(func() (Put, error) { return n.Put(ctx, signIn(password), Expect{}) })
+	soon(t, b.provider.entered, "the login")
+	hangUp()
+	let()
+	_ = soon(t, done, "the answer that nobody reads")
+	after := b.held(n, "alice")
+	assert.Equal(t, before.Record.Version+1, after.Record.Version)
+	assert.NotEqual(t, before.Token.Access, after.Token.Access)
 }
 
 // unclear are answers to a login that are neither a token nor a known refusal.

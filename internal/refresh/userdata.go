@@ -93,6 +93,7 @@ func (e *Engine) askUserData(ctx context.Context, t *Target, held credential.Hel
 	lasting := context.WithoutCancel(ctx)
 	var late error // its permit has lapsed, and there is no other
 	begin := permits.start(lasting)
+	sentAt := e.clock.Now()
 	data, o := t.Exchanger.UserData(lasting, held.Token, held.Record.Subject, func() error {
 		if begin != nil {
 			late = begin()
@@ -111,7 +112,7 @@ func (e *Engine) askUserData(ctx context.Context, t *Target, held credential.Hel
 		return nil
 	}
 	if token := o.Token; !token.Access.IsZero() && !token.Access.Equal(held.Token.Access) {
-		e.replaceSession(ctx, t, held, token)
+		e.replaceSession(ctx, t, held, token, sentAt)
 	}
 	_, err = e.amend(ctx, id, func(h credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
 		if h.Record.Grant != held.Record.Grant {
@@ -126,18 +127,31 @@ func (e *Engine) askUserData(ctx context.Context, t *Target, held credential.Hel
 }
 
 // replaceSession stores a session's new name, which a backend may give with any
-// reply.
-func (e *Engine) replaceSession(ctx context.Context, t *Target, before credential.Held, token credential.Token) {
-	_, err := e.amend(ctx, before.Record.ID, func(h credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
-		if h.Attempt != nil || !h.Token.Access.Equal(before.Token.Access) {
-			return credential.Write{}, false // somebody is ahead
-		}
-		alt := credential.Alternate{Nonce: nonce, Generation: h.Record.Generation, Token: token, IssuedAt: now, Lifetime: h.Record.Lifetime}
-		return credential.InstallAlternate(h, alt, t.Policy, nonce, credential.BySchedule, now), true
-	})
-	if err != nil {
-		e.log.Info().Err(err).Str("credential", string(before.Record.ID)).Msg("a session's new token could not be stored")
+// reply. The old one may be dead from then on, so it is kept like a token that an
+// exchange has brought: in the journal first, and then in the store, however long
+// that is away.
+func (e *Engine) replaceSession(ctx context.Context, t *Target, before credential.Held, token credential.Token, sentAt credential.Millis) {
+	ctx, cancel := e.untilStopped(context.WithoutCancel(ctx))
+	defer cancel()
+	r := before.Record
+	log := e.log.With().Str("credential", string(r.ID)).Str("provider", t.Name).Logger()
+	kept := Kept{
+		Intent: Intent{Nonce: newNonce(), ID: r.ID, Generation: r.Generation, Grant: r.Grant, At: sentAt},
+		Method: credential.MethodExtend,
+		Found:  credential.Found{Token: token, Complete: true},
 	}
+	if err := e.journal.Keep(kept)(); err != nil {
+		log.Warn().Err(err).Msg("a session's new token could not be noted in the journal before it is stored")
+	}
+	store := func(ctx context.Context, h credential.Held, write credential.Write) (bool, error) {
+		return e.commit(ctx, h, write, func() { e.tokens.promise(write.Result(h)) })
+	}
+	over := func() { e.revoke(ctx, t, token) }
+	if _, err := e.keepLate(ctx, t, before, kept, receivedOf(kept), disposal{store: store, over: over}); err != nil {
+		log.Warn().Err(err).Msg("a session's new token is not stored yet; the journal has it")
+		return
+	}
+	e.ledger.retain(e.clock.Boot(), kept.Nonce)
 }
 
 // amend stores what decide makes of a record, deciding again where that has

@@ -365,6 +365,61 @@ func TestUserDataWaitsForAPermit(t *testing.T) {
 	assert.Equal(t, 2, b.provider.profiles())
 }
 
+// renamed has the backend give sessions a new name with their user data.
+func (b *bundle) renamed() Target {
+	b.sliding()
+	target := b.asking("", "")
+	b.provider.set(func(p *fakeProvider) {
+		p.profile = func() (credential.UserData, credential.Outcome) {
+			token := credential.Token{Access: credential.NewSecret(mark + "renamed")}
+			p.sessions = map[string]bool{token.Access.Reveal(): true} // the old one is dead
+			return credential.UserData(`{}`), credential.Outcome{Class: credential.ClassOK, Token: token}
+		}
+	})
+	return target
+}
+
+// A backend may give a session another name with any reply, and take the old one no
+// longer. That is not lost to a store that is away.
+func TestASessionsNewNameOutlivesTheStore(t *testing.T) {
+	t.Parallel()
+	for name, dies := range map[string]bool{"in this process": false, "in its heir": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			target := b.renamed()
+			n := b.node("one")
+			n.SetTargets(t.Context(), []Target{target})
+			first := b.provider.profile
+			b.provider.set(func(p *fakeProvider) {
+				p.profile = func() (credential.UserData, credential.Outcome) {
+					n.away()
+					return first()
+				}
+			})
+			b.session(n, false)
+			soon(t, n.store.refused, "what is stored first")
+			soon(t, n.store.refused, "the same again")
+			served, err := n.Token(t.Context(), "alice", 0)
+			require.NoError(t, err)
+			assert.Equal(t, mark+"renamed", served.Token.Access.Reveal(), "the old one is dead")
+			if dies {
+				n.die()
+				b.settle(b.node("two"))
+			} else {
+				n.store.heal()
+				n.work.Wait()
+			}
+			b.provider.set(func(p *fakeProvider) { p.profile = nil })
+			last := b.nodes[len(b.nodes)-1]
+			assert.Equal(t, mark+"renamed", b.held(last, "alice").Token.Access.Reveal())
+			b.clock.advance(idle * 4 / 5)
+			b.batch(last, "alice")
+			assert.Equal(t, credential.StateActive, b.held(last, "alice").Record.State, "and it is extended")
+		})
+	}
+}
+
 // slowProfile tells which token it is asked with, and answers when it may.
 type slowProfile struct {
 	*fakeProvider
