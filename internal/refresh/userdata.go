@@ -3,6 +3,7 @@ package refresh
 import (
 	"context"
 	"errors"
+	"strconv"
 	"time"
 
 	"github.com/refreshd/refreshd/internal/credential"
@@ -139,6 +140,9 @@ func (e *Engine) replaceSession(ctx context.Context, t *Target, before credentia
 		Intent: Intent{Nonce: newNonce(), ID: r.ID, Generation: r.Generation, Grant: r.Grant, At: sentAt},
 		Method: credential.MethodExtend,
 		Found:  credential.Found{Token: token, Complete: true},
+	}
+	if !r.Session.Sliding() { // nothing else was told of it
+		kept.Found.ExpiresIn = strconv.FormatInt(int64(r.Lifetime/time.Second), 10)
 	}
 	if err := e.journal.Keep(kept)(); err != nil {
 		log.Warn().Err(err).Msg("a session's new token could not be noted in the journal before it is stored")
