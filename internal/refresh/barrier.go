@@ -60,6 +60,7 @@ type barrier struct {
 
 	run       atomic.Pointer[string]   // the present one; "" before the first is known
 	said      atomic.Pointer[said]     // as it was last reported
+	beaten    atomic.Int64             // boot time at which the last heartbeat was sent that was acknowledged
 	missing   atomic.Pointer[[]string] // who is waited for and is silent
 	unsettled atomic.Bool              // not everyone had put back what they know, when the roster was read last
 	stirred   atomic.Bool              // something was put back since the round was counted
@@ -238,7 +239,36 @@ func (b *barrier) report(ctx context.Context, run string) error {
 		s.waiting = run
 	}
 	b.said.Store(&s)
-	return b.engine.registry.Beat(ctx, s.ready, s.round, s.waiting)
+	return b.beat(ctx)
+}
+
+// beat counts the heartbeat on, with what was last reported.
+func (b *barrier) beat(ctx context.Context) error {
+	s, asked := b.said.Load(), b.engine.clock.Boot()
+	err := b.engine.registry.Beat(ctx, s.ready, s.round, s.waiting)
+	if err == nil {
+		b.beaten.Store(int64(asked))
+	}
+	return err
+}
+
+// beforeBegin has a heartbeat that is not old counted before anything is begun. Who
+// was cut off from the store for a while has not been heard meanwhile: without it
+// others would count his silence from before, and take for dead who has just begun.
+func (b *barrier) beforeBegin(ctx context.Context) error {
+	e := b.engine
+	if e.clock.Boot()-time.Duration(b.beaten.Load()) <= e.opts.Silence/2 {
+		return nil
+	}
+	run, err := e.opts.Runs.Run(ctx)
+	if err == nil && run != *b.run.Load() {
+		b.look()
+		err = errFellBack // and may be somebody else's
+	}
+	if err != nil {
+		return err
+	}
+	return b.beat(ctx)
 }
 
 // keepBeating counts the heartbeat on until stop, which waits for its end: what
@@ -249,8 +279,7 @@ func (b *barrier) keepBeating(ctx context.Context) (stop func()) {
 	var loop sync.WaitGroup
 	loop.Go(func() {
 		for pause(ctx, tickEvery) == nil {
-			s := b.said.Load()
-			if err := b.engine.registry.Beat(ctx, s.ready, s.round, s.waiting); err != nil && ctx.Err() == nil {
+			if err := b.beat(ctx); err != nil && ctx.Err() == nil {
 				b.engine.log.Debug().Err(err).Msg("no heartbeat while journals are taken up")
 			}
 		}

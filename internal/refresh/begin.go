@@ -77,6 +77,9 @@ func (e *Engine) ask(ctx context.Context, requests []credential.Begin) ([]creden
 	if err := failpoint.Hit(failpoint.BeginBefore); err != nil {
 		return nil, err
 	}
+	if err := e.barrier.beforeBegin(ctx); err != nil {
+		return nil, err
+	}
 	answers, err := e.store.Begin(ctx, requests)
 	if err == nil {
 		err = failpoint.Hit(failpoint.BeginAnswered)

@@ -349,6 +349,35 @@ func TestOwnerThatStillBeats(t *testing.T) {
 	assert.False(t, b.held(n, "alice").Attempt.Doubt)
 }
 
+// Who was cut off from the store, comes back to it and begins at once, is heard by
+// that: he is not taken for dead because of the time before, while he is cut off
+// again with the reply.
+func TestWhoBeginsIsHeard(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	cut, n := b.node("cut", b.elsewhere()), b.node("one")
+	b.settle(cut, n)
+	b.put(cut, "alice")
+	b.due()
+	b.settle(cut, n)
+	pass := func(d time.Duration) {
+		for ; d > 0; d -= time.Second {
+			b.clock.advance(time.Second)
+			require.NoError(t, n.tick(t.Context()))
+		}
+	}
+	pass(10*time.Minute + 3*time.Second) // nearly silence and quarantine
+	done, let := b.inTheAir(cut)
+	cut.away()
+	pass(10 * time.Minute)
+	assert.False(t, b.held(n, "alice").Attempt.Doubt, "the quarantine has begun anew")
+	let()
+	soon(t, cut.store.refused, "the reply, which cannot be stored")
+	cut.store.heal()
+	require.Equal(t, 1, soon(t, done, "the end").value.Refreshed)
+	assert.Equal(t, 1, b.provider.most())
+}
+
 // A reply that comes after its attempt was taken over is kept, and installed
 // before anything else is presented.
 func TestLateReplyBecomesAnAlternate(t *testing.T) {
