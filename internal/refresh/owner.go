@@ -49,10 +49,12 @@ func (e *Engine) Put(ctx context.Context, login credential.Login, expect Expect)
 	var later *LoginPutOffError
 	byOwner := login.UserData != nil
 	signsIn := !login.SignIn.IsZero() && login.Token.Access.IsZero()
+	caller, grant := ctx, uint64(0)
 	if signsIn {
 		before, err := e.before(ctx, login.ID, expect)
 		if err == nil && before != nil {
 			_, err = e.repeated(*before, login)
+			grant = before.Record.Grant
 		}
 		if err != nil {
 			return Put{}, err // no login is made for what would not be stored
@@ -72,7 +74,15 @@ func (e *Engine) Put(ctx context.Context, login credential.Login, expect Expect)
 	for {
 		before, err := e.before(ctx, login.ID, expect)
 		if err != nil {
+			e.tellOrphan(login, signsIn, err)
 			return Put{}, err
+		}
+		if signsIn && caller.Err() != nil && before != nil && before.Record.Grant != grant {
+			// What an owner did after he had given this one up stands.
+			if !login.Token.Access.IsZero() {
+				e.revoke(ctx, t, login.Token)
+			}
+			return Put{}, context.Cause(caller)
 		}
 		now := e.clock.Now()
 		if login.ExpiresAt != 0 && login.ExpiresAt <= now && login.Token.Refresh.IsZero() {
@@ -97,6 +107,7 @@ func (e *Engine) Put(ctx context.Context, login credential.Login, expect Expect)
 		change := Change{Nonce: nonce, ID: login.ID, Kind: ChangePut, Grant: write.Record.Grant, At: now, Login: &login}
 		written, err := e.change(ctx, change, write)
 		if err != nil {
+			e.tellOrphan(login, signsIn, err)
 			return Put{}, err
 		}
 		if written {
@@ -107,6 +118,15 @@ func (e *Engine) Put(ctx context.Context, login credential.Login, expect Expect)
 			created := before == nil || before.Record.State == credential.StateDeleted
 			return Put{Held: held, Created: created, Missing: e.missing.brought(login, e.clock.Boot(), now)}, nil
 		}
+	}
+}
+
+// tellOrphan logs that a login was made whose token could not be stored. Its owner
+// may not wait for the answer any more, and the session before it may have ended.
+func (e *Engine) tellOrphan(login credential.Login, signedIn bool, err error) {
+	if signedIn && !login.Token.Access.IsZero() {
+		e.log.Warn().Err(err).Str("credential", string(login.ID)).Str("provider", login.Provider).
+			Msg("the backend has taken a login that could not be stored; its owner has to send it again")
 	}
 }
 

@@ -117,6 +117,47 @@ func TestPutOfALoginWhoseCallerHangsUp(t *testing.T) {
 	assert.NotEqual(t, before.Token.Access, after.Token.Access)
 }
 
+// What an owner did after he had given a login up stands, and the session that it
+// had begun is ended.
+func TestALoginThatWasGivenUpOverrulesNothing(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		after func(n *node) error
+		state credential.State
+	}{
+		"a log-out":  {state: credential.StateLoggedOut, after: func(n *node) error { _, err := n.Logout(n.t.Context(), "alice", Expect{}); return err }},
+		"a deletion": {state: credential.StateDeleted, after: func(n *node) error { return n.Delete(n.t.Context(), "alice", Expect{}, false) }},
+		"another login": {state: credential.StateActive, after: func(n *node) error {
+			token := credential.Token{Access: credential.NewSecret(mark + "another")}
+			_, err := n.Put(n.t.Context(), credential.Login{ID: "alice", Provider: acme, Token: token}, Expect{})
+			return err
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.sliding()
+			n := b.node("one")
+			b.session(n, true)
+			for len(b.provider.entered) > 0 {
+				<-b.provider.entered
+			}
+			let := b.provider.holding()
+			ctx, giveUp := context.WithCancel(t.Context())
+			done := start(func() (Put, error) { return n.Put(ctx, signIn(password), Expect{}) })
+			soon(t, b.provider.entered, "the login")
+			giveUp()
+			require.NoError(t, c.after(n))
+			after, ended := b.held(n, "alice"), len(b.provider.withdrawn())
+			let()
+			require.ErrorIs(t, soon(t, done, "the end of the login").err, context.Canceled)
+			assert.Equal(t, after, b.held(n, "alice"))
+			assert.Equal(t, c.state, after.Record.State)
+			assert.Len(t, b.provider.withdrawn(), ended+1)
+		})
+	}
+}
+
 // unclear are answers to a login that are neither a token nor a known refusal.
 func unclear() map[string]credential.Outcome {
 	missing := []credential.Absence{{Name: "access_token", Place: "cookie sid", Why: "was not found", Beside: []string{"SID"}}}

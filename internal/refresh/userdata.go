@@ -101,6 +101,10 @@ func (e *Engine) askUserData(ctx context.Context, t *Target, held credential.Hel
 		}
 		return late
 	})
+	var renamed *Kept
+	if token := o.Token; o.Class == credential.ClassOK && !token.Access.IsZero() && !token.Access.Equal(held.Token.Access) {
+		renamed = e.keepName(held, token, sentAt) // before the store is asked for anything
+	}
 	permits.giveBack(ctx)
 	if late != nil {
 		return late
@@ -112,8 +116,8 @@ func (e *Engine) askUserData(ctx context.Context, t *Target, held credential.Hel
 		e.missing.unkept(t.Name, id, o.Missing, e.clock.Boot())
 		return nil
 	}
-	if token := o.Token; !token.Access.IsZero() && !token.Access.Equal(held.Token.Access) {
-		e.replaceSession(ctx, t, held, token, sentAt)
+	if renamed != nil {
+		e.storeName(ctx, t, held, *renamed)
 	}
 	_, err = e.amend(ctx, id, func(h credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
 		if h.Record.Grant != held.Record.Grant {
@@ -127,15 +131,10 @@ func (e *Engine) askUserData(ctx context.Context, t *Target, held credential.Hel
 	return nil
 }
 
-// replaceSession stores a session's new name, which a backend may give with any
-// reply. The old one may be dead from then on, so it is kept like a token that an
-// exchange has brought: in the journal first, and then in the store, however long
-// that is away.
-func (e *Engine) replaceSession(ctx context.Context, t *Target, before credential.Held, token credential.Token, sentAt credential.Millis) {
-	ctx, cancel := e.untilStopped(context.WithoutCancel(ctx))
-	defer cancel()
+// keepName notes a session's new name in the journal, which a backend may give with
+// any reply. The old one may be dead from then on.
+func (e *Engine) keepName(before credential.Held, token credential.Token, sentAt credential.Millis) *Kept {
 	r := before.Record
-	log := e.log.With().Str("credential", string(r.ID)).Str("provider", t.Name).Logger()
 	kept := Kept{
 		Intent: Intent{Nonce: newNonce(), ID: r.ID, Generation: r.Generation, Grant: r.Grant, At: sentAt},
 		Method: credential.MethodExtend,
@@ -145,14 +144,24 @@ func (e *Engine) replaceSession(ctx context.Context, t *Target, before credentia
 		kept.Found.ExpiresIn = strconv.FormatInt(int64(r.Lifetime/time.Second), 10)
 	}
 	if err := e.journal.Keep(kept)(); err != nil {
-		log.Warn().Err(err).Msg("a session's new token could not be noted in the journal before it is stored")
+		e.log.Warn().Err(err).Str("credential", string(r.ID)).Str("provider", r.Provider).
+			Msg("a session's new token could not be noted in the journal before it is stored")
 	}
+	return &kept
+}
+
+// storeName stores a session's new name like a token that an exchange has brought,
+// however long the store is away.
+func (e *Engine) storeName(ctx context.Context, t *Target, before credential.Held, kept Kept) {
+	ctx, cancel := e.untilStopped(context.WithoutCancel(ctx))
+	defer cancel()
 	store := func(ctx context.Context, h credential.Held, write credential.Write) (bool, error) {
 		return e.commit(ctx, h, write, func() { e.tokens.promise(write.Result(h)) })
 	}
-	over := func() { e.revoke(ctx, t, token) }
+	over := func() { e.revoke(ctx, t, kept.Found.Token) }
 	if _, err := e.keepLate(ctx, t, before, kept, receivedOf(kept), disposal{store: store, over: over}); err != nil {
-		log.Warn().Err(err).Msg("a session's new token is not stored yet; the journal has it")
+		e.log.Warn().Err(err).Str("credential", string(kept.ID)).Str("provider", t.Name).
+			Msg("a session's new token is not stored yet; the journal has it")
 		return
 	}
 	e.ledger.retain(e.clock.Boot(), kept.Nonce)
