@@ -78,8 +78,9 @@ func (e *Engine) Put(ctx context.Context, login credential.Login, expect Expect)
 			return Put{}, err
 		}
 		if signsIn && caller.Err() != nil && before != nil && before.Record.Grant != grant {
-			// What an owner did after he had given this one up stands.
-			if !login.Token.Access.IsZero() {
+			// What an owner did after he had given this one up stands, also where the
+			// backend has one session for both.
+			if brought := login.Token.Access; !brought.IsZero() && !brought.Equal(before.Token.Access) {
 				e.revoke(ctx, t, login.Token)
 			}
 			return Put{}, context.Cause(caller)
@@ -121,12 +122,12 @@ func (e *Engine) Put(ctx context.Context, login credential.Login, expect Expect)
 	}
 }
 
-// tellOrphan logs that a login was made whose token could not be stored. Its owner
-// may not wait for the answer any more, and the session before it may have ended.
+// tellOrphan logs that a login was made whose token was not stored. Its owner may
+// not wait for the answer any more, and the session before it may have ended.
 func (e *Engine) tellOrphan(login credential.Login, signedIn bool, err error) {
 	if signedIn && !login.Token.Access.IsZero() {
 		e.log.Warn().Err(err).Str("credential", string(login.ID)).Str("provider", login.Provider).
-			Msg("the backend has taken a login that could not be stored; its owner has to send it again")
+			Msg("the backend has taken a login that was not stored")
 	}
 }
 

@@ -206,7 +206,9 @@ func (e *Engine) keepLate(ctx context.Context, t *Target, h credential.Held, kep
 		case credential.LateKnown:
 			return h, nil
 		case credential.LateRevoke:
-			do.over()
+			if !got.Token.Access.Equal(h.Token.Access) { // the present login may have been given the same
+				do.over()
+			}
 			return h, nil
 		case credential.LateAwaits:
 			return h, errAwaits
