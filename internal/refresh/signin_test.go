@@ -93,6 +93,21 @@ func TestPutOfALoginThatBringsADeadToken(t *testing.T) {
 	assert.Nil(t, list[0])
 }
 
+// givenUp has alice sign in anew, and hang up while the backend is asked. It answers
+// when let is called.
+func (b *bundle) givenUp(n *node) (done <-chan result[Put], let func()) {
+	b.t.Helper()
+	for len(b.provider.entered) > 0 {
+		<-b.provider.entered
+	}
+	let = b.provider.holding()
+	ctx, hangUp := context.WithCancel(b.t.Context())
+	done = start(func() (Put, error) { return n.Put(ctx, signIn(password), Expect{}) })
+	soon(b.t, b.provider.entered, "the login")
+	hangUp()
+	return done, let
+}
+
 // Whoever hangs up while the backend is asked has begun a session there all the
 // same, which may have ended the one before: it is stored.
 func TestPutOfALoginWhoseCallerHangsUp(t *testing.T) {
@@ -102,14 +117,7 @@ func TestPutOfALoginWhoseCallerHangsUp(t *testing.T) {
 	n := b.node("one")
 	b.session(n, true)
 	before := b.held(n, "alice")
-	for len(b.provider.entered) > 0 {
-		<-b.provider.entered
-	}
-	let := b.provider.holding()
-	ctx, hangUp := context.WithCancel(t.Context())
-	done := start(func() (Put, error) { return n.Put(ctx, signIn(password), Expect{}) })
-	soon(t, b.provider.entered, "the login")
-	hangUp()
+	done, let := b.givenUp(n)
 	let()
 	_ = soon(t, done, "the answer that nobody reads")
 	after := b.held(n, "alice")
@@ -145,9 +153,6 @@ func TestALoginThatWasGivenUpOverrulesNothing(t *testing.T) {
 			b.sliding()
 			n := b.node("one")
 			b.session(n, true)
-			for len(b.provider.entered) > 0 {
-				<-b.provider.entered
-			}
 			if c.same {
 				b.provider.set(func(p *fakeProvider) {
 					p.login = func(credential.SignIn) *credential.Outcome {
@@ -156,11 +161,7 @@ func TestALoginThatWasGivenUpOverrulesNothing(t *testing.T) {
 					}
 				})
 			}
-			let := b.provider.holding()
-			ctx, giveUp := context.WithCancel(t.Context())
-			done := start(func() (Put, error) { return n.Put(ctx, signIn(password), Expect{}) })
-			soon(t, b.provider.entered, "the login")
-			giveUp()
+			done, let := b.givenUp(n)
 			require.NoError(t, c.after(n))
 			after, ended := b.held(n, "alice"), len(b.provider.withdrawn())
 			let()
