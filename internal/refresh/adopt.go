@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"slices"
 	"time"
 
@@ -25,70 +27,107 @@ type adoptedJournal struct {
 // tokens are committed, their unsent attempts closed, the others marked as in
 // doubt.
 func (e *Engine) adopt(ctx context.Context) error {
-	_, err := e.adoptAll(ctx, true)
-	return err
+	e.adopting.Lock()
+	defer e.adopting.Unlock()
+	trouble := e.removeAdopted()
+	found, err := e.findDead(ctx)
+	_, rolled := e.rollForwardAll(ctx, found, stage{journals: true, heard: true, force: true})
+	return errors.Join(trouble, err, rolled)
 }
 
-// adoptAll lists the owners whose journals stay: something of somebody else's has
-// to come first, which will not come if force is set, or a single credential of
-// theirs is out of reach.
-func (e *Engine) adoptAll(ctx context.Context, force bool) (stay []string, trouble error) {
+// adoptAll does the same for a run of the store that may lack the last writes, and
+// once more for the journals that were adopted before: the store may have lost what
+// came of that. It lists the owners whose journals stay: something of somebody
+// else's has to come first, which will not come if force is set, or a single
+// credential of theirs is out of reach.
+func (e *Engine) adoptAll(ctx context.Context, at stage) (stay []string, trouble error) {
 	e.adopting.Lock()
 	defer e.adopting.Unlock()
 	trouble = e.removeAdopted()
-	found, err := e.journal.Adopt(ctx)
-	trouble = errors.Join(trouble, err)
+	all := make([]Dead, len(e.adopted))
+	for i, a := range e.adopted {
+		all[i] = a.dead
+	}
+	e.adopted = nil
+	found, err := e.findDead(ctx)
+	stay, rolled := e.rollForwardAll(ctx, append(all, found...), at)
+	return stay, errors.Join(trouble, err, rolled)
+}
+
+// findDead locks the journals of the dead that nobody has adopted yet.
+func (e *Engine) findDead(ctx context.Context) ([]Dead, error) {
+	found, trouble := e.journal.Adopt(ctx)
 	if len(found) > 0 {
-		defer e.barrier.keepBeating(ctx)()
 		trouble = errors.Join(trouble, e.mostUrgentFirst(ctx, found))
 	}
-	for _, dead := range found {
+	return slices.DeleteFunc(found, func(dead Dead) bool {
 		e.barrier.countDeath(dead.Owner)
-		if err := failpoint.Hit(failpoint.AdoptFound); err != nil {
+		err := failpoint.Hit(failpoint.AdoptFound)
+		if err != nil {
 			trouble = errors.Join(trouble, err, dead.Release())
-			continue
 		}
-		settled, err := e.rollForward(ctx, dead, force)
-		if err != nil || !settled {
-			stay = append(stay, dead.Owner)
+		return err != nil
+	}), trouble
+}
+
+// rollForwardAll rolls the store forward to what journals hold whose locks this process has.
+// What the dead had written comes before anything that was decided by nobody yet:
+// others may have seen it, and what comes of a reply must not take its version. So
+// the replies wait until what was written is back from all journals, those of other
+// machines too, which their heirs report. What is rolled forward is kept until the
+// store cannot lose it any more. What is not is given back, to be adopted anew: while
+// its lock is held it looks like that of a process that lives, and nobody would ever
+// put anything back before it.
+func (e *Engine) rollForwardAll(ctx context.Context, all []Dead, at stage) (stay []string, trouble error) {
+	if len(all) == 0 {
+		return nil, nil
+	}
+	defer e.barrier.keepBeating(ctx)()
+	back, written := make(leftovers), make(chains)
+	for _, dead := range all {
+		for _, w := range dead.Writes {
+			written.add(w)
+		}
+	}
+	_, err := e.putBackChains(ctx, *e.barrier.run.Load(), written, at.force, back)
+	if err != nil {
+		trouble = fmt.Errorf("what dead processes wrote: %w", err)
+	}
+	replies := err == nil && (at.heard || at.force)
+	for _, dead := range all {
+		settled := false
+		if replies {
+			settled, err = e.rollForward(ctx, dead, back, at.force)
 			if err != nil {
-				err = fmt.Errorf("journal of %s: %w", dead.Owner, err)
+				trouble = errors.Join(trouble, fmt.Errorf("journal of %s: %w", dead.Owner, err))
 			}
-			trouble = errors.Join(trouble, err, dead.Release())
+		}
+		if settled {
+			e.adopted = append(e.adopted, adoptedJournal{dead: dead, since: e.clock.Boot()})
 			continue
 		}
-		e.adopted = append(e.adopted, adoptedJournal{dead: dead, since: e.clock.Boot()})
+		stay = append(stay, dead.Owner)
+		delete(e.rolled, dead.Owner)
+		trouble = errors.Join(trouble, dead.Release())
+	}
+	if trouble == nil && !replies {
+		trouble = e.standIn(ctx, stay)
 	}
 	return stay, trouble
 }
 
-// adoptAgain rolls the store forward once more for the journals that were
-// adopted before: it may have lost what came of that. One of which something has to
-// come later is given back, to be adopted anew: while its lock is held it looks like
-// that of a process that lives, and nobody would ever put anything back before it.
-func (e *Engine) adoptAgain(ctx context.Context, force bool) (trouble error) {
-	e.adopting.Lock()
-	defer e.adopting.Unlock()
-	if len(e.adopted) > 0 {
-		defer e.barrier.keepBeating(ctx)()
+// standIn reports for dead owners what they cannot report themselves: that what they
+// had written is back, and that the rest waits for others.
+func (e *Engine) standIn(ctx context.Context, owners []string) error {
+	roster, err := e.registry.Roster(ctx)
+	if err != nil {
+		return err
 	}
-	keep := e.adopted[:0]
-	for _, a := range e.adopted {
-		settled, err := e.rollForward(ctx, a.dead, force)
-		switch {
-		case err != nil:
-			trouble = errors.Join(trouble, fmt.Errorf("journal of %s: %w", a.dead.Owner, err))
-		case !settled:
-			delete(e.rolled, a.dead.Owner)
-			trouble = errors.Join(trouble, a.dead.Release())
-			continue
-		default:
-			a.since = e.clock.Boot()
-		}
-		keep = append(keep, a)
-	}
-	e.adopted = keep
-	return trouble
+	run := *e.barrier.run.Load()
+	return e.opts.Runs.StandIn(ctx, run, slices.DeleteFunc(slices.Clone(owners), func(owner string) bool {
+		m, listed := roster.Members[owner]
+		return !listed || m.Ready == run || m.Waiting == run
+	})...)
 }
 
 // removeAdopted deletes the adopted journals whose loss window has passed.
@@ -124,17 +163,11 @@ func (e *Engine) releaseAdopted() error {
 	return trouble
 }
 
-// rollForward brings the store up to what a dead process's journal holds. It
-// reports false if single records could not be: the journal has to stay then.
-func (e *Engine) rollForward(ctx context.Context, dead Dead, force bool) (settled bool, err error) {
-	left := make(leftovers)
-	written := make(chains)
-	for _, w := range dead.Writes {
-		written.add(w)
-	}
-	if _, err := e.putBackChains(ctx, *e.barrier.run.Load(), written, force, left); err != nil {
-		return false, fmt.Errorf("what it wrote: %w", err)
-	}
+// rollForward brings the store up to what a dead process's journal holds beside its
+// writes, of which back are those that could not be made again. It reports false if
+// single records could not be stored: the journal has to stay then.
+func (e *Engine) rollForward(ctx context.Context, dead Dead, back leftovers, force bool) (settled bool, err error) {
+	left := back.of(dead.ids())
 	if err := e.replayAll(ctx, e.inOrder(dead, force), left); err != nil {
 		return false, err
 	}
@@ -159,6 +192,7 @@ func (e *Engine) rollForward(ctx context.Context, dead Dead, force bool) (settle
 		return false, err
 	}
 	open := owners[dead.Owner]
+	maps.Copy(left, back.of(slices.Values(open)))
 	attempts := make([]replay, len(open))
 	for i, id := range open { // what is left out of them, the journal knows more of than was stored
 		attempts[i] = replay{id: id, what: "open attempt", do: func(ctx context.Context, r *reader) error {
@@ -208,6 +242,43 @@ func (e *Engine) tookUp(owner, run string) bool {
 
 // leftovers are, by credential, why something of it is left in a journal.
 type leftovers map[credential.ID]error
+
+// of are those of the credentials that are named.
+func (l leftovers) of(ids iter.Seq[credential.ID]) leftovers {
+	some := make(leftovers)
+	for id := range ids {
+		if err := l[id]; err != nil {
+			some[id] = err
+		}
+	}
+	return some
+}
+
+// ids are the credentials of which its records tell, some of them more than once.
+func (d Dead) ids() iter.Seq[credential.ID] {
+	return func(yield func(credential.ID) bool) {
+		for _, intent := range d.Intents {
+			if !yield(intent.ID) {
+				return
+			}
+		}
+		for _, kept := range d.Kept {
+			if !yield(kept.ID) {
+				return
+			}
+		}
+		for _, change := range d.Changes {
+			if !yield(change.ID) {
+				return
+			}
+		}
+		for _, w := range d.Writes {
+			if !yield(w.Write.Record.ID) {
+				return
+			}
+		}
+	}
+}
 
 // waits reports whether something of somebody else's is to come first.
 func waits(err error) bool { return errors.Is(err, errAwaits) || errors.Is(err, errUnordered) }

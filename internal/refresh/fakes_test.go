@@ -527,6 +527,13 @@ func (s *faultyStore) Introduce(ctx context.Context, owner, place string) error 
 	return s.Store.Introduce(ctx, owner, place)
 }
 
+func (s *faultyStore) StandIn(ctx context.Context, run string, owners ...string) error {
+	if err := s.gone(); err != nil {
+		return err
+	}
+	return s.Store.StandIn(ctx, run, owners...)
+}
+
 func (s *faultyStore) NextRound(ctx context.Context) error {
 	if err := s.gone(); err != nil {
 		return err

@@ -5,6 +5,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/refreshd/refreshd/internal/credential"
 )
 
 // A dead process whose heir has put back what it left holds up nobody, though one
@@ -77,4 +79,64 @@ func TestAnHeirMakesNoFirstStart(t *testing.T) {
 // roster returns the store's own list of who works on it.
 func (b *bundle) roster() map[string]string {
 	return b.client.HGetAll(b.t.Context(), "rd:members").Val()
+}
+
+// What a dead process had stored comes back before the reply of another dead one is
+// looked at, whichever of the two journals is taken up first: others may have seen
+// the write, and what comes of the reply must not take its version.
+func TestWhatTheDeadHadStoredComesBackBeforeTheirReplies(t *testing.T) {
+	t.Parallel()
+	for name, far := range map[string]func(b *bundle) func(*Options){
+		"journals of two machines": (*bundle).elsewhere,
+		"journals of one machine":  func(*bundle) func(*Options) { return func(*Options) {} },
+	} {
+		for name2, again := range map[string]bool{"": false, ", once more": true} {
+			t.Run(name+name2, func(t *testing.T) {
+				t.Parallel()
+				b := setup(t)
+				there := far(b)
+				wrote, heir := b.node("wrote", lossy, there), b.node("other", lossy, there)
+				asked, near := b.node("asked"), b.node("near", lossy) // what comes of the reply is noted nowhere
+				all := []*node{near, heir, wrote, asked}
+				b.settle(all...)
+				b.put(asked, "alice")
+				b.settle(all...)
+				b.due()
+				for _, n := range all {
+					require.NoError(t, n.tick(t.Context()))
+				}
+				done, let := b.inTheAir(asked)
+				before := b.snapshot()
+				_, err := wrote.Logout(t.Context(), "alice", Expect{})
+				require.NoError(t, err)
+				held, seen := b.held(near, "alice"), b.eventIDs(near, "alice")
+				asked.store.set(func(s *faultyStore) { s.away = true })
+				let()
+				soon(t, asked.store.refused, "the reply, which cannot be stored")
+				asked.die()
+				soon(t, done, "the end of the dead process's batch")
+				wrote.die()
+				if again { // both journals have been taken up, and are kept
+					require.NoError(t, near.tick(t.Context()))
+					require.NoError(t, heir.tick(t.Context()))
+				}
+
+				b.fallBack(before)
+				require.Len(t, b.eventIDs(near, "alice"), 1, "the store really lost it")
+				for range 2 { // the heir of the reply is early
+					b.clock.advance(rejoinWait / 2)
+					require.NoError(t, near.tick(t.Context()))
+				}
+				for range 4 {
+					b.settle(near, heir)
+				}
+				require.Equal(t, passAll, near.barrier.passes())
+				require.Equal(t, passAll, heir.barrier.passes())
+				assert.Equal(t, seen, b.eventIDs(near, "alice"))
+				assert.Equal(t, held.Record.Version, b.held(near, "alice").Record.Version)
+				assert.Equal(t, credential.StateLoggedOut, b.held(near, "alice").Record.State)
+				assert.Equal(t, 1, b.provider.most())
+			})
+		}
+	}
 }

@@ -69,6 +69,10 @@ type Rounds interface {
 	// Settle notes that everyone has put back what they knew into that run. That
 	// holds until a round is counted after the one that is named.
 	Settle(ctx context.Context, run string, round uint64) error
+	// StandIn notes of owners who are dead, and whose journals are in this owner's
+	// folder, that what they had written was put back into that run, and
+	// that the rest of it waits for others. Without owners it does nothing.
+	StandIn(ctx context.Context, run string, owners ...string) error
 	// Inherited takes a dead owner off the roster and notes until then that what it
 	// left was put back into that run.
 	Inherited(ctx context.Context, owner, run string) error

@@ -56,10 +56,7 @@ func (e *Engine) putBack(ctx context.Context, run string, at stage) (done bool, 
 	if !at.journals {
 		return false, nil, nil
 	}
-	if err := e.adoptAgain(ctx, at.force); err != nil {
-		return false, nil, err
-	}
-	stay, err = e.adoptAll(ctx, at.force)
+	stay, err = e.adoptAll(ctx, at)
 	if err != nil {
 		return false, nil, err
 	}

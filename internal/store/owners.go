@@ -41,13 +41,9 @@ func (s *Store) Beat(ctx context.Context, ready string, round uint64, waiting st
 	if err := failpoint.Hit(failpoint.StoreBeat); err != nil {
 		return fmt.Errorf("heartbeat: %w", err)
 	}
-	place := s.place
-	if place == "" {
-		place = noPlace
-	}
 	pipe := s.client.Pipeline()
 	pipe.HIncrBy(ctx, keyOwners, s.owner, 1)
-	pipe.HSet(ctx, keyMembers, s.owner, place+" "+ready+"/"+waiting+"/"+strconv.FormatUint(round, 10))
+	pipe.HSet(ctx, keyMembers, s.owner, member(s.place, ready, waiting, round))
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("heartbeat: %w", s.explain(ctx, err, keyOwners, keyMembers))
 	}
@@ -56,6 +52,31 @@ func (s *Store) Beat(ctx context.Context, ready string, round uint64, waiting st
 
 // noPlace stands for an owner without a journal.
 const noPlace = "-"
+
+// member is what the roster says of an owner, see [Store.Beat].
+func member(place, ready, waiting string, round uint64) string {
+	if place == "" {
+		place = noPlace
+	}
+	return place + " " + ready + "/" + waiting + "/" + strconv.FormatUint(round, 10)
+}
+
+// StandIn notes of owners who are dead that their heir, whose folder is theirs, has
+// put back what they had written into that run of Redis, and waits for others with
+// the rest. It counts no heartbeat.
+func (s *Store) StandIn(ctx context.Context, run string, owners ...string) error {
+	if len(owners) == 0 {
+		return nil
+	}
+	fields := make([]string, 0, 2*len(owners))
+	for _, owner := range owners {
+		fields = append(fields, owner, member(s.place, "", run, 0))
+	}
+	if err := s.client.HSet(ctx, keyMembers, fields).Err(); err != nil {
+		return fmt.Errorf("report for dead owners: %w", s.explain(ctx, err, keyMembers))
+	}
+	return nil
+}
 
 // Roster returns who works on this Redis. What an earlier version of refreshd
 // has registered has a heartbeat alone.
@@ -119,11 +140,8 @@ func Unlisted(ctx context.Context, client redis.UniversalClient, owners []string
 // Introduce puts an owner on the roster that is not on it, as one that was not heard
 // yet. place is where its journal is, "" if it has none.
 func (s *Store) Introduce(ctx context.Context, owner, place string) error {
-	if place == "" {
-		place = noPlace
-	}
 	pipe := s.client.Pipeline()
-	pipe.HSetNX(ctx, keyMembers, owner, place+" //0")
+	pipe.HSetNX(ctx, keyMembers, owner, member(place, "", "", 0))
 	pipe.HSetNX(ctx, keyOwners, owner, 0)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("introduce an owner: %w", s.explain(ctx, err, keyOwners, keyMembers))

@@ -391,4 +391,10 @@ func ownersBeat(b *bundle) {
 	roster, err = b.store.Roster(b.ctx)
 	require.NoError(b, err)
 	assert.Equal(b, map[string]credential.Member{"elsewhere": {Beat: 1, Place: "place-9"}, "stopped": {Place: "place-9"}, "without": {}}, roster.Members)
+
+	require.NoError(b, other.StandIn(b.ctx, "run-4"))
+	require.NoError(b, other.StandIn(b.ctx, "run-4", "stopped"))
+	roster, err = b.store.Roster(b.ctx)
+	require.NoError(b, err)
+	assert.Equal(b, credential.Member{Place: "place-9", Waiting: "run-4"}, roster.Members["stopped"])
 }
