@@ -55,6 +55,7 @@ func (c *change) unrotated(a Attempt, got Received, p Policy) Write {
 	} else {
 		a.RecoverAt = c.insideGrace(max(RecoverAt(*r, a, p, c.now), r.RefreshAt), a, p)
 	}
+	c.write.Doubted = !c.doubted
 	a.Doubt = true
 	c.write.Open = &a
 	return c.done(&a)

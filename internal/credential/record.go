@@ -132,6 +132,11 @@ type Write struct {
 	UserData   *UserData    // replaces the user data; nil leaves it, a nil UserData erases it
 	Due        Millis       // the score in the due index; 0 takes it out
 	Events     []Event      // appended in this order
+
+	// Doubted says that what Open presented has come to be in doubt by this write:
+	// it was sent, and what became of it is not known. It is for whoever makes the
+	// write first, and neither stored nor journaled.
+	Doubted bool
 }
 
 // beside has w stored only while open, nil if none, is still the attempt that is
@@ -192,6 +197,7 @@ type change struct {
 	again Millis // after a failure: when the same can be done once more; 0 otherwise
 
 	unfailing bool // the failure is not the provider's
+	doubted   bool // the attempt was in doubt before
 }
 
 // begin starts a change of h.
@@ -204,6 +210,8 @@ func beginChange(h Held, nonce Nonce, by Initiator, now Millis) *change {
 		write: Write{Nonce: nonce, Revision: h.Record.Revision, Record: record},
 		now:   now,
 		by:    by,
+
+		doubted: h.Attempt != nil && h.Attempt.Doubt,
 	}
 }
 

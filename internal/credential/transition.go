@@ -142,6 +142,7 @@ func (c *change) doubt(a Attempt, method Method, p Policy) Write {
 		a.FirstSent = a.BegunAt
 	}
 	a.RecoverAt = c.insideGrace(max(RecoverAt(*r, a, p, c.now), r.RefreshAt, c.again), a, p)
+	c.write.Doubted = !c.doubted
 	a.Doubt = true
 	c.write.Open = &a
 	return c.done(&a)

@@ -39,7 +39,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "refreshd_events_total", Help: "Events committed by this process.",
 		}, []string{"provider", "type", "reason"}),
 		doubts: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "refreshd_in_doubt_total", Help: "Attempts that were sent and whose reply is unknown.",
+			Name: "refreshd_in_doubt_total", Help: "Refreshes that were sent and left the refresh token in doubt: their reply is unknown, or lacks what it should have.",
 		}, []string{"provider"}),
 		lost: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "refreshd_lost_rotation_total", Help: "Credentials whose rotation happened in a reply that was lost.",

@@ -126,7 +126,6 @@ func (e *Engine) recall(ctx context.Context, r *reader, intent Intent, owner str
 		if !wanted {
 			return nil
 		}
-		e.metrics.inDoubt(t.Name)
 		if done, err := r.replay(ctx, *h, write); err != nil || done {
 			return err
 		}
@@ -251,16 +250,12 @@ func (e *Engine) inherit(ctx context.Context, r *reader, id credential.ID, owner
 		if err != nil || h == nil || h.Attempt == nil || h.Attempt.Owner != owner {
 			return err
 		}
-		evidence := judge(h.Attempt.Nonce)
-		write, wanted := credential.Inherit(*h, *h.Attempt, evidence, t.Policy, e.clock.Now())
+		write, wanted := credential.Inherit(*h, *h.Attempt, judge(h.Attempt.Nonce), t.Policy, e.clock.Now())
 		if !wanted {
 			return nil
 		}
 		if err := failpoint.Hit(failpoint.ReplayAttempt); err != nil {
 			return err
-		}
-		if evidence == credential.EvidenceSent {
-			e.metrics.inDoubt(t.Name)
 		}
 		if done, err := r.replay(ctx, *h, write); err != nil || done {
 			return err

@@ -261,8 +261,12 @@ func (e *Engine) logOutcome(tn *turn, o credential.Outcome) {
 		Str("initiated_by", string(tn.by)).Msg("exchange")
 }
 
-// announce counts and logs the events of a write that was stored.
+// announce counts and logs the events of a write that was stored, and counts the
+// doubt that it left. What is put back is not counted once more.
 func (e *Engine) announce(write credential.Write) {
+	if write.Doubted {
+		e.metrics.inDoubt(write.Record.Provider)
+	}
 	for _, event := range write.Events {
 		e.metrics.event(event)
 		level := zerolog.InfoLevel
