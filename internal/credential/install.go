@@ -201,14 +201,20 @@ func (c *change) install(h Held, got Received, p Policy) {
 	c.tellChanges()
 }
 
-// tell takes what a reply told of the user beside the token. Where the provider is
-// asked for user data in a call of its own, that is the source: what another reply
-// tells may be of another shape, and only fills what is empty.
+// tell takes what a reply told of the user beside the token.
 func (c *change) tell(h Held, got Received, p Policy) {
-	if p.AsksUserData && h.UserData != nil {
-		got.UserData = nil
-	}
+	got.UserData = p.beside(h, got.UserData)
 	c.learn(h, got)
+}
+
+// beside returns what counts of the user data in a reply. Where the provider is
+// asked for it in a call of its own, that is the source: what another reply tells
+// may be of another shape, and only fills what is empty.
+func (p Policy) beside(h Held, told UserData) UserData {
+	if p.AsksUserData && h.UserData != nil {
+		return nil
+	}
+	return told
 }
 
 // learn takes what is told of the user.

@@ -40,6 +40,12 @@ func TakeUserData(h Held, data UserData, subject string, nonce Nonce, by Initiat
 	return c.done(h.Attempt), true
 }
 
+// TakeTold is [TakeUserData] for the reply to another call that brings no token, such
+// as a verification. Where there is a call for user data, that is the source.
+func TakeTold(h Held, data UserData, subject string, p Policy, nonce Nonce, by Initiator, now Millis) (Write, bool) {
+	return TakeUserData(h, p.beside(h, data), subject, nonce, by, now)
+}
+
 // served takes a one-shot refresh for done whose moment had come when an exchange
 // was begun.
 func (r *Record) served(begun Millis) {

@@ -45,6 +45,7 @@ type fakeProvider struct {
 	user      string                                      // the user data that is told, if a target asks for it
 	dead      map[string]bool                             // access tokens that Verify refuses
 	verified  int
+	vouch     func() credential.Outcome                        // answers for a token that Verify takes, unless nil
 	profile   func() (credential.UserData, credential.Outcome) // answers a call for user data, unless nil
 	profiled  int                                              // such calls
 }
@@ -242,6 +243,9 @@ func (p *fakeProvider) Verify(_ context.Context, token credential.Token, _ strin
 	p.verified++
 	if p.dead[token.Access.Reveal()] {
 		return credential.Outcome{Class: credential.ClassPermanent, Reason: credential.ReasonRejected}
+	}
+	if p.vouch != nil {
+		return p.vouch()
 	}
 	return credential.Outcome{Class: credential.ClassOK}
 }
@@ -686,7 +690,8 @@ type keptForm struct {
 	ExpiresIn string `json:"e"`
 	Complete  bool   `json:"c"`
 
-	Ended credential.Reason `json:"d"`
+	Method credential.Method `json:"m"`
+	Ended  credential.Reason `json:"d"`
 }
 
 type loginForm struct {
@@ -753,7 +758,7 @@ func (j *testJournal) Keep(kept Kept) (durable func() error) {
 		return func() error { return err }
 	}
 	form := formOf(kept.Found)
-	form.Ended = kept.Ended.Reason
+	form.Method, form.Ended = kept.Method, kept.Ended.Reason
 	data, err := json.Marshal(form)
 	if err != nil {
 		return func() error { return err }
@@ -815,7 +820,8 @@ func (j *testJournal) Adopt(context.Context) ([]Dead, error) {
 				return nil, err
 			}
 			one.Kept = append(one.Kept, Kept{
-				Intent: Intent{Nonce: k.Nonce, ID: k.ID, Generation: k.Generation, Grant: k.Grant, At: k.At}, Found: form.found(), Ended: form.ended(),
+				Intent: Intent{Nonce: k.Nonce, ID: k.ID, Generation: k.Generation, Grant: k.Grant, At: k.At},
+				Method: form.Method, Found: form.found(), Ended: form.ended(),
 			})
 		}
 		for _, c := range dead.Changes {

@@ -101,10 +101,7 @@ func (e *Engine) askUserData(ctx context.Context, t *Target, held credential.Hel
 		}
 		return late
 	})
-	var renamed *Kept
-	if token := o.Token; o.Class == credential.ClassOK && !token.Access.IsZero() && !token.Access.Equal(held.Token.Access) {
-		renamed = e.keepName(held, token, sentAt) // before the store is asked for anything
-	}
+	renamed := e.keepName(held, o, sentAt) // before the store is asked for anything
 	permits.giveBack(ctx)
 	if late != nil {
 		return late
@@ -132,22 +129,36 @@ func (e *Engine) askUserData(ctx context.Context, t *Target, held credential.Hel
 }
 
 // keepName notes a session's new name in the journal, which a backend may give with
-// any reply. The old one may be dead from then on.
-func (e *Engine) keepName(before credential.Held, token credential.Token, sentAt credential.Millis) *Kept {
-	r := before.Record
+// any reply, or the token that it gives in place of another. The old one may be dead
+// from then on. It returns nil where the reply brought none.
+func (e *Engine) keepName(before credential.Held, o credential.Outcome, sentAt credential.Millis) *Kept {
+	r, token := before.Record, o.Token
+	if o.Class != credential.ClassOK || token.Access.IsZero() || token.Access.Equal(before.Token.Access) {
+		return nil
+	}
 	kept := Kept{
 		Intent: Intent{Nonce: newNonce(), ID: r.ID, Generation: r.Generation, Grant: r.Grant, At: sentAt},
 		Method: credential.MethodExtend,
 		Found:  credential.Found{Token: token, Complete: true},
 	}
-	if !r.Session.Sliding() { // nothing else was told of it
-		kept.Found.ExpiresIn = strconv.FormatInt(int64(r.Lifetime/time.Second), 10)
+	lasts := o.ExpiresIn
+	if lasts == 0 && o.ExpiresAt == 0 && !r.Session.Sliding() { // nothing else was told of it
+		lasts = r.Lifetime
 	}
+	kept.Found.ExpiresIn, kept.Found.RefreshExpiresIn = inSeconds(lasts), inSeconds(o.RefreshExpiresIn)
 	if err := e.journal.Keep(kept)(); err != nil {
 		e.log.Warn().Err(err).Str("credential", string(r.ID)).Str("provider", r.Provider).
 			Msg("a session's new token could not be noted in the journal before it is stored")
 	}
 	return &kept
+}
+
+// inSeconds writes a duration as expires_in is written; "" for 0.
+func inSeconds(d time.Duration) string {
+	if d == 0 {
+		return ""
+	}
+	return strconv.FormatFloat(d.Seconds(), 'f', -1, 64)
 }
 
 // storeName stores a session's new name like a token that an exchange has brought,
