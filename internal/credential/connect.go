@@ -43,6 +43,7 @@ func Connect(before *Held, in Login, p Policy, nonce Nonce, now Millis) Write {
 	}
 	r.Provider, r.Subject, r.Labels = in.Provider, in.Subject, maps.Clone(in.Labels)
 	r.Grant++
+	r.Repeated = 0
 	r.Generation++
 	r.GrantedAt = now
 	r.Failures = 0

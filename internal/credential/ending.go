@@ -18,6 +18,14 @@ func Delete(h Held, nonce Nonce, now Millis) Write {
 	return c.done(nil)
 }
 
+// Repeat notes that the owner brought the login that is stored, or logged out
+// what is logged out. Nothing else changes, and there is no event.
+func Repeat(h Held, nonce Nonce, now Millis) Write {
+	c := beginChange(h, nonce, ByOwner, now)
+	c.write.Record.Repeated++
+	return c.done(h.Attempt)
+}
+
 // inTheAir returns the refresh token that an open attempt may be presenting at
 // this moment. Whoever brings it back later brings a spent one. A token that
 // was only replaced can be brought back.
@@ -39,6 +47,7 @@ func endChange(h Held, nonce Nonce, now Millis) *change {
 func (c *change) erase() {
 	r := &c.write.Record
 	r.Grant++
+	r.Repeated = 0
 	r.Refreshable, r.HasRefresh, r.HasLogin, r.Paused = false, false, false, false
 	r.IssuedAt, r.ExpiresAt, r.RefreshAt, r.LimitAt, r.WarnAt, r.OnceAt = 0, 0, 0, 0, 0, 0
 	r.Lifetime, r.Presence = 0, ""

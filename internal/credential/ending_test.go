@@ -126,6 +126,25 @@ func checkEnded(t *testing.T, b *bundle, w credential.Write) {
 	assert.Zero(t, w.Events[0].ExpiresAt)
 }
 
+// It counts until the next grant, and touches nothing else.
+func TestRepeat(t *testing.T) {
+	t.Parallel()
+	for _, state := range []credential.State{credential.StateActive, credential.StateLoggedOut} {
+		b := setup(t)
+		b.in(state, true)
+		b.held.Record.Repeated = 3
+		w := credential.Repeat(b.held, b.nonce, noon)
+		checkWrite(t, b.held, w, changed(b.held, w, noon, func(r *credential.Record) { r.Repeated = 4 }))
+		after := w.Result(b.held)
+		assert.Equal(t, b.held.Token, after.Token)
+		assert.Equal(t, b.held.Attempt, after.Attempt)
+		assert.Equal(t, credential.NextDue(b.held.Record, b.held.Attempt), w.Due)
+		assert.Zero(t, credential.Logout(after, b.nonce, noon).Record.Repeated)
+		in := credential.Login{ID: after.Record.ID, Provider: after.Record.Provider, Token: token("at-9", "rt-9")}
+		assert.Zero(t, credential.Connect(&after, in, b.policy, b.nonce, noon).Record.Repeated)
+	}
+}
+
 func TestLogout(t *testing.T) {
 	t.Parallel()
 	for _, state := range credential.States() {

@@ -20,10 +20,13 @@ func (m *MAC) UnmarshalText(text []byte) error { return (*Nonce)(m).UnmarshalTex
 
 // Record is everything about a credential that is not secret.
 //
-// Four numbers count. Version grows by one with every change that has an
+// Five numbers count. Version grows by one with every change that has an
 // event. Generation grows with every token that is installed. Grant grows
-// with every login, logout and deletion. Revision grows with every write at
-// all; it is what a write compares before it replaces, and is not shown.
+// with every login, logout and deletion. Repeated grows with every login that is
+// stored already and with every logout of what is logged out, from each Grant on:
+// a login that was given up before yields to them. Revision grows with every write
+// at all; it is what a write compares before it replaces. The last two are not
+// shown.
 type Record struct { //nolint:recvcheck // what fills one in takes a pointer, what reads one a copy
 	ID       ID
 	Provider string
@@ -38,6 +41,7 @@ type Record struct { //nolint:recvcheck // what fills one in takes a pointer, wh
 	Revision   uint64
 	Generation uint64
 	Grant      uint64
+	Repeated   uint64
 
 	CreatedAt Millis
 	UpdatedAt Millis

@@ -118,7 +118,9 @@ const (
 
 	flagLimit   = 4 * presenceUnit // started at follows, and what is planned ahead of the limit
 	flagRefused = 2 * flagLimit    // how many were refused follows, and their IDs
-	flagsEnd    = 2 * flagRefused
+
+	flagRepeated = 2 * flagRefused // how often its owner repeated himself follows
+	flagsEnd     = 2 * flagRepeated
 )
 
 func presenceCode(p credential.Presence) (code uint64, ok bool) {
@@ -165,6 +167,7 @@ func appendWays(b []byte, rec credential.Record) ([]byte, error) {
 		{rec.Learned != credential.Learned{}, flagLearned},
 		{started != 0 || next != credential.Successor{}, flagLimit},
 		{len(rec.Refused) > 0, flagRefused},
+		{rec.Repeated != 0, flagRepeated},
 	} {
 		if f.set {
 			flags |= f.flag
@@ -198,6 +201,9 @@ func appendWays(b []byte, rec credential.Record) ([]byte, error) {
 		for _, id := range rec.Refused {
 			b = appendString(b, id)
 		}
+	}
+	if flags&flagRepeated != 0 {
+		b = binary.AppendUvarint(b, rec.Repeated)
 	}
 	return b, nil
 }
@@ -242,5 +248,8 @@ func (r *reader) ways(rec *credential.Record) {
 		for i := range rec.Refused {
 			rec.Refused[i] = credential.ID(r.str())
 		}
+	}
+	if flags&flagRepeated != 0 {
+		rec.Repeated = r.uvarint()
 	}
 }
