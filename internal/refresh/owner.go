@@ -27,7 +27,8 @@ type Put struct {
 
 // Put stores a login: a new credential, or a new token for one that exists. It
 // is journaled before it returns. A login that brings back the current refresh
-// token changes nothing, whatever stands beside it; one that brings back an earlier one is refused with
+// token changes nothing, whatever stands beside it, but comes after a login that
+// was given up before; one that brings back an earlier one is refused with
 // [ErrStaleToken]. One for an ID under which another subject's credential is
 // stored than the caller's is refused with [ErrOtherSubject]. A login that
 // cannot be made now is stored as pending, unless a token is stored that still
@@ -46,69 +47,66 @@ func (e *Engine) Put(ctx context.Context, login credential.Login, expect Expect)
 	if err := e.barrier.awaitSoon(ctx, passWrites); err != nil {
 		return Put{}, e.unavailable(&outageError{err: err})
 	}
-	var later *LoginPutOffError
-	byOwner := login.UserData != nil
-	signsIn := !login.SignIn.IsZero() && login.Token.Access.IsZero()
-	caller, grant := ctx, uint64(0)
-	if signsIn {
+	a := arrival{login: login, expect: expect, target: t, byOwner: login.UserData != nil, nonce: newNonce()}
+	if !login.SignIn.IsZero() && login.Token.Access.IsZero() {
 		before, err := e.before(ctx, login.ID, expect)
 		if err == nil && before != nil {
 			_, err = e.repeated(*before, login)
-			grant = before.Record.Grant
+			a.was = before.Record
 		}
 		if err != nil {
 			return Put{}, err // no login is made for what would not be stored
 		}
-		if before != nil && before.Record.Paused {
-			later = putOffBy(paused())
-		} else if login, later, err = e.signIn(ctx, t, login); err != nil {
+		if a.was.Paused {
+			a.later = putOffBy(paused())
+		} else if a.login, a.later, a.sentAt, err = e.signIn(ctx, t, login); err != nil {
 			return Put{}, err
 		}
 		// The backend may have begun a session, and ended the one before: that is
 		// stored though nobody waits any more.
+		caller := ctx
+		a.signedIn, a.gone = true, func() error { return context.Cause(caller) }
 		lasting, cancel := e.untilStopped(context.WithoutCancel(ctx))
 		defer cancel()
 		ctx = lasting
 	}
-	nonce := newNonce()
+	return e.arrive(ctx, a)
+}
+
+// arrive stores a login, deciding again where the record has moved.
+func (e *Engine) arrive(ctx context.Context, a arrival) (Put, error) {
+	t := a.target
 	for {
-		before, err := e.before(ctx, login.ID, expect)
+		before, err := e.recorded(ctx, a.login.ID)
 		if err != nil {
-			e.tellOrphan(login, signsIn, err)
+			e.tellOrphan(a, err)
 			return Put{}, err
 		}
-		if signsIn && caller.Err() != nil && before != nil && before.Record.Grant != grant {
-			// What an owner did after he had given this one up stands, also where the
-			// backend has one session for both.
-			if brought := login.Token.Access; !brought.IsZero() && !brought.Equal(before.Token.Access) {
-				e.revoke(ctx, t, login.Token)
-			}
-			return Put{}, context.Cause(caller)
-		}
 		now := e.clock.Now()
-		if login.ExpiresAt != 0 && login.ExpiresAt <= now && login.Token.Refresh.IsZero() {
-			if signsIn {
-				return Put{}, ErrDeadLogin
-			}
-			return Put{}, ErrDeadOnArrival
+		same, err := e.admit(a, before, now)
+		if err != nil {
+			e.disown(ctx, a, before)
+			return Put{}, err
 		}
-		if before != nil {
-			same, err := e.repeated(*before, login)
-			if err != nil || same {
-				return Put{Held: *before, Unchanged: same}, err
+		if same {
+			held, noted, err := e.noteRepeat(ctx, t, *before, now)
+			if err != nil || noted {
+				return Put{Held: held, Unchanged: noted}, err
 			}
-			if later != nil && before.Record.ValidAt(now, 0) {
-				return Put{}, later // a mistyped password must not end what works
-			}
+			continue
 		}
-		if !byOwner && t.Policy.AsksUserData && before != nil && before.UserData != nil && login.SameUser(*before) {
+		if a.later != nil && before != nil && before.Record.ValidAt(now, 0) {
+			return Put{}, a.later // a mistyped password must not end what works
+		}
+		login := a.login
+		if !a.byOwner && t.Policy.AsksUserData && before != nil && before.UserData != nil && login.SameUser(*before) {
 			login.UserData = nil // the call of its own is the source: what the login told only fills what is empty
 		}
-		write := credential.Connect(before, login, t.Policy, nonce, now)
-		change := Change{Nonce: nonce, ID: login.ID, Kind: ChangePut, Grant: write.Record.Grant, At: now, Login: &login}
+		write := credential.Connect(before, login, t.Policy, a.nonce, now)
+		change := Change{Nonce: a.nonce, ID: login.ID, Kind: ChangePut, Grant: write.Record.Grant, At: now, Login: &login}
 		written, err := e.change(ctx, change, write)
 		if err != nil {
-			e.tellOrphan(login, signsIn, err)
+			e.tellOrphan(a, err)
 			return Put{}, err
 		}
 		if written {
@@ -119,15 +117,6 @@ func (e *Engine) Put(ctx context.Context, login credential.Login, expect Expect)
 			created := before == nil || before.Record.State == credential.StateDeleted
 			return Put{Held: held, Created: created, Missing: e.missing.brought(login, e.clock.Boot(), now)}, nil
 		}
-	}
-}
-
-// tellOrphan logs that a login was made whose token was not stored. Its owner may
-// not wait for the answer any more, and the session before it may have ended.
-func (e *Engine) tellOrphan(login credential.Login, signedIn bool, err error) {
-	if signedIn && !login.Token.Access.IsZero() {
-		e.log.Warn().Err(err).Str("credential", string(login.ID)).Str("provider", login.Provider).
-			Msg("the backend has taken a login that was not stored")
 	}
 }
 
@@ -160,8 +149,9 @@ func (e *Engine) staleIf(stale bool) error {
 	return nil
 }
 
-// Logout ends a credential at its owner's word and erases its secrets. A
-// credential that is logged out already is left as it is.
+// Logout ends a credential at its owner's word and erases its secrets. One that
+// is logged out already stays as it is, and a login that was given up before does
+// not come back to it.
 func (e *Engine) Logout(ctx context.Context, id credential.ID, expect Expect) (credential.Held, error) {
 	return e.end(ctx, id, expect, ChangeLogout, func(h credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
 		return credential.Logout(h, nonce, now), h.Record.State != credential.StateLoggedOut
@@ -203,8 +193,16 @@ func (e *Engine) end(
 		}
 		now := e.clock.Now()
 		write, wanted := decide(*before, nonce, now)
+		t, unknown := e.target(before.Record.Provider)
 		if !wanted {
-			return *before, nil
+			if unknown != nil {
+				return *before, nil // no login of it can be on its way
+			}
+			held, noted, err := e.noteRepeat(ctx, t, *before, now)
+			if err != nil || noted {
+				return held, err
+			}
+			continue
 		}
 		change := Change{Nonce: nonce, ID: id, Kind: kind, Grant: write.Record.Grant, At: now}
 		written, err := e.change(ctx, change, write)
@@ -214,8 +212,7 @@ func (e *Engine) end(
 		if !written {
 			continue
 		}
-		t, err := e.target(before.Record.Provider)
-		if err == nil && (revoke || t.LogsOut) {
+		if unknown == nil && (revoke || t.LogsOut) {
 			empty := before.Token.Refresh.IsZero() && before.Token.Access.IsZero()
 			if !empty {
 				e.revoke(ctx, t, before.Token)
@@ -227,26 +224,42 @@ func (e *Engine) end(
 
 // before reads what is stored and checks the caller's condition.
 func (e *Engine) before(ctx context.Context, id credential.ID, expect Expect) (*credential.Held, error) {
+	h, err := e.recorded(ctx, id)
+	if err == nil {
+		err = expect.met(h)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+// recorded reads what is stored under an ID, a tombstone too; nil if nothing is.
+func (e *Engine) recorded(ctx context.Context, id credential.ID) (*credential.Held, error) {
 	list, err := e.store.Load(ctx, id)
 	if err != nil {
 		return nil, e.unavailable(&outageError{err: err})
 	}
-	h := list[0]
+	return list[0], nil
+}
+
+// met checks the condition on what is stored.
+func (expect Expect) met(h *credential.Held) error {
 	exists := h != nil && h.Record.State != credential.StateDeleted
 	other := exists && !of(h.Record, expect.Subject)
 	switch {
 	case expect.Version != 0 && other:
-		return nil, fmt.Errorf("%w: it does not exist", ErrConflict)
+		return fmt.Errorf("%w: it does not exist", ErrConflict)
 	case other:
-		return nil, ErrOtherSubject
+		return ErrOtherSubject
 	case expect.Absent && exists:
-		return nil, fmt.Errorf("%w: it exists, at version %d", ErrConflict, h.Record.Version)
+		return fmt.Errorf("%w: it exists, at version %d", ErrConflict, h.Record.Version)
 	case expect.Version != 0 && !exists:
-		return nil, fmt.Errorf("%w: it does not exist", ErrConflict)
+		return fmt.Errorf("%w: it does not exist", ErrConflict)
 	case expect.Version != 0 && h.Record.Version != expect.Version:
-		return nil, fmt.Errorf("%w: it is at version %d, not %d", ErrConflict, h.Record.Version, expect.Version)
+		return fmt.Errorf("%w: it is at version %d, not %d", ErrConflict, h.Record.Version, expect.Version)
 	}
-	return h, nil
+	return nil
 }
 
 // change journals and stores what an owner did, and reports whether it was

@@ -194,15 +194,25 @@ func (e *Engine) amend(ctx context.Context, id credential.ID, decide func(creden
 		if !wanted {
 			return h, nil
 		}
-		w := Written{Write: write, After: write.Result(h)}
-		status, err := e.applyOne(ctx, w)
-		if err != nil {
-			return credential.Held{}, err
-		}
-		if status == credential.StatusWritten {
-			e.tokens.put(w.After)
-			e.stored(w)
-			return w.After, nil
+		after, done, err := e.replace(ctx, h, write)
+		if err != nil || done {
+			return after, err
 		}
 	}
+}
+
+// replace stores a write that was decided on h, and reports whether
+// the record was still that one.
+func (e *Engine) replace(ctx context.Context, h credential.Held, write credential.Write) (credential.Held, bool, error) {
+	w := Written{Write: write, After: write.Result(h)}
+	status, err := e.applyOne(ctx, w)
+	if err != nil {
+		return credential.Held{}, false, err
+	}
+	if status != credential.StatusWritten {
+		return h, false, nil
+	}
+	e.tokens.put(w.After)
+	e.stored(w)
+	return w.After, true, nil
 }
