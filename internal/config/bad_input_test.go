@@ -135,6 +135,8 @@ func TestRefused(t *testing.T) {
 		"kind http's section":    {under("login: {request: {method: POST, url: https://x.example}}"), []string{":7: providers.acme.login: it belongs to kind: http; remove it, or set kind: http"}},
 		"session":                {under("session: {on_death: reauth}"), []string{"providers.acme.session: it belongs to kind: http"}},
 		"concurrency":            {under("limits: {concurrency: 0}"), []string{"providers.acme.limits.concurrency: 0 is not from 1 to 10000"}},
+		"per_second in quotes":   {under("limits: {per_second: '1e-09'}"), []string{`per_second: "1e-09" is a text; write a number, without quotes`}},
+		"shards with exponent":   {"redis: {shards: 1e1}", []string{`redis.shards: "1e1"`}},
 		"per_second":             {under("limits: {per_second: 0}"), []string{"providers.acme.limits.per_second: 0 is not above 0"}},
 		"rotates":                {under("rotation: {rotates: maybe}"), []string{`providers.acme.rotation.rotates: "maybe" is not one of auto, yes, no`}},
 		"class":                  {under("errors: [{status: 400, class: not_sent}]"), []string{`providers.acme.errors[0].class: "not_sent" is not one of permanent, transient`}},
@@ -142,7 +144,7 @@ func TestRefused(t *testing.T) {
 		"a rule for everything":  {under("errors: [{class: transient}]"), []string{"providers.acme.errors[0]: it would match every reply"}},
 		"no status":              {under("errors: [{status: 99, class: transient}]"), []string{"providers.acme.errors[0].status: 99 is not an HTTP status"}},
 		"proxy":                  {under("http: {proxy: 'pa55'}"), []string{"providers.acme.http.proxy: it is not the URL of a proxy"}},
-		"ca_file":                {under("http: {ca_file: nothing.pem}"), []string{"providers.acme.http.ca_file", "nothing.pem: no such file"}},
+		"ca_file":                {under("http: {ca_file: nothing.pem}"), []string{"providers.acme.http.ca_file", "nothing.pem: no such file or directory; name the file that has the certificates, or remove it"}},
 		"ca_file with no CA":     {under("http: {ca_file: config.yaml}"), []string{"providers.acme.http.ca_file", "holds no certificate"}},
 
 		// Subscriptions
@@ -180,7 +182,7 @@ func TestRefused(t *testing.T) {
 		"log format":            {"log: {format: xml}", []string{`log.format: "xml" is not one of json, console`}},
 		"tls without key":       {"tls: {cert: x}", []string{"tls.key: it is missing beside tls.cert"}},
 		"tls without cert":      {"tls: {key: x}", []string{"tls.cert: it is missing beside tls.key"}},
-		"tls without files":     {"tls: {cert: no.crt, key: no.key}", []string{"no.crt: no such file", "no.key: no such file"}},
+		"tls without files":     {"tls: {cert: no.crt, key: no.key}", []string{"no.crt: no such file or directory; name the file that has the certificate, or remove tls", "no.key: no such file or directory; name the file that has the certificate's key"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -223,7 +225,7 @@ func TestSecretsThatCannotBeUsed(t *testing.T) {
 		"environment variable is empty": {"{env: EMPTY}", "the environment variable EMPTY is empty; give it a value"},
 		"file that others can read":     {"{file: " + put("world", "pa55", 0o644) + "}", "can be read or written by others (mode 0644); run: chmod 600 " + filepath.Join(dir, "world")},
 		"file that the group can read":  {"{file: " + put("group", "pa55", 0o640) + "}", "(mode 0640); run: chmod 600"},
-		"file that is missing":          {"{file: /nonexistent/x}", "/nonexistent/x: no such file"},
+		"file that is missing":          {"{file: /nonexistent/x}", "/nonexistent/x: no such file or directory; write the secret into that file and run: chmod 600 /nonexistent/x, or name the file that has it"},
 		"file that is empty":            {"{file: " + put("empty", "\n", 0o600) + "}", "is empty; write the secret into it"},
 		"file of two lines":             {"{file: " + put("lines", "pa55\npa55\n", 0o600) + "}", "control character"},
 		"file too large":                {"{file: " + put("large", strings.Repeat("pa55", maxSecret), 0o600) + "}", "larger than"},

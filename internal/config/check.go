@@ -204,11 +204,11 @@ func (l *loader) checkTLS() {
 	l.files = append(l.files, t.Cert, t.Key)
 	cert, err := readFile(t.Cert)
 	if err != nil {
-		l.refuse("tls.cert", "%v", err)
+		l.refuse("tls.cert", "%v", withRemedy(err, "name the file that has the certificate, or remove tls"))
 	}
 	key, keyErr := readPrivate(t.Key, maxSecret)
 	if keyErr != nil {
-		l.refuse("tls.key", "%v", keyErr)
+		l.refuse("tls.key", "%v", withRemedy(keyErr, "name the file that has the certificate's key, or remove tls"))
 	}
 	if err != nil || keyErr != nil {
 		return
@@ -229,7 +229,7 @@ func (l *loader) checkCA(key, path string) {
 		err = errors.New("the file " + path + " holds no certificate in PEM form")
 	}
 	if err != nil {
-		l.refuse(key, "%v", err)
+		l.refuse(key, "%v", withRemedy(err, "name the file that has the certificates, or remove it"))
 	}
 }
 

@@ -121,15 +121,16 @@ func (l *loader) checkSession(key string, p Provider) {
 	if !l.readable(at+".idle_timeout", at+".absolute_timeout", at+".warn_before") {
 		return
 	}
+	missing := !l.set(at + ".idle_timeout")
 	switch {
-	case s.IdleTimeout == 0 && l.set(at+".extend"):
+	case missing && l.set(at+".extend"):
 		l.refuse(at+".idle_timeout", "it is missing, and session.extend is set: a session without it needs no extending; say after how long unused it ends, or remove extend")
 		return
-	case s.IdleTimeout == 0:
+	case missing:
 		l.refuse(at+".idle_timeout", "it is missing; say after how long unused a session ends, or remove session: without it a token is no session")
 		return
 	case s.IdleTimeout < time.Second || s.IdleTimeout > credential.MaxLifetime:
-		l.refuse(at+".idle_timeout", "%s does not lie between 1s and %s", s.IdleTimeout, credential.MaxLifetime)
+		l.refuse(at+".idle_timeout", "%s does not lie between 1s and %s; say after how long unused a session ends", s.IdleTimeout, credential.MaxLifetime)
 		return
 	}
 	if !l.set(join(key, extendCall)) && !l.set(join(key, loginCall)) && !l.set(join(key, refreshCall)) {

@@ -31,6 +31,9 @@ func (l *loader) checkResponse(key string, kind callKind, r HTTPResponse) {
 			l.refuse(at, "the reply of %s is not looked at for it; remove it", kind.section)
 		default:
 			l.checkPlace(at, place)
+			if part != "user_data" { // which may be a list
+				l.checkSingle(at, place.JSON)
+			}
 		}
 	}
 	for _, pair := range [][2]string{{"expires_in", "expires_at"}, {"refresh_expires_in", "refresh_expires_at"}} {
@@ -91,6 +94,50 @@ func (l *loader) checkPath(key, path string) {
 	case slices.ContainsFunc(strings.FieldsFunc(path, func(r rune) bool { return r == '|' }), brokenPath):
 		l.refuse(key, "%q does not lead to a value; write names joined by dots, as in user.id, or %s for the whole reply", path, wholeBody)
 	}
+}
+
+// checkSingle refuses paths that lead to a list where one value is needed, for
+// nothing would ever be found there.
+func (l *loader) checkSingle(key, path string) {
+	parts, many := lastParts(path), false
+	before := strings.TrimSuffix(path, strings.Join(parts, "."))
+	for i, part := range parts {
+		switch {
+		case part == "#": // of every item, or how many there are
+			parts[i], many = "0", true
+		case strings.HasPrefix(part, "#(") && strings.HasSuffix(part, ")#"):
+			parts[i], many = strings.TrimSuffix(part, "#"), true
+		}
+	}
+	if many {
+		l.refuse(key, `%q leads to a list, and one value is needed; write the item that is meant, by its number or as the first that fits, as in %s`, path, before+strings.Join(parts, "."))
+	}
+}
+
+// lastParts splits a path at its dots, without what is piped into the rest. What
+// stands in a query or behind a backslash splits nothing.
+func lastParts(path string) []string {
+	var parts []string
+	start, depth, quoted := 0, 0, false
+	for i := 0; i < len(path); i++ {
+		switch c := path[i]; {
+		case c == '\\':
+			i++
+		case c == '"' && depth > 0:
+			quoted = !quoted
+		case quoted:
+		case c == '(':
+			depth++
+		case c == ')':
+			depth--
+		case depth > 0:
+		case c == '|':
+			parts, start = nil, i+1
+		case c == '.':
+			parts, start = append(parts, path[start:i]), i+1
+		}
+	}
+	return append(parts, path[start:])
 }
 
 // wholeBody is the path of the whole reply.

@@ -197,6 +197,19 @@ providers:
 
 // TestWarnBeforeTheLastCall: an active user whose session is extended before the
 // countdown would begin is never warned.
+// TestPathsWithANumberSign: a path that leads to one value may have a #, and user
+// data may be a list.
+func TestPathsWithANumberSign(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		`access_token: 'items.#(kind=="access").token'`, `access_token: 'items.#(kind.#(=="a#")).token'`, `access_token: 'token.#text'`, `access_token: '\#.token'`,
+		`access_token: 'items.#.token|0'`, `access_token: t, user_data: 'items.#.name'`,
+	} {
+		_, err := Load(write(t, reply(text)), nil, nil)
+		require.NoError(t, err, text)
+	}
+}
+
 func TestWarnBeforeTheLastCall(t *testing.T) {
 	t.Parallel()
 	for session, warns := range map[string]bool{

@@ -135,6 +135,15 @@ func TestExamplesOfTheShippedFileWork(t *testing.T) {
 	assert.Equal(t, filepath.Join(dir, "data"), got.DataDir)
 }
 
+func TestNumbersWithAnExponent(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]float64{"1e-09": 1e-9, "1.0e-09": 1e-9, "5e1": 50, ".5E+1": 5} {
+		got, err := Load(write(t, under("limits: {per_second: "+text+"}")), nil, nil)
+		require.NoError(t, err, text)
+		assert.InEpsilon(t, want, got.Providers["acme"].Limits.PerSecond, 1e-9, text)
+	}
+}
+
 func TestEveryKindOfValue(t *testing.T) {
 	t.Parallel()
 	got, err := Load(write(t, `

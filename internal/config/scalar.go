@@ -8,12 +8,14 @@ import (
 	"net/netip"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/token"
 
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/schedule"
@@ -90,6 +92,10 @@ func setPrefix(p *netip.Prefix, text string) error {
 	return nil
 }
 
+// scientific is a number with an exponent as YAML 1.2 has it (section 10.3.2). The
+// parser goes by YAML 1.1, where one without a dot is a text.
+var scientific = regexp.MustCompile(`^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$`)
+
 var errNoValue = errors.New("it has no value; give it one, or remove the key")
 
 // textOf returns a scalar node's text as far as it fits the type; the error
@@ -100,6 +106,9 @@ func textOf(n ast.Node, t reflect.Type, f field) (string, error) {
 	case *ast.StringNode:
 		if t.Kind() == reflect.Bool {
 			return "", fmt.Errorf("%q is a text; write true or false, without quotes", n.Value)
+		}
+		if t.Kind() == reflect.Float64 && n.GetToken().Type == token.StringType && scientific.MatchString(n.Value) {
+			return n.Value, nil
 		}
 		if numeric {
 			return "", fmt.Errorf("%q is a text; write a number, without quotes", n.Value)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -153,13 +154,25 @@ func (l *loader) secretFromFile(path string) (string, error) {
 	l.files = append(l.files, path)
 	data, err := readPrivate(path, maxSecret)
 	if err != nil {
-		return "", err
+		return "", withRemedy(err, "write the secret into that file and run: chmod 600 "+path+", or name the file that has it")
 	}
 	text := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
 	if text == "" {
 		return "", fmt.Errorf("the file %s is empty; write the secret into it", path)
 	}
 	return text, nil
+}
+
+// withRemedy adds what to do about a file that is not there, or that this user may
+// not read.
+func withRemedy(err error, missing string) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w; %s", err, missing)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w; let the user that refreshd runs as read it", err)
+	}
+	return err
 }
 
 // readPrivate reads a file that nobody but its owner may read or write.
