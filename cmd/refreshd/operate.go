@@ -164,7 +164,7 @@ func (p *program) keyCommand() *cobra.Command {
 				}
 			}
 			if err := r.call(cmd.Context(), http.MethodPost, "/v1/keys", body, &raw); err != nil {
-				return err
+				return byOption(err, "body.name", "the name", "body.scopes", "--scope", "body.prefix", "--prefix", "body.subject", "--subject")
 			}
 			if p.json {
 				return p.printJSON(raw)

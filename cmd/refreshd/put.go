@@ -70,6 +70,8 @@ func (p *program) putCommand() *cobra.Command {
 				return err
 			}
 			one, held, err := p.shownRecord(cmd, r, http.MethodPut, credentialPath(given[0]), body)
+			err = byOption(err, "path.id", "the ID", "body.provider", "--provider", "body.subject", "--subject", "body.labels", "--label", "body.user_data", "--user-data-file",
+				"body.login.username", "--username", "body.login.password", "the password", "body.token.", "the token's ", "body.token", "the token")
 			if one.Unchanged {
 				p.say("nothing was changed: that token is in store. An access token that came beside a stored refresh token is not taken: run refreshd refresh %s for a new one", given[0])
 			}

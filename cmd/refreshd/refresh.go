@@ -53,6 +53,7 @@ func (p *program) refreshCommand() *cobra.Command {
 				DueAt  *time.Time `json:"due_at"`
 			}
 			if err := r.call(cmd.Context(), http.MethodPost, credentialPath(given[0], "refresh"), body, &said); err != nil {
+				err = byOption(err, "path.id", "the ID", "body.at", "--at", "body.after", "--in", `{"after": "0s"}`, "--in 0s", "body.rejected_generation", "--rejected-generation")
 				refused, known := errors.AsType[*problem](err)
 				if !known || refused.Reason != reasonRateLimited {
 					return err

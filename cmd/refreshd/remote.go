@@ -60,6 +60,22 @@ func (e *problem) Error() string {
 	return strings.Join(said, "; ")
 }
 
+// byOption names what was refused as the command line does: words are pairs of a name
+// in the API and what stands for it. An error that is no refusal is left as it is.
+func byOption(err error, words ...string) error {
+	refused, ok := errors.AsType[*problem](err)
+	if !ok {
+		return err
+	}
+	names := strings.NewReplacer(words...)
+	refused.Detail = names.Replace(refused.Detail)
+	for i := range refused.Errors {
+		one := &refused.Errors[i]
+		one.Location, one.Message = names.Replace(one.Location), names.Replace(one.Message)
+	}
+	return err
+}
+
 // code maps an answer to an exit code.
 func (e *problem) code() int {
 	switch e.Status {
