@@ -45,7 +45,7 @@ func (e apiEngine) Put(ctx context.Context, login credential.Login, expect api.E
 	for _, absent := range put.Missing {
 		stored.Missing = append(stored.Missing, absent.String())
 	}
-	return stored, fault(err)
+	return stored, unstored(err, login)
 }
 
 func (e apiEngine) Logout(ctx context.Context, id credential.ID, expect api.Expect) (credential.Held, error) {
@@ -146,7 +146,7 @@ func fault(err error) error {
 			detail = "it cannot be done now: " + word
 		}
 		if away.Unsure {
-			detail = "it is not known whether this was done (look, or send it again), for an answer of Redis is missing"
+			detail = "it is not known whether this was done (" + sendAgain + "), for an answer of Redis is missing"
 		}
 		return &api.FaultError{Kind: api.FaultUnavailable, Detail: detail, Err: away.Err, Reason: away.Reason, RetryAfter: away.RetryAfter}
 	}

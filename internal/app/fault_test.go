@@ -168,6 +168,25 @@ func TestOtherErrorsStayWhatTheyAre(t *testing.T) {
 	assert.Equal(t, strange, fault(strange), "the API conceals it")
 }
 
+// Whoever does not know whether his token was stored may send it again, and is told
+// what it means if it is refused then. Without a refresh token it cannot be.
+func TestTheSecondSendingOfATokenMayBeRefused(t *testing.T) {
+	t.Parallel()
+	const again = "409 stale_token then means that this refresh token was stored before"
+	token := credential.Login{Token: credential.Token{Access: credential.NewSecret("canary-a"), Refresh: credential.NewSecret("canary-r")}}
+	unsure := &refresh.UnavailableError{Reason: credential.ReasonStoreUnavailable, RetryAfter: time.Second, Unsure: true}
+	got, ok := errors.AsType[*api.FaultError](unstored(unsure, token))
+	require.True(t, ok)
+	assert.Contains(t, got.Detail, "it is not known whether this was done (look, or send it again: "+again)
+	assert.NotContains(t, got.Detail, "canary")
+	assert.Equal(t, time.Second, got.RetryAfter)
+	token.Token.Refresh = credential.Secret{}
+	require.NotContains(t, unstored(unsure, token).Error(), again)
+	require.NotContains(t, unstored(&refresh.UnavailableError{Reason: credential.ReasonStoreUnavailable}, token).Error(), again)
+	require.ErrorContains(t, unstored(refresh.ErrStaleToken, token), refresh.ErrStaleToken.Error())
+	assert.NoError(t, unstored(nil, token))
+}
+
 // Whoever gets no token is told of which provider, and what to do; whoever asked
 // for something else is not told of tokens.
 func TestOutagesNameProviderAndRemedy(t *testing.T) {

@@ -41,6 +41,21 @@ func (e apiEngine) unserved(ctx context.Context, id credential.ID, err error) er
 	return told
 }
 
+// sendAgain is what to do about a change of which it is not known whether it was made.
+const sendAgain = "look, or send it again"
+
+// unstored translates the error of a call that stores a login. It says what a second
+// one may be answered that brings the same refresh token, which is used meanwhile.
+func unstored(err error, login credential.Login) error {
+	away, ok := errors.AsType[*refresh.UnavailableError](err)
+	told, isFault := errors.AsType[*api.FaultError](fault(err))
+	if !ok || !isFault || !away.Unsure || login.Token.Refresh.IsZero() {
+		return fault(err)
+	}
+	told.Detail = strings.Replace(told.Detail, sendAgain, sendAgain+": 409 stale_token then means that this refresh token was stored before, by this request if it was new, and has been used or replaced since", 1)
+	return told
+}
+
 // journalAway says that nothing can be begun because of the journal; "" if err is about
 // something else.
 func journalAway(err error) string {
