@@ -81,7 +81,7 @@ type campaign struct {
 	problems []oracle.Violation
 	kinds    []string // that are to occur at least once each
 	injected map[string]int
-	faults   int
+	faults   int // that were injected; owners' changes are none
 	armed    int // rules that were to kill a process
 	settled  time.Duration
 }
@@ -297,6 +297,7 @@ func (c *campaign) source() func() (act, bool) {
 		}
 	}
 	planner := newPlanner(c.Seed, c.Redis, c.Only)
+	require.True(c.t, slices.ContainsFunc(planner.habits, func(h habit) bool { return !ofOwners(h.kind) }), "-only %s names no kind of fault", c.Only)
 	if c.Faults >= 2*len(planner.habits) {
 		for _, h := range planner.habits {
 			c.kinds = append(c.kinds, h.kind)
@@ -324,20 +325,27 @@ func (c *campaign) carryOut(ctx context.Context, a act) {
 	one := done{act: a, Began: time.Now()}
 	err := c.inject(ctx, a)
 	one.Ended = time.Now()
+	c.came(one, err)
+}
+
+// came notes what came of an act.
+func (c *campaign) came(one done, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if a.Kind == kindPointKill {
+	if one.Kind == kindPointKill {
 		c.armed++
 	}
 	switch {
 	case err == nil:
-		c.injected[a.Kind]++
-		c.faults++
+		c.injected[one.Kind]++
+		if !ofOwners(one.Kind) {
+			c.faults++
+		}
 	case errors.Is(err, errNothingDone):
 		one.Err = err.Error()
 	default:
 		one.Err = err.Error()
-		c.notes = append(c.notes, fmt.Sprintf("%s: %v", a, err))
+		c.notes = append(c.notes, fmt.Sprintf("%s: %v", one.act, err))
 	}
 	c.done = append(c.done, one)
 }

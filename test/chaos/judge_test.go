@@ -37,18 +37,36 @@ type verdict struct {
 	violations    []oracle.Violation
 	presentations int64
 	rotations     int64
-	repliesLost   int            // rotations whose reply did not arrive
-	whys          map[string]int // why replies did not arrive, those without a rotation as well
-	repeated      int            // last resorts that were made again
-	repliesDying  int            // and those whose reply came as the process died which had asked
-	overtaken     int            // credentials that ended by a call which was looked at after one that was asked later
-	lost          map[string]int // credentials that only a person could mend, by provider, the user's own doing apart
-	withdrawn     int            // that the user had ended at the provider
+	whys          map[string]int    // why replies did not arrive, those without a rotation as well
+	repeated      int               // last resorts that were made again
+	losses        map[string]losses // by provider
+	withdrawn     int               // that the user had ended at the provider
 	states        map[string]int
 }
 
 func newVerdict() verdict {
-	return verdict{whys: map[string]int{}, states: map[string]int{}, lost: map[string]int{}}
+	return verdict{whys: map[string]int{}, states: map[string]int{}, losses: map[string]losses{}}
+}
+
+// losses are what one provider's users lost, and what there is to excuse it.
+type losses struct {
+	lost        int // credentials that only a person could mend, the user's own doing apart
+	undelivered int // rotations whose reply did not arrive
+	dying       int // and those whose reply came as the process died which had asked
+	overtaken   int // credentials that ended by a call which was looked at after one that was asked later
+}
+
+func (l losses) String() string {
+	return fmt.Sprintf("%d; %d replies were not delivered, %d came as their process died, %d logins were ended by a call that was looked at too late", l.lost, l.undelivered, l.dying, l.overtaken)
+}
+
+// all adds up what the providers' users lost.
+func (v *verdict) all() (sum losses) {
+	for _, l := range v.losses {
+		sum.lost, sum.undelivered = sum.lost+l.lost, sum.undelivered+l.undelivered
+		sum.dying, sum.overtaken = sum.dying+l.dying, sum.overtaken+l.overtaken
+	}
+	return sum
 }
 
 // judge gathers the evidence, holds it against the promises, and writes it
@@ -203,11 +221,8 @@ func (v *verdict) add(name string, e oracle.Evidence) {
 			v.rotations++
 		}
 	}
-	undelivered, dying := oracle.Replies(e)
-	v.repliesLost += undelivered
-	v.repliesDying += dying
-	overtaken := oracle.Overtaken(e)
-	v.overtaken += overtaken
+	l := losses{overtaken: oracle.Overtaken(e)}
+	l.undelivered, l.dying = oracle.Replies(e)
 	v.repeated += oracle.Repeated(e)
 	for _, why := range e.Reasons.Known {
 		v.whys[why]++
@@ -222,16 +237,17 @@ func (v *verdict) add(name string, e oracle.Evidence) {
 		case strings.HasPrefix(dead[e.GrantAt(event)], "revoked"):
 			v.withdrawn++
 		default:
-			v.lost[name]++
+			l.lost++
 		}
 	}
-	if v.lost[name] > undelivered+dying+overtaken {
+	v.losses[name] = l
+	if l.lost > l.undelivered+l.dying+l.overtaken {
 		v.violations = append(v.violations, oracle.Violation{
-			Promise: "P6", What: fmt.Sprintf("%s: %d credentials were lost, and the ledger has %d lost replies, %d that came as their process died, and %d calls that were looked at too late", name, v.lost[name], undelivered, dying, overtaken),
+			Promise: "P6", What: fmt.Sprintf("%s: %d credentials were lost, and the ledger has %d lost replies, %d that came as their process died, and %d calls that were looked at too late", name, l.lost, l.undelivered, l.dying, l.overtaken),
 		})
 	}
-	if p := promised(name); (p.Grace > 0 || !p.Rotates) && v.lost[name] > 0 {
-		v.violations = append(v.violations, oracle.Violation{Promise: "P6", What: fmt.Sprintf("%s: %d credentials were lost", name, v.lost[name])})
+	if p := promised(name); (p.Grace > 0 || !p.Rotates) && l.lost > 0 {
+		v.violations = append(v.violations, oracle.Violation{Promise: "P6", What: fmt.Sprintf("%s: %d credentials were lost", name, l.lost)})
 	}
 }
 
@@ -356,23 +372,32 @@ func (c *campaign) table(v verdict, took time.Duration) string {
 	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
 	row := func(name string, value any) { _, _ = fmt.Fprintf(w, "  %s\t%v\n", name, value) }
 	_, _ = fmt.Fprintf(w, "seed %d, redis %s\n", c.Seed, c.Redis)
+	changes := map[string]int{}
 	for _, kind := range slices.Sorted(maps.Keys(c.injected)) {
+		if ofOwners(kind) {
+			changes[kind] = c.injected[kind]
+			continue
+		}
 		row(kind, c.injected[kind])
 	}
 	row("faults", c.faults)
+	row("owners' changes amid them", changes)
 	row("rules to kill that acted", fmt.Sprintf("%d of %d", c.injected[kindPointKill], c.armed))
 	row("seconds of faults", int(took.Seconds()))
 	row("presentations", v.presentations)
 	row("rotations", v.rotations)
-	row("rotations whose reply did not arrive", v.repliesLost)
+	sum := v.all()
+	row("rotations whose reply did not arrive", sum.undelivered)
 	row("why replies did not arrive, of all calls", v.whys)
-	row("replies that came as their process died", v.repliesDying)
-	row("logins ended by a call that was looked at too late", v.overtaken)
+	row("replies that came as their process died", sum.dying)
 	row("last resorts made again, for no answer came", v.repeated)
 	row("longest sync of the disk", c.pulse.longest().Round(time.Millisecond))
 	most, longest := c.pulse.waits()
 	row("longest wait for a processor", fmt.Sprintf("%s, but for one in a thousand %s", longest.Round(time.Millisecond), most.Round(time.Millisecond)))
-	row("credentials lost", fmt.Sprintf("%d with a strict provider, %d with grace, %d that does not rotate; %d were withdrawn by their users", v.lost[strict]+v.lost[lasting], v.lost[grace], v.lost[plain], v.withdrawn))
+	for _, name := range providerNames() {
+		row("credentials lost, "+name, v.losses[name])
+	}
+	row("credentials withdrawn by their users", v.withdrawn)
 	row("settled after", c.settled.Round(time.Millisecond))
 	row("at the end", v.states)
 	broken := map[string]int{}
@@ -402,6 +427,29 @@ func (c *campaign) table(v verdict, took time.Duration) string {
 	}
 	_ = w.Flush() // into memory
 	return out.String()
+}
+
+// The table shows what was lost of each kind of provider beside what excuses it, and
+// does not count what owners do every day among the faults.
+func TestTheTableShowsWhatExcusesLosses(t *testing.T) {
+	t.Parallel()
+	c := &campaign{options: options{Faults: 2}, pulse: &pulse{}, injected: map[string]int{}}
+	c.came(done{act: act{Kind: kindLogin}}, nil)
+	c.came(done{act: act{Kind: kindLogout}}, nil)
+	c.came(done{act: act{Kind: kindKill}}, nil)
+	c.came(done{act: act{Kind: kindLost}}, errNothingDone)
+	v := newVerdict()
+	v.losses[strict], v.losses[grace] = losses{lost: 2, undelivered: 3, dying: 1}, losses{undelivered: 4}
+	table := strings.Join(strings.Fields(c.table(v, time.Second)), " ")
+	for _, want := range []string{
+		"replica killed 1 faults 1 owners' changes amid them map[owner logged in again:1 owner logged out and in:1]",
+		"rotations whose reply did not arrive 7", "replies that came as their process died 1",
+		"credentials lost, strict 2; 3 replies were not delivered, 1 came as their process died, 0 logins were ended",
+		"credentials lost, grace 0; 4 replies were not delivered, 0 came", "credentials lost, lasting 0; 0 replies", "credentials lost, plain 0; 0 replies",
+	} {
+		assert.Contains(t, table, want)
+	}
+	assert.False(t, c.enough(), "one fault is missing")
 }
 
 // With access tokens that live for a few seconds only, the last resort is never

@@ -35,8 +35,9 @@ func TestJudge(t *testing.T) {
 	for _, one := range v.violations {
 		t.Error(one)
 	}
-	t.Logf("%d presentations, %d rotations; replies that did not arrive: %d, that came as their process died: %d; why they did not, of all calls: %v; lost: %v, withdrawn: %d; %d violations",
-		v.presentations, v.rotations, v.repliesLost, v.repliesDying, v.whys, v.lost, v.withdrawn, len(v.violations))
+	sum := v.all()
+	t.Logf("%d presentations, %d rotations; replies that did not arrive: %d, that came as their process died: %d; why they did not, of all calls: %v; lost, by provider: %v, withdrawn: %d; %d violations",
+		v.presentations, v.rotations, sum.undelivered, sum.dying, v.whys, v.losses, v.withdrawn, len(v.violations))
 }
 
 // errNoEvidence says that a folder has nothing to judge by.
@@ -214,8 +215,7 @@ func TestALateCallIsCounted(t *testing.T) {
 	v, err := rejudge(c.dir)
 	require.NoError(t, err)
 	assert.Empty(t, v.violations)
-	assert.Equal(t, 1, v.overtaken)
-	assert.Equal(t, 1, v.lost[strict])
+	assert.Equal(t, losses{lost: 1, overtaken: 1}, v.losses[strict])
 }
 
 // keepNothing writes the files of a run in which nothing happened.

@@ -35,7 +35,7 @@ const (
 
 func providerNames() []string { return []string{strict, lasting, grace, plain} }
 
-// An act is one fault of a plan.
+// An act is one fault of a plan, or what an owner does amid them.
 type act struct {
 	Step  int    `json:"step"`
 	Lane  string `json:"lane"` // who is hit; acts of a lane follow each other
@@ -174,7 +174,7 @@ func (p *planner) put(h habit) bool {
 	return true
 }
 
-// The kinds of faults.
+// The kinds of acts: faults, and owners' ordinary changes.
 const (
 	kindKill      = "replica killed"
 	kindFreeze    = "replica stopped and continued"
@@ -218,6 +218,11 @@ const (
 	kindDelete = "owner deleted and stored again"
 	kindSame   = "owner stored the same token again"
 )
+
+// ofOwners reports whether a kind is no fault, but what owners do every day.
+func ofOwners(kind string) bool {
+	return slices.Contains([]string{kindLogin, kindLogout, kindDelete, kindSame}, kind)
+}
 
 func habits() []habit {
 	var procs, inside, toRedis, toProvider []string
@@ -379,6 +384,7 @@ func TestThePlanFollowsFromTheSeed(t *testing.T) {
 	}
 	for _, h := range habits() {
 		assert.True(t, kinds[h.kind], "%s is drawn within so many", h.kind)
+		assert.Equal(t, slices.Contains(h.lanes, laneOwner), ofOwners(h.kind), h.kind)
 	}
 	for _, a := range first(7, always) {
 		assert.NotContains(t, []string{kindRedisTail, kindFailover}, a.Kind)
