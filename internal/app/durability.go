@@ -66,6 +66,9 @@ func (s *service) trouble(p redisconn.Promise) []api.Finding {
 			list = append([]api.Finding{*stuck}, list...)
 		}
 	}
+	if left := s.engine.Unread(); left != "" {
+		list = append(list, unreadFinding(left))
+	}
 	owners := s.engine.WaitsFor()
 	switch {
 	case len(owners) == 0:
@@ -85,6 +88,18 @@ func (s *service) trouble(p redisconn.Promise) []api.Finding {
 		})
 	}
 	return list
+}
+
+// unreadFinding tells of journals of other processes that cannot be taken up.
+func unreadFinding(left string) api.Finding {
+	return api.Finding{
+		Topic: "journal", Severity: string(redisconn.SeverityFail),
+		What: "journals of other processes in data_dir cannot be taken up: " + left,
+		Consequence: "what those had begun waits until they can be, and received tokens may be in them that are nowhere else; " +
+			"after a loss of Redis's last writes nothing is refreshed until then, or until recovery.quarantine is over",
+		Remedy: "give the files to the user that runs the service (chown), or mend what the errors name; they are taken up by themselves then. " +
+			"One that is lost for good can be moved out of the folder",
+	}
 }
 
 // journalFinding tells that nothing can be begun because of the journal in dir; nil

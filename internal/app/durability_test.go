@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -72,6 +74,27 @@ func TestTroubleWithTheJournalIsAFinding(t *testing.T) {
 		assert.Contains(t, f.Consequence, "could not be kept")
 		assert.Contains(t, f.Remedy, "the disk of data_dir")
 	}
+}
+
+// A journal that cannot be taken up keeps the service from nothing else. Whoever asks
+// how it is hears of the file and of the remedy, for as long as that is so.
+func TestAJournalThatCannotBeReadIsAFinding(t *testing.T) {
+	provider := startProvider(t)
+	f := newFolder(t, provider.url+"/token")
+	path := filepath.Join(f.dir, "data", "journal", "dead.wal")
+	require.NoError(t, os.MkdirAll(path, 0o700))
+	r := run(t, f, everything())
+	status, ready := r.call(http.MethodGet, "/readyz", nil)
+	assert.Equal(t, http.StatusOK, status, "valid tokens can be served all the same")
+	told := fmt.Sprint(ready["findings"])
+	assert.Contains(t, told, "topic:journal")
+	assert.Contains(t, told, path)
+	assert.Contains(t, told, "chown")
+	require.NoError(t, os.Remove(path))
+	r.log.await(t, 1, "the journals that could not be read can be, or are gone")
+	_, ready = r.call(http.MethodGet, "/readyz", nil)
+	assert.NotContains(t, fmt.Sprint(ready["findings"]), "topic:journal")
+	require.NoError(t, r.end())
 }
 
 // TestServiceNoticesWhatItsRedisBecomes: an operator changes a Redis that was

@@ -262,12 +262,20 @@ func (j *sealedJournal) Adopt(context.Context) ([]refresh.Dead, error) {
 	if err := journal.CheckInstallation(j.dir, j.installation); err != nil {
 		return nil, err // the folder was given to another one while this process runs
 	}
-	found, trouble := journal.Adopt(j.dir, j.owner)
+	found, err := journal.Adopt(j.dir, j.owner)
+	unread, partial := errors.AsType[*journal.UnreadError](err)
+	if err != nil && !partial {
+		return nil, err
+	}
+	if !partial {
+		unread = new(journal.UnreadError)
+	}
 	var list []refresh.Dead
 	for _, dead := range found {
 		opened, err := j.open(dead)
 		if err != nil {
-			trouble = errors.Join(trouble, fmt.Errorf("journal %s: %w; bring back the keyset.file that it was sealed with, or, if it is of another installation, put the file back where it belongs", dead.Path(), err), dead.Release())
+			err = fmt.Errorf("journal %s: %w; bring back the keyset.file that it was sealed with, or, if it is of another installation, put the file back where it belongs", dead.Path(), err)
+			unread.Add(dead.Owner, errors.Join(err, dead.Release()))
 			continue
 		}
 		for _, damage := range dead.Corrupt {
@@ -276,7 +284,7 @@ func (j *sealedJournal) Adopt(context.Context) ([]refresh.Dead, error) {
 		}
 		list = append(list, opened)
 	}
-	return list, trouble
+	return list, unread.OrNil()
 }
 
 func (j *sealedJournal) open(dead *journal.Dead) (refresh.Dead, error) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -168,6 +169,9 @@ func TestJournalOfAnotherKeysetIsLeftAlone(t *testing.T) {
 	assert.Empty(t, found)
 	require.ErrorIs(t, err, seal.ErrCannotOpen)
 	require.ErrorContains(t, err, filepath.Join(dir, "dead.wal"))
+	unread, single := errors.AsType[*journal.UnreadError](err)
+	require.True(t, single, "it is about that journal alone")
+	assert.Contains(t, unread.Unread(), "dead")
 	without(t, err.Error(), s.secrets...)
 
 	found, err = openJournal(t, dir, "friend", keys).Adopt(t.Context())

@@ -59,7 +59,8 @@ type Standing struct {
 	// whether the journal's lock is held, Left whether there is a file at all.
 	Here, Locked, Left bool
 	// Unseen tells that its journal could not be looked at, for want of file
-	// descriptors or of a right: the others are not known, and nothing is proven.
+	// descriptors or of a right, or not be read: the others are not known, and nothing
+	// is proven.
 	Unseen bool
 }
 
@@ -85,6 +86,12 @@ func (s Standing) Dead(silence, quarantine time.Duration) bool {
 		return s.Left && !s.Locked || s.Gone(silence)
 	}
 	return s.Remaining(silence, quarantine) <= 0
+}
+
+// Quiet reports whether nothing more is to be expected of the process for now: it is
+// dead, or has been silent for silence, and is not known to stand still on this machine.
+func (s Standing) Quiet(silence time.Duration) bool {
+	return s.Dead(silence, 0) || s.Unseen && s.Silent >= silence
 }
 
 // neighbourPatience is how many quarantines a process that is silent is waited
@@ -116,7 +123,9 @@ func Idle(r Roster, self, run string, silence, quarantine time.Duration, standin
 // may hold the right to present a generation, or a newer token, that the store
 // has lost. A heartbeat that stands still for silence starts the quarantine, which
 // runs here whether a neighbour lives or not, for it holds up every refresh; a
-// process that begins nothing is not waited for any longer than that.
+// process that begins nothing is not waited for any longer than that. One whose journal
+// is here and cannot be read counts like one on another machine: its neighbours wait no
+// longer for it than those do who do not see it.
 func Awaited(r Roster, self, run string, silence, quarantine time.Duration, standing func(owner string) Standing) []string {
 	var list []string
 	for owner, m := range r.Members {
@@ -128,7 +137,7 @@ func Awaited(r Roster, self, run string, silence, quarantine time.Duration, stan
 			patience += quarantine
 		}
 		s := standing(owner)
-		if s.Gone(silence) || !s.Here && !s.Left && !s.Unseen && s.Silent >= patience {
+		if s.Gone(silence) || (s.Unseen || !s.Here && !s.Left) && s.Silent >= patience {
 			continue // Left: its journal is still to be adopted
 		}
 		list = append(list, owner)

@@ -409,8 +409,9 @@ func TestAwaited(t *testing.T) {
 		"killed here, journal to be adopted":      {credential.Member{Place: "p"}, credential.Standing{Here: true, Left: true}, true},
 		"killed here, journal adopted":            {credential.Member{Place: "p"}, credential.Standing{Here: true, Silent: silence}, false},
 		"here, its journal removed, and it beats": {credential.Member{Place: "p"}, credential.Standing{Here: true, Silent: silence - 1}, true},
-		"here, and its journal is not to be seen": {credential.Member{Place: "p"}, credential.Standing{Here: true, Unseen: true, Silent: time.Hour}, true},
-		"silent, and whether it is here unknown":  {credential.Member{}, credential.Standing{Unseen: true, Silent: time.Hour}, true},
+		"here, and its journal is not to be seen": {credential.Member{Place: "p"}, credential.Standing{Here: true, Unseen: true, Silent: silence + quarantine - 1}, true},
+		"the same, beyond the quarantine":         {credential.Member{Place: "p"}, credential.Standing{Here: true, Unseen: true, Silent: silence + quarantine}, false},
+		"lives, and whether it is here unknown":   {credential.Member{}, credential.Standing{Unseen: true, Silent: silence - 1}, true},
 		"stopped here with SIGSTOP, for an hour":  {credential.Member{Place: "p"}, credential.Standing{Here: true, Left: true, Locked: true, Silent: time.Hour}, true},
 	} {
 		roster := credential.Roster{Members: map[string]credential.Member{"me": {Place: "p"}, "other": c.member}, Round: 3}

@@ -31,9 +31,9 @@ type Dead struct {
 
 // Adopt locks and reads the journals in dir whose owners are dead, all but
 // that of self, and removes the temporary files that dead processes have left.
-// A folder that does not exist has none. The error joins what
-// was wrong with single files and names them; the others are returned all the
-// same, and the caller must settle each.
+// A folder that does not exist has none. With an [*UnreadError], which is about
+// single files, the others are returned all the same; whatever is returned the
+// caller must settle.
 func Adopt(dir, self string) ([]*Dead, error) {
 	d := folder(dir)
 	entries, err := os.ReadDir(dir)
@@ -46,7 +46,7 @@ func Adopt(dir, self string) ([]*Dead, error) {
 	if err := refuseNetwork(dir); err != nil {
 		return nil, err
 	}
-	trouble := d.clean()
+	unread := &UnreadError{err: d.clean()}
 	var found []*Dead
 	for _, entry := range entries {
 		owner, ok := OwnerOf(entry.Name())
@@ -55,13 +55,13 @@ func Adopt(dir, self string) ([]*Dead, error) {
 		}
 		dead, err := d.adopt(owner)
 		if err != nil {
-			trouble = errors.Join(trouble, fmt.Errorf("adopt journal %s: %w", d.path(entry.Name()), err))
+			unread.Add(owner, fmt.Errorf("adopt journal %s: %w", d.path(entry.Name()), err))
 		}
 		if dead != nil {
 			found = append(found, dead)
 		}
 	}
-	return found, trouble
+	return found, unread.OrNil()
 }
 
 // adopt returns nil if the owner lives, or its journal is gone.

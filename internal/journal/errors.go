@@ -43,3 +43,36 @@ type CorruptError struct {
 func (e *CorruptError) Error() string {
 	return fmt.Sprintf("journal %s: %d bytes at offset %d skipped: %s", e.Path, e.Length, e.Offset, e.Reason)
 }
+
+// UnreadError says which journals could not be taken up, and what else was wrong with
+// single files. Their owners may be dead or alive.
+type UnreadError struct {
+	owners map[string]error
+	err    error
+}
+
+// Add notes that the owner's journal could not be taken up.
+func (e *UnreadError) Add(owner string, err error) {
+	if e.owners == nil {
+		e.owners = map[string]error{}
+	}
+	e.owners[owner] = errors.Join(e.owners[owner], err)
+	e.err = errors.Join(e.err, err)
+}
+
+// Unread returns, by owner, what keeps each journal from being taken up.
+func (e *UnreadError) Unread() map[string]error { return e.owners }
+
+// Error tells of every file.
+func (e *UnreadError) Error() string { return e.err.Error() }
+
+// Unwrap returns what is wrong with all of them.
+func (e *UnreadError) Unwrap() error { return e.err }
+
+// OrNil returns e if anything was wrong, and nil otherwise.
+func (e *UnreadError) OrNil() error {
+	if e.err == nil {
+		return nil
+	}
+	return e
+}

@@ -25,7 +25,7 @@ type adoptedJournal struct {
 
 // adopt takes up what dead processes of this machine left: their received
 // tokens are committed, their unsent attempts closed, the others marked as in
-// doubt.
+// doubt. Of what cannot be read [Engine.Unread] tells.
 func (e *Engine) adopt(ctx context.Context) error {
 	e.adopting.Lock()
 	defer e.adopting.Unlock()
@@ -43,7 +43,9 @@ func (e *Engine) adopt(ctx context.Context) error {
 func (e *Engine) adoptAll(ctx context.Context, at stage) (stay []string, trouble error) {
 	e.adopting.Lock()
 	defer e.adopting.Unlock()
-	trouble = e.removeAdopted()
+	if err := e.removeAdopted(); err != nil {
+		e.log.Warn().Err(err).Msg("journals that were taken up cannot be removed, and will be taken up once more")
+	}
 	all := make([]Dead, len(e.adopted))
 	for i, a := range e.adopted {
 		all[i] = a.dead
@@ -51,12 +53,21 @@ func (e *Engine) adoptAll(ctx context.Context, at stage) (stay []string, trouble
 	e.adopted = nil
 	found, err := e.findDead(ctx)
 	stay, rolled := e.rollForwardAll(ctx, append(all, found...), at)
-	return stay, errors.Join(trouble, err, rolled)
+	return stay, errors.Join(err, rolled)
 }
 
-// findDead locks the journals of the dead that nobody has adopted yet.
-func (e *Engine) findDead(ctx context.Context) ([]Dead, error) {
-	found, trouble := e.journal.Adopt(ctx)
+// findDead locks the journals of the dead that nobody has adopted yet. One that cannot
+// be taken up is no error: what its owner has left waits for it, and whoever waits for
+// that owner, but nothing else does.
+func (e *Engine) findDead(ctx context.Context) (found []Dead, trouble error) {
+	found, err := e.journal.Adopt(ctx)
+	news, trouble := e.unread.note(err)
+	switch left := e.Unread(); {
+	case news && left != "":
+		e.log.Warn().Str("journals", left).Msg("journals of other processes cannot be taken up: what they hold, and what their owners had begun, waits until they can be read")
+	case news:
+		e.log.Info().Msg("the journals that could not be read can be, or are gone")
+	}
 	if len(found) > 0 {
 		trouble = errors.Join(trouble, e.mostUrgentFirst(ctx, found))
 	}

@@ -43,6 +43,7 @@ type barrier struct {
 	one        sync.Mutex                   // a pass
 	born       time.Duration                // boot time of the first heartbeat
 	noticed    time.Duration                // boot time at which the present run was found
+	tried      time.Duration                // boot time of the last look through what this process knows
 	ready      bool                         // what this process knows is in the present run
 	round      uint64                       // of the roster, when it looked for the last time before it was ready
 	forced     bool                         // it has put back what has a gap before it, for nobody could fill it
@@ -357,6 +358,7 @@ func (b *barrier) lookThrough(ctx context.Context, run string, roster credential
 		heard:    settled || !b.others(roster, run, true),
 		force:    b.forced || b.heard > 0 && now-b.heard >= ownFirst && b.idle(roster, run),
 	}
+	b.tried = now
 	done, stay, err := e.putBack(ctx, run, at)
 	if !settled && b.stirred.Load() { // what has failed may have been made all the same
 		if counted := e.opts.Runs.NextRound(ctx); counted != nil {

@@ -104,6 +104,7 @@ type Engine struct {
 	queues   *permitQueues
 	barrier  *barrier
 	watch    *watch
+	unread   *unread
 	missing  *missing
 	brief    *brief
 	stranded stranded
@@ -139,7 +140,7 @@ func New(opts Options) *Engine {
 		store: opts.Store, registry: opts.Registry, permits: opts.Permits, claims: opts.Claims, journal: opts.Journal,
 		clock: opts.Clock, owner: opts.Owner, log: opts.Log, metrics: opts.Metrics, opts: opts,
 		asked: make([]atomic.Int64, opts.Shards), heard: make([]atomic.Int64, opts.Shards), flights: newFlights(), tokens: newTokenCache(), ledger: newLedger(), crew: newCrew(), lapsed: newLapsed(), pace: newPace(), queues: newPermitQueues(),
-		watch: newWatch(opts.Silence), missing: newMissing(opts.Log, opts.Metrics), brief: newBrief(opts.Log), toldLeft: map[string]map[credential.ID]bool{}, rolled: map[string]string{}, asking: make(chan struct{}, userDataAsks), ctx: ctx, cancel: cancel,
+		watch: newWatch(opts.Silence), unread: newUnread(), missing: newMissing(opts.Log, opts.Metrics), brief: newBrief(opts.Log), toldLeft: map[string]map[credential.ID]bool{}, rolled: map[string]string{}, asking: make(chan struct{}, userDataAsks), ctx: ctx, cancel: cancel,
 	}
 	e.barrier = newBarrier(e)
 	e.commits = newCommitter(e.apply, opts.Log, e.barrier.met)

@@ -119,7 +119,7 @@ func (b *barrier) company(roster credential.Roster) bool {
 	e := b.engine
 	now := e.clock.Boot()
 	for owner, m := range roster.Members {
-		if owner != e.owner && m.Place != "" && !e.standing(owner, m, now).Dead(e.opts.Silence, 0) {
+		if owner != e.owner && m.Place != "" && !e.standing(owner, m, now).Quiet(e.opts.Silence) {
 			return true
 		}
 	}
@@ -133,7 +133,7 @@ func (b *barrier) others(roster credential.Roster, run string, sure bool) bool {
 	now := e.clock.Boot()
 	for owner, m := range roster.Members {
 		told := m.Ready == run || sure && m.Waiting == run
-		if owner != e.owner && !told && !e.standing(owner, m, now).Dead(e.opts.Silence, 0) {
+		if owner != e.owner && !told && !e.standing(owner, m, now).Quiet(e.opts.Silence) {
 			return true
 		}
 	}
@@ -141,13 +141,14 @@ func (b *barrier) others(roster credential.Roster, run string, sure bool) bool {
 }
 
 // bereaved reports whether somebody who is waited for has left a journal: he lived
-// when this process put back what it knew, and nobody else puts back what he knew.
+// when this process put back what it knew, and nobody else puts back what he knew. One
+// that could not be read is tried once a second.
 func (b *barrier) bereaved(roster credential.Roster, run string) bool {
 	e := b.engine
 	now := e.clock.Boot()
-	return slices.ContainsFunc(b.awaited(roster, run, 0), func(owner string) bool {
-		s := e.standing(owner, roster.Members[owner], now)
-		return s.Left && !s.Locked && !s.Unseen
+	return slices.ContainsFunc(b.awaited(roster, run, e.quarantine()), func(owner string) bool {
+		s := e.looked(owner, roster.Members[owner], now)
+		return s.Left && !s.Locked && (!e.unread.of(owner) || now-b.tried >= tickEvery)
 	})
 }
 
@@ -176,8 +177,18 @@ func (b *barrier) awaited(roster credential.Roster, run string, quarantine time.
 	})
 }
 
-// standing tells what is known here of another owner.
+// standing tells what is known here of another owner. Of one whose journal is there and
+// could not be read it is as little as of one whose journal cannot be opened.
 func (e *Engine) standing(owner string, m credential.Member, now time.Duration) credential.Standing {
+	s := e.looked(owner, m, now)
+	if s.Left && !s.Locked && e.unread.of(owner) {
+		s.Left, s.Unseen = false, true
+	}
+	return s
+}
+
+// looked tells what a look at an owner's journal and at his heartbeat shows.
+func (e *Engine) looked(owner string, m credential.Member, now time.Duration) credential.Standing {
 	s := credential.Standing{Silent: e.watch.silent(owner, now), Deserted: e.watch.deserted(owner, now)}
 	var err error
 	if s.Left, s.Locked, err = e.opts.Folder.Look(owner); err != nil {

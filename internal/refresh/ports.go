@@ -167,7 +167,9 @@ type Journal interface {
 	Note(ctx context.Context, changes ...Change) error
 	// Drop forgets records that the store is known to hold.
 	Drop(nonces ...credential.Nonce)
-	// Adopt locks and reads the journals of dead processes of this machine.
+	// Adopt locks and reads the journals of dead processes of this machine. An
+	// error that has a method Unread is about those that it returns, by owner; the
+	// others are found all the same. Any other one is about the folder.
 	Adopt(ctx context.Context) ([]Dead, error)
 }
 

@@ -35,8 +35,9 @@ func (e *Engine) lastLook(ctx context.Context, tn *turn, o credential.Outcome) s
 	if e.barrier.passes() != passAll {
 		e.flights.stall(tn.held.Record.ID, credential.Held{}) // who is missing may be waited for long
 	}
-	if err := errors.Join(e.barrier.await(ctx, passAll), e.adopt(ctx)); err != nil {
-		e.log.Warn().Err(err).Str("credential", string(tn.held.Record.ID)).Msg("journals could not be read before giving up a credential")
+	err := errors.Join(e.barrier.await(ctx, passAll), e.adopt(ctx))
+	if left := e.Unread(); err != nil || left != "" {
+		e.log.Warn().Err(err).Str("credential", string(tn.held.Record.ID)).Str("journals", left).Msg("journals could not be read before giving up a credential")
 	}
 	if fresh, err := e.loadCurrent(ctx, tn.held.Record.ID); err == nil && fresh != nil {
 		tn.held = *fresh

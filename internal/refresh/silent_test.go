@@ -190,27 +190,32 @@ func TestAJournalThatSomebodyRemovedProvesNothing(t *testing.T) {
 	assert.Equal(t, 1, b.provider.most())
 }
 
-// Nor is who cannot be looked at left behind when the store has fallen back.
+// Who cannot be looked at is waited for when the store has fallen back, as one of
+// another machine is: for as long as he may still answer, and no longer.
 func TestAJournalThatCannotBeOpenedIsWaitedFor(t *testing.T) {
 	t.Parallel()
+	const quarantine = time.Minute
 	b := setup(t)
 	blind := new(atomic.Bool)
 	one, two := b.node("one", lossy), b.node("two", lossy, func(o *Options) {
-		o.Quarantine, o.Folder = time.Minute, journals{dir: b.dir, place: b.dir, blind: blind}
+		o.Quarantine, o.Folder = quarantine, journals{dir: b.dir, place: b.dir, blind: blind}
 	})
 	b.settle(one, two)
 	b.put(one, "alice")
 	b.settle(one, two)
 	blind.Store(true)
 	b.fallBack(b.snapshot())
-	for range 100 {
-		b.clock.advance(5 * time.Second)
-		require.NoError(t, two.tick(t.Context()))
-		require.NotEqual(t, passAll, two.barrier.passes())
+	b.seconds(int(two.opts.Silence.Seconds())+2, two)
+	for range int(quarantine.Seconds()) - 3 {
+		require.Equal(t, passWrites, two.barrier.passes())
+		b.seconds(1, two)
 	}
+	b.seconds(5, two)
+	require.Equal(t, passAll, two.barrier.passes())
 	assert.True(t, b.client.HExists(t.Context(), "rd:members", "one").Val(), "it stays on the roster")
 	blind.Store(false)
 	b.settle(one, two)
+	assert.Equal(t, passAll, one.barrier.passes())
 	assert.Equal(t, passAll, two.barrier.passes())
 }
 
