@@ -119,7 +119,11 @@ func (e *Engine) handBack(ctx context.Context, t *Target, ids []credential.ID, r
 	if _, err := e.advanceAll(ctx, t, ids, report); err != nil {
 		return err
 	}
-	return e.store.Release(ctx, t.Name, ids, stillDue)
+	again := stillDue
+	if e.barrier.passes() != passAll {
+		again = e.clock.Now().Add(tickEvery) // nothing comes of it until the gate is open
+	}
+	return e.store.Release(ctx, t.Name, ids, again)
 }
 
 // AdvanceBatch stores what the passing of time alone has brought to those of a
@@ -261,9 +265,11 @@ func (e *Engine) landRefused(ctx context.Context, t *Target, answer credential.B
 // advanceClock stores what the passing of time alone has brought, such as an
 // expiry, and returns what is stored then and whether there was anything. seen may
 // lack the secrets, as the answer to a refused begin does: what is written has to
-// know all that it leads to, so the record is read once more.
+// know all that it leads to, so the record is read once more. While somebody may still
+// put something back it waits: what the store has lost may be a refresh, and then the
+// token is not over, nor is the version free that this would take.
 func (e *Engine) advanceClock(ctx context.Context, t *Target, seen credential.Held) (credential.Held, bool) {
-	if seen.Record.ID == "" || !credential.Due(seen.Record, seen.Attempt, e.clock.Now()).Advance {
+	if e.barrier.passes() != passAll || seen.Record.ID == "" || !credential.Due(seen.Record, seen.Attempt, e.clock.Now()).Advance {
 		return seen, false
 	}
 	for {

@@ -2,6 +2,7 @@ package refresh
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -139,4 +140,38 @@ func TestWhatTheDeadHadStoredComesBackBeforeTheirReplies(t *testing.T) {
 			})
 		}
 	}
+}
+
+// While somebody may still put something back nothing is told that time alone has
+// brought: what the store has lost may be a refresh.
+func TestNothingExpiresBeforeEverythingIsBack(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	patient := func(o *Options) { o.Quarantine = time.Minute }
+	away, near := b.node("away", lossy, patient, b.elsewhere()), b.node("near", lossy, patient)
+	b.settle(away, near)
+	b.put(away, "alice")
+	b.due()
+	b.settle(away, near)
+	before := b.snapshot()
+	b.batch(away, "alice")
+	held, seen := b.held(near, "alice"), b.eventIDs(near, "alice")
+	away.die()
+
+	b.fallBack(before)
+	b.seconds(int(near.opts.Silence.Seconds())+2, near)
+	require.Equal(t, passWrites, near.barrier.passes())
+	b.clock.advance(life / 2) // the token that the store knows is over; nobody was looked at meanwhile
+	b.seconds(2, near)
+	require.Equal(t, passWrites, near.barrier.passes())
+	report, err := near.AdvanceBatch(t.Context(), acme, []credential.ID{"alice"})
+	require.NoError(t, err)
+	assert.Zero(t, report.Advanced)
+
+	heir := b.node("heir", lossy, patient, func(o *Options) { o.Folder = away.opts.Folder })
+	b.seconds(5, heir, near)
+	require.Equal(t, passAll, near.barrier.passes())
+	assert.Equal(t, seen, b.eventIDs(near, "alice"))
+	assert.Equal(t, held.Record.Version, b.held(near, "alice").Record.Version)
+	assert.Equal(t, held.Record.ExpiresAt, b.held(near, "alice").Record.ExpiresAt)
 }
