@@ -48,7 +48,7 @@ func TestRefused(t *testing.T) {
 		"duplicate provider":         {acme + "  acme: {kind: oauth2}\n", []string{":7: providers.acme: the key occurs twice"}},
 		"duplicate in flow style":    {"redis: {shards: 1, shards: 2}", []string{":1: redis.shards: the key occurs twice"}},
 		"duplicate section":          {"log: {level: info}\nredis: {}\nlog: {level: warn}", []string{":3: log: the key occurs twice"}},
-		"duplicate subscription":     {hook + "url: https://a.example\n  - {name: ui, url: https://b.example, secret: " + hookSecret + ", types: ['*']}", []string{`subscriptions[1].name: "ui" is the name of subscriptions[0] too`}},
+		"duplicate subscription":     {hook + "url: https://a.example\n  - {name: ui, url: https://b.example, secret: " + hookSecret + ", types: ['*']}", []string{`subscriptions[1].name: "ui" is the name of subscriptions[0] too, and names are unique; choose another`}},
 		"key that is a list":         {"[a]: 1", []string{":1: it is not valid YAML: found an invalid key"}},
 		"a list for the file":        {"- a", []string{"a mapping is expected, not a list"}},
 		"a text for the file":        {"hello", []string{"a mapping is expected, not a single value"}},
@@ -59,7 +59,15 @@ func TestRefused(t *testing.T) {
 		"true for a text":            {"listen: true", []string{"listen: true is true or false", "in quotes"}},
 		"a text for a number":        {"redis: {shards: '4'}", []string{`redis.shards: "4" is a text; write a number, without quotes`}},
 		"a fraction for a number":    {"redis: {shards: 1.5}", []string{`redis.shards: "1.5" is not a whole number`}},
-		"not a number":               {"schedule: {refresh_at: .nan}", []string{"schedule.refresh_at: a single value is expected, not a number without end"}},
+		"not a number":               {"schedule: {refresh_at: .nan}", []string{":1: schedule.refresh_at: .nan is a value that is not a number, which is not expected here; write a number in digits, such as 0.5"}},
+		"a number without end":       {under("limits: {per_second: .inf}"), []string{":7: providers.acme.limits.per_second: .inf is a number without end, which is not expected here; write a number in digits"}},
+		"a count without end":        {"redis: {shards: -.inf}", []string{"redis.shards: -.inf is a number without end, which is not expected here; write a whole number in digits, such as 4"}},
+		"a time without end":         {under("timeout: .inf"), []string{"providers.acme.timeout: .inf is a number without end, which is not expected here; write a duration like 90s"}},
+		"a text without end":         {"listen: .inf", []string{"listen: .inf is a number without end, which is not expected here; put it in quotes if it is meant as a text"}},
+		"a list for a number":        {"redis: {shards: [4]}", []string{"redis.shards: a single value is expected, not a list; write a whole number in digits"}},
+		"true for a number":          {under("limits: {per_second: true}"), []string{"per_second: true is true or false, which is not expected here; write a number in digits"}},
+		"a number too large":         {under("limits: {per_second: 1e400}"), []string{`per_second: "1e400" is not a number that can be used: it is too large; write one in digits`}},
+		"a count too large":          {"redis: {shards: 99999999999999999999}", []string{`redis.shards: "99999999999999999999" is not a whole number that can be used: it is too large; write one in digits, such as 4`}},
 		"anchors and aliases":        {"redis: &a {shards: 1}\nkeyset: *a", []string{":1: redis: YAML anchors, aliases and tags are not supported", ":2: keyset: YAML anchors"}},
 		"merge keys":                 {"redis:\n  <<: {shards: 1}", []string{"a key must be plain text"}},
 		"tags":                       {"listen: !!str x", []string{"listen: YAML anchors, aliases and tags are not supported"}},
@@ -87,19 +95,24 @@ func TestRefused(t *testing.T) {
 		// Times that contradict each other
 		"refresh_at 0":          {"schedule: {refresh_at: 0}", []string{"schedule.refresh_at: 0 does not lie between 0 and 1"}},
 		"refresh_at 1":          {"schedule: {refresh_at: 1}", []string{"schedule.refresh_at: 1 does not lie between 0 and 1"}},
-		"jitter 0.31":           {"schedule: {jitter: 0.31}", []string{"schedule.jitter: 0.31 does not lie between 0 and 0.3"}},
+		"jitter 0.31":           {"schedule: {jitter: 0.31}", []string{"schedule.jitter: 0.31 does not lie between 0 and 0.3; it is a part of a token's life, 0.1 for a tenth"}},
 		"min_interval":          {"schedule: {min_interval: 61s}", []string{"schedule.min_interval: 1m1s does not lie between 0s and 1m0s"}},
 		"min_interval below 0":  {"schedule: {min_interval: -1s}", []string{"schedule.min_interval", "-1s"}},
 		"refresh_at and jitter": {"schedule: {refresh_at: 0.7, jitter: 0.25}", []string{"schedule.refresh_at: 0.7 and schedule.jitter 0.25 together are 0.95", "at most 0.9"}},
 		"jitter above it":       {"schedule: {refresh_at: 0.1, jitter: 0.1}", []string{"schedule.refresh_at: 0.1 is not above schedule.jitter 0.1"}},
-		"timeout too short":     {under("timeout: 500ms"), []string{"providers.acme.timeout: 500ms does not lie between 1s and 5m0s"}},
+		"timeout too short":     {under("timeout: 500ms"), []string{"providers.acme.timeout: 500ms does not lie between 1s and 5m0s; leave it out for 20s"}},
 		"timeout too long":      {under("timeout: 6m"), []string{"providers.acme.timeout: 6m0s does not lie between 1s and 5m0s"}},
 		"quarantine":            {under("timeout: 1m") + "recovery: {quarantine: 65s}", []string{"providers.acme.timeout: 1m0s needs recovery.quarantine to be at least 1m10s, and it is 1m5s", "raise recovery.quarantine or lower the timeout"}},
-		"idle above absolute":   {under("refresh_token: {idle: 91d, absolute: 90d}"), []string{"refresh_token.idle: 2184h0m0s is longer than refresh_token.absolute 2160h0m0s"}},
+		"idle above absolute":   {under("refresh_token: {idle: 91d, absolute: 90d}"), []string{"refresh_token.idle: 2184h0m0s is longer than refresh_token.absolute 2160h0m0s", "; lower idle or raise absolute"}},
 		"retention":             {"events: {retention: 59m}", []string{"events.retention: 59m0s is too short; keep events for 1h at least"}},
-		"a life too long":       {under("default_lifetime: 367d"), []string{"providers.acme.default_lifetime: 8808h0m0s does not lie between"}},
-		"a negative duration":   {under("rotation: {grace: -1s}"), []string{"providers.acme.rotation.grace: -1s: it must not be negative"}},
+		"a life too long":       {under("default_lifetime: 367d"), []string{"providers.acme.default_lifetime: 8808h0m0s does not lie between", "; leave it out where it is not known"}},
+		"a negative duration":   {under("rotation: {grace: -1s}"), []string{"providers.acme.rotation.grace: -1s: it must not be negative; write 0s"}},
 		"a duration in numbers": {under("timeout: 20"), []string{"providers.acme.timeout: 20 has no unit; write one, as in 20s or 20m"}},
+		"a duration too long":   {under("timeout: 9999999h"), []string{`providers.acme.timeout: "9999999h" is too long; the longest duration is 106751d`}},
+		"days too long":         {under("default_lifetime: 106752d"), []string{`default_lifetime: "106752d" is too long; the longest duration is 106751d`}},
+		"days and hours":        {"events: {retention: 106751d24h}", []string{`events.retention: "106751d24h" is too long; the longest duration is 106751d`}},
+		"offline_reads long":    {"offline_reads: 9999999.5h1m", []string{`offline_reads: "9999999.5h1m" is too long`}},
+		"fetch too long":        {"schedule: {fetch: '@every 9999999h'}", []string{`schedule.fetch: "@every 9999999h": "9999999h" is too long`}},
 		"no duration":           {under("timeout: soon"), []string{`providers.acme.timeout: "soon" is not a duration; write one like 90s`}},
 		"offline_reads":         {"offline_reads: -1s", []string{"offline_reads: it must not be negative"}},
 		"offline_reads word":    {"offline_reads: never", []string{`offline_reads: "never" is not a duration`}},
@@ -113,6 +126,7 @@ func TestRefused(t *testing.T) {
 		"redis without scheme": {"redis: {url: 'localhost:6379'}", []string{"redis.url: it does not begin with redis://"}},
 		"data_dir empty":       {"data_dir: ''", []string{"data_dir: it is empty"}},
 		"keyset empty":         {"keyset: {file: ''}", []string{"keyset.file: it is empty"}},
+		"keyset is a folder":   {"keyset: {file: .}", []string{":1: keyset.file: ", " is not a regular file; name one that is, or one that is not there yet"}},
 
 		// Providers
 		"kind saml":              {"providers: {a: {kind: saml}}", []string{"providers.a.kind: saml is not supported by this version; supported: oauth2, http"}},
@@ -134,18 +148,22 @@ func TestRefused(t *testing.T) {
 		"a URL with a login":     {under("issuer: https://user:pa55@id.acme.example"), []string{"providers.acme.issuer: it holds a user or a password before the @"}},
 		"kind http's section":    {under("login: {request: {method: POST, url: https://x.example}}"), []string{":7: providers.acme.login: it belongs to kind: http; remove it, or set kind: http"}},
 		"session":                {under("session: {on_death: reauth}"), []string{"providers.acme.session: it belongs to kind: http"}},
-		"concurrency":            {under("limits: {concurrency: 0}"), []string{"providers.acme.limits.concurrency: 0 is not from 1 to 10000"}},
+		"concurrency":            {under("limits: {concurrency: 0}"), []string{"providers.acme.limits.concurrency: 0 is not from 1 to 10000; write how many calls may be under way at once, or leave it out for 16"}},
 		"per_second in quotes":   {under("limits: {per_second: '1e-09'}"), []string{`per_second: "1e-09" is a text; write a number, without quotes`}},
 		"shards with exponent":   {"redis: {shards: 1e1}", []string{`redis.shards: "1e1"`}},
-		"per_second":             {under("limits: {per_second: 0}"), []string{"providers.acme.limits.per_second: 0 is not above 0"}},
+		"per_second":             {under("limits: {per_second: 0}"), []string{"providers.acme.limits.per_second: 0 does not lie between 0.0001 and 100000; write how many calls one second may see, such as 0.5 for one in two seconds, or leave it out for 50"}},
+		"a call in 30 years":     {under("limits: {per_second: 1e-9}"), []string{"providers.acme.limits.per_second: 1e-09 does not lie between 0.0001 and 100000"}},
+		"two limits at once":     {under("limits: {concurrency: 10001, per_second: 100001}"), []string{"2 problems", "concurrency: 10001 is not from", "per_second: 100001 does not lie"}},
 		"rotates":                {under("rotation: {rotates: maybe}"), []string{`providers.acme.rotation.rotates: "maybe" is not one of auto, yes, no`}},
 		"class":                  {under("errors: [{status: 400, class: not_sent}]"), []string{`providers.acme.errors[0].class: "not_sent" is not one of permanent, transient`}},
 		"no class":               {under("errors: [{status: 400}]"), []string{"providers.acme.errors[0].class: it is missing"}},
 		"a rule for everything":  {under("errors: [{class: transient}]"), []string{"providers.acme.errors[0]: it would match every reply"}},
-		"no status":              {under("errors: [{status: 99, class: transient}]"), []string{"providers.acme.errors[0].status: 99 is not an HTTP status"}},
+		"no status":              {under("errors: [{status: 99, class: transient}]"), []string{"providers.acme.errors[0].status: 99 is not an HTTP status; write one from 100 to 599"}},
 		"proxy":                  {under("http: {proxy: 'pa55'}"), []string{"providers.acme.http.proxy: it is not the URL of a proxy"}},
 		"ca_file":                {under("http: {ca_file: nothing.pem}"), []string{"providers.acme.http.ca_file", "nothing.pem: no such file or directory; name the file that has the certificates, or remove it"}},
-		"ca_file with no CA":     {under("http: {ca_file: config.yaml}"), []string{"providers.acme.http.ca_file", "holds no certificate"}},
+		"ca_file with no CA":     {under("http: {ca_file: config.yaml}"), []string{"providers.acme.http.ca_file", "holds no certificate in PEM form; name one that does, or remove it"}},
+		"ca_file is a folder":    {under("http: {ca_file: .}"), []string{"providers.acme.http.ca_file: ", " is not a regular file; name one that is"}},
+		"ca_file below a file":   {under("http: {ca_file: config.yaml/x}"), []string{"config.yaml/x: not a directory; name a file that can be read"}},
 
 		// Subscriptions
 		"a subscription's name":   {strings.Replace(hook, "ui", "U I", 1) + "url: https://a.example", []string{`subscriptions[0].name: "U I" is not a name`}},
@@ -163,7 +181,7 @@ func TestRefused(t *testing.T) {
 		"retry at once":           {hook + "url: https://a.example\n    retry: [1s, 1ms]", []string{"subscriptions[0].retry[1]: 1ms does not lie between 10ms and 168h0m0s"}},
 		"retry that is no list":   {hook + "url: https://a.example\n    retry: 1s", []string{"subscriptions[0].retry: a list is expected"}},
 		"enabled in quotes":       {hook + "url: https://a.example\n    enabled: 'no'", []string{`subscriptions[0].enabled: "no" is a text; write true or false, without quotes`}},
-		"enabled as a number":     {hook + "url: https://a.example\n    enabled: 2", []string{`subscriptions[0].enabled: "2" is neither true nor false`}},
+		"enabled as a number":     {hook + "url: https://a.example\n    enabled: 2", []string{`subscriptions[0].enabled: "2" is neither true nor false; write one of them`}},
 		"unknown event type":      {strings.Replace(hook, `"*"`, "credential.refresht", 1) + "url: https://a.example", []string{`subscriptions[0].types[0]: "credential.refresht" matches no event type`}},
 		"unknown event family":    {strings.Replace(hook, `"*"`, `"credentials.*"`, 1) + "url: https://a.example", []string{`"credentials.*" matches no event type`}},
 		"no event types":          {strings.Replace(hook, `"*"`, "", 1) + "url: https://a.example", []string{"subscriptions[0].types: it is missing"}},
@@ -220,6 +238,9 @@ func TestSecretsThatCannotBeUsed(t *testing.T) {
 	}
 	pipe := filepath.Join(dir, "pipe")
 	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	loop := filepath.Join(dir, "loop")
+	require.NoError(t, os.Symlink(loop, loop))
+	lines, blanks := put("lines", "pa55\npa55\n", 0o600), put("blanks", " \t \n", 0o600)
 	for name, row := range map[string]struct{ secret, want string }{
 		"environment variable not set":  {"{env: NOWHERE}", "the environment variable NOWHERE is not set; set it, or use {file: path}"},
 		"environment variable is empty": {"{env: EMPTY}", "the environment variable EMPTY is empty; give it a value"},
@@ -227,13 +248,22 @@ func TestSecretsThatCannotBeUsed(t *testing.T) {
 		"file that the group can read":  {"{file: " + put("group", "pa55", 0o640) + "}", "(mode 0640); run: chmod 600"},
 		"file that is missing":          {"{file: /nonexistent/x}", "/nonexistent/x: no such file or directory; write the secret into that file and run: chmod 600 /nonexistent/x, or name the file that has it"},
 		"file that is empty":            {"{file: " + put("empty", "\n", 0o600) + "}", "is empty; write the secret into it"},
-		"file of two lines":             {"{file: " + put("lines", "pa55\npa55\n", 0o600) + "}", "control character"},
+		"file of two lines":             {"{file: " + lines + "}", "the file " + lines + " holds a line break or another control character; give the secret as a single line"},
+		"file of blanks":                {"{file: " + blanks + "}", "the file " + blanks + " holds nothing but blanks; write the secret into it"},
+		"file that is its own link":     {"{file: " + loop + "}", loop + ": too many levels of symbolic links; name a file that can be read"},
+		"file below a file":             {"{file: " + lines + "/x}", lines + "/x: not a directory; name a file that can be read"},
+		"variable of two lines":         {"{env: LINES}", "the environment variable LINES holds a line break or another control character"},
+		"variable of blanks":            {"{env: BLANKS}", "the environment variable BLANKS holds nothing but blanks; give it a value"},
+		"blanks":                        {"'  '", "client_secret: it holds nothing but blanks; write {env: NAME} or {file: path}"},
 		"file too large":                {"{file: " + put("large", strings.Repeat("pa55", maxSecret), 0o600) + "}", "larger than"},
-		"a pipe":                        {"{file: " + pipe + "}", "not a regular file"},
-		"a folder":                      {"{file: " + dir + "}", "not a regular file"},
+		"a pipe":                        {"{file: " + pipe + "}", pipe + " is not a regular file; name one that is"},
+		"a folder":                      {"{file: " + dir + "}", dir + " is not a regular file; name one that is"},
 		"both":                          {"{env: A, file: b}", "either env or file, not both"},
 		"neither":                       {"{}", "it is empty; write {env: NAME} or {file: path}"},
 		"another key":                   {"{value: pa55}", "client_secret.value: there is no such key; a secret is {env: NAME}"},
+		"a mistyped key":                {"{fil: x}", "client_secret.fil: there is no such key; a secret is {env: NAME}, {file: path} or a plain value"},
+		"a key that is a list":          {"{[a]: x}", "it is not valid YAML"},
+		"a merge key":                   {"{<<: x}", "a key must be plain text"},
 		"a name that is missing":        {"{env: }", "client_secret.env: write a name"},
 		"a name that is a list":         {"{file: [pa55]}", "client_secret.file: write a name"},
 		"a list":                        {"[pa55]", "not a list"},
@@ -245,8 +275,9 @@ func TestSecretsThatCannotBeUsed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := Load(write(t, strings.Replace(acme, "client_auth: none", "client_secret: "+row.secret, 1)), []string{"EMPTY=", "A=pa55"}, nil)
+			_, err := Load(write(t, strings.Replace(acme, "client_auth: none", "client_secret: "+row.secret, 1)), []string{"EMPTY=", "A=pa55", "BLANKS= \t", "LINES=pa55\npa55"}, nil)
 			require.ErrorContains(t, err, row.want)
+			require.ErrorContains(t, err, "the configuration has a problem:", "one fault is one problem")
 			assert.NotContains(t, err.Error(), "pa55")
 			assert.NotContains(t, err.Error(), "and client_auth basic needs it", "not said twice")
 		})
@@ -264,6 +295,10 @@ func TestKeyFilesThatOthersCanRead(t *testing.T) {
 	}
 	_, err = Load(path, nil, nil)
 	require.ErrorContains(t, err, ":1: keyset.file: the file "+filepath.Join(filepath.Dir(path), "keyset.json")+" can be read or written by others (mode 0644); run: chmod 600")
+	require.NoError(t, os.Remove(filepath.Join(filepath.Dir(path), "keyset.json")))
+	require.NoError(t, os.Symlink("keyset.json", filepath.Join(filepath.Dir(path), "keyset.json")))
+	_, looped := Load(path, nil, nil)
+	require.ErrorContains(t, looped, "keyset.json: too many levels of symbolic links; name a file that is none of these links, or one that is not there yet")
 	require.ErrorContains(t, err, ":2: tls.key: the file "+filepath.Join(filepath.Dir(path), "tls.key")+" can be read")
 }
 

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/refreshd/refreshd/internal/subscription"
 	"github.com/refreshd/refreshd/internal/webaddr"
 )
@@ -27,6 +29,12 @@ const (
 	maxShards    = 64
 	minRetention = time.Hour
 	maxJitter    = 0.3
+
+	maxConcurrency = 10_000
+	// minRate is a call in under three hours: with less, nothing is kept fresh, and a
+	// slip of the exponent looks like an outage.
+	minRate = 0.0001 // calls per second
+	maxRate = 100_000
 	// maxMinInterval is the shortest life that providers are known to give.
 	maxMinInterval = time.Minute
 	latestPlan     = 0.9 // of a token's life: a planned refresh leaves the rest
@@ -137,8 +145,22 @@ func (l *loader) checkStore() {
 		l.refuse("keyset.file", "it is empty; name the file of the encryption keys, which is created where it is missing")
 		return
 	}
-	if st, err := os.Stat(c.Keyset.File); err == nil && st.Mode().Perm()&0o077 != 0 {
-		l.refuse("keyset.file", "the file %s can be read or written by others (mode %04o); run: chmod 600 %s", c.Keyset.File, st.Mode().Perm(), c.Keyset.File)
+	l.checkKeyset(c.Keyset.File)
+}
+
+// checkKeyset looks at the file of the encryption keys, if it is there already. It
+// may lie where only the service's user can look, and what is wrong with its folder is
+// told of data_dir.
+func (l *loader) checkKeyset(path string) {
+	st, err := os.Stat(path)
+	switch {
+	case errors.Is(err, unix.ELOOP):
+		l.refuse("keyset.file", "%v; name a file that is none of these links, or one that is not there yet", err)
+	case err != nil:
+	case !st.Mode().IsRegular():
+		l.refuse("keyset.file", "%s is not a regular file; name one that is, or one that is not there yet", path)
+	case st.Mode().Perm()&0o077 != 0:
+		l.refuse("keyset.file", "the file %s can be read or written by others (mode %04o); run: chmod 600 %s", path, st.Mode().Perm(), path)
 	}
 }
 
@@ -171,7 +193,7 @@ func (l *loader) checkSchedule() {
 		l.refuse(refreshAt, "%v does not lie between 0 and 1; it is a part of a token's life, 0.66 for two thirds", s.RefreshAt)
 	}
 	if s.Jitter < 0 || s.Jitter > maxJitter {
-		l.refuse(jitter, "%v does not lie between 0 and %v; it is a part of a token's life", s.Jitter, maxJitter)
+		l.refuse(jitter, "%v does not lie between 0 and %v; it is a part of a token's life, 0.1 for a tenth", s.Jitter, maxJitter)
 	}
 	if s.MinInterval < 0 || s.MinInterval > maxMinInterval {
 		l.refuse("schedule.min_interval", "%s does not lie between 0s and %s; leave it out for 10s", s.MinInterval, maxMinInterval)
@@ -214,7 +236,7 @@ func (l *loader) checkTLS() {
 		return
 	}
 	if _, err := tls.X509KeyPair(cert, key); err != nil {
-		l.refuse("tls.cert", "%s and %s are not a certificate and its key: %v", t.Cert, t.Key, err)
+		l.refuse("tls.cert", "%s and %s are not a certificate and its key: %v; name two that belong together", t.Cert, t.Key, err)
 	}
 }
 
@@ -226,7 +248,7 @@ func (l *loader) checkCA(key, path string) {
 	l.files = append(l.files, path)
 	pem, err := readFile(path)
 	if err == nil && !x509.NewCertPool().AppendCertsFromPEM(pem) {
-		err = errors.New("the file " + path + " holds no certificate in PEM form")
+		err = errors.New("the file " + path + " holds no certificate in PEM form; name one that does, or remove it")
 	}
 	if err != nil {
 		l.refuse(key, "%v", withRemedy(err, "name the file that has the certificates, or remove it"))
@@ -238,7 +260,7 @@ func (l *loader) checkSubscriptions() {
 	for i, s := range l.cfg.Subscriptions {
 		key := "subscriptions[" + strconv.Itoa(i) + "]"
 		if before, twice := first[s.Name]; twice {
-			l.refuse(key+".name", "%q is the name of %s too; names are unique", s.Name, before)
+			l.refuse(key+".name", "%q is the name of %s too, and names are unique; choose another", s.Name, before)
 		} else if err := subscription.CheckName(s.Name); err != nil {
 			l.refuse(key+".name", "%v", err)
 		}
@@ -264,7 +286,7 @@ func (l *loader) checkSubscription(key string, s Subscription) {
 		problems = append(s.Settings().CheckWebhook(rules), problems...)
 	}
 	for _, p := range problems {
-		if at := join(key, p.Field); l.readable(at, at+".env", at+".file") {
+		if at := join(key, p.Field); l.readable(at) {
 			l.refuse(at, "%s", p.Text)
 		}
 	}

@@ -137,7 +137,7 @@ func (l *loader) checkSession(key string, p Provider) {
 		l.refuse(at, "nothing keeps such a session alive or brings a new one; set session.extend, or login")
 	}
 	if s.AbsoluteTimeout != 0 && s.AbsoluteTimeout < s.IdleTimeout {
-		l.refuse(at+".idle_timeout", "%s is longer than session.absolute_timeout %s; a session cannot idle for longer than it lives", s.IdleTimeout, s.AbsoluteTimeout)
+		l.refuse(at+".idle_timeout", "%s is longer than session.absolute_timeout %s, and a session cannot idle for longer than it lives; lower idle_timeout or raise absolute_timeout", s.IdleTimeout, s.AbsoluteTimeout)
 	}
 	if s.WarnBefore >= s.IdleTimeout {
 		l.refuse(at+".warn_before", "%s is not shorter than session.idle_timeout %s, so that the warning would come with every use; lower it", s.WarnBefore, s.IdleTimeout)

@@ -32,12 +32,7 @@ func (l *loader) checkProvider(name string, p Provider) {
 	l.checkCall(key, verifyCall, p.Verify)
 	l.checkCall(key, userDataCall, p.UserData)
 	l.checkTimes(key, p)
-	if n := p.Limits.Concurrency; n < 1 || n > 10_000 {
-		l.refuse(key+".limits.concurrency", "%d is not from 1 to 10000", n)
-	}
-	if x := p.Limits.PerSecond; x <= 0 || x > 100_000 {
-		l.refuse(key+".limits.per_second", "%v is not above 0 and at most 100000", x)
-	}
+	l.checkLimits(key+".limits", p.Limits)
 	for i, rule := range p.Errors {
 		l.checkRule(key+".errors["+strconv.Itoa(i)+"]", rule)
 	}
@@ -54,6 +49,15 @@ func (l *loader) checkProvider(name string, p Provider) {
 			at = join(key, problem.Key)
 		}
 		l.refuse(at, "%s", problem.Text)
+	}
+}
+
+func (l *loader) checkLimits(key string, limits Limits) {
+	if n := limits.Concurrency; n < 1 || n > maxConcurrency {
+		l.refuse(key+".concurrency", "%d is not from 1 to %d; write how many calls may be under way at once, or leave it out for 16", n, maxConcurrency)
+	}
+	if x := limits.PerSecond; x < minRate || x > maxRate {
+		l.refuse(key+".per_second", "%v does not lie between %v and %d; write how many calls one second may see, such as 0.5 for one in two seconds, or leave it out for 50", x, minRate, maxRate)
 	}
 }
 
@@ -83,7 +87,7 @@ func (l *loader) checkOAuth2(key string, p Provider) {
 	}
 	secret := key + ".client_secret"
 	switch {
-	case !l.readable(key+".client_auth", secret, secret+".env", secret+".file"):
+	case !l.readable(key+".client_auth", secret):
 	case p.ClientAuth == "none" && !p.ClientSecret.IsZero():
 		l.refuse(secret, "client_auth none sends no secret; remove it, or set client_auth to basic or post")
 	case p.ClientAuth != "none" && p.ClientSecret.IsZero():
@@ -99,7 +103,7 @@ func (l *loader) checkTimes(key string, p Provider) {
 	switch {
 	case !l.readable(timeout):
 	case p.Timeout < minTimeout || p.Timeout > maxTimeout:
-		l.refuse(timeout, "%s does not lie between %s and %s", p.Timeout, minTimeout, maxTimeout)
+		l.refuse(timeout, "%s does not lie between %s and %s; leave it out for %s", p.Timeout, minTimeout, maxTimeout, credential.DefaultTimes(0).Exchange)
 	default:
 		need := times.Exchange + times.Commit + times.Margin
 		if q := l.cfg.Recovery.Quarantine; q < need && l.readable("recovery.quarantine") {
@@ -110,10 +114,10 @@ func (l *loader) checkTimes(key string, p Provider) {
 		}
 	}
 	if d := p.DefaultLifetime; d != 0 && (d < time.Second || d > credential.MaxLifetime) {
-		l.refuse(key+".default_lifetime", "%s does not lie between 1s and %s", d, credential.MaxLifetime)
+		l.refuse(key+".default_lifetime", "%s does not lie between 1s and %s; leave it out where it is not known", d, credential.MaxLifetime)
 	}
 	if idle, absolute := p.RefreshToken.Idle, p.RefreshToken.Absolute; absolute != 0 && idle > absolute {
-		l.refuse(key+".refresh_token.idle", "%s is longer than refresh_token.absolute %s; a token cannot idle for longer than it lives", idle, absolute)
+		l.refuse(key+".refresh_token.idle", "%s is longer than refresh_token.absolute %s, and a token cannot idle for longer than it lives; lower idle or raise absolute", idle, absolute)
 	}
 }
 
@@ -122,7 +126,7 @@ func (l *loader) checkRule(key string, r ErrorRule) {
 		l.refuse(key, "it would match every reply; set status, error or description")
 	}
 	if l.set(key+".status") && (r.Status < 100 || r.Status > 599) {
-		l.refuse(key+".status", "%d is not an HTTP status", r.Status)
+		l.refuse(key+".status", "%d is not an HTTP status; write one from 100 to 599", r.Status)
 	}
 	if r.Class == "" && l.readable(key+".class") {
 		l.refuse(key+".class", "it is missing; say what such a reply means, for example transient or permanent")

@@ -9,6 +9,10 @@ import (
 // itemShape is an item of a list as other notations of paths have it.
 var itemShape = regexp.MustCompile(`\w\[(\d+)\]`)
 
+// fromTheEnd is the number of an item as notations have it that count from the end of
+// a list.
+var fromTheEnd = regexp.MustCompile(`^-[0-9]+$`)
+
 // checkResponse looks at where a reply holds what.
 func (l *loader) checkResponse(key string, kind callKind, r HTTPResponse) {
 	expiries := map[string]Expiry{
@@ -88,6 +92,8 @@ func (l *loader) checkPath(key, path string) {
 		l.refuse(key, "%q is in another notation; write names joined by dots, as in user.id, with nothing in front", path)
 	case item != nil:
 		l.refuse(key, "%q is in another notation; write the number of an item like a name, as in items.%s", path, item[1])
+	case slices.ContainsFunc(lastParts(path), fromTheEnd.MatchString):
+		l.refuse(key, "%q counts items from the end, which no path does, so that nothing would be found; write the number of the item from the start, as in items.0", path)
 	case strings.ContainsFunc(path, func(r rune) bool { return r < ' ' || r == 0x7f }), strings.TrimSpace(path) != path:
 		l.refuse(key, "%q holds a control character, or space at an end; write a path like user.id", path)
 	case path == wholeBody, strings.ContainsAny(path, `(\`): // the rest of gjson's syntax
@@ -156,6 +162,12 @@ func (l *loader) checkFailure(key string, f Failure) {
 	redirects := f.Redirect != Redirect{}
 	if !l.whole(key) {
 		return
+	}
+	for name, text := range map[string]string{"json": f.JSON, "body_contains": f.BodyContains} {
+		if text == "" && l.set(join(key, name)) {
+			l.refuse(join(key, name), "it is empty; say what is looked for, or remove it")
+			return
+		}
 	}
 	switch {
 	case f.Equals != "" && f.JSON == "":

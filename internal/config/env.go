@@ -111,12 +111,12 @@ func (l *loader) overrideScalar(v reflect.Value, f field, key string, used map[s
 	}
 	used[name] = key
 	l.mark(key, "environment variable "+name)
-	if value == "" {
-		l.refuse(key, "the variable is set and empty; unset it, or give it a value")
+	if value == "" || blank(value) {
+		l.refuse(key, "the variable is set, and there is nothing in it; unset it, or give it a value")
 		return
 	}
 	if v.Type() == reflect.TypeFor[credential.Secret]() {
-		l.setSecret(v, value, key)
+		l.setSecret(v, value, key, "it")
 		return
 	}
 	if err := l.setText(v, f, value); err != nil {

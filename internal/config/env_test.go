@@ -42,12 +42,13 @@ func TestEnvironmentOverrides(t *testing.T) {
 func TestEnvironmentThatIsWrong(t *testing.T) {
 	t.Parallel()
 	for variable, want := range map[string]string{
-		"REFRESHD_REDIS_URL=":                                 "environment variable REFRESHD_REDIS_URL: redis.url: the variable is set and empty; unset it",
+		"REFRESHD_REDIS_URL=":                                 "environment variable REFRESHD_REDIS_URL: redis.url: the variable is set, and there is nothing in it; unset it",
+		"REFRESHD_REDIS_URL=  ":                               "environment variable REFRESHD_REDIS_URL: redis.url: the variable is set, and there is nothing in it; unset it",
 		"REFRESHD_REDIS_SHARDS=four":                          `environment variable REFRESHD_REDIS_SHARDS: redis.shards: "four" is not a whole number`,
 		"REFRESHD_REDIS_SHARDS=65":                            "environment variable REFRESHD_REDIS_SHARDS: redis.shards: 65 is not from 1 to 64",
 		"REFRESHD_REDIS_URL=pa55":                             "environment variable REFRESHD_REDIS_URL: redis.url: it does not begin with",
 		"REFRESHD_SCHEDULE_FETCH=@every 1m":                   "environment variable REFRESHD_SCHEDULE_FETCH: schedule.fetch",
-		"REFRESHD_SCHEDULE_JITTER=Inf":                        `schedule.jitter: "Inf" is not a number`,
+		"REFRESHD_SCHEDULE_JITTER=Inf":                        `schedule.jitter: "Inf" is not a number; write one in digits, such as 0.5`,
 		"REFRESHD_PROVIDERS_ACME_KIND=http":                   "config.yaml:4: providers.acme.token_url: it belongs to kind: oauth2; remove it",
 		"REFRESHD_PROVIDERS_ACME_TIMEOUT=1h":                  "environment variable REFRESHD_PROVIDERS_ACME_TIMEOUT: providers.acme.timeout: 1h0m0s does not lie between",
 		"REFRESHD_PROVIDERS_ACME_LOGIN_REQUEST_URL=https://x": "providers.acme.login: it belongs to kind: http",

@@ -18,6 +18,7 @@ type field struct {
 	growing bool     // whether a later version may allow more of them
 	secret  string   // "url" for a URL that may hold a password, "template" for a part of a request
 	path    bool     // a path in the file system
+	quoted  bool     // a text that is hardly ever a number: one must be in quotes
 	remedy  string   // of a key that is reserved
 }
 
@@ -38,6 +39,7 @@ func fieldsOf(t reflect.Type) []field {
 			growing: supported != "",
 			secret:  f.Tag.Get("secret"),
 			path:    f.Tag.Get("path") != "",
+			quoted:  f.Tag.Get("quoted") != "",
 			remedy:  f.Tag.Get("remedy"),
 		})
 	}

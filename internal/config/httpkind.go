@@ -67,8 +67,8 @@ type Session struct {
 type Failure struct {
 	Status       Statuses   `yaml:"status"`
 	Redirect     Redirect   `yaml:"redirect"`
-	JSON         string     `yaml:"json"`   // a path that is there, and
-	Equals       Comparison `yaml:"equals"` // that holds this, where it is set
+	JSON         string     `quoted:"yes" yaml:"json"` // a path that is there, and
+	Equals       Comparison `yaml:"equals"`            // that holds this, where it is set
 	BodyContains string     `yaml:"body_contains"`
 
 	// Class is "" for permanent: only the user can mend it. Transient is the

@@ -59,7 +59,7 @@ func read(path string, env []string, matters func(key string) bool, buildable Bu
 	}
 	data, err := readFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("configuration: %w", err)
+		return nil, fmt.Errorf("configuration: %w", withRemedy(err, "name the one that is meant with --config"))
 	}
 	return load(path, filepath.Dir(path), data, env, matters, buildable)
 }
@@ -212,12 +212,20 @@ func openRegular(path string) (*os.File, os.FileInfo, error) {
 	}
 	st, err := f.Stat()
 	if err == nil && !st.Mode().IsRegular() {
-		err = fmt.Errorf("%s is not a regular file", path)
+		err = fmt.Errorf("%s is not a regular file; name one that is", path)
 	}
 	if err != nil {
 		return nil, nil, errors.Join(err, f.Close())
 	}
 	return f, st, nil
+}
+
+// inFolder resolves a path against the folder of the file.
+func (l *loader) inFolder(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(l.base, path)
 }
 
 // mark remembers where a key was given its value, for itself and for what it

@@ -137,10 +137,20 @@ func TestExamplesOfTheShippedFileWork(t *testing.T) {
 
 func TestNumbersWithAnExponent(t *testing.T) {
 	t.Parallel()
-	for text, want := range map[string]float64{"1e-09": 1e-9, "1.0e-09": 1e-9, "5e1": 50, ".5E+1": 5} {
+	for text, want := range map[string]float64{"1e-04": 1e-4, "1.0e-04": 1e-4, "5e1": 50, ".5E+1": 5} {
 		got, err := Load(write(t, under("limits: {per_second: "+text+"}")), nil, nil)
 		require.NoError(t, err, text)
 		assert.InEpsilon(t, want, got.Providers["acme"].Limits.PerSecond, 1e-9, text)
+	}
+}
+
+// A reply that is a list has its values behind numbers, which stand in quotes.
+func TestNumbersAsPaths(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{"'0'": "0", "0.token": "0.token", "items.-x": "items.-x", `a\.-1.b`: `a\.-1.b`} {
+		got, err := Load(write(t, strings.Replace(shop, "access_token: token", "access_token: "+text, 1)), nil, nil)
+		require.NoError(t, err, text)
+		assert.Equal(t, want, got.Providers["shop"].Login.Response.AccessToken.JSON)
 	}
 }
 
@@ -228,9 +238,13 @@ func TestFilesThatCannotBeRead(t *testing.T) {
 	dir := t.TempDir()
 	_, err := Load(filepath.Join(dir, "missing.yaml"), nil, nil)
 	require.ErrorIs(t, err, os.ErrNotExist)
-	require.ErrorContains(t, err, "missing.yaml")
+	require.ErrorContains(t, err, "missing.yaml: no such file or directory; name the one that is meant with --config")
 	_, err = Load(dir, nil, nil)
-	require.ErrorContains(t, err, "not a regular file")
+	require.ErrorContains(t, err, "not a regular file; name one that is")
+	loop := filepath.Join(dir, "loop.yaml")
+	require.NoError(t, os.Symlink(loop, loop))
+	_, err = Load(loop, nil, nil)
+	require.ErrorContains(t, err, "loop.yaml: too many levels of symbolic links; name a file that can be read")
 	big := filepath.Join(dir, "big.yaml")
 	require.NoError(t, os.WriteFile(big, nil, 0o600))
 	require.NoError(t, os.Truncate(big, maxFile+1))

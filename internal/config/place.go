@@ -10,9 +10,9 @@ import (
 // Place is where a reply holds a value: a path into its JSON body, a header or
 // a cookie. The zero value is nowhere.
 type Place struct {
-	JSON   string `yaml:"json"`
-	Header string `yaml:"header"`
-	Cookie string `yaml:"cookie"`
+	JSON   string `quoted:"yes" yaml:"json"`
+	Header string `quoted:"yes" yaml:"header"`
+	Cookie string `quoted:"yes" yaml:"cookie"`
 }
 
 // UnmarshalText takes a JSON path.
@@ -30,9 +30,9 @@ func (p Place) IsZero() bool { return p == Place{} }
 // Expiry is where a reply holds an expiry, and in what notation. Unit is "" for
 // the notation that the value itself shows.
 type Expiry struct {
-	JSON   string `yaml:"json"`
-	Header string `yaml:"header"`
-	Cookie string `yaml:"cookie"`
+	JSON   string `quoted:"yes" yaml:"json"`
+	Header string `quoted:"yes" yaml:"header"`
+	Cookie string `quoted:"yes" yaml:"cookie"`
 	Unit   string `oneof:"s ms unix unix_ms rfc3339 http" yaml:"unit"`
 }
 
@@ -52,8 +52,8 @@ func (e Expiry) Place() Place { return Place{JSON: e.JSON, Header: e.Header, Coo
 // Send says how requests carry the token: as a bearer token (the zero value),
 // a header or a cookie.
 type Send struct {
-	Header string `yaml:"header"`
-	Cookie string `yaml:"cookie"`
+	Header string `quoted:"yes" yaml:"header"`
+	Cookie string `quoted:"yes" yaml:"cookie"`
 }
 
 // UnmarshalText takes the word bearer.
@@ -110,6 +110,9 @@ func (r *Redirect) UnmarshalText(text []byte) error {
 	case "", "false":
 		return errors.New(`write true for any redirect, or a pattern for where it leads, as in "*/login*"`)
 	default:
+		if _, err := strconv.ParseFloat(string(text), 64); err == nil {
+			return fmt.Errorf(`%s is a number, and no redirect leads there; write true for any redirect, or a pattern for where it leads, as in "*/login*", and a status as status`, text)
+		}
 		*r = Redirect{Location: string(text)}
 	}
 	return nil

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-var errNegative = errors.New("it must not be negative")
+var errNegative = errors.New("it must not be negative; write 0s, or one like 90s")
 
 // Problem is one thing that is wrong.
 type Problem struct {

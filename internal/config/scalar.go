@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
-	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -49,32 +48,40 @@ func (l *loader) setText(v reflect.Value, f field, text string) error {
 	}
 	switch v.Kind() {
 	case reflect.String:
-		if f.path && text != "" && !filepath.IsAbs(text) {
-			text = filepath.Join(l.base, text)
+		if f.path && text != "" {
+			text = l.inFolder(text)
 		}
 		v.SetString(text)
 	case reflect.Int:
 		n, err := strconv.Atoi(text)
 		if err != nil {
-			return fmt.Errorf("%q is not a whole number", text)
+			return fmt.Errorf("%q is not a whole number%s; write one in digits, such as 4", text, tooLarge(err))
 		}
 		v.SetInt(int64(n))
 	case reflect.Float64:
 		x, err := strconv.ParseFloat(text, 64)
 		if err != nil || math.IsNaN(x) || math.IsInf(x, 0) {
-			return fmt.Errorf("%q is not a number", text)
+			return fmt.Errorf("%q is not a number%s; write one in digits, such as 0.5", text, tooLarge(err))
 		}
 		v.SetFloat(x)
 	case reflect.Bool:
 		b, err := strconv.ParseBool(text)
 		if err != nil {
-			return fmt.Errorf("%q is neither true nor false", text)
+			return fmt.Errorf("%q is neither true nor false; write one of them", text)
 		}
 		v.SetBool(b)
 	default:
 		return fmt.Errorf("the type %s cannot be read", v.Type()) // a test walks all types
 	}
 	return nil
+}
+
+// tooLarge is the reason where a number has more digits than fit.
+func tooLarge(err error) string {
+	if errors.Is(err, strconv.ErrRange) {
+		return " that can be used: it is too large"
+	}
+	return ""
 }
 
 // setPrefix takes a CIDR prefix or a single address. What a prefix says of the
@@ -92,9 +99,10 @@ func setPrefix(p *netip.Prefix, text string) error {
 	return nil
 }
 
-// scientific is a number with an exponent as YAML 1.2 has it (section 10.3.2). The
-// parser goes by YAML 1.1, where one without a dot is a text.
-var scientific = regexp.MustCompile(`^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$`)
+// number is a number as YAML 1.2 has it (section 10.3.2). The parser goes by YAML 1.1,
+// where one with an exponent and no dot is a text, and takes for a text what does not
+// fit 64 bits.
+var number = regexp.MustCompile(`^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$`)
 
 var errNoValue = errors.New("it has no value; give it one, or remove the key")
 
@@ -107,7 +115,7 @@ func textOf(n ast.Node, t reflect.Type, f field) (string, error) {
 		if t.Kind() == reflect.Bool {
 			return "", fmt.Errorf("%q is a text; write true or false, without quotes", n.Value)
 		}
-		if t.Kind() == reflect.Float64 && n.GetToken().Type == token.StringType && scientific.MatchString(n.Value) {
+		if numeric && n.GetToken().Type == token.StringType && number.MatchString(n.Value) {
 			return n.Value, nil
 		}
 		if numeric {
@@ -121,6 +129,9 @@ func textOf(n ast.Node, t reflect.Type, f field) (string, error) {
 		return n.Value.Value, nil
 	case *ast.IntegerNode, *ast.FloatNode:
 		text := n.GetToken().Value
+		if f.quoted || t == reflect.TypeFor[Place]() || t == reflect.TypeFor[Expiry]() {
+			return "", fmt.Errorf("%s is a number, and a name or a path such as user.id is expected; write that, or put the number in quotes if it is one", text)
+		}
 		if t == reflect.TypeFor[time.Duration]() && text != "0" {
 			return "", fmt.Errorf("%s has no unit; write one, as in %ss or %sm", text, text, text)
 		}
@@ -138,17 +149,29 @@ func textOf(n ast.Node, t reflect.Type, f field) (string, error) {
 		case reflect.TypeFor[Redirect](), reflect.TypeFor[Comparison]():
 			return strconv.FormatBool(n.Value), nil
 		}
-		return "", fmt.Errorf("%s is true or false, which is not expected here%s", n.GetToken().Value, hint(f))
+		return "", fmt.Errorf("%s is true or false, which is not expected here%s", n.GetToken().Value, hint(t, f))
+	case *ast.InfinityNode, *ast.NanNode:
+		return "", fmt.Errorf("%s is a %s, which is not expected here%s", n.GetToken().Value, kindOf(n), hint(t, f))
 	case *ast.NullNode:
 		return "", errNoValue
 	default:
-		return "", fmt.Errorf("a single value is expected, not a %s%s", kindOf(n), hint(f))
+		return "", fmt.Errorf("a single value is expected, not a %s%s", kindOf(n), hint(t, f))
 	}
 }
 
-func hint(f field) string {
-	if len(f.oneof) > 0 {
+// hint says what to write for a value of the type.
+func hint(t reflect.Type, f field) string {
+	switch {
+	case len(f.oneof) > 0:
 		return "; it is one of " + strings.Join(f.oneof, ", ")
+	case t == reflect.TypeFor[time.Duration]():
+		return "; write a duration like 90s, 15m, 12h or 4d"
+	case t.Kind() == reflect.Int:
+		return "; write a whole number in digits, such as 4"
+	case t.Kind() == reflect.Float64:
+		return "; write a number in digits, such as 0.5"
+	case t.Kind() == reflect.Bool:
+		return "; write true or false"
 	}
 	return "; put it in quotes if it is meant as a text"
 }
@@ -161,8 +184,10 @@ func kindOf(n ast.Node) string {
 		return "list"
 	case *ast.NullNode:
 		return "missing value"
-	case *ast.InfinityNode, *ast.NanNode:
+	case *ast.InfinityNode:
 		return "number without end"
+	case *ast.NanNode:
+		return "value that is not a number"
 	default:
 		return "single value"
 	}

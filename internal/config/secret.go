@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -30,13 +29,17 @@ func (l *loader) decodeSecret(n ast.Node, v reflect.Value, f field, key string) 
 			l.refuse(key, "%v", err)
 			return
 		}
-		l.setSecret(v, text, key)
+		if f.secret == "" && blank(text) {
+			l.refuse(key, "it holds nothing but blanks; write {env: NAME} or {file: path}")
+			return
+		}
+		l.setSecret(v, text, key, "it")
 		if plainSecret(text, f, key) {
 			l.warn(key, "a secret is written into the file; use {env: NAME} or {file: path}")
 		}
 		return
 	}
-	given := map[string]string{}
+	given, before := map[string]string{}, len(l.problems)
 	l.eachPair(pairs, key, func(name, sub string, value ast.Node) {
 		text, err := secretText(value, field{})
 		switch {
@@ -51,18 +54,22 @@ func (l *loader) decodeSecret(n ast.Node, v reflect.Value, f field, key string) 
 	name, fromEnv := given["env"]
 	path, fromFile := given["file"]
 	var (
-		text string
-		err  error
+		text, from string
+		err        error
 	)
 	switch {
 	case fromEnv && fromFile:
 		err = errors.New("give either env or file, not both")
 	case fromEnv:
+		from = "the environment variable " + name
 		text, err = l.secretFromEnv(name)
 	case fromFile:
+		path = l.inFolder(path)
+		from = "the file " + path
 		text, err = l.secretFromFile(path)
-	case !l.readable(join(key, "env"), join(key, "file")):
-		return // said already
+	case len(l.problems) > before:
+		l.bad[key] = true // said already
+		return
 	default:
 		err = errors.New("it is empty; write {env: NAME} or {file: path}")
 	}
@@ -73,7 +80,7 @@ func (l *loader) decodeSecret(n ast.Node, v reflect.Value, f field, key string) 
 		l.refuse(key, "%v", err)
 		return
 	}
-	l.setSecret(v, text, key)
+	l.setSecret(v, text, key, from)
 }
 
 // secretText is textOf for values that no message may show.
@@ -125,9 +132,13 @@ func namesSecret(key string) bool {
 	})
 }
 
-func (l *loader) setSecret(v reflect.Value, text, key string) {
+// blank reports whether a text has something in it, and none of that can be seen.
+func blank(text string) bool { return text != "" && strings.TrimSpace(text) == "" }
+
+// setSecret takes a single line; from says what holds it.
+func (l *loader) setSecret(v reflect.Value, text, key, from string) {
 	if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		l.refuse(key, "it holds a line break or another control character; give it as a single line of text")
+		l.refuse(key, "%s holds a line break or another control character; give the secret as a single line of text", from)
 		return
 	}
 	v.Set(reflect.ValueOf(credential.NewSecret(text)))
@@ -141,6 +152,8 @@ func (l *loader) secretFromEnv(name string) (string, error) {
 		return "", fmt.Errorf("the environment variable %s is not set; set it, or use {file: path}", name)
 	case value == "":
 		return "", fmt.Errorf("the environment variable %s is empty; give it a value, or use {file: path}", name)
+	case blank(value):
+		return "", fmt.Errorf("the environment variable %s holds nothing but blanks; give it a value, or use {file: path}", name)
 	}
 	return value, nil
 }
@@ -148,29 +161,33 @@ func (l *loader) secretFromEnv(name string) (string, error) {
 // secretFromFile reads a file that only its owner may read, without the line
 // break at its end.
 func (l *loader) secretFromFile(path string) (string, error) {
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(l.base, path)
-	}
 	l.files = append(l.files, path)
 	data, err := readPrivate(path, maxSecret)
 	if err != nil {
 		return "", withRemedy(err, "write the secret into that file and run: chmod 600 "+path+", or name the file that has it")
 	}
 	text := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
-	if text == "" {
+	switch {
+	case text == "":
 		return "", fmt.Errorf("the file %s is empty; write the secret into it", path)
+	case blank(text):
+		return "", fmt.Errorf("the file %s holds nothing but blanks; write the secret into it", path)
 	}
 	return text, nil
 }
 
-// withRemedy adds what to do about a file that is not there, or that this user may
-// not read.
+// withRemedy adds what to do about a file that is not there, that this user may not
+// read, or that cannot be opened for another reason. What is wrong with one that was
+// opened comes with its remedy.
 func withRemedy(err error, missing string) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w; %s", err, missing)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w; let the user that refreshd runs as read it", err)
+	}
+	if _, ok := errors.AsType[*fs.PathError](err); ok {
+		return fmt.Errorf("%w; name a file that can be read", err)
 	}
 	return err
 }

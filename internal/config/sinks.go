@@ -90,7 +90,7 @@ func (l *loader) checkSinkFiles(key string, s Subscription) {
 		}
 		l.files = append(l.files, path)
 		if _, err := readFile(path); err != nil {
-			l.refuse(key+"."+name, "%v; name a file that refreshd can read, or remove it", err)
+			l.refuse(key+"."+name, "%v", withRemedy(err, "name the file that is meant, or remove "+name))
 		}
 	}
 }
@@ -110,7 +110,7 @@ func (l *loader) checkKafka(key string, s Subscription) {
 	if s.SASL == (SASL{}) {
 		return
 	}
-	if s.SASL.Mechanism == "" || s.SASL.Username == "" || s.SASL.Password.IsZero() && l.readable(key+".sasl.password", key+".sasl.password.env", key+".sasl.password.file") {
+	if s.SASL.Mechanism == "" || s.SASL.Username == "" || s.SASL.Password.IsZero() && l.readable(key+".sasl.password") {
 		l.refuse(key+".sasl", "mechanism, username and password belong together; set all three or none")
 	}
 	if s.SASL.Mechanism == "plain" && !s.TLS.Enabled {
@@ -157,7 +157,7 @@ func checkServer(server string) error {
 	host, port, err := net.SplitHostPort(server)
 	number, portErr := strconv.ParseUint(port, 10, 16)
 	if err != nil || portErr != nil || host == "" || number == 0 || strings.ContainsAny(host, " /@?#%") {
-		return fmt.Errorf("%q is not host:port", server)
+		return fmt.Errorf("%q is not host:port; write a name or an address, and a port from 1 to 65535", server)
 	}
 	if addr, err := netip.ParseAddr(host); err == nil && (addr.Unmap().IsLinkLocalUnicast() || addr.IsLinkLocalMulticast()) {
 		return fmt.Errorf("%s is link-local, where clouds serve the machine's own credentials; name another address", host)

@@ -3,6 +3,7 @@ package schedule
 import (
 	"fmt"
 	"math"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -45,7 +46,18 @@ func ParseDuration(s string) (time.Duration, error) {
 	return total, nil
 }
 
+// durationShape is what a duration looks like, however long it is.
+var durationShape = regexp.MustCompile(`^-?(` + amount + `d)?(` + amount + `(ns|us|µs|μs|ms|s|m|h))*$`)
+
+const amount = `([0-9]+(\.[0-9]*)?|\.[0-9]+)`
+
+// longest is how many whole days fit a [time.Duration].
+const longest = int(math.MaxInt64 / day)
+
 func notDuration(s string) error {
+	if strings.TrimPrefix(s, "-") != "" && durationShape.MatchString(s) {
+		return fmt.Errorf("%q is too long; the longest duration is %dd", s, longest)
+	}
 	return fmt.Errorf("%q is not a duration; write one like 90s, 15m, 12h or 4d", s)
 }
 

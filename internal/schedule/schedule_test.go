@@ -65,8 +65,8 @@ func TestParseRefuses(t *testing.T) {
 		"@every":                       "not a duration",
 		"@every soon":                  "not a duration",
 		"@every 15":                    "not a duration",
-		"@every 9999999999999999999h":  "not a duration",
-		"@every 999999999999d":         "not a duration",
+		"@every 9999999999999999999h":  "is too long; the longest duration is 106751d",
+		"@every 999999999999d":         "is too long; the longest duration is 106751d",
 		"0 0 30 2 *":                   "never fires",
 		"0 0 31 4,6,9,11 *":            "never fires",
 		", * * * *":                    "never fires",
@@ -156,9 +156,13 @@ func TestParseDuration(t *testing.T) {
 			assert.Equal(t, want, got, in)
 		}
 	}
-	for _, in := range []string{"", "d", "15", "1dd", "1d-2h", "--1d", "1h1d", "106752d", "106751d24h", "1d1", "1e9d", "NaNd", "1 d", "+1d"} {
+	for _, in := range []string{"", "d", "15", "1dd", "1d-2h", "--1d", "1h1d", "1d1", "1e9d", "NaNd", "1 d", "+1d", "-", ".h", "+99999999999d"} {
 		_, err := schedule.ParseDuration(in)
-		assert.ErrorContains(t, err, "is not a duration", in)
+		require.ErrorContains(t, err, "is not a duration", in)
+	}
+	for _, in := range []string{"106752d", "106751d24h", "9999999h", "-9999999h", "99999999999999999999.5ms", "1h9999999h"} {
+		_, err := schedule.ParseDuration(in)
+		require.ErrorContains(t, err, "is too long; the longest duration is 106751d", in)
 	}
 }
 

@@ -154,7 +154,7 @@ func checkLabels(labels map[string]string) []Problem {
 		if !labelShape.MatchString(name) {
 			found.add("labels", "%q is not the name of a label; use 1 to 63 characters of A-Z a-z 0-9 . _ / -, starting with a letter or digit", name)
 		} else if len(value) > maxValue || !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl) {
-			found.add("labels."+name, "it is over %d bytes, or holds a control character", maxValue)
+			found.add("labels."+name, "it is over %d bytes, or holds a control character; write a shorter text of one line", maxValue)
 		}
 	}
 	return found
