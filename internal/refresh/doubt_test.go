@@ -1,9 +1,11 @@
 package refresh
 
 import (
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -14,6 +16,30 @@ import (
 // doubts returns how many doubts a process has counted.
 func (n *node) doubts() int {
 	return int(testutil.ToFloat64(n.metrics.doubts.WithLabelValues(acme)))
+}
+
+// What is counted by provider is there at 0 before it counts first.
+func TestCountersBeginAtZero(t *testing.T) {
+	t.Parallel()
+	reg := prometheus.NewRegistry()
+	e := New(Options{Metrics: NewMetrics(reg), Shards: 1})
+	e.SetTargets(t.Context(), []Target{{Name: acme}})
+	require.NoError(t, testutil.GatherAndCompare(reg, strings.NewReader(`
+# HELP refreshd_adopted_total What was taken up from dead processes of this machine.
+# TYPE refreshd_adopted_total counter
+refreshd_adopted_total{kind="open"} 0
+refreshd_adopted_total{kind="received"} 0
+# HELP refreshd_in_doubt_total Refreshes that were sent and left the refresh token in doubt: their reply is unknown, or lacks what it should have.
+# TYPE refreshd_in_doubt_total counter
+refreshd_in_doubt_total{provider="acme"} 0
+# HELP refreshd_lost_rotation_total Credentials whose rotation happened in a reply that was lost.
+# TYPE refreshd_lost_rotation_total counter
+refreshd_lost_rotation_total{provider="acme"} 0
+# HELP refreshd_put_back_total What was put back into a Redis that had lost it.
+# TYPE refreshd_put_back_total counter
+refreshd_put_back_total{kind="attempt"} 0
+refreshd_put_back_total{kind="write"} 0
+`), "refreshd_in_doubt_total", "refreshd_lost_rotation_total", "refreshd_adopted_total", "refreshd_put_back_total"))
 }
 
 // A refresh of one's own that leaves its token in doubt is counted once, however

@@ -159,6 +159,7 @@ func (e *Engine) SetTargets(ctx context.Context, targets []Target) {
 	var changed, sliding []string
 	for _, t := range targets {
 		next[t.Name] = &t
+		e.metrics.expect(t.Name)
 		if old, ok := before[t.Name]; ok && old.Settings != t.Settings {
 			changed = append(changed, t.Name)
 		}

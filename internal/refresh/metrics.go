@@ -68,7 +68,16 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		Name: "refreshd_reply_missing_total", Help: "Values that successful replies did not have where the settings say, or a token that an owner brought not in its exp claim.",
 	}, []string{"provider", "value"})
 	reg.MustRegister(m.missing, m.exchanges, m.asks, m.timeouts, m.duration, m.events, m.doubts, m.lost, m.adoptions, m.runs, m.restores, m.unsure)
+	m.adopted(0, 0)
+	m.restored(0, 0)
 	return m
+}
+
+// expect has a provider's counters begin at 0: what appears with its first count has
+// no increase that a query could see.
+func (m *Metrics) expect(provider string) {
+	m.doubts.WithLabelValues(provider)
+	m.lost.WithLabelValues(provider)
 }
 
 func (m *Metrics) exchanged(provider string, o credential.Outcome, took time.Duration) {
