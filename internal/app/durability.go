@@ -3,6 +3,9 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -10,6 +13,7 @@ import (
 	"github.com/refreshd/refreshd/internal/journal"
 	"github.com/refreshd/refreshd/internal/logging"
 	"github.com/refreshd/refreshd/internal/redisconn"
+	"github.com/refreshd/refreshd/internal/refresh"
 	"github.com/refreshd/refreshd/internal/store"
 )
 
@@ -69,7 +73,7 @@ func (s *service) trouble(p redisconn.Promise) []api.Finding {
 	if left := s.engine.Unread(); left != "" {
 		list = append(list, unreadFinding(left))
 	}
-	owners := s.engine.WaitsFor()
+	owners := s.waitsFor()
 	switch {
 	case len(owners) == 0:
 	case s.emptied() != "":
@@ -100,6 +104,53 @@ func unreadFinding(left string) api.Finding {
 		Remedy: "give the files to the user that runs the service (chown), or mend what the errors name; they are taken up by themselves then. " +
 			"One that is lost for good can be moved out of the folder",
 	}
+}
+
+// waitsFor names those without whom nothing is begun, with what is seen of them.
+func (s *service) waitsFor() []string {
+	owners := s.engine.WaitsFor()
+	if len(owners) == 0 {
+		return nil
+	}
+	dir, err := filepath.Abs(s.journalDir())
+	if err != nil {
+		dir = s.journalDir()
+	}
+	return seenFrom(s.folder, dir, hostName(), owners)
+}
+
+// seenFrom adds to each owner what a process of that host, with its journal in dir, sees
+// of it. Of one elsewhere nobody has told where that is: its name on the roster is a
+// hash.
+func seenFrom(folder refresh.Folder, dir, host string, owners []string) []string {
+	if folder.Place() == "" { // it sees nobody's journal
+		return owners
+	}
+	seen := make([]string, len(owners))
+	for i, owner := range owners {
+		file := journal.PathOf(dir, owner)
+		there, locked, err := folder.Look(owner)
+		switch {
+		case err != nil:
+			seen[i] = fmt.Sprintf("%s (%s cannot be looked at on %s)", owner, file, host)
+		case locked:
+			seen[i] = fmt.Sprintf("%s (on %s, where %s is locked: it is not dead)", owner, host, file)
+		case there:
+			seen[i] = fmt.Sprintf("%s (on %s, where it has left %s)", owner, host, file)
+		default:
+			seen[i] = fmt.Sprintf("%s (elsewhere: it has no journal in %s on %s)", owner, dir, host)
+		}
+	}
+	return seen
+}
+
+// hostName is this machine's, for people.
+func hostName() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "this machine"
+	}
+	return name
 }
 
 // journalFinding tells that nothing can be begun because of the journal in dir; nil

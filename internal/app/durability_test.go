@@ -3,9 +3,11 @@ package app
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -95,6 +97,36 @@ func TestAJournalThatCannotBeReadIsAFinding(t *testing.T) {
 	_, ready = r.call(http.MethodGet, "/readyz", nil)
 	assert.NotContains(t, fmt.Sprint(ready["findings"]), "topic:journal")
 	require.NoError(t, r.end())
+}
+
+// seenJournals is a folder of journals: there, and locked or not.
+type seenJournals map[string]bool
+
+func (seenJournals) Place() string { return "this folder" }
+
+func (s seenJournals) Owners() ([]string, error) { return slices.Sorted(maps.Keys(s)), nil }
+
+func (s seenJournals) Look(owner string) (there, locked bool, err error) {
+	if owner == "hidden" {
+		return false, false, os.ErrPermission
+	}
+	locked, there = s[owner]
+	return there, locked, nil
+}
+
+// Who is waited for is named with what is seen of him from here, so that a person
+// knows on which machine to look, and at which file.
+func TestThoseWhoAreWaitedForAreNamedWithTheirFiles(t *testing.T) {
+	t.Parallel()
+	folder := seenJournals{"stopped": true, "dead": false}
+	assert.Equal(t, []string{
+		"stopped (on alpha, where /data/journal/stopped.wal is locked: it is not dead)",
+		"dead (on alpha, where it has left /data/journal/dead.wal)",
+		"away (elsewhere: it has no journal in /data/journal on alpha)",
+		"hidden (/data/journal/hidden.wal cannot be looked at on alpha)",
+	}, seenFrom(folder, "/data/journal", "alpha", []string{"stopped", "dead", "away", "hidden"}))
+	assert.Equal(t, []string{"stopped"}, seenFrom(noJournals{}, "/data/journal", "alpha", []string{"stopped"}), "who has no folder sees nobody")
+	assert.Empty(t, seenFrom(folder, "/data/journal", "alpha", nil))
 }
 
 // TestServiceNoticesWhatItsRedisBecomes: an operator changes a Redis that was

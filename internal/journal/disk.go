@@ -80,6 +80,9 @@ func OwnerOf(name string) (owner string, ok bool) {
 	return owner, ok && checkOwner(owner) == nil
 }
 
+// PathOf is where the journal of an owner is, or was, whose folder is dir.
+func PathOf(dir, owner string) string { return filepath.Join(dir, owner+suffix) }
+
 // IsDamaged reports whether a file in the folder is a damaged journal that was put
 // aside, by its name.
 func IsDamaged(name string) bool { return strings.HasSuffix(name, damagedSuffix) }
