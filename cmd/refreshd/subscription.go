@@ -87,6 +87,14 @@ func (p *program) subscriptionCommand() *cobra.Command {
 	return cmd
 }
 
+// subscriptionByOption is byOption for subscriptions.
+func subscriptionByOption(err error) error {
+	return byOption(err, "path.name", "the name", "body.name", "the name", "body.url", "--url", "body.format", "--format", "body.types", "--type",
+		"body.providers", "--provider", "body.prefix", "--prefix", "body.labels", "--label", "body.retry", "--retry", "leave retry out", "leave --retry out",
+		"body.secret", "the secret", "body.overlap", "--overlap", "an overlap of 0s", "--overlap 0s", "body.from", "--from", "query.limit", "--limit",
+		"leave the list out", "leave --provider out")
+}
+
 // secretFlags say where a secret of the user's own comes from.
 type secretFlags struct{ file, env string }
 
@@ -170,7 +178,7 @@ func (p *program) withSecret(cmd *cobra.Command, path string, body any, done str
 	}
 	var raw json.RawMessage
 	if err := r.call(cmd.Context(), http.MethodPost, path, body, &raw); err != nil {
-		return err
+		return subscriptionByOption(err)
 	}
 	if p.json {
 		return p.printJSON(raw)
@@ -300,7 +308,7 @@ func (p *program) showSubscription(cmd *cobra.Command, method, path string) erro
 	}
 	var raw json.RawMessage
 	if err := r.call(cmd.Context(), method, path, nil, &raw); err != nil {
-		return err
+		return subscriptionByOption(err)
 	}
 	if p.json {
 		return p.printJSON(raw)
@@ -329,7 +337,7 @@ func (p *program) subscriptionTestCommand() *cobra.Command {
 			}
 			var raw json.RawMessage
 			if err := r.call(cmd.Context(), http.MethodPost, subscriptionPath(given[0], "test"), nil, &raw); err != nil {
-				return err
+				return subscriptionByOption(err)
 			}
 			var said struct {
 				Result string  `json:"result"`
@@ -373,7 +381,7 @@ func (p *program) subscriptionReplayCommand() *cobra.Command {
 			}
 			var raw json.RawMessage
 			if err := r.call(cmd.Context(), http.MethodPost, subscriptionPath(given[0], "replay"), map[string]string{"from": from}, &raw); err != nil {
-				return err
+				return subscriptionByOption(err)
 			}
 			var said struct {
 				Reset bool `json:"reset"`
@@ -405,7 +413,7 @@ func (p *program) subscriptionDeleteCommand() *cobra.Command {
 				return err
 			}
 			if err := r.call(cmd.Context(), http.MethodDelete, subscriptionPath(given[0]), nil, nil); err != nil {
-				return err
+				return subscriptionByOption(err)
 			}
 			p.say("subscription %s is deleted", given[0])
 			return nil
@@ -426,7 +434,7 @@ func (p *program) subscriptionDeliveriesCommand() *cobra.Command {
 			var raw json.RawMessage
 			path := subscriptionPath(given[0], "deliveries") + "?limit=" + strconv.Itoa(limit)
 			if err := r.call(cmd.Context(), http.MethodGet, path, nil, &raw); err != nil {
-				return err
+				return subscriptionByOption(err)
 			}
 			if p.json {
 				return p.printJSON(raw)
