@@ -100,9 +100,10 @@ type loginForm struct {
 	ExpiresIn time.Duration     `json:"e,omitempty"`
 	ExpiresAt credential.Millis `json:"x,omitempty"`
 
-	RefreshExpiresIn time.Duration `json:"f,omitempty"`
-	SignIn           signInForm    `json:"i,omitzero"`
-	UserData         []byte        `json:"d,omitempty"`
+	RefreshExpiresIn time.Duration     `json:"f,omitempty"`
+	SignIn           signInForm        `json:"i,omitzero"`
+	UserData         []byte            `json:"d,omitempty"`
+	AskedAt          credential.Millis `json:"q,omitempty"`
 }
 
 // signInForm is the plain form of a name and a password.
@@ -236,7 +237,7 @@ func (j *sealedJournal) Note(ctx context.Context, changes ...refresh.Change) err
 					Type: login.Token.Type, Scope: login.Token.Scope,
 				},
 				ExpiresIn: login.ExpiresIn, ExpiresAt: login.ExpiresAt,
-				RefreshExpiresIn: login.RefreshExpiresIn, SignIn: formOfSignIn(login.SignIn), UserData: login.UserData,
+				RefreshExpiresIn: login.RefreshExpiresIn, SignIn: formOfSignIn(login.SignIn), UserData: login.UserData, AskedAt: login.AskedAt,
 			}
 		case change.Write != nil:
 			form = formOfWrite(change.Write)
@@ -330,7 +331,7 @@ func (j *sealedJournal) open(dead *journal.Dead) (refresh.Dead, error) {
 			record.Login = &credential.Login{
 				ID: change.ID, Provider: form.Provider, Subject: form.Subject, Labels: form.Labels,
 				Token: form.Token.found().Token, ExpiresIn: form.ExpiresIn, ExpiresAt: form.ExpiresAt,
-				RefreshExpiresIn: form.RefreshExpiresIn, SignIn: form.SignIn.signIn(), UserData: form.UserData,
+				RefreshExpiresIn: form.RefreshExpiresIn, SignIn: form.SignIn.signIn(), UserData: form.UserData, AskedAt: form.AskedAt,
 			}
 		}
 		opened.Changes = append(opened.Changes, record)

@@ -72,7 +72,7 @@ func newStory() story {
 					Token:     credential.Token{Access: secret(5), Refresh: secret(6), Type: "Bearer", Scope: "read"},
 					ExpiresIn: time.Hour, ExpiresAt: noon.Add(time.Hour), RefreshExpiresIn: 24 * time.Hour,
 					SignIn:   credential.SignIn{Username: secret(7), Password: secret(8)},
-					UserData: credential.UserData(`{"plan":"pro"}`),
+					UserData: credential.UserData(`{"plan":"pro"}`), AskedAt: noon.Add(-time.Second),
 				},
 			},
 			{Nonce: nonce(7), ID: "user:seven", Kind: refresh.ChangeLogout, Grant: 5, At: noon},

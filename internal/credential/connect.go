@@ -17,6 +17,7 @@ type Login struct {
 
 	SignIn           SignIn        // kept, to log in again without asking; zero if the owner brought none
 	UserData         UserData      // nil if none is told
+	AskedAt          Millis        // when the backend was asked for it, or was to be; 0 if the token was brought
 	RefreshExpiresIn time.Duration // of the refresh token; 0 if unknown
 
 	// Missing is what the reply that brought the token did not have; see [Outcome].
@@ -43,9 +44,16 @@ func Connect(before *Held, in Login, p Policy, nonce Nonce, now Millis) Write {
 	}
 	r.Provider, r.Subject, r.Labels = in.Provider, in.Subject, maps.Clone(in.Labels)
 	r.Grant++
-	r.Repeated = 0
 	r.Generation++
-	r.GrantedAt = now
+	switch {
+	case in.AskedAt != 0:
+		r.GrantedAt = min(in.AskedAt, now)
+	default:
+		r.GrantedAt = now
+		if p.CanLogin {
+			r.Acts++
+		}
+	}
 	r.Failures = 0
 	r.Rotations = Rotated{}
 	r.LastAttempt = Attempts{}

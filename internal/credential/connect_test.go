@@ -281,3 +281,32 @@ func TestConnectCopiesLabels(t *testing.T) {
 	assert.Equal(t, map[string]string{"team": "red"}, w.Record.Labels)
 	assert.Equal(t, map[string]string{"team": "red"}, w.Events[0].Labels)
 }
+
+// A login that was made at the backend counts from when that was asked; one whose
+// token was brought counts as an act of its owner's, where somebody can log in there.
+// A record of what nobody logs in to stays as it is.
+func TestConnectTellsALoginFromWhatWasBrought(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		canLogin bool
+		asked    credential.Millis
+		granted  credential.Millis
+		acts     uint64
+	}{
+		"brought, and nobody logs in":             {granted: noon, acts: 3},
+		"brought, and somebody may log in":        {canLogin: true, granted: noon, acts: 4},
+		"made at the backend":                     {canLogin: true, asked: noon - minute, granted: noon - minute, acts: 3},
+		"made, and the clock has been set since":  {canLogin: true, asked: noon + minute, granted: noon, acts: 3},
+		"made, and the settings have lost a call": {asked: noon - minute, granted: noon - minute, acts: 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b, in := setup(t), login()
+			b.policy.CanLogin, b.held.Record.Acts, in.AskedAt = c.canLogin, 3, c.asked
+			r := credential.Connect(&b.held, in, b.policy, b.nonce, noon).Record
+			assert.Equal(t, c.granted, r.GrantedAt)
+			assert.Equal(t, c.acts, r.Acts)
+			assert.Equal(t, noon, r.IssuedAt)
+		})
+	}
+}

@@ -18,11 +18,11 @@ func Delete(h Held, nonce Nonce, now Millis) Write {
 	return c.done(nil)
 }
 
-// Repeat notes that the owner brought the login that is stored, or logged out
-// what is logged out. Nothing else changes, and there is no event.
+// Repeat notes that the owner brought the login that is stored, or ended what has
+// ended. Nothing else changes, and there is no event.
 func Repeat(h Held, nonce Nonce, now Millis) Write {
 	c := beginChange(h, nonce, ByOwner, now)
-	c.write.Record.Repeated++
+	c.write.Record.Acts++
 	return c.done(h.Attempt)
 }
 
@@ -39,6 +39,7 @@ func inTheAir(h Held) Secret {
 func endChange(h Held, nonce Nonce, now Millis) *change {
 	c := beginChange(h, nonce, ByOwner, now)
 	c.write.Spent = inTheAir(h)
+	c.write.Record.Acts++
 	c.erase()
 	return c
 }
@@ -47,7 +48,6 @@ func endChange(h Held, nonce Nonce, now Millis) *change {
 func (c *change) erase() {
 	r := &c.write.Record
 	r.Grant++
-	r.Repeated = 0
 	r.Refreshable, r.HasRefresh, r.HasLogin, r.Paused = false, false, false, false
 	r.IssuedAt, r.ExpiresAt, r.RefreshAt, r.LimitAt, r.WarnAt, r.OnceAt = 0, 0, 0, 0, 0, 0
 	r.Lifetime, r.Presence = 0, ""

@@ -95,6 +95,7 @@ func TestAdvanceBesideAnAttempt(t *testing.T) {
 // ended is what logout and deletion have in common.
 func ended(r *credential.Record, state credential.State) {
 	r.Grant++
+	r.Acts++
 	r.Refreshable, r.HasRefresh, r.HasLogin, r.Paused, r.Presence = false, false, false, false, ""
 	r.IssuedAt, r.ExpiresAt, r.RefreshAt, r.LimitAt, r.WarnAt, r.OnceAt, r.Lifetime = 0, 0, 0, 0, 0, 0, 0
 	r.Session, r.Learned = credential.Session{}, credential.Learned{}
@@ -126,22 +127,24 @@ func checkEnded(t *testing.T, b *bundle, w credential.Write) {
 	assert.Zero(t, w.Events[0].ExpiresAt)
 }
 
-// It counts until the next grant, and touches nothing else.
+// It counts, and touches nothing else. So does every end at an owner's word, from then on.
 func TestRepeat(t *testing.T) {
 	t.Parallel()
 	for _, state := range []credential.State{credential.StateActive, credential.StateLoggedOut} {
 		b := setup(t)
 		b.in(state, true)
-		b.held.Record.Repeated = 3
+		b.held.Record.Acts = 3
 		w := credential.Repeat(b.held, b.nonce, noon)
-		checkWrite(t, b.held, w, changed(b.held, w, noon, func(r *credential.Record) { r.Repeated = 4 }))
+		checkWrite(t, b.held, w, changed(b.held, w, noon, func(r *credential.Record) { r.Acts = 4 }))
 		after := w.Result(b.held)
 		assert.Equal(t, b.held.Token, after.Token)
 		assert.Equal(t, b.held.Attempt, after.Attempt)
 		assert.Equal(t, credential.NextDue(b.held.Record, b.held.Attempt), w.Due)
-		assert.Zero(t, credential.Logout(after, b.nonce, noon).Record.Repeated)
-		in := credential.Login{ID: after.Record.ID, Provider: after.Record.Provider, Token: token("at-9", "rt-9")}
-		assert.Zero(t, credential.Connect(&after, in, b.policy, b.nonce, noon).Record.Repeated)
+		assert.EqualValues(t, 5, credential.Logout(after, b.nonce, noon).Record.Acts)
+		gone := credential.Delete(after, b.nonce, noon).Result(after)
+		assert.EqualValues(t, 5, gone.Record.Acts)
+		again := credential.Repeat(gone, b.nonce, noon)
+		checkWrite(t, gone, again, changed(gone, again, noon, func(r *credential.Record) { r.Acts = 6 }))
 	}
 }
 

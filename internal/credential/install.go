@@ -132,7 +132,7 @@ func (c *change) install(h Held, got Received, p Policy) {
 	rotated := !token.Refresh.IsZero() && !token.Refresh.Equal(h.Token.Refresh)
 	switch {
 	case method == MethodLogin: // whatever was granted before is over
-		r.GrantedAt = c.now
+		r.GrantedAt = got.SentAt
 	case rotated:
 		if method == MethodRefresh {
 			r.Rotations = Rotated{Seen: true}

@@ -22,11 +22,12 @@ func (m *MAC) UnmarshalText(text []byte) error { return (*Nonce)(m).UnmarshalTex
 //
 // Five numbers count. Version grows by one with every change that has an
 // event. Generation grows with every token that is installed. Grant grows
-// with every login, logout and deletion. Repeated grows with every login that is
-// stored already and with every logout of what is logged out, from each Grant on:
-// a login that was given up before yields to them. Revision grows with every write
-// at all; it is what a write compares before it replaces. The last two are not
-// shown.
+// with every login, logout and deletion, and where the end of a session is one.
+// Acts grows with what an owner does that is no login at the backend: each logout
+// and deletion, also of what is so already, and, where the provider's policy has a
+// login, each token that is brought, also one that is stored already. A login that
+// was given up before yields to them. Revision grows with every write at all; it is
+// what a write compares before it replaces. The last two are not shown.
 type Record struct { //nolint:recvcheck // what fills one in takes a pointer, what reads one a copy
 	ID       ID
 	Provider string
@@ -41,11 +42,11 @@ type Record struct { //nolint:recvcheck // what fills one in takes a pointer, wh
 	Revision   uint64
 	Generation uint64
 	Grant      uint64
-	Repeated   uint64
+	Acts       uint64
 
 	CreatedAt Millis
 	UpdatedAt Millis
-	GrantedAt Millis // the last login
+	GrantedAt Millis // when the last login was asked of the backend, by anybody, or its token was brought
 
 	IssuedAt    Millis        // when the exchange that brought the token was sent
 	Lifetime    time.Duration // of the access token as issued

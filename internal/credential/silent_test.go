@@ -213,7 +213,7 @@ func TestLoginInstalled(t *testing.T) {
 			w := credential.Install(b.held, b.attempt, got, b.policy, credential.BySchedule, noon)
 			checkWrite(t, b.held, w, changed(b.held, w, noon, func(r *credential.Record) {
 				installed(r, b.policy, time.Hour, true)
-				r.GrantedAt, r.HasRefresh = noon, refresh != ""
+				r.GrantedAt, r.HasRefresh = sent, refresh != ""
 				if refresh != "" {
 					r.LimitAt, r.WarnAt = sent+24*hour, sent+23*hour
 				}
@@ -281,7 +281,7 @@ func TestTakeLateLogin(t *testing.T) {
 				after.Attempt = nil
 				w = credential.InstallAlternate(after, alt, b.policy, b.nonce, credential.BySchedule, noon)
 				assert.Equal(t, "at-5", w.Token.Access.Reveal())
-				assert.Equal(t, noon, w.Record.GrantedAt)
+				assert.Equal(t, sent, w.Record.GrantedAt, "when the backend was asked")
 				assert.Empty(t, *w.Alternates)
 			case credential.LateKnown, credential.LateRevoke, credential.LateAwaits:
 				assert.Empty(t, cmp.Diff(credential.Write{}, w))

@@ -2,6 +2,7 @@ package refresh
 
 import (
 	"context"
+	"sync"
 
 	"github.com/refreshd/refreshd/internal/credential"
 )
@@ -17,7 +18,7 @@ type arrival struct {
 	// Of one that was made at the backend:
 	signedIn bool
 	was      credential.Record // what was stored before; zero if nothing was
-	sentAt   credential.Millis // when the backend was asked; 0 if it was not
+	ends     uint64            // what [signIns.begin] returned
 	later    *LoginPutOffError // why it brought no token for now; nil if it did
 	gone     func() error      // why nobody waits for it any more; nil while somebody does
 }
@@ -27,18 +28,29 @@ func (a arrival) began() bool { return a.signedIn && !a.login.Token.Access.IsZer
 
 // outdone reports whether what is stored stands before a login that was given up.
 //
-// That is whatever its owner has done since, also where it changed nothing. It is
-// also a session that refreshd itself has begun, if the backend was asked for it
-// after it had been asked for this one, and it works: where a backend has one
-// session for a user, the older one is over. One that was only extended or renamed
-// meanwhile stands before nothing, for such a backend would have refused that after
-// it had begun this one. An owner who waits is never outdone: he may have brought a
-// new password, and what he takes the place of is left to expire, as ever.
+// What its owner has done since that is no login at the backend always does: a
+// log-out, a deletion, a token that he brought, also where it changed nothing. Such
+// acts are counted on the record, and no moments are compared, for they were made at
+// another clock.
+//
+// Of two logins at the backend the one stands that was asked for later, whichever was
+// answered first: it may have brought a new password, and where a backend has one
+// session for a user, the older one is over. That is so of another login of the
+// owner's, whatever has become of it, and of a session that refreshd itself has
+// begun, if it works. One that was only extended or renamed meanwhile stands before
+// nothing, for such a backend would have refused that after it had begun this one.
+//
+// An owner who waits is never outdone: what he takes the place of is left to expire,
+// as ever.
 func (a arrival) outdone(by credential.Record, now credential.Millis) bool {
-	if by.Grant != a.was.Grant || by.Repeated != a.was.Repeated {
+	switch {
+	case by.Acts != a.was.Acts:
 		return true
+	case by.GrantedAt == a.was.GrantedAt, by.GrantedAt < a.login.AskedAt:
+		return false
+	default:
+		return by.Grant != a.was.Grant || by.ValidAt(now, 0)
 	}
-	return by.GrantedAt != a.was.GrantedAt && by.IssuedAt >= a.sentAt && by.ValidAt(now, 0)
 }
 
 // admit decides whether a login is to be stored on top of what is stored now, nil
@@ -47,7 +59,7 @@ func (e *Engine) admit(a arrival, before *credential.Held, now credential.Millis
 	if err := a.expect.met(before); err != nil {
 		return false, err
 	}
-	if a.signedIn && before != nil && a.outdone(before.Record, now) {
+	if a.signedIn && (e.signIns.ends(a.login.ID) != a.ends || before != nil && a.outdone(before.Record, now)) {
 		if why := a.gone(); why != nil {
 			return false, why
 		}
@@ -86,8 +98,8 @@ func (e *Engine) tellOrphan(a arrival, err error) {
 // noteRepeat notes that an owner brought, or ended, what was so already, where a login
 // may be on its way that was given up before, in any process. It reports whether the
 // record was still h.
-func (e *Engine) noteRepeat(ctx context.Context, t *Target, h credential.Held, now credential.Millis) (credential.Held, bool, error) {
-	if !t.Policy.CanLogin {
+func (e *Engine) noteRepeat(ctx context.Context, h credential.Held, now credential.Millis) (credential.Held, bool, error) {
+	if !e.mayBeSignedIn(h.Record) {
 		return h, true, nil
 	}
 	after, done, err := e.replace(ctx, h, credential.Repeat(h, newNonce(), now))
@@ -95,4 +107,80 @@ func (e *Engine) noteRepeat(ctx context.Context, t *Target, h credential.Held, n
 		return credential.Held{}, false, e.unavailable(err)
 	}
 	return after, done, nil
+}
+
+// mayBeSignedIn reports whether a login at a backend can be stored on top of r. On top
+// of a tombstone that of any provider can.
+func (e *Engine) mayBeSignedIn(r credential.Record) bool {
+	if r.State == credential.StateDeleted {
+		for _, t := range *e.targets.Load() {
+			if t.Policy.CanLogin {
+				return true
+			}
+		}
+		return false
+	}
+	t, err := e.target(r.Provider)
+	return err == nil && t.Policy.CanLogin
+}
+
+// signIns are the logins of owners at their backends that this process has under way.
+// Where nothing is stored under an ID there is no record on which an end could be
+// counted, so it is counted here, as far as it matters to one of them. Whoever asks
+// another process to end what is not there does not reach them.
+type signIns struct {
+	mu  sync.Mutex
+	now map[credential.ID]*signingIn
+}
+
+// signingIn is what signIns know of one ID.
+type signingIn struct {
+	logins int    // under way
+	ends   uint64 // of what was not there, since the first of them
+}
+
+func newSignIns() *signIns { return &signIns{now: map[credential.ID]*signingIn{}} }
+
+// begin counts a login in, and returns how often its ID was ended before. Whoever
+// calls it calls [signIns.done] once the login is stored, or will not be.
+func (s *signIns) begin(id credential.ID) (ends uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	one := s.now[id]
+	if one == nil {
+		one = new(signingIn)
+		s.now[id] = one
+	}
+	one.logins++
+	return one.ends
+}
+
+// done counts a login out.
+func (s *signIns) done(id credential.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if one := s.now[id]; one.logins > 1 {
+		one.logins--
+	} else {
+		delete(s.now, id)
+	}
+}
+
+// end notes that an owner ended what is not there.
+func (s *signIns) end(id credential.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if one := s.now[id]; one != nil {
+		one.ends++
+	}
+}
+
+// ends returns how often an ID was ended, as [signIns.begin] counts it.
+func (s *signIns) ends(id credential.ID) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if one := s.now[id]; one != nil {
+		return one.ends
+	}
+	return 0
 }

@@ -3,6 +3,8 @@ package refresh
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -16,12 +18,19 @@ import (
 // let is called.
 func (b *bundle) signingIn(n *node, expect Expect) (done <-chan result[Put], hangUp, let func()) {
 	b.t.Helper()
+	return b.signingInWith(n, password, expect)
+}
+
+// signingInWith is signingIn with a password.
+func (b *bundle) signingInWith(n *node, secret string, expect Expect) (done <-chan result[Put], hangUp, let func()) {
+	b.t.Helper()
 	for len(b.provider.entered) > 0 {
 		<-b.provider.entered
 	}
 	let = b.provider.holding()
+	b.t.Cleanup(let)
 	ctx, hangUp := context.WithCancel(b.t.Context())
-	done = start(func() (Put, error) { return n.Put(ctx, signIn(password), expect) })
+	done = start(func() (Put, error) { return n.Put(ctx, signIn(secret), expect) })
 	soon(b.t, b.provider.entered, "the login")
 	return done, hangUp, let
 }
@@ -322,6 +331,35 @@ func TestALoginThatWasGivenUpReplacesWhatIsOlder(t *testing.T) {
 			require.NoError(b.t, soon(b.t, silent, "the session that it brings").err)
 			return done, let
 		},
+		"begun before, and used since": func(b *bundle, n *node) (<-chan result[Put], func()) {
+			b.clock.advance(2 * idle)
+			b.provider.end()
+			letSilent := b.provider.holding()
+			silent := start(func() (credential.Held, error) { return n.Token(b.t.Context(), "alice", 0) })
+			soon(b.t, b.provider.entered, "the silent login")
+			b.clock.advance(time.Second)
+			done, let := b.givenUp(n)
+			letSilent()
+			require.NoError(b.t, soon(b.t, silent, "the session that it brings").err)
+			b.clock.advance(time.Minute)
+			touches, err := n.Touch(b.t.Context(), []credential.ID{"alice"})
+			require.NoError(b.t, err)
+			assert.Equal(b.t, credential.TouchDone, touches[0].Result)
+			return done, let
+		},
+		"ended with its credential by the backend": func(b *bundle, n *node) (<-chan result[Put], func()) {
+			b.policy.Sessions.OnDeath = credential.DeathLogout
+			n.SetTargets(b.t.Context(), []Target{b.target()})
+			_, err := n.Put(b.t.Context(), b.onlySession(), Expect{})
+			require.NoError(b.t, err)
+			b.provider.set(func(p *fakeProvider) { p.login = nil })
+			done, let := b.givenUp(n)
+			b.provider.set(func(p *fakeProvider) { p.hold = nil })
+			b.clock.advance(2 * idle)
+			b.batch(n, "alice")
+			require.Equal(b.t, credential.StateLoggedOut, b.held(n, "alice").Record.State)
+			return done, let
+		},
 		"extended": func(b *bundle, n *node) (<-chan result[Put], func()) {
 			done, let := b.givenUp(n)
 			b.provider.set(func(p *fakeProvider) { p.hold = nil })
@@ -345,5 +383,352 @@ func TestALoginThatWasGivenUpReplacesWhatIsOlder(t *testing.T) {
 			assert.NotEqual(t, before.Token, b.held(n, "alice").Token)
 			assert.Empty(t, b.provider.withdrawn())
 		})
+	}
+}
+
+// oneSession makes the backend one that ends the session before with each login.
+func (b *bundle) oneSession() {
+	b.sliding()
+	b.provider.set(func(p *fakeProvider) {
+		p.login = func(credential.SignIn) *credential.Outcome {
+			clear(p.sessions)
+			return nil
+		}
+	})
+}
+
+// alive reports whether a session lives at the backend.
+func (p *fakeProvider) alive(token credential.Token) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sessions[token.Access.Reveal()]
+}
+
+// changePassword changes alice's at the backend to her nth, and returns it.
+func (b *bundle) changePassword(n int) string {
+	secret := password + strconv.Itoa(n)
+	b.provider.set(func(p *fakeProvider) { p.passwords["alice"] = secret })
+	return secret
+}
+
+// on names a node of the bundle, which is made if it is not there.
+func (b *bundle) on(owners ...string) (list []*node) {
+	for _, owner := range owners {
+		at := slices.IndexFunc(b.nodes, func(n *node) bool { return n.owner == owner })
+		if at < 0 {
+			list = append(list, b.node(owner))
+			continue
+		}
+		list = append(list, b.nodes[at])
+	}
+	return list
+}
+
+// orders are all orders of the numbers below n.
+func orders(n int) [][]int {
+	if n == 0 {
+		return [][]int{nil}
+	}
+	var all [][]int
+	for _, rest := range orders(n - 1) {
+		for at := range n {
+			all = append(all, slices.Insert(slices.Clone(rest), at, n-1))
+		}
+	}
+	return all
+}
+
+// Of logins that were given up the one stands that was asked for last, whichever the
+// backend answers first and whichever process asked: it has the password of today, and
+// where the backend has one session for a user, the one that lives. Those that are not
+// stored are logged out there.
+func TestOfLoginsThatWereGivenUpTheLastStands(t *testing.T) {
+	t.Parallel()
+	for _, stored := range []bool{false, true} {
+		for _, owners := range [][]string{{"one", "one", "one"}, {"one", "two", "one"}, {"two", "one", "one"}} {
+			for _, order := range append(orders(2), orders(3)...) {
+				t.Run(fmt.Sprint(stored, owners, order), func(t *testing.T) {
+					t.Parallel()
+					b := setup(t)
+					b.oneSession()
+					nodes := b.on(owners...)
+					if stored {
+						b.session(nodes[0], true)
+					}
+					var done []<-chan result[Put]
+					var let []func()
+					for i := range order {
+						b.clock.advance(time.Second)
+						one, hangUp, goOn := b.signingInWith(nodes[i], b.changePassword(i), Expect{})
+						hangUp()
+						done, let = append(done, one), append(let, goOn)
+					}
+					latest, ended := -1, 0
+					for _, i := range order {
+						b.clock.advance(time.Second)
+						let[i]()
+						err := soon(t, done[i], "the end of a login").err
+						if i < latest {
+							require.ErrorIs(t, err, context.Canceled, "login %d after %d", i, latest)
+							ended++
+							continue
+						}
+						require.NoError(t, err, "login %d after %d", i, latest)
+						latest = i
+					}
+					h := b.held(nodes[0], "alice")
+					assert.Equal(t, password+strconv.Itoa(len(order)-1), h.SignIn.Password.Reveal())
+					assert.Equal(t, credential.StateActive, h.Record.State)
+					assert.True(t, b.provider.alive(h.Token), "what is served lives at the backend")
+					assert.Len(t, b.provider.withdrawn(), ended)
+					assert.Len(t, b.events(nodes[0], "alice"), int(h.Record.Version)) //nolint:gosec // a few
+				})
+			}
+		}
+	}
+}
+
+// Nor does one that was asked for later lose to one of another user's.
+func TestOfLoginsThatWereGivenUpTheLastUserStands(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.sliding()
+	n := b.node("one")
+	b.provider.set(func(p *fakeProvider) { p.passwords["bob"] = password })
+	alice, letAlice := b.givenUp(n)
+	b.clock.advance(time.Second)
+	let := b.provider.holding()
+	ctx, hangUp := context.WithCancel(t.Context())
+	asBob := signIn(password)
+	asBob.SignIn.Username = credential.NewSecret("bob")
+	bob := start(func() (Put, error) { return n.Put(ctx, asBob, Expect{}) })
+	soon(t, b.provider.entered, "the login")
+	hangUp()
+	letAlice()
+	require.NoError(t, soon(t, alice, "the end of alice's").err)
+	let()
+	require.NoError(t, soon(t, bob, "the end of bob's").err)
+	h := b.held(n, "alice")
+	assert.Equal(t, "uid-bob", h.Record.Subject)
+	assert.Equal(t, "bob", h.SignIn.Username.Reveal())
+}
+
+// acts are what an owner does that is no login at the backend, on what before makes.
+func acts() map[string]struct {
+	before func(b *bundle, n *node)
+	act    func(b *bundle, n *node) error
+	want   error
+} {
+	session := func(b *bundle, n *node) { b.session(n, false) }
+	logout := func(b *bundle, n *node) error { _, err := n.Logout(b.t.Context(), "alice", Expect{}); return err }
+	remove := func(b *bundle, n *node) error { return n.Delete(b.t.Context(), "alice", Expect{}, false) }
+	bring := func(access func(*bundle, *node) credential.Secret) func(b *bundle, n *node) error {
+		return func(b *bundle, n *node) error {
+			_, err := n.Put(b.t.Context(), credential.Login{ID: "alice", Provider: acme, Token: credential.Token{Access: access(b, n)}}, Expect{})
+			return err
+		}
+	}
+	other := bring(func(*bundle, *node) credential.Secret { return credential.NewSecret(mark + "another") })
+	same := bring(func(b *bundle, n *node) credential.Secret { return b.held(n, "alice").Token.Access })
+	ended := func(end func(b *bundle, n *node) error) func(b *bundle, n *node) {
+		return func(b *bundle, n *node) {
+			session(b, n)
+			require.NoError(b.t, end(b, n))
+		}
+	}
+	return map[string]struct {
+		before func(b *bundle, n *node)
+		act    func(b *bundle, n *node) error
+		want   error
+	}{
+		"a log-out":                        {session, logout, nil},
+		"a deletion":                       {session, remove, nil},
+		"a token that is brought":          {session, other, nil},
+		"the token that is stored":         {session, same, nil},
+		"a log-out of what is logged out":  {ended(logout), logout, nil},
+		"a token for what is logged out":   {ended(logout), other, nil},
+		"a deletion of what is deleted":    {ended(remove), remove, ErrNotFound},
+		"a log-out of what is deleted":     {ended(remove), logout, ErrNotFound},
+		"a token for what is deleted":      {ended(remove), other, nil},
+		"a deletion of what is logged out": {ended(logout), remove, nil},
+	}
+}
+
+// What an owner does that is no login at the backend stands before every login that
+// was asked for before and given up, and before none that is asked for later, in
+// whichever order they are answered and whichever process does it.
+func TestAnActStandsBetweenLoginsThatWereGivenUp(t *testing.T) {
+	t.Parallel()
+	for name, c := range acts() {
+		for _, who := range []string{"one", "two"} {
+			for _, order := range orders(3) {
+				t.Run(fmt.Sprint(name, who, order), func(t *testing.T) {
+					t.Parallel()
+					b := setup(t)
+					b.oneSession()
+					nodes := b.on("one", who)
+					c.before(b, nodes[0])
+					var done []<-chan result[Put]
+					var let []func()
+					for i := range order { // two before it, and one after it
+						if i == 2 {
+							require.ErrorIs(t, c.act(b, nodes[1]), c.want)
+						}
+						b.clock.advance(time.Second)
+						one, hangUp, goOn := b.signingInWith(nodes[0], b.changePassword(i), Expect{})
+						hangUp()
+						done, let = append(done, one), append(let, goOn)
+					}
+					served := b.held(nodes[0], "alice")
+					for _, i := range order {
+						let[i]()
+						err := soon(t, done[i], "the end of a login").err
+						if i == 2 {
+							require.NoError(t, err)
+							served = b.held(nodes[0], "alice")
+							assert.Equal(t, password+"2", served.SignIn.Password.Reveal())
+							continue
+						}
+						require.ErrorIs(t, err, context.Canceled)
+						assert.Equal(t, served, b.held(nodes[0], "alice"))
+					}
+					assert.True(t, b.provider.alive(served.Token))
+				})
+			}
+		}
+	}
+}
+
+// A deletion that is answered 404 for what is deleted has no event, and leaves the
+// tombstone as it was but for what it counts.
+func TestADeletionOfWhatIsDeletedHasNoEvent(t *testing.T) {
+	t.Parallel()
+	for _, elsewhere := range []bool{false, true} {
+		b := setup(t)
+		b.sliding()
+		n := b.node("one")
+		tokens := b.target()
+		tokens.Name, tokens.Policy.CanLogin = "globex", false
+		n.SetTargets(t.Context(), []Target{b.target(), tokens})
+		login := b.login("alice")
+		if elsewhere {
+			login.Provider = "globex" // and the login on its way is another provider's
+		}
+		_, err := n.Put(t.Context(), login, Expect{})
+		require.NoError(t, err)
+		require.NoError(t, n.Delete(t.Context(), "alice", Expect{}, false))
+		before, events := b.held(n, "alice"), b.events(n, "alice")
+		done, let := b.givenUp(n)
+		require.ErrorIs(t, n.Delete(t.Context(), "alice", Expect{}, false), ErrNotFound)
+		let()
+		require.ErrorIs(t, soon(t, done, "the end of the login").err, context.Canceled)
+		after := b.held(n, "alice").Record
+		assert.Equal(t, credential.StateDeleted, after.State)
+		assert.Equal(t, before.Record.Version, after.Version)
+		assert.Equal(t, before.Record.Grant, after.Grant)
+		assert.Equal(t, before.Record.Since, after.Since)
+		assert.Equal(t, events, b.events(n, "alice"))
+		assert.Len(t, b.provider.withdrawn(), 1)
+	}
+}
+
+// A tombstone on top of which nobody can log in is not written for nothing.
+func TestADeletionOfWhatIsDeletedIsNotWrittenWhereNobodyLogsIn(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	b.put(n, "alice")
+	require.NoError(t, n.Delete(t.Context(), "alice", Expect{}, false))
+	before := b.held(n, "alice")
+	require.ErrorIs(t, n.Delete(t.Context(), "alice", Expect{}, false), ErrNotFound)
+	assert.Equal(t, before, b.held(n, "alice"))
+}
+
+// Where nothing at all is stored, a deletion or a log-out counts in the process that
+// answers it: for the logins that it has under way, and for none that comes later. An
+// owner who waits is stored all the same.
+func TestAnEndOfWhatIsNotThereStandsBeforeALoginThatWasGivenUp(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(n *node) error{
+		"a deletion": func(n *node) error { return n.Delete(n.t.Context(), "alice", Expect{}, false) },
+		"a log-out":  func(n *node) error { _, err := n.Logout(n.t.Context(), "alice", Expect{}); return err },
+	} {
+		for _, waits := range []bool{false, true} {
+			for _, order := range orders(2) {
+				t.Run(fmt.Sprint(name, waits, order), func(t *testing.T) {
+					t.Parallel()
+					b := setup(t)
+					b.sliding()
+					n := b.node("one")
+					require.ErrorIs(t, end(n), ErrNotFound)
+					first, hangUp, letFirst := b.signingInWith(n, b.changePassword(0), Expect{})
+					require.ErrorIs(t, end(n), ErrNotFound)
+					b.clock.advance(time.Second)
+					second, hangUpToo, letSecond := b.signingInWith(n, b.changePassword(1), Expect{})
+					if !waits {
+						hangUp()
+					}
+					hangUpToo()
+					for _, i := range order {
+						if i == 1 {
+							letSecond()
+							require.NoError(t, soon(t, second, "the later login").err)
+							continue
+						}
+						letFirst()
+						err := soon(t, first, "the login").err
+						if waits {
+							require.NoError(t, err)
+							assert.Equal(t, password+"0", b.held(n, "alice").SignIn.Password.Reveal())
+							continue
+						}
+						require.ErrorIs(t, err, context.Canceled)
+						assert.Len(t, b.provider.withdrawn(), 1, "the session that it had begun is ended")
+					}
+					if !waits || order[1] == 1 {
+						assert.Equal(t, password+"1", b.held(n, "alice").SignIn.Password.Reveal())
+					}
+					assert.Empty(t, n.signIns.now, "nothing is under way any more")
+				})
+			}
+		}
+	}
+}
+
+// Whoever takes up the journal of a dead process stores its logins as of when the
+// backend was asked: those that were asked for before do not overrule them, and those
+// that were asked for later do.
+func TestALoginFromAJournalStandsAsOfWhenItWasAskedFor(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.oneSession()
+	dead := b.node("dead", func(o *Options) { o.Loss = func() time.Duration { return time.Hour } })
+	b.clock.advance(2 * time.Second)
+	done, let := b.givenUp(dead)
+	asked := b.clock.Now()
+	b.clock.advance(time.Minute)
+	let()
+	require.NoError(t, soon(t, done, "the login").err)
+	before := b.held(dead, "alice").Record
+	assert.Equal(t, asked, before.GrantedAt)
+	dead.die()
+	b.mini.FlushAll() // the store lost all of it
+	b.clock.advance(time.Minute)
+
+	heir := b.node("heir")
+	b.settle(heir)
+	h := b.held(heir, "alice")
+	assert.Equal(t, before.GrantedAt, h.Record.GrantedAt)
+	assert.Equal(t, before.Grant, h.Record.Grant)
+	assert.Equal(t, before.Acts, h.Record.Acts)
+	for _, i := range []int{0, 1} {
+		late := arrival{signedIn: true, login: signIn(password), gone: func() error { return context.Canceled }}
+		late.login.AskedAt = asked + credential.Millis(2*i-1)*1000 // a second before, a second after
+		_, err := heir.admit(late, &h, b.clock.Now())
+		if i == 0 {
+			require.ErrorIs(t, err, context.Canceled)
+		} else {
+			require.NoError(t, err)
+		}
 	}
 }

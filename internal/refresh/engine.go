@@ -107,6 +107,7 @@ type Engine struct {
 	unread   *unread
 	missing  *missing
 	brief    *brief
+	signIns  *signIns
 	stranded stranded
 	asking   chan struct{}  // has an entry for each user who is asked about beside everything else
 	mute     atomic.Bool    // the store said nothing, and is not asked for what can be served from memory
@@ -140,7 +141,7 @@ func New(opts Options) *Engine {
 		store: opts.Store, registry: opts.Registry, permits: opts.Permits, claims: opts.Claims, journal: opts.Journal,
 		clock: opts.Clock, owner: opts.Owner, log: opts.Log, metrics: opts.Metrics, opts: opts,
 		asked: make([]atomic.Int64, opts.Shards), heard: make([]atomic.Int64, opts.Shards), flights: newFlights(), tokens: newTokenCache(), ledger: newLedger(), crew: newCrew(), lapsed: newLapsed(), pace: newPace(), queues: newPermitQueues(),
-		watch: newWatch(opts.Silence), unread: newUnread(), missing: newMissing(opts.Log, opts.Metrics), brief: newBrief(opts.Log), toldLeft: map[string]map[credential.ID]bool{}, rolled: map[string]string{}, asking: make(chan struct{}, userDataAsks), ctx: ctx, cancel: cancel,
+		watch: newWatch(opts.Silence), unread: newUnread(), missing: newMissing(opts.Log, opts.Metrics), brief: newBrief(opts.Log), signIns: newSignIns(), toldLeft: map[string]map[credential.ID]bool{}, rolled: map[string]string{}, asking: make(chan struct{}, userDataAsks), ctx: ctx, cancel: cancel,
 	}
 	e.barrier = newBarrier(e)
 	e.commits = newCommitter(e.apply, opts.Log, e.barrier.met)

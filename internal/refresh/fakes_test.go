@@ -699,6 +699,7 @@ type loginForm struct {
 	Token     keptForm          `json:"t"`
 	ExpiresIn time.Duration     `json:"e"`
 	ExpiresAt credential.Millis `json:"x"`
+	AskedAt   credential.Millis `json:"q"`
 }
 
 func formOf(f credential.Found) keptForm {
@@ -786,6 +787,7 @@ func (j *testJournal) Note(ctx context.Context, changes ...Change) error {
 		if in := change.Login; in != nil {
 			form := loginForm{
 				Provider: in.Provider, Token: formOf(credential.Found{Token: in.Token}), ExpiresIn: in.ExpiresIn, ExpiresAt: in.ExpiresAt,
+				AskedAt: in.AskedAt,
 			}
 			if records[i].Payload, err = json.Marshal(form); err != nil {
 				return err
@@ -837,7 +839,7 @@ func (j *testJournal) Adopt(context.Context) ([]Dead, error) {
 				}
 				change.Login = &credential.Login{
 					ID: c.ID, Provider: form.Provider, Token: form.Token.found().Token,
-					ExpiresIn: form.ExpiresIn, ExpiresAt: form.ExpiresAt,
+					ExpiresIn: form.ExpiresIn, ExpiresAt: form.ExpiresAt, AskedAt: form.AskedAt,
 				}
 			}
 			one.Changes = append(one.Changes, change)

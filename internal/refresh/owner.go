@@ -49,6 +49,8 @@ func (e *Engine) Put(ctx context.Context, login credential.Login, expect Expect)
 	}
 	a := arrival{login: login, expect: expect, target: t, byOwner: login.UserData != nil, nonce: newNonce()}
 	if !login.SignIn.IsZero() && login.Token.Access.IsZero() {
+		a.ends = e.signIns.begin(login.ID)
+		defer e.signIns.done(login.ID)
 		before, err := e.before(ctx, login.ID, expect)
 		if err == nil && before != nil {
 			_, err = e.repeated(*before, login)
@@ -58,8 +60,8 @@ func (e *Engine) Put(ctx context.Context, login credential.Login, expect Expect)
 			return Put{}, err // no login is made for what would not be stored
 		}
 		if a.was.Paused {
-			a.later = putOffBy(paused())
-		} else if a.login, a.later, a.sentAt, err = e.signIn(ctx, t, login); err != nil {
+			a.login.AskedAt, a.later = e.clock.Now(), putOffBy(paused())
+		} else if a.login, a.later, err = e.signIn(ctx, t, login); err != nil {
 			return Put{}, err
 		}
 		// The backend may have begun a session, and ended the one before: that is
@@ -89,7 +91,7 @@ func (e *Engine) arrive(ctx context.Context, a arrival) (Put, error) {
 			return Put{}, err
 		}
 		if same {
-			held, noted, err := e.noteRepeat(ctx, t, *before, now)
+			held, noted, err := e.noteRepeat(ctx, *before, now)
 			if err != nil || noted {
 				return Put{Held: held, Unchanged: noted}, err
 			}
@@ -150,8 +152,8 @@ func (e *Engine) staleIf(stale bool) error {
 }
 
 // Logout ends a credential at its owner's word and erases its secrets. One that
-// is logged out already stays as it is, and a login that was given up before does
-// not come back to it.
+// is logged out already, or deleted, stays as it is, and a login that was given up
+// before does not come back to it.
 func (e *Engine) Logout(ctx context.Context, id credential.ID, expect Expect) (credential.Held, error) {
 	return e.end(ctx, id, expect, ChangeLogout, func(h credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
 		return credential.Logout(h, nonce, now), h.Record.State != credential.StateLoggedOut
@@ -159,7 +161,9 @@ func (e *Engine) Logout(ctx context.Context, id credential.ID, expect Expect) (c
 }
 
 // Delete removes a credential. revoke also ends its tokens at the provider, as
-// far as that can be done.
+// far as that can be done. Where there is none a login that was given up before
+// does not bring one, unless another process has it under way and there is no
+// tombstone either.
 func (e *Engine) Delete(ctx context.Context, id credential.ID, expect Expect, revoke bool) error {
 	_, err := e.end(ctx, id, expect, ChangeDelete, func(h credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
 		return credential.Delete(h, nonce, now), true
@@ -188,22 +192,25 @@ func (e *Engine) end(
 		if err != nil {
 			return credential.Held{}, err
 		}
-		if before == nil || before.Record.State == credential.StateDeleted {
+		if before == nil {
+			e.signIns.end(id)
 			return credential.Held{}, ErrNotFound
 		}
 		now := e.clock.Now()
 		write, wanted := decide(*before, nonce, now)
-		t, unknown := e.target(before.Record.Provider)
-		if !wanted {
-			if unknown != nil {
-				return *before, nil // no login of it can be on its way
+		if deleted := before.Record.State == credential.StateDeleted; deleted || !wanted {
+			held, noted, err := e.noteRepeat(ctx, *before, now)
+			switch {
+			case err != nil:
+				return credential.Held{}, err
+			case !noted:
+				continue
+			case deleted:
+				return credential.Held{}, ErrNotFound
 			}
-			held, noted, err := e.noteRepeat(ctx, t, *before, now)
-			if err != nil || noted {
-				return held, err
-			}
-			continue
+			return held, nil
 		}
+		t, unknown := e.target(before.Record.Provider)
 		change := Change{Nonce: nonce, ID: id, Kind: kind, Grant: write.Record.Grant, At: now}
 		written, err := e.change(ctx, change, write)
 		if err != nil {

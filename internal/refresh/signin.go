@@ -15,45 +15,48 @@ import (
 // signIn logs in at the backend with what an owner brought, before anything is
 // stored, and returns the login with the token that this brought. Where it brought
 // none for now, later says why: the login can be stored as pending then, and made
-// as soon as that can be done. sentAt is when the backend was asked, 0 if it was not.
+// as soon as that can be done. Its AskedAt is when the backend was asked, or, where
+// it could not be, when that was to be done.
 //
 // Errors: [ErrNoLogin]; a [LoginRefusedError]; a [LoginUnclearError].
-func (e *Engine) signIn(ctx context.Context, t *Target, login credential.Login) (_ credential.Login, later *LoginPutOffError, sentAt credential.Millis, err error) {
+func (e *Engine) signIn(ctx context.Context, t *Target, login credential.Login) (_ credential.Login, later *LoginPutOffError, err error) {
+	login.AskedAt = e.clock.Now()
 	if !t.Policy.CanLogin {
-		return login, nil, 0, ErrNoLogin
+		return login, nil, ErrNoLogin
 	}
 	allowed, err := e.breakers.allow(ctx, t.Name, login.ID)
 	if err != nil {
-		return login, nil, 0, e.unavailable(err)
+		return login, nil, e.unavailable(err)
 	}
 	switch allowed {
 	case blocked:
-		return login, putOffBy(clientRefused()), 0, nil
+		return login, putOffBy(clientRefused()), nil
 	case onHold:
-		return login, putOffBy(paused()), 0, nil
+		return login, putOffBy(paused()), nil
 	case oneProbe, free:
 	}
 	permits, err := e.takePermits(ctx, t, 1)
 	if err != nil {
-		return login, putOffBy(err), 0, nil // it is made later
+		return login, putOffBy(err), nil // it is made later
 	}
 	defer permits.giveBack(ctx)
 	if err := e.takeProbe(ctx, t, allowed, login.ID); err != nil {
-		return login, putOffBy(err), 0, nil
+		return login, putOffBy(err), nil
 	}
-	putOff := func(o credential.Outcome) (credential.Login, *LoginPutOffError, credential.Millis, error) {
+	putOff := func(o credential.Outcome) (credential.Login, *LoginPutOffError, error) {
 		login.Failed = credential.Outcome{
 			Method: credential.MethodLogin, Class: o.Class, Reason: o.Reason, Detail: o.Detail, RetryAfter: o.RetryAfter,
 		}
 		return login, &LoginPutOffError{
 			Reason: cmp.Or(o.Reason, credential.ReasonUnavailable), Detail: o.Detail,
 			RetryAfter: max(o.RetryAfter, t.Policy.Backoff(login.ID, 1, 0)),
-		}, sentAt, nil
+		}, nil
 	}
 	if failed := t.Exchanger.Prepare(ctx); failed != nil {
 		return putOff(*failed)
 	}
-	sentAt = e.clock.Now()
+	login.AskedAt = e.clock.Now()
+	sentAt := login.AskedAt
 	started := e.clock.Boot()
 	lasting := context.WithoutCancel(ctx)
 	start := permits.start(lasting)
@@ -76,7 +79,7 @@ func (e *Engine) signIn(ctx context.Context, t *Target, login credential.Login) 
 	o.Method = credential.MethodLogin
 	e.metrics.exchanged(t.Name, o, e.clock.Boot()-started)
 	if why := refused.Load(); why != nil && o.Class == credential.ClassNotSent {
-		return login, putOffBy(*why), 0, nil
+		return login, putOffBy(*why), nil
 	}
 	e.hold(ctx, t, o)
 	level := zerolog.InfoLevel
@@ -88,13 +91,13 @@ func (e *Engine) signIn(ctx context.Context, t *Target, login credential.Login) 
 	switch o.Class {
 	case credential.ClassPermanent:
 		e.breakers.accepted(ctx, t.Name, login.ID)
-		return login, nil, sentAt, &LoginRefusedError{Reason: o.Reason, Detail: o.Detail}
+		return login, nil, &LoginRefusedError{Reason: o.Reason, Detail: o.Detail}
 	case credential.ClassOperator:
 		_ = e.breakers.refused(ctx, t.Name, login.ID, allowed == oneProbe, o) // it is put off either way
 		return putOff(o)
 	case credential.ClassRefused:
 		if o.Token.Access.IsZero() {
-			return login, nil, sentAt, &LoginUnclearError{Reason: o.Reason, Detail: o.Detail, Missing: o.Missing}
+			return login, nil, &LoginUnclearError{Reason: o.Reason, Detail: o.Detail, Missing: o.Missing}
 		}
 	case credential.ClassOK, credential.ClassNotSent, credential.ClassRateLimited, credential.ClassNotProcessed,
 		credential.ClassTransient, credential.ClassAmbiguous:
@@ -115,7 +118,7 @@ func (e *Engine) signIn(ctx context.Context, t *Target, login credential.Login) 
 	if login.UserData == nil {
 		login.UserData = o.UserData
 	}
-	return login, nil, sentAt, nil
+	return login, nil, nil
 }
 
 // putOffBy tells of a login that was not even begun, and why.

@@ -119,8 +119,8 @@ const (
 	flagLimit   = 4 * presenceUnit // started at follows, and what is planned ahead of the limit
 	flagRefused = 2 * flagLimit    // how many were refused follows, and their IDs
 
-	flagRepeated = 2 * flagRefused // how often its owner repeated himself follows
-	flagsEnd     = 2 * flagRepeated
+	flagActs = 2 * flagRefused // how often its owner did what is no login at the backend follows
+	flagsEnd = 2 * flagActs
 )
 
 func presenceCode(p credential.Presence) (code uint64, ok bool) {
@@ -167,7 +167,7 @@ func appendWays(b []byte, rec credential.Record) ([]byte, error) {
 		{rec.Learned != credential.Learned{}, flagLearned},
 		{started != 0 || next != credential.Successor{}, flagLimit},
 		{len(rec.Refused) > 0, flagRefused},
-		{rec.Repeated != 0, flagRepeated},
+		{rec.Acts != 0, flagActs},
 	} {
 		if f.set {
 			flags |= f.flag
@@ -202,8 +202,8 @@ func appendWays(b []byte, rec credential.Record) ([]byte, error) {
 			b = appendString(b, id)
 		}
 	}
-	if flags&flagRepeated != 0 {
-		b = binary.AppendUvarint(b, rec.Repeated)
+	if flags&flagActs != 0 {
+		b = binary.AppendUvarint(b, rec.Acts)
 	}
 	return b, nil
 }
@@ -249,7 +249,7 @@ func (r *reader) ways(rec *credential.Record) {
 			rec.Refused[i] = credential.ID(r.str())
 		}
 	}
-	if flags&flagRepeated != 0 {
-		rec.Repeated = r.uvarint()
+	if flags&flagActs != 0 {
+		rec.Acts = r.uvarint()
 	}
 }

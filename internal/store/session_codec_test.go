@@ -105,6 +105,25 @@ func TestRecordOfASession(t *testing.T) {
 	assert.Empty(t, cmp.Diff(rec, got))
 }
 
+// TestRecordThatCountsActs pins the form of the count, which was one of repetitions
+// before: what was stored then is read as it is now. A record without one has no byte
+// more.
+func TestRecordThatCountsActs(t *testing.T) {
+	t.Parallel()
+	table := newEventTable()
+	rec := credential.Record{ID: "alice", Provider: "air", State: credential.StateActive, Revision: 2, Grant: 1, HasLogin: true}
+	h, without, err := table.appendRecord(nil, nil, rec)
+	require.NoError(t, err)
+	rec.Acts = 300
+	_, with, err := table.appendRecord(nil, nil, rec)
+	require.NoError(t, err)
+	assert.Equal(t, hex.EncodeToString(without[:len(without)-1])+"8420"+"ac02", hex.EncodeToString(with))
+	assert.Equal(t, byte(flagHasLogin), without[len(without)-1])
+	got, err := table.decodeRecord("key", "alice", string(h), string(with))
+	require.NoError(t, err)
+	assert.Empty(t, cmp.Diff(rec, got))
+}
+
 // TestTouchesAddUp: a record that was read with its last touch is as one that
 // heard of every touch.
 func TestTouchesAddUp(t *testing.T) {

@@ -5,7 +5,7 @@
 -- KEYS  1 the shard's open index, 2 its ids, 3 its event log, 4.. as many due
 --       indexes as ARGV 6 says, then the credentials' hashes
 -- ARGV  1 prefix of the due indexes, 2 length of the prefix of a credential's
---       key, 3 ms for which a tombstone is kept, 4 the most credentials that
+--       key, 3 ms for which a tombstone is kept from its making on, 4 the most credentials that
 --       the shard may hold ('0': no limit), 5 letter of a tombstone's state,
 --       6 number of due indexes, 7 the runs of Redis that are accepted, as
 --       ' <run_id>:<replication id>' each, or '' for any, 8 the moment
@@ -157,7 +157,7 @@ for i = 4 + dues, #KEYS do
       queue(right, provider, score, id)
     end
     if kind == 'd' then
-      redis.call('PEXPIRE', key, keep)
+      if was ~= gone then redis.call('PEXPIRE', key, keep) end
       redis.call('ZREM', idsKey, id)
     elseif was == gone or not h then
       if h then redis.call('PERSIST', key) end

@@ -273,6 +273,22 @@ func applyDelete(b *bundle) {
 	assert.Equal(b, credential.RefusedTerminal, b.begin(ask("alice")).Refusal)
 }
 
+func applyBuried(b *bundle) {
+	b.due("alice")
+	b.apply(credential.Delete(b.load("alice"), newNonce(), b.now))
+	require.NoError(b, b.Client.PExpire(b.ctx, b.credKey("alice"), time.Hour).Err())
+	grave := b.load("alice")
+	b.apply(credential.Repeat(grave, newNonce(), b.now))
+	after := b.load("alice")
+	assert.Equal(b, grave.Record.Acts+1, after.Record.Acts)
+	assert.Equal(b, grave.Record.Version, after.Record.Version)
+	ttl, err := b.Client.PTTL(b.ctx, b.credKey("alice")).Result()
+	require.NoError(b, err)
+	assert.InDelta(b, float64(time.Hour), float64(ttl), float64(time.Minute), "it ends when it was to end")
+	_, ok := b.score("alice")
+	assert.False(b, ok)
+}
+
 func applyRecreate(b *bundle) {
 	b.due("alice")
 	b.apply(credential.Delete(b.load("alice"), newNonce(), b.now))

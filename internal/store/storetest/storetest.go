@@ -56,6 +56,7 @@ func Run(t *testing.T, fresh func(t *testing.T) *Harness) {
 		"apply/remembers spent tokens":              applySpent,
 		"apply/logout erases the secrets":           applyLogout,
 		"apply/delete leaves a tombstone":           applyDelete,
+		"apply/a tombstone counts, and still ends":  applyBuried,
 		"apply/a tombstone is continued":            applyRecreate,
 		"apply/moves to another provider":           applyProvider,
 		"apply/clients are not listed":              applyClient,
