@@ -54,6 +54,7 @@ func Connect(before *Held, in Login, p Policy, nonce Nonce, now Millis) Write {
 			r.Acts++
 		}
 	}
+	r.AskedAt = r.GrantedAt
 	r.Failures = 0
 	r.Rotations = Rotated{}
 	r.LastAttempt = Attempts{}

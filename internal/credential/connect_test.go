@@ -26,7 +26,7 @@ func connected(r *credential.Record, p credential.Policy, in credential.Login, l
 	r.ID, r.Provider, r.Subject, r.Labels = in.ID, in.Provider, in.Subject, in.Labels
 	r.Grant++
 	r.Generation++
-	r.GrantedAt = noon
+	r.GrantedAt, r.AskedAt = noon, noon
 	r.IssuedAt, r.Lifetime, r.ExpiresAt = noon, life, noon.Add(life)
 	r.Refreshable, r.RefreshAt = !in.Token.Refresh.IsZero(), 0
 	r.HasRefresh, r.HasLogin = r.Refreshable, false

@@ -47,6 +47,7 @@ type Record struct { //nolint:recvcheck // what fills one in takes a pointer, wh
 	CreatedAt Millis
 	UpdatedAt Millis
 	GrantedAt Millis // when the last login was asked of the backend, by anybody, or its token was brought
+	AskedAt   Millis // the same of the last login of the owner's
 
 	IssuedAt    Millis        // when the exchange that brought the token was sent
 	Lifetime    time.Duration // of the access token as issued

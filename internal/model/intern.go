@@ -50,7 +50,7 @@ func plain(h credential.Held) credential.Held {
 	if r.Failures == 0 && r.RefreshAt != 0 {
 		r.RefreshAt = moment(due)
 	}
-	r.Since, r.CreatedAt, r.UpdatedAt, r.GrantedAt, r.Acts = 0, 0, 0, 0, 0
+	r.Since, r.CreatedAt, r.UpdatedAt, r.GrantedAt, r.AskedAt, r.Acts = 0, 0, 0, 0, 0, 0
 	before := r.LastAttempt
 	r.LastAttempt = credential.Attempts{FailedAt: before.FailedAt}
 	if before.SucceededAt >= before.FailedAt { // all that matters of it

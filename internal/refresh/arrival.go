@@ -2,6 +2,8 @@ package refresh
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/refreshd/refreshd/internal/credential"
@@ -33,25 +35,41 @@ func (a arrival) began() bool { return a.signedIn && !a.login.Token.Access.IsZer
 // acts are counted on the record, and no moments are compared, for they were made at
 // another clock.
 //
-// Of two logins at the backend the one stands that was asked for later, whichever was
-// answered first: it may have brought a new password, and where a backend has one
-// session for a user, the older one is over. That is so of another login of the
-// owner's, whatever has become of it, and of a session that refreshd itself has
-// begun, if it works. One that was only extended or renamed meanwhile stands before
-// nothing, for such a backend would have refused that after it had begun this one.
+// Of two logins of the owner's the one stands that was asked for later, whichever was
+// answered first and whatever has become of it: it may have brought a new password.
 //
-// An owner who waits is never outdone: what he takes the place of is left to expire,
-// as ever.
-func (a arrival) outdone(by credential.Record, now credential.Millis) bool {
+// A session that refreshd itself has begun with the same name and password stands if
+// it was asked for later and works: where a backend has one session for a user, the
+// older one is over. One that was begun with what the owner had brought before stands
+// before nothing, nor does one that was only extended or renamed meanwhile, for such a
+// backend would have refused that after it had begun this one.
+//
+// An owner who waits yields to nothing but another login of his that was asked for later
+// (see overtaken): what he takes the place of is left to expire, as ever.
+func (a arrival) outdone(by credential.Held, now credential.Millis) bool {
+	r := by.Record
 	switch {
-	case by.Acts != a.was.Acts:
+	case r.Acts != a.was.Acts:
 		return true
-	case by.GrantedAt == a.was.GrantedAt, by.GrantedAt < a.login.AskedAt:
-		return false
+	case r.AskedAt != a.was.AskedAt && r.AskedAt >= a.login.AskedAt:
+		return true
 	default:
-		return by.Grant != a.was.Grant || by.ValidAt(now, 0)
+		own := r.GrantedAt != r.AskedAt && r.GrantedAt >= a.login.AskedAt
+		return own && r.ValidAt(now, 0) && a.login.SameUser(by) && a.login.SignIn.Password.Equal(by.SignIn.Password)
 	}
 }
+
+// overtaken reports whether a login that its owner has made, and that was asked for
+// later, stands before one that he waits for. The answer that comes last need not be
+// the one with today's password: stored on top of the other, an older one would be
+// refused at the next silent login, and end the credential.
+func (a arrival) overtaken(by credential.Record) bool {
+	return by.Acts == a.was.Acts && by.AskedAt != a.was.AskedAt && by.AskedAt > a.login.AskedAt && !by.State.Terminal()
+}
+
+// errOvertaken says that a login was stored which its owner asked for later, so that
+// this one is not: it is as if it had come before.
+var errOvertaken = errors.New("a login that was asked for later is stored")
 
 // admit decides whether a login is to be stored on top of what is stored now, nil
 // if nothing is. It reports whether that is the same login.
@@ -59,10 +77,16 @@ func (e *Engine) admit(a arrival, before *credential.Held, now credential.Millis
 	if err := a.expect.met(before); err != nil {
 		return false, err
 	}
-	if a.signedIn && (e.signIns.ends(a.login.ID) != a.ends || before != nil && a.outdone(before.Record, now)) {
+	if a.signedIn && (e.signIns.ends(a.login.ID) != a.ends || before != nil && a.outdone(*before, now)) {
 		if why := a.gone(); why != nil {
 			return false, why
 		}
+	}
+	if a.signedIn && before != nil && a.overtaken(before.Record) {
+		if !a.login.SameUser(*before) {
+			return false, fmt.Errorf("%w: a login of another user is stored, which was asked for later", ErrConflict)
+		}
+		return false, errOvertaken
 	}
 	if a.login.ExpiresAt != 0 && a.login.ExpiresAt <= now && a.login.Token.Refresh.IsZero() {
 		if a.signedIn {
@@ -84,6 +108,16 @@ func (e *Engine) disown(ctx context.Context, a arrival, stored *credential.Held)
 		return
 	}
 	e.revoke(ctx, a.target, a.login.Token)
+}
+
+// tellUnstored logs that a login whose caller has hung up was not stored, and why: nobody
+// else is told.
+func (e *Engine) tellUnstored(a arrival, why error) {
+	if !a.signedIn || a.gone() == nil {
+		return
+	}
+	e.log.Info().AnErr("why", why).Bool("session_begun", a.began()).Str("credential", string(a.login.ID)).Str("provider", a.target.Name).
+		Msg("a login whose caller has hung up is not stored: its owner has done something since, a later login stands, or what is stored is not what he expects")
 }
 
 // tellOrphan logs that a login was made whose token was not stored. Its owner may

@@ -24,13 +24,19 @@ func (b *bundle) signingIn(n *node, expect Expect) (done <-chan result[Put], han
 // signingInWith is signingIn with a password.
 func (b *bundle) signingInWith(n *node, secret string, expect Expect) (done <-chan result[Put], hangUp, let func()) {
 	b.t.Helper()
+	return b.signingInAs(n, signIn(secret), expect)
+}
+
+// signingInAs is signingIn with another login.
+func (b *bundle) signingInAs(n *node, login credential.Login, expect Expect) (done <-chan result[Put], hangUp, let func()) {
+	b.t.Helper()
 	for len(b.provider.entered) > 0 {
 		<-b.provider.entered
 	}
 	let = b.provider.holding()
 	b.t.Cleanup(let)
 	ctx, hangUp := context.WithCancel(b.t.Context())
-	done = start(func() (Put, error) { return n.Put(ctx, signIn(secret), expect) })
+	done = start(func() (Put, error) { return n.Put(ctx, login, expect) })
 	soon(b.t, b.provider.entered, "the login")
 	return done, hangUp, let
 }
@@ -39,6 +45,14 @@ func (b *bundle) signingInWith(n *node, secret string, expect Expect) (done <-ch
 func (b *bundle) givenUp(n *node) (done <-chan result[Put], let func()) {
 	b.t.Helper()
 	done, hangUp, let := b.signingIn(n, Expect{})
+	hangUp()
+	return done, let
+}
+
+// givenUpAs is givenUp with another login.
+func (b *bundle) givenUpAs(n *node, login credential.Login) (done <-chan result[Put], let func()) {
+	b.t.Helper()
+	done, hangUp, let := b.signingInAs(n, login, Expect{})
 	hangUp()
 	return done, let
 }
@@ -306,6 +320,7 @@ func TestALoginMeetsASessionThatWasBegunMeanwhile(t *testing.T) {
 			continue
 		}
 		require.ErrorIs(t, put.err, context.Canceled)
+		assert.Contains(t, b.log.String(), "a login whose caller has hung up is not stored")
 		assert.Equal(t, before, after)
 		gone := b.provider.withdrawn()
 		require.Len(t, gone, 1)
@@ -485,6 +500,122 @@ func TestOfLoginsThatWereGivenUpTheLastStands(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// Nor does an owner who waits for a login overrule one that he asked for later, whether he
+// waits for that too or not. He is answered with what is stored then; if that is another
+// user's, he is refused.
+func TestALoginThatIsAnsweredLateOverrulesNone(t *testing.T) {
+	t.Parallel()
+	for _, other := range []bool{false, true} {
+		for _, owners := range [][]string{{"one", "one"}, {"one", "two"}} {
+			for _, hungUp := range []bool{false, true} {
+				t.Run(fmt.Sprint(other, owners, hungUp), func(t *testing.T) {
+					t.Parallel()
+					b := setup(t)
+					b.oneSession()
+					nodes := b.on(owners...)
+					b.session(nodes[0], true)
+					b.clock.advance(time.Second)
+					old, _, letOld := b.signingInWith(nodes[0], b.changePassword(0), Expect{})
+					b.clock.advance(time.Second)
+					login := signIn(b.changePassword(1))
+					if other {
+						login.SignIn.Username = credential.NewSecret("bob")
+						b.provider.set(func(p *fakeProvider) { p.passwords["bob"] = login.SignIn.Password.Reveal() })
+					}
+					newer, hangUp, letNew := b.signingInAs(nodes[1], login, Expect{})
+					if hungUp {
+						hangUp()
+					}
+					b.clock.advance(time.Second)
+					letNew()
+					require.NoError(t, soon(t, newer, "the login that was asked for last").err)
+					stands := b.held(nodes[0], "alice")
+					b.clock.advance(time.Second)
+					letOld()
+					told := soon(t, old, "the one that was asked for first")
+					after := b.held(nodes[0], "alice")
+					assert.Equal(t, stands, after)
+					assert.Equal(t, login.SignIn.Password, after.SignIn.Password)
+					assert.Len(t, b.provider.withdrawn(), 1, "its session is ended at the backend")
+					if other {
+						require.ErrorIs(t, told.err, ErrConflict)
+						return
+					}
+					require.NoError(t, told.err)
+					assert.Equal(t, stands.Record.Version, told.value.Held.Record.Version)
+				})
+			}
+		}
+	}
+}
+
+// Nor does a session that refreshd has begun with what its owner had brought before stand
+// before what he has brought since, however late that is answered.
+func TestASessionBegunWithAnEarlierLoginStandsBeforeNone(t *testing.T) {
+	t.Parallel()
+	bobs := func(b *bundle) credential.Login {
+		login := signIn(password)
+		login.SignIn.Username = credential.NewSecret("bob")
+		b.provider.set(func(p *fakeProvider) { p.passwords["bob"] = password })
+		return login
+	}
+	for name, begins := range map[string]func(b *bundle, n *node) (done <-chan result[Put], let func()){
+		"a silent login": func(b *bundle, n *node) (<-chan result[Put], func()) {
+			b.session(n, true)
+			b.clock.advance(time.Second)
+			done, let := b.givenUpAs(n, bobs(b))
+			b.provider.set(func(p *fakeProvider) { p.hold = nil })
+			b.provider.end()
+			b.clock.advance(2 * idle)
+			_, err := n.Token(b.t.Context(), "alice", 0)
+			require.NoError(b.t, err)
+			return done, let
+		},
+		"a login that was put off": func(b *bundle, n *node) (<-chan result[Put], func()) {
+			away := credential.Outcome{Class: credential.ClassTransient, Reason: credential.ReasonUnavailable}
+			b.provider.set(func(p *fakeProvider) { p.login = func(credential.SignIn) *credential.Outcome { return &away } })
+			put, err := n.Put(b.t.Context(), signIn(password), Expect{})
+			require.NoError(b.t, err)
+			require.Equal(b.t, credential.StatePending, put.Held.Record.State)
+			b.provider.set(func(p *fakeProvider) { p.login = nil })
+			b.clock.advance(time.Second)
+			done, let := b.givenUpAs(n, bobs(b))
+			b.provider.set(func(p *fakeProvider) { p.hold = nil })
+			b.clock.advance(time.Minute)
+			b.batch(n, "alice")
+			require.Equal(b.t, credential.StateActive, b.held(n, "alice").Record.State)
+			return done, let
+		},
+		"a silent login with one that was asked for before": func(b *bundle, n *node) (<-chan result[Put], func()) {
+			b.session(n, true)
+			b.clock.advance(time.Second)
+			again, letAgain := b.givenUp(n)
+			b.clock.advance(time.Second)
+			done, let := b.givenUpAs(n, bobs(b))
+			b.provider.set(func(p *fakeProvider) { p.hold = nil })
+			letAgain()
+			require.NoError(b.t, soon(b.t, again, "the earlier one").err)
+			b.provider.end()
+			b.clock.advance(2 * idle)
+			_, err := n.Token(b.t.Context(), "alice", 0)
+			require.NoError(b.t, err)
+			return done, let
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.sliding()
+			n := b.node("one")
+			done, let := begins(b, n)
+			require.Equal(t, "alice", b.held(n, "alice").SignIn.Username.Reveal())
+			let()
+			require.NoError(t, soon(t, done, "the login that was asked for last").err)
+			assert.Equal(t, "bob", b.held(n, "alice").SignIn.Username.Reveal())
+		})
 	}
 }
 
@@ -679,15 +810,12 @@ func TestAnEndOfWhatIsNotThereStandsBeforeALoginThatWasGivenUp(t *testing.T) {
 						err := soon(t, first, "the login").err
 						if waits {
 							require.NoError(t, err)
-							assert.Equal(t, password+"0", b.held(n, "alice").SignIn.Password.Reveal())
 							continue
 						}
 						require.ErrorIs(t, err, context.Canceled)
 						assert.Len(t, b.provider.withdrawn(), 1, "the session that it had begun is ended")
 					}
-					if !waits || order[1] == 1 {
-						assert.Equal(t, password+"1", b.held(n, "alice").SignIn.Password.Reveal())
-					}
+					assert.Equal(t, password+"1", b.held(n, "alice").SignIn.Password.Reveal())
 					assert.Empty(t, n.signIns.now, "nothing is under way any more")
 				})
 			}

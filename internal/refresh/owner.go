@@ -88,6 +88,10 @@ func (e *Engine) arrive(ctx context.Context, a arrival) (Put, error) {
 		same, err := e.admit(a, before, now)
 		if err != nil {
 			e.disown(ctx, a, before)
+			e.tellUnstored(a, err)
+			if errors.Is(err, errOvertaken) {
+				return Put{Held: *before}, nil
+			}
 			return Put{}, err
 		}
 		if same {

@@ -109,7 +109,7 @@ func genRecord() *rapid.Generator[credential.Record] {
 			Reason: credential.Reason(rapid.String().Draw(t, "reason")), Since: ms("since"),
 			Version: rapid.Uint64().Draw(t, "version"), Revision: rapid.Uint64Min(1).Draw(t, "revision"),
 			Generation: rapid.Uint64().Draw(t, "generation"), Grant: rapid.Uint64().Draw(t, "grant"), Acts: rapid.Uint64().Draw(t, "acts"),
-			CreatedAt: ms("created"), UpdatedAt: ms("updated"), GrantedAt: ms("granted"), IssuedAt: ms("issued"),
+			CreatedAt: ms("created"), UpdatedAt: ms("updated"), GrantedAt: ms("granted"), AskedAt: ms("asked"), IssuedAt: ms("issued"),
 			Lifetime: time.Duration(rapid.Int64().Draw(t, "lifetime")), ExpiresAt: ms("expires"), RefreshAt: ms("refresh"),
 			LimitAt: ms("limit"), WarnAt: ms("warn"), Refreshable: rapid.Bool().Draw(t, "refreshable"),
 			HasRefresh: rapid.Bool().Draw(t, "has refresh"), HasLogin: rapid.Bool().Draw(t, "has login"), Session: genSession().Draw(t, "session"),

@@ -162,6 +162,7 @@ func (t eventTable) decodeRest(rec *credential.Record, text string) error {
 	} {
 		*m = r.millis()
 	}
+	rec.AskedAt = rec.GrantedAt // unless another one follows
 	rec.Lifetime = time.Duration(r.varint())
 	rec.Failures = r.int()
 	rec.Rotations = credential.Rotated{Seen: r.bool(), Kept: r.int()}

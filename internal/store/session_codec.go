@@ -119,8 +119,9 @@ const (
 	flagLimit   = 4 * presenceUnit // started at follows, and what is planned ahead of the limit
 	flagRefused = 2 * flagLimit    // how many were refused follows, and their IDs
 
-	flagActs = 2 * flagRefused // how often its owner did what is no login at the backend follows
-	flagsEnd = 2 * flagActs
+	flagActs  = 2 * flagRefused // how often its owner did what is no login at the backend follows
+	flagAsked = 2 * flagActs    // when the owner's last login was asked for follows: refreshd has logged in since
+	flagsEnd  = 2 * flagAsked
 )
 
 func presenceCode(p credential.Presence) (code uint64, ok bool) {
@@ -168,6 +169,7 @@ func appendWays(b []byte, rec credential.Record) ([]byte, error) {
 		{started != 0 || next != credential.Successor{}, flagLimit},
 		{len(rec.Refused) > 0, flagRefused},
 		{rec.Acts != 0, flagActs},
+		{rec.AskedAt != rec.GrantedAt, flagAsked},
 	} {
 		if f.set {
 			flags |= f.flag
@@ -204,6 +206,9 @@ func appendWays(b []byte, rec credential.Record) ([]byte, error) {
 	}
 	if flags&flagActs != 0 {
 		b = binary.AppendUvarint(b, rec.Acts)
+	}
+	if flags&flagAsked != 0 {
+		b = appendMillis(b, rec.AskedAt)
 	}
 	return b, nil
 }
@@ -251,5 +256,8 @@ func (r *reader) ways(rec *credential.Record) {
 	}
 	if flags&flagActs != 0 {
 		rec.Acts = r.uvarint()
+	}
+	if flags&flagAsked != 0 {
+		rec.AskedAt = r.millis()
 	}
 }

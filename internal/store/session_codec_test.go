@@ -32,7 +32,7 @@ func TestRecordsOfBefore(t *testing.T) {
 		want := credential.Record{
 			ID: "alice", Provider: "acme", Subject: "user-4711", Labels: map[string]string{"team": "blue"},
 			State: credential.StateDegraded, Reason: credential.ReasonTimeout, Since: 1_800_000_000_000, Version: 17, Revision: 40, Generation: 16, Grant: 2,
-			CreatedAt: 1_700_000_000_000, UpdatedAt: 1_800_000_000_500, GrantedAt: 1_700_000_000_001, IssuedAt: 1_800_000_000_002,
+			CreatedAt: 1_700_000_000_000, UpdatedAt: 1_800_000_000_500, GrantedAt: 1_700_000_000_001, AskedAt: 1_700_000_000_001, IssuedAt: 1_800_000_000_002,
 			Lifetime: time.Hour, ExpiresAt: 1_800_003_600_000, RefreshAt: 1_800_002_400_000, LimitAt: 1_900_000_000_000, WarnAt: 1_890_000_000_000,
 			Refreshable: refreshable, HasRefresh: refreshable, Failures: 1, Rotations: credential.Rotated{Seen: true, Kept: 1},
 			LastAttempt: credential.Attempts{
@@ -122,6 +122,31 @@ func TestRecordThatCountsActs(t *testing.T) {
 	got, err := table.decodeRecord("key", "alice", string(h), string(with))
 	require.NoError(t, err)
 	assert.Empty(t, cmp.Diff(rec, got))
+}
+
+// TestRecordOfASilentLogin: the moment of the owner's last login takes room only where
+// refreshd has logged in since. What was stored before that moment was kept has the one
+// of the last login at all.
+func TestRecordOfASilentLogin(t *testing.T) {
+	t.Parallel()
+	table := newEventTable()
+	rec := credential.Record{
+		ID: "alice", Provider: "air", State: credential.StateActive, Revision: 2, Grant: 1, HasLogin: true,
+		GrantedAt: 1_800_000_000_000, AskedAt: 1_800_000_000_000,
+	}
+	h, without, err := table.appendRecord(nil, nil, rec)
+	require.NoError(t, err)
+	got, err := table.decodeRecord("key", "alice", string(h), string(without))
+	require.NoError(t, err)
+	assert.Empty(t, cmp.Diff(rec, got))
+	assert.Equal(t, byte(flagHasLogin), without[len(without)-1])
+	rec.AskedAt -= 90_000
+	_, with, err := table.appendRecord(nil, nil, rec)
+	require.NoError(t, err)
+	got, err = table.decodeRecord("key", "alice", string(h), string(with))
+	require.NoError(t, err)
+	assert.Empty(t, cmp.Diff(rec, got))
+	assert.Greater(t, len(with), len(without))
 }
 
 // TestTouchesAddUp: a record that was read with its last touch is as one that
