@@ -102,7 +102,7 @@ func unreadFinding(left string) api.Finding {
 		Consequence: "what those had begun waits until they can be, and received tokens may be in them that are nowhere else; " +
 			"after a loss of Redis's last writes nothing is refreshed until then, or until recovery.quarantine is over",
 		Remedy: "give the files to the user that runs the service (chown), or mend what the errors name; they are taken up by themselves then. " +
-			"One that is lost for good can be moved out of the folder",
+			"One that is lost for good can be moved out of the folder: nobody waits for it then, and what only it holds is lost",
 	}
 }
 

@@ -57,11 +57,15 @@ func (e *Engine) adoptAll(ctx context.Context, at stage) (stay []string, trouble
 }
 
 // findDead locks the journals of the dead that nobody has adopted yet. One that cannot
-// be taken up is no error: what its owner has left waits for it, and whoever waits for
-// that owner, but nothing else does.
+// be taken up is no error, nor is a folder that cannot be looked through: what their
+// owners have left waits for them, and whoever waits for those owners, but nothing else
+// does.
 func (e *Engine) findDead(ctx context.Context) (found []Dead, trouble error) {
 	found, err := e.journal.Adopt(ctx)
-	news, trouble := e.unread.note(err)
+	news := e.unread.note(err, func(owner string) bool {
+		there, locked, err := e.opts.Folder.Look(owner)
+		return err == nil && there && locked && !slices.ContainsFunc(found, func(dead Dead) bool { return dead.Owner == owner })
+	})
 	switch left := e.Unread(); {
 	case news && left != "":
 		e.log.Warn().Str("journals", left).Msg("journals of other processes cannot be taken up: what they hold, and what their owners had begun, waits until they can be read")
@@ -69,7 +73,7 @@ func (e *Engine) findDead(ctx context.Context) (found []Dead, trouble error) {
 		e.log.Info().Msg("the journals that could not be read can be, or are gone")
 	}
 	if len(found) > 0 {
-		trouble = errors.Join(trouble, e.mostUrgentFirst(ctx, found))
+		trouble = e.mostUrgentFirst(ctx, found)
 	}
 	return slices.DeleteFunc(found, func(dead Dead) bool {
 		e.barrier.countDeath(dead.Owner)

@@ -43,6 +43,7 @@ type barrier struct {
 	one        sync.Mutex                   // a pass
 	born       time.Duration                // boot time of the first heartbeat
 	noticed    time.Duration                // boot time at which the present run was found
+	unlisted   bool                         // whose journals are in this folder could not be told
 	tried      time.Duration                // boot time of the last look through what this process knows
 	ready      bool                         // what this process knows is in the present run
 	round      uint64                       // of the roster, when it looked for the last time before it was ready
@@ -421,7 +422,10 @@ func (b *barrier) open(roster credential.Roster, run string, now time.Duration) 
 				Msg("processes have not put back what they know; refreshes wait until they have, or are proven dead: those of this machine by their end, others by the quarantine. If one is stopped, let it go on (kill -CONT) or kill it; if a machine is away, bring it back")
 		}
 	}
-	return known && len(missing) == 0, true
+	// Who is not on the roster may have left a journal in a folder that cannot be looked
+	// through: that is waited for like a process that is away.
+	heirless := b.unlisted && now-b.noticed < e.opts.Silence+e.quarantine()
+	return known && len(missing) == 0 && !heirless, true
 }
 
 // lossless reports whether the store cannot have lost anything between the run

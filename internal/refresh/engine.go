@@ -196,6 +196,9 @@ func (e *Engine) Start(ctx context.Context) error {
 	if err := e.barrier.pass(ctx); err != nil {
 		return fmt.Errorf("roll the store forward: %w", err)
 	}
+	if err := e.unread.found.Load().folder; err != nil {
+		return fmt.Errorf("take up journals: %w", err) // later on it keeps nobody from anything else
+	}
 	e.loops.Go(e.watchOver)
 	return nil
 }

@@ -31,9 +31,7 @@ func (b *barrier) roster(ctx context.Context) (credential.Roster, error) {
 		return roster, err
 	}
 	here, err := e.opts.Folder.Owners()
-	if err != nil {
-		return roster, err
-	}
+	b.unlisted = err != nil // of which [Engine.Unread] tells
 	for _, owner := range here {
 		if _, listed := roster.Members[owner]; !listed {
 			roster.Members[owner] = credential.Member{Place: e.opts.Folder.Place()}

@@ -59,7 +59,12 @@ type journals struct {
 
 func (j journals) Place() string { return j.place }
 
-func (j journals) Owners() ([]string, error) { return journal.Owners(j.dir) }
+func (j journals) Owners() ([]string, error) {
+	if j.blind != nil && j.blind.Load() {
+		return nil, syscall.EMFILE
+	}
+	return journal.Owners(j.dir)
+}
 
 func (j journals) Look(owner string) (there, locked bool, err error) {
 	if j.blind != nil && j.blind.Load() {

@@ -45,6 +45,23 @@ func (e *Engine) question(ctx context.Context, open map[string][]credential.ID) 
 			trouble = errors.Join(trouble, err, e.inheritAll(ctx, ids, owner, credential.EvidenceSilent))
 		}
 	}
+	return errors.Join(trouble, e.forgetLost(ctx, roster, open))
+}
+
+// forgetLost takes off the roster who is elsewhere, was given up and has nothing open:
+// at the next restart of the store everybody would wait for him once more. One that comes
+// back all the same is on it again with his first heartbeat.
+func (e *Engine) forgetLost(ctx context.Context, roster credential.Roster, open map[string][]credential.ID) error {
+	now := e.clock.Boot()
+	var trouble error
+	for owner, m := range roster.Members {
+		if owner == e.owner || len(open[owner]) > 0 {
+			continue
+		}
+		if s := e.standing(owner, m, now); !s.Here && s.Dead(e.opts.Silence, e.quarantine()) {
+			trouble = errors.Join(trouble, e.registry.Forget(ctx, owner))
+		}
+	}
 	return trouble
 }
 

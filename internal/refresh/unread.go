@@ -20,41 +20,62 @@ type unreadError interface {
 // at last. Of their owners nothing is known: not what they hold, and so not what came of
 // what they had begun.
 type unread struct {
-	owners atomic.Pointer[map[string]error]
+	found atomic.Pointer[unreadable]
+}
+
+// unreadable is what one look has found.
+type unreadable struct {
+	owners map[string]error
+	folder error // nothing is known of any journal; nil if the folder could be looked through
 }
 
 func newUnread() *unread {
 	u := new(unread)
-	u.owners.Store(new(map[string]error))
+	u.found.Store(new(unreadable))
 	return u
 }
 
-// note keeps what a look has found. It returns what is not about single files, and
-// reports whether the rest is news.
-func (u *unread) note(err error) (news bool, other error) {
-	var owners map[string]error
-	single, partial := errors.AsType[unreadError](err)
-	if partial {
-		owners, err = single.Unread(), nil
+// note keeps what a look has found, and reports whether that is news. held tells whose
+// journal is locked by somebody else: one that could not be read before is being tried
+// by him then, or was taken up.
+func (u *unread) note(err error, held func(owner string) bool) (news bool) {
+	next := new(unreadable)
+	if single, partial := errors.AsType[unreadError](err); partial {
+		next.owners = maps.Clone(single.Unread())
+	} else {
+		next.folder = err
 	}
-	before := u.words()
-	u.owners.Store(&owners)
-	return u.words() != before, err
+	before := u.found.Load()
+	for owner, why := range before.owners {
+		if next.owners[owner] == nil && next.folder == nil && held(owner) {
+			if next.owners == nil {
+				next.owners = map[string]error{}
+			}
+			next.owners[owner] = why
+		}
+	}
+	u.found.Store(next)
+	return next.words() != before.words()
 }
 
-// of reports whether the owner's journal could not be taken up.
-func (u *unread) of(owner string) bool { return (*u.owners.Load())[owner] != nil }
+// of reports whether the owner's journal, which is there, could not be taken up.
+func (u *unread) of(owner string) bool {
+	found := u.found.Load()
+	return found.folder != nil || found.owners[owner] != nil
+}
 
 // words tells of all of them, always in the same order.
-func (u *unread) words() string {
-	owners := *u.owners.Load()
-	list := make([]string, 0, len(owners))
-	for _, owner := range slices.Sorted(maps.Keys(owners)) {
-		list = append(list, owners[owner].Error())
+func (u *unreadable) words() string {
+	var list []string
+	for _, owner := range slices.Sorted(maps.Keys(u.owners)) {
+		list = append(list, u.owners[owner].Error())
+	}
+	if u.folder != nil {
+		list = append(list, u.folder.Error())
 	}
 	return strings.Join(list, "; ")
 }
 
 // Unread tells which of this machine's journals could not be taken up when they were
-// looked at last, and why; "" if all of them could. It names each file.
-func (e *Engine) Unread() string { return e.unread.words() }
+// looked at last, and why; "" if all of them could. It names each file, or the folder.
+func (e *Engine) Unread() string { return e.unread.found.Load().words() }
