@@ -84,7 +84,7 @@ func (b *builder) build(ctx context.Context, o BuildOptions) (string, error) {
 	one.once.Do(func() {
 		// Other tests wait for the same build: the end of the one that asked
 		// first must not take it away from them.
-		one.path, one.err = goBuild(context.WithoutCancel(ctx), o, out)
+		one.path, one.err = goBuild(context.WithoutCancel(ctx), o, out, buildTimeout)
 	})
 	return one.path, one.err
 }
@@ -120,9 +120,9 @@ func (b *builder) remove() error {
 }
 
 // goBuild builds into a folder of its own under parent, so that two builds of
-// one name do not meet.
-func goBuild(ctx context.Context, o BuildOptions, parent string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, buildTimeout)
+// one name do not meet. It gives up at the limit.
+func goBuild(ctx context.Context, o BuildOptions, parent string, limit time.Duration) (string, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it took longer than %s, on a machine that is too busy; run fewer tests at once", limit))
 	defer cancel()
 	out, err := os.MkdirTemp(parent, "build-")
 	if err != nil {
@@ -140,6 +140,9 @@ func goBuild(ctx context.Context, o BuildOptions, parent string) (string, error)
 	cmd := exec.CommandContext(ctx, "go", args...) //nolint:gosec // a test names the package it builds
 	cmd.Dir = o.Dir
 	if words, err := cmd.CombinedOutput(); err != nil {
+		if cut := context.Cause(ctx); cut != nil {
+			err = fmt.Errorf("%w (%w)", cut, err) // which tells of the signal alone
+		}
 		return "", fmt.Errorf("testproc: build %s in %s: %w\n%s", o.Package, o.Dir, err, words)
 	}
 	return path, nil

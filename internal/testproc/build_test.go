@@ -55,6 +55,12 @@ func TestBuildFailureTellsWhatTheCompilerSaid(t *testing.T) {
 	require.ErrorContains(t, err, "no package given")
 }
 
+func TestBuildThatIsCutOffSaysWhy(t *testing.T) {
+	t.Parallel()
+	_, err := goBuild(t.Context(), BuildOptions{Package: "./testdata/talker"}, t.TempDir(), 0)
+	require.ErrorContains(t, err, "build ./testdata/talker in : it took longer than 0s, on a machine that is too busy")
+}
+
 func TestBuildWithTags(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
