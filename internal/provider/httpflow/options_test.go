@@ -112,6 +112,18 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// TestBadNameHidesNoField: a template under a name that is refused is in the request
+// all the same, so that nothing is said to be missing.
+func TestBadNameHidesNoField(t *testing.T) {
+	t.Parallel()
+	err := httpflow.Check(httpflow.Options{Name: "shop", Login: &httpflow.Call{
+		Request:  httpflow.Request{URL: shopURL, Form: map[string]string{"": "{{.password}}"}},
+		Response: httpflow.Response{AccessToken: httpflow.Place{JSON: "t"}},
+	}})
+	require.ErrorContains(t, err, "login.request.form: a name is empty")
+	assert.NotContains(t, err.Error(), "it has no {{.password}} in it")
+}
+
 func TestCheckGraphQL(t *testing.T) {
 	t.Parallel()
 	for want, r := range map[string]httpflow.Request{

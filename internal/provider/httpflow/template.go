@@ -51,7 +51,6 @@ func (b *builder) pairs(key string, in map[string]string) []pair {
 		at := key + "." + name
 		if name == "" || strings.Contains(name, opening) {
 			b.problem(key, errors.New("a name is empty or has a template in it; templates are for values"))
-			continue
 		}
 		if t := b.template(at, in[name]); t != nil {
 			list = append(list, pair{name, t})
