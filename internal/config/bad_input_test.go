@@ -3,9 +3,11 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -104,9 +106,14 @@ func TestRefused(t *testing.T) {
 		"timeout too long":      {under("timeout: 6m"), []string{"providers.acme.timeout: 6m0s does not lie between 1s and 5m0s"}},
 		"quarantine":            {under("timeout: 1m") + "recovery: {quarantine: 65s}", []string{"providers.acme.timeout: 1m0s needs recovery.quarantine to be at least 1m10s, and it is 1m5s", "raise recovery.quarantine or lower the timeout"}},
 		"idle above absolute":   {under("refresh_token: {idle: 91d, absolute: 90d}"), []string{"refresh_token.idle: 2184h0m0s is longer than refresh_token.absolute 2160h0m0s", "; lower idle or raise absolute"}},
-		"retention":             {"events: {retention: 59m}", []string{"events.retention: 59m0s is too short; keep events for 1h at least"}},
+		"retention":             {"events: {retention: 59m}", []string{"events.retention: 59m0s does not lie between 1h0m0s and 87840h0m0s; leave it out for 96h"}},
 		"a life too long":       {under("default_lifetime: 367d"), []string{"providers.acme.default_lifetime: 8808h0m0s does not lie between", "; leave it out where it is not known"}},
-		"a negative duration":   {under("rotation: {grace: -1s}"), []string{"providers.acme.rotation.grace: -1s: it must not be negative; write 0s"}},
+		"a negative duration":   {under("rotation: {grace: -1s}"), []string{"providers.acme.rotation.grace: -1s does not lie between 0s and 8784h0m0s; write 0s"}},
+		"quarantine too long":   {"recovery: {quarantine: 8d}", []string{"recovery.quarantine: 192h0m0s does not lie between 1s and 168h0m0s; leave it out for 10m"}},
+		"grace too long":        {under("rotation: {grace: 9999d}"), []string{"providers.acme.rotation.grace: 239976h0m0s does not lie between 0s and 8784h0m0s; write 0s where the previous one no longer works"}},
+		"idle too long":         {under("refresh_token: {idle: 99999d, absolute: 1d}"), []string{"refresh_token.idle: 2399976h0m0s does not lie between 0s and 87840h0m0s; write 0s where it is not known"}},
+		"absolute too long":     {under("refresh_token: {idle: 1d, absolute: 99999d}"), []string{"refresh_token.absolute: 2399976h0m0s does not lie between 0s and 87840h0m0s"}},
+		"retention too long":    {"events: {retention: 100000d}", []string{"events.retention: 2400000h0m0s does not lie between 1h0m0s and 87840h0m0s"}},
 		"a duration in numbers": {under("timeout: 20"), []string{"providers.acme.timeout: 20 has no unit; write one, as in 20s or 20m"}},
 		"a duration too long":   {under("timeout: 9999999h"), []string{`providers.acme.timeout: "9999999h" is too long; the longest duration is 106751d`}},
 		"days too long":         {under("default_lifetime: 106752d"), []string{`default_lifetime: "106752d" is too long; the longest duration is 106751d`}},
@@ -122,7 +129,12 @@ func TestRefused(t *testing.T) {
 		"redis cluster":        {"redis: {url: redis+cluster://h:1}", []string{"redis.url: redis+cluster:// is not supported by this version"}},
 		"redis on port x":      {"redis: {url: 'redis://h:x'}", []string{"redis.url: it cannot be read as a URL with ports from 1 to 65535"}},
 		"redis on a high port": {"redis: {url: 'redis://h:65536/0'}", []string{"redis.url: it cannot be read as a URL with ports"}},
-		"a sentinel's port":    {"redis: {url: 'redis+sentinel://h:1,i:70000/m'}", []string{"redis.url: it cannot be read as a URL with ports"}},
+		"a sentinel's port":    {"redis: {url: 'redis+sentinel://h:1,i:70000/m'}", []string{"redis.url: the list of sentinels cannot be read as hosts with ports from 1 to 65535"}},
+		"a database's name":    {"listen: 127.0.0.1:1\nredis: {url: 'redis://u:pa55@h:1/pa55'}", []string{":2: redis.url: what follows the address must be a database number, as in redis://host:6379/0"}},
+		"a database below 0":   {"redis: {url: 'redis://h:1/-1'}", []string{":1: redis.url: what follows the address must be a database number"}},
+		"an option of redis":   {"redis: {url: 'redis://u:pa55@h:1/0?pa55=1'}", []string{":1: redis.url: it has options after the ? that go-redis does not know; remove them"}},
+		"no master":            {"redis: {url: 'redis+sentinel://u:pa55@h:1'}", []string{":1: redis.url: it names no master; write redis+sentinel://"}},
+		"no socket":            {"redis: {url: 'unix://'}", []string{":1: redis.url: it names no socket; write unix:///run/redis.sock"}},
 		"redis without scheme": {"redis: {url: 'localhost:6379'}", []string{"redis.url: it does not begin with redis://"}},
 		"data_dir empty":       {"data_dir: ''", []string{"data_dir: it is empty"}},
 		"keyset empty":         {"keyset: {file: ''}", []string{"keyset.file: it is empty"}},
@@ -206,6 +218,84 @@ func TestRefused(t *testing.T) {
 			t.Parallel()
 			refused(t, row.text, row.want)
 		})
+	}
+}
+
+// TestOneFaultIsOneProblem: what follows from a problem is not told beside it, nor is
+// what would not be true once it is gone.
+func TestOneFaultIsOneProblem(t *testing.T) {
+	t.Parallel()
+	const shop = "providers: {shop: {kind: http, login: {request: {method: POST, url: https://shop.example, "
+	for name, row := range map[string]struct{ text, want string }{
+		"a status as a class":       {under("errors: [{status: 4xx, class: transient}]"), `errors[0].status: "4xx" is a text`},
+		"a status as a quoted text": {under("errors: [{status: '400', class: transient}]"), `errors[0].status: "400" is a text`},
+		"a misspelt condition":      {under("errors: [{eror: x, class: transient}]"), "errors[0].eror: there is no such key"},
+		"a misspelt class":          {under("errors: [{error: x, kind: transient}]"), "errors[0].kind: there is no such key"},
+		"a misspelt client_id":      {strings.Replace(acme, "client_id", "clientid", 1), "providers.acme.clientid: there is no such key"},
+		"a misspelt token_url":      {strings.Replace(acme, "token_url", "tokenurl", 1), "providers.acme.tokenurl: there is no such key"},
+		"a misspelt place":          {shop + "form: {p: '{{.password}}'}}, response: {acces_token: t}}}}", "login.response.acces_token: there is no such key"},
+		"a template as a name":      {shop + "form: {'{{.username}}': '{{.password}}'}}, response: {access_token: t}}}}", "login.request.form: a name in it holds {{, and templates stand in values only; write the name out"},
+		"one as a query's name":     {shop + "query: {'{{.username}}': a}, form: {p: '{{.password}}'}}, response: {access_token: t}}}}", "login.request.query: a name in it holds {{"},
+		"commit too long":           {acme + "recovery: {commit: 9999d}", "recovery.commit: 239976h0m0s does not lie between 100ms and 1m0s"},
+		"margin too long":           {acme + "recovery: {margin: 9999d}", "recovery.margin: 239976h0m0s does not lie between"},
+		"quarantine below 0":        {acme + "recovery: {quarantine: -1s}", "recovery.quarantine: -1s does not lie between 1s and 168h0m0s; leave it out for 10m"},
+		"a misspelt name":           {"subscriptions: [{nam: ui}]", "subscriptions[0].nam: there is no such key"},
+		"an origin in brackets":     {"cors: {origins: [https://a.example:443]}", "cors.origins[0]: a single value is expected, not a mapping"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			refused(t, row.text, []string{"the configuration has a problem:", row.want})
+		})
+	}
+}
+
+// TestNegativeDurations: no key takes one, and the remedy is one that is taken.
+func TestNegativeDurations(t *testing.T) {
+	t.Parallel()
+	const session = "providers: {shop: {kind: http, session: {idle_timeout: 15m, extend: {request: {method: GET, url: https://shop.example}}, "
+	rows := map[string]struct{ text, want string }{
+		"schedule.min_interval":     {"schedule: {min_interval: -1s}", "-1s does not lie between 0s and 1m0s; leave it out"},
+		"recovery.quarantine":       {"recovery: {quarantine: -1s}", "-1s does not lie between 1s and 168h0m0s; leave it out"},
+		"recovery.silence":          {"recovery: {silence: -1s}", "-1s does not lie between 1s and 5m0s; leave it out"},
+		"recovery.send":             {"recovery: {send: -1s}", "-1s does not lie between 100ms and 1m0s; leave it out"},
+		"recovery.commit":           {"recovery: {commit: -1s}", "-1s does not lie between 100ms and 1m0s; leave it out"},
+		"recovery.margin":           {"recovery: {margin: -1s}", "-1s does not lie between 100ms and 1m0s; leave it out"},
+		"events.retention":          {"events: {retention: -1s}", "-1s does not lie between 1h0m0s and 87840h0m0s; leave it out"},
+		"offline_reads":             {"offline_reads: -1s", "it must not be negative; write 0s"},
+		"acme.timeout":              {under("timeout: -1s"), "-1s does not lie between 1s and 5m0s; leave it out"},
+		"acme.default_lifetime":     {under("default_lifetime: -1s"), "-1s does not lie between 1s and 8784h0m0s; leave it out"},
+		"acme.rotation.grace":       {under("rotation: {grace: -1s}"), "-1s does not lie between 0s and 8784h0m0s; write 0s"},
+		"refresh_token.idle":        {under("refresh_token: {idle: -1s}"), "-1s does not lie between 0s and 87840h0m0s; write 0s"},
+		"refresh_token.absolute":    {under("refresh_token: {absolute: -1s}"), "-1s does not lie between 0s and 87840h0m0s; write 0s"},
+		"session.idle_timeout":      {strings.Replace(session, "15m", "-1s", 1) + "}}}", "-1s does not lie between 1s and 8784h0m0s; say after how long"},
+		"session.absolute_timeout":  {session + "absolute_timeout: -1s}}}", "-1s does not lie between 0s and 87840h0m0s; write 0s"},
+		"session.warn_before":       {session + "warn_before: -1s}}}", "-1s does not lie between 0s and 8784h0m0s; write 0s"},
+		"subscriptions[0].retry[0]": {hook + "url: https://a.example\n    retry: [-1s]", "-1s does not lie between 10ms and 168h0m0s; leave retry out"},
+	}
+	assert.Len(t, rows, durations(reflect.TypeFor[Config]()), "a row for each key")
+	for name, row := range rows {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			refused(t, row.text, []string{"the configuration has a problem:", name + ": " + row.want})
+		})
+	}
+}
+
+// durations counts the keys that hold a duration, in a type and below it.
+func durations(t reflect.Type) int {
+	switch kind := t.Kind(); {
+	case kind == reflect.Map, kind == reflect.Slice:
+		return durations(t.Elem())
+	case kind == reflect.Struct:
+		n := 0
+		for _, f := range fieldsOf(t) {
+			n += durations(t.Field(f.index).Type)
+		}
+		return n
+	case t == reflect.TypeFor[time.Duration](), t == reflect.TypeFor[OfflineReads]():
+		return 1
+	default:
+		return 0
 	}
 }
 

@@ -7,16 +7,15 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/refreshd/refreshd/internal/redisurl"
 	"github.com/refreshd/refreshd/internal/subscription"
 	"github.com/refreshd/refreshd/internal/webaddr"
 )
@@ -43,19 +42,26 @@ const (
 	minStep        = 100 * time.Millisecond
 	maxStep        = time.Minute
 	minSilence     = time.Second // heartbeats come once in that time
+	maxQuarantine  = 7 * 24 * time.Hour
+	// maxYears is longer than anything is kept or lives by design: ten years.
+	maxYears = 3660 * 24 * time.Hour
 )
+
+// checkSpan refuses a duration that cannot be meant, a negative one with it.
+func (l *loader) checkSpan(key string, d, least, most time.Duration, remedy string) {
+	if l.readable(key) && (d < least || d > most) {
+		l.refuse(key, "%s does not lie between %s and %s; %s", d, least, most, remedy)
+	}
+}
 
 // checkRecovery looks at the allowances of an attempt's steps.
 func (l *loader) checkRecovery() {
 	r := l.cfg.Recovery
 	for key, d := range map[string]time.Duration{"send": r.Send, "commit": r.Commit, "margin": r.Margin} {
-		if d < minStep || d > maxStep {
-			l.refuse("recovery."+key, "%s does not lie between %s and %s; leave it out for 5s", d, minStep, maxStep)
-		}
+		l.checkSpan("recovery."+key, d, minStep, maxStep, "leave it out for 5s")
 	}
-	if r.Silence < minSilence || r.Silence > maxTimeout {
-		l.refuse("recovery.silence", "%s does not lie between %s and %s; leave it out for 5s", r.Silence, minSilence, maxTimeout)
-	}
+	l.checkSpan("recovery.silence", r.Silence, minSilence, maxTimeout, "leave it out for 5s")
+	l.checkSpan("recovery.quarantine", r.Quarantine, minTimeout, maxQuarantine, "leave it out for 10m")
 }
 
 // inherit gives providers what they did not set themselves.
@@ -80,15 +86,13 @@ func (l *loader) check() {
 	l.checkAddresses()
 	l.checkStore()
 	l.checkSchedule()
+	l.checkRecovery() // before providers, whose times are compared with it
 	for _, name := range slices.Sorted(maps.Keys(c.Providers)) {
 		l.checkProvider(name, c.Providers[name])
 	}
 	l.checkSubscriptions()
 	l.checkSSF()
-	l.checkRecovery()
-	if c.Events.Retention < minRetention {
-		l.refuse("events.retention", "%s is too short; keep events for 1h at least", c.Events.Retention)
-	}
+	l.checkSpan("events.retention", c.Events.Retention, minRetention, maxYears, "leave it out for 96h")
 	for i, prefix := range c.Network.Allow {
 		key := "network.allow[" + strconv.Itoa(i) + "]"
 		if masked := prefix.Masked(); masked != prefix {
@@ -131,15 +135,10 @@ func (l *loader) checkStore() {
 	if n := c.Redis.Shards; n < 1 || n > maxShards {
 		l.refuse("redis.shards", "%d is not from 1 to %d; 1 is enough for a single Redis", n, maxShards)
 	}
-	scheme, _, found := strings.Cut(c.Redis.URL.Reveal(), "://")
-	switch {
-	case c.Redis.URL.IsZero():
-	case found && scheme == "redis+cluster":
-		l.refuse("redis.url", "redis+cluster:// is not supported by this version; use redis://, rediss:// or redis+sentinel://")
-	case !found || !slices.Contains([]string{"redis", "rediss", "unix", "redis+sentinel"}, scheme):
-		l.refuse("redis.url", "it does not begin with redis://, rediss://, unix:// or redis+sentinel://; write redis://host:6379, or leave it empty for the embedded Redis")
-	case scheme != "unix" && !redisPorts(c.Redis.URL.Reveal()):
-		l.refuse("redis.url", "it cannot be read as a URL with ports from 1 to 65535; write redis://user:password@host:6379/0, and percent-encode what is special in the password")
+	if url := c.Redis.URL; !url.IsZero() {
+		if _, err := redisurl.Parse(url); err != nil {
+			l.refuse("redis.url", "%v", err)
+		}
 	}
 	if c.Keyset.File == "" {
 		l.refuse("keyset.file", "it is empty; name the file of the encryption keys, which is created where it is missing")
@@ -164,28 +163,6 @@ func (l *loader) checkKeyset(path string) {
 	}
 }
 
-// redisPorts reports whether each host of a Redis URL, of which sentinels have
-// several, has a port that can be one, or none.
-func redisPorts(text string) bool {
-	scheme, rest, _ := strings.Cut(text, "://")
-	end := len(rest)
-	if i := strings.IndexAny(rest, "/?"); i >= 0 {
-		end = i
-	}
-	hosts, path := rest[:end], rest[end:]
-	login := strings.LastIndexByte(hosts, '@') + 1
-	for host := range strings.SplitSeq(hosts[login:], ",") {
-		u, err := url.Parse(scheme + "://" + hosts[:login] + host + path)
-		if err != nil {
-			return false
-		}
-		if port, err := strconv.ParseUint(u.Port(), 10, 16); u.Port() != "" && (err != nil || port == 0) {
-			return false
-		}
-	}
-	return true
-}
-
 func (l *loader) checkSchedule() {
 	const refreshAt, jitter = "schedule.refresh_at", "schedule.jitter"
 	s := l.cfg.Schedule
@@ -195,9 +172,7 @@ func (l *loader) checkSchedule() {
 	if s.Jitter < 0 || s.Jitter > maxJitter {
 		l.refuse(jitter, "%v does not lie between 0 and %v; it is a part of a token's life, 0.1 for a tenth", s.Jitter, maxJitter)
 	}
-	if s.MinInterval < 0 || s.MinInterval > maxMinInterval {
-		l.refuse("schedule.min_interval", "%s does not lie between 0s and %s; leave it out for 10s", s.MinInterval, maxMinInterval)
-	}
+	l.checkSpan("schedule.min_interval", s.MinInterval, 0, maxMinInterval, "leave it out for 10s")
 	if !l.readable(refreshAt, jitter) {
 		return
 	}
@@ -259,12 +234,14 @@ func (l *loader) checkSubscriptions() {
 	first := map[string]string{}
 	for i, s := range l.cfg.Subscriptions {
 		key := "subscriptions[" + strconv.Itoa(i) + "]"
-		if before, twice := first[s.Name]; twice {
-			l.refuse(key+".name", "%q is the name of %s too, and names are unique; choose another", s.Name, before)
-		} else if err := subscription.CheckName(s.Name); err != nil {
-			l.refuse(key+".name", "%v", err)
+		if l.readable(key + ".name") {
+			if before, twice := first[s.Name]; twice {
+				l.refuse(key+".name", "%q is the name of %s too, and names are unique; choose another", s.Name, before)
+			} else if err := subscription.CheckName(s.Name); err != nil {
+				l.refuse(key+".name", "%v", err)
+			}
+			first[s.Name] = key
 		}
-		first[s.Name] = key
 		l.checkSubscription(key, s)
 	}
 }

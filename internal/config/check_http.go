@@ -118,6 +118,8 @@ func (l *loader) checkSession(key string, p Provider) {
 	for i, f := range s.LoggedOutWhen {
 		l.checkFailure(index(at+".logged_out_when", i), f)
 	}
+	l.checkSpan(at+".absolute_timeout", s.AbsoluteTimeout, 0, maxYears, "write 0s for a session that lives as long as it is used")
+	l.checkSpan(at+".warn_before", s.WarnBefore, 0, credential.MaxLifetime, "write 0s where nobody is to be warned")
 	if !l.readable(at+".idle_timeout", at+".absolute_timeout", at+".warn_before") {
 		return
 	}

@@ -22,6 +22,9 @@ func (l *loader) checkOrigins() {
 	first := map[string]int{}
 	for i, origin := range l.cfg.CORS.Origins {
 		key := "cors.origins[" + strconv.Itoa(i) + "]"
+		if !l.readable(key) {
+			continue
+		}
 		if err := checkOrigin(origin); err != nil {
 			l.refuse(key, "%v", err)
 		} else if before, twice := first[origin]; twice {

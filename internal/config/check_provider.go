@@ -101,7 +101,7 @@ func (l *loader) checkTimes(key string, p Provider) {
 	times := l.cfg.Recovery.Times(p.Timeout)
 	timeout := key + ".timeout"
 	switch {
-	case !l.readable(timeout):
+	case !l.readable(timeout, "recovery.commit", "recovery.margin"):
 	case p.Timeout < minTimeout || p.Timeout > maxTimeout:
 		l.refuse(timeout, "%s does not lie between %s and %s; leave it out for %s", p.Timeout, minTimeout, maxTimeout, credential.DefaultTimes(0).Exchange)
 	default:
@@ -113,19 +113,23 @@ func (l *loader) checkTimes(key string, p Provider) {
 			l.warn(key+".rotation.grace", "%s is not longer than timeout %s + %s, so a lost reply is never asked for again; lower the timeout to make use of the grace", p.Rotation.Grace, p.Timeout, times.Margin)
 		}
 	}
+	l.checkSpan(key+".rotation.grace", p.Rotation.Grace, 0, credential.MaxLifetime, "write 0s where the previous one no longer works")
 	if d := p.DefaultLifetime; d != 0 && (d < time.Second || d > credential.MaxLifetime) {
 		l.refuse(key+".default_lifetime", "%s does not lie between 1s and %s; leave it out where it is not known", d, credential.MaxLifetime)
 	}
-	if idle, absolute := p.RefreshToken.Idle, p.RefreshToken.Absolute; absolute != 0 && idle > absolute {
-		l.refuse(key+".refresh_token.idle", "%s is longer than refresh_token.absolute %s, and a token cannot idle for longer than it lives; lower idle or raise absolute", idle, absolute)
+	idleKey, absoluteKey := key+".refresh_token.idle", key+".refresh_token.absolute"
+	l.checkSpan(idleKey, p.RefreshToken.Idle, 0, maxYears, "write 0s where it is not known")
+	l.checkSpan(absoluteKey, p.RefreshToken.Absolute, 0, maxYears, "write 0s where it is not known")
+	if idle, absolute := p.RefreshToken.Idle, p.RefreshToken.Absolute; l.readable(idleKey, absoluteKey) && absolute != 0 && idle > absolute {
+		l.refuse(idleKey, "%s is longer than refresh_token.absolute %s, and a token cannot idle for longer than it lives; lower idle or raise absolute", idle, absolute)
 	}
 }
 
 func (l *loader) checkRule(key string, r ErrorRule) {
-	if r.Status == 0 && r.Error == "" && r.Description == "" {
+	if r.Status == 0 && r.Error == "" && r.Description == "" && l.readable(key+".status", key+".error", key+".description") {
 		l.refuse(key, "it would match every reply; set status, error or description")
 	}
-	if l.set(key+".status") && (r.Status < 100 || r.Status > 599) {
+	if l.set(key+".status") && l.readable(key+".status") && (r.Status < 100 || r.Status > 599) {
 		l.refuse(key+".status", "%d is not an HTTP status; write one from 100 to 599", r.Status)
 	}
 	if r.Class == "" && l.readable(key+".class") {

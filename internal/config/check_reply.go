@@ -45,7 +45,7 @@ func (l *loader) checkResponse(key string, kind callKind, r HTTPResponse) {
 			l.refuse(join(key, pair[0]), "it is set beside %s; name the one that the reply has", pair[1])
 		}
 	}
-	if token := key + ".access_token"; kind.yields && r.AccessToken.IsZero() && l.whole(token) {
+	if token := key + ".access_token"; kind.yields && r.AccessToken.IsZero() && l.whole(token) && l.readable(token) {
 		l.refuse(token, "it is missing; say where the reply of %s holds the access token: a path into its JSON, {header: NAME} or {cookie: NAME}", kind.section)
 	}
 }

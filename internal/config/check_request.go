@@ -96,9 +96,11 @@ func (l *loader) checkRequest(key string, kind callKind, r HTTPRequest) []reqtem
 	}
 	u.headers(key+".headers", r.Headers)
 	for _, name := range slices.Sorted(maps.Keys(r.Query)) {
+		u.name(key+".query", name)
 		u.inAddress(join(key+".query", name), u.text(join(key+".query", name), r.Query[name].Reveal()))
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Form)) {
+		u.name(key+".form", name)
 		u.text(join(key+".form", name), r.Form[name].Reveal())
 	}
 	u.value(key+".json", r.JSON)
@@ -233,6 +235,13 @@ func (u *use) graphQL(key string, g GraphQL) {
 	u.value(key+".variables", g.Variables)
 }
 
+// name looks at a name within the key.
+func (u *use) name(key, name string) {
+	if strings.Contains(name, "{{") {
+		u.refuse(key, "a name in it holds {{, and templates stand in values only; write the name out")
+	}
+}
+
 // value looks at the texts within a JSON value.
 func (u *use) value(key string, value any) {
 	switch value := value.(type) {
@@ -244,9 +253,7 @@ func (u *use) value(key string, value any) {
 		}
 	case map[string]any:
 		for _, name := range slices.Sorted(maps.Keys(value)) {
-			if strings.Contains(name, "{{") {
-				u.refuse(key, "a name in it holds {{, and templates stand in values only; write the name out")
-			}
+			u.name(key, name)
 			u.value(join(key, name), value[name])
 		}
 	}

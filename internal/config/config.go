@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"maps"
 	"net/netip"
 	"slices"
@@ -318,7 +319,7 @@ func (o *OfflineReads) UnmarshalText(text []byte) error {
 		return err
 	}
 	if d < 0 {
-		return errNegative
+		return errors.New("it must not be negative; write 0s, or one like 90s")
 	}
 	*o = OfflineReads(d)
 	return nil

@@ -110,6 +110,7 @@ func (l *loader) decodeStruct(pairs []*ast.MappingValueNode, v reflect.Value, pa
 	l.eachPair(pairs, parent, func(name, key string, value ast.Node) {
 		i := slices.IndexFunc(fields, func(f field) bool { return f.key == name })
 		if i < 0 {
+			l.misnamed[parent] = true
 			l.refuse(key, "there is no such key; known here: %s", known(fields))
 			return
 		}

@@ -76,6 +76,7 @@ type loader struct {
 	at       map[string]string // key path → where it was set
 	below    map[string]string // key path → where the first key below it was set
 	bad      map[string]bool   // key paths whose value could not be read
+	misnamed map[string]bool   // paths of mappings with a key that is not known
 	filled   map[string]bool   // key paths whose value is a preset's
 	problems []Problem
 	warnings []string
@@ -86,7 +87,7 @@ type loader struct {
 func load(name, base string, data []byte, env []string, matters func(key string) bool, buildable Buildable) (*Config, error) {
 	l := &loader{
 		name: name, base: base, env: environ(env), buildable: buildable, cfg: Default(),
-		at: map[string]string{}, below: map[string]string{}, bad: map[string]bool{}, filled: map[string]bool{}, envUsed: map[string]bool{},
+		at: map[string]string{}, below: map[string]string{}, bad: map[string]bool{}, misnamed: map[string]bool{}, filled: map[string]bool{}, envUsed: map[string]bool{},
 	}
 	l.cfg.DataDir = filepath.Join(base, l.cfg.DataDir)
 	l.cfg.Keyset.File = filepath.Join(base, l.cfg.Keyset.File)
@@ -270,9 +271,12 @@ func (l *loader) set(key string) bool {
 }
 
 // readable reports whether none of the keys was refused for itself, so that a
-// check of one against the other says something new.
+// check of one against the other says something new. Nor may one be missing beside
+// a key that is not known: it may stand there, misspelt.
 func (l *loader) readable(keys ...string) bool {
-	return !slices.ContainsFunc(keys, func(k string) bool { return l.bad[k] })
+	return !slices.ContainsFunc(keys, func(k string) bool {
+		return l.bad[k] || l.misnamed[k[:max(0, strings.LastIndexAny(k, ".["))]] && !l.set(k)
+	})
 }
 
 // refuse adds a problem with a key.

@@ -2,14 +2,11 @@ package config
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"math"
 	"strconv"
 	"strings"
 )
-
-var errNegative = errors.New("it must not be negative; write 0s, or one like 90s")
 
 // Problem is one thing that is wrong.
 type Problem struct {

@@ -36,10 +36,7 @@ func (l *loader) setText(v reflect.Value, f field, text string) error {
 		if err != nil {
 			return err
 		}
-		if d < 0 {
-			return fmt.Errorf("%s: %w", text, errNegative)
-		}
-		*p = d
+		*p = d // whether it is too short or too long, only its key can tell
 		return nil
 	case *netip.Prefix:
 		return setPrefix(p, text)

@@ -148,8 +148,13 @@ func houseRules() rules {
 			},
 			{
 				dir: "internal/config",
-				may: []string{"internal/credential", "internal/preset", "internal/reqtemplate", "internal/schedule", "internal/subscription", "internal/webaddr"},
+				may: []string{"internal/credential", "internal/preset", "internal/redisurl", "internal/reqtemplate", "internal/schedule", "internal/subscription", "internal/webaddr"},
 				why: "config reads and checks settings; it starts nothing",
+			},
+			{
+				dir: "internal/redisconn",
+				may: []string{"internal/credential", "internal/redisurl"},
+				why: "a connection to Redis knows credentials for its login, and the reader of its URL, which the check of a configuration asks too",
 			},
 			{
 				dir:        "internal/preset",
@@ -250,7 +255,7 @@ func houseRules() rules {
 			},
 			{
 				pkg: "github.com/redis/go-redis",
-				by:  []string{"examples/stream", "internal/app", "internal/redisconn", "internal/store"},
+				by:  []string{"examples/stream", "internal/app", "internal/redisconn", "internal/redisurl", "internal/store"},
 				why: "Redis is spoken in internal/store; everyone else declares an interface",
 			},
 			{

@@ -195,7 +195,7 @@ func TestLook(t *testing.T) {
 	_, err = Look(t.Context(), Options{URL: withLogin("redis://127.0.0.1:1")})
 	require.ErrorContains(t, err, "is it running")
 	_, err = Look(t.Context(), Options{URL: credential.NewSecret("http://x")})
-	require.ErrorContains(t, err, "the scheme is not one of")
+	require.ErrorContains(t, err, "it does not begin with redis://")
 	forbidden := testproc.StartRedis(t, testproc.RedisOptions{Port: true, Args: strings.Fields("--user default on nopass ~* &* +@all -info")})
 	_, err = Look(t.Context(), Options{URL: credential.NewSecret(forbidden.URL())})
 	require.ErrorContains(t, err, "+info")
