@@ -7,7 +7,11 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"testing"
 	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/internal/practice"
 	"github.com/refreshd/refreshd/test/harness"
@@ -188,7 +192,11 @@ func (c *campaign) again(ctx context.Context, u *user, m login, n int) error {
 	})
 }
 
+// leave logs a user out or deletes the credential. That nothing has its ID
+// acknowledges neither: it was deleted before. Only a deletion that may have been
+// made by a call before, whose answer did not come, is known to be done by it.
 func (c *campaign) leave(ctx context.Context, u *user, kind string) error {
+	uncertain := false
 	return c.insist(ctx, u.number, func(ctx context.Context, api *harness.API) error {
 		change := oracle.Change{Credential: u.id, Kind: oracle.KindLogout}
 		var r harness.Record
@@ -199,11 +207,16 @@ func (c *campaign) leave(ctx context.Context, u *user, kind string) error {
 		} else {
 			err = api.Call(ctx, http.MethodPost, harness.CredentialPath(u.id)+"/logout", nil, &r)
 		}
-		if refused, ok := errors.AsType[*harness.Refusal](err); err != nil && (!ok || refused.Status != http.StatusNotFound) {
+		refused, isRefusal := errors.AsType[*harness.Refusal](err)
+		absent := isRefusal && refused.Status == http.StatusNotFound
+		if err != nil && !absent {
+			uncertain = true
 			return err
 		}
-		change.Version, change.At = r.Version, time.Now()
-		c.owners.acknowledge(change)
+		if !absent || kind == kindDelete && uncertain {
+			change.Version, change.At = r.Version, time.Now()
+			c.owners.acknowledge(change)
+		}
 		c.owners.has(u, "")
 		return nil
 	})
@@ -219,4 +232,46 @@ func (c *campaign) withdraw(p *provider, a act) error {
 		return errNothingDone
 	}
 	return nil
+}
+
+// That nothing has the ID acknowledges no leave, but where the deletion may have
+// been made by a call before, whose answer did not come.
+func TestALeaveOfWhatIsNotThereIsNotAcknowledged(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		kind    string
+		answers []int // in order
+		want    []string
+	}{
+		"logged out":                              {kindLogout, []int{http.StatusOK}, []string{oracle.KindLogout}},
+		"logged out, and was not there":           {kindLogout, []int{http.StatusNotFound}, nil},
+		"logged out, once unclear, and not there": {kindLogout, []int{http.StatusServiceUnavailable, http.StatusNotFound}, nil},
+		"deleted":                    {kindDelete, []int{http.StatusNoContent}, []string{oracle.KindDelete}},
+		"deleted, and was not there": {kindDelete, []int{http.StatusNotFound}, nil},
+		"deleted, once unclear, and not there now": {kindDelete, []int{http.StatusServiceUnavailable, http.StatusNotFound}, []string{oracle.KindDelete}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			left := row.answers
+			base := harness.Serve(t, harness.ServeHTTP(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(left[0])
+				if left[0] == http.StatusOK {
+					_, _ = w.Write([]byte(`{"version":4}`))
+				}
+				left = left[1:]
+			})))
+			c := &campaign{
+				owners: &owners{}, house: &house{replicas: []*replica{{api: harness.NewAPI(t, base, "")}}},
+			}
+			u := &user{id: plain + ":0", provider: plain, grant: "g1"}
+			require.NoError(t, c.leave(t.Context(), u, row.kind))
+			var kinds []string
+			for _, change := range c.owners.acked {
+				kinds = append(kinds, change.Kind)
+			}
+			assert.Equal(t, row.want, kinds)
+			assert.Empty(t, u.grant, "it has none in any case")
+			assert.Empty(t, left)
+		})
+	}
 }

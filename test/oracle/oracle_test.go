@@ -257,6 +257,16 @@ func TestPromises(t *testing.T) {
 			e.Final = e.Final[:1]
 			e.Acked = append(e.Acked, Change{Credential: bob, Kind: KindDelete, At: begin().Add(20 * time.Second)})
 		}}, ""},
+		{"a login is gone after a logout that followed its deletion", []func(*Evidence){func(e *Evidence) {
+			e.Final = e.Final[:1]
+			e.Acked = append(e.Acked,
+				Change{Credential: bob, Kind: KindDelete, At: begin().Add(20 * time.Second)},
+				Change{Credential: bob, Kind: KindLogout, At: begin().Add(30 * time.Second)})
+		}}, ""},
+		{"a login is gone after a logout", []func(*Evidence){func(e *Evidence) {
+			e.Final = e.Final[:1]
+			e.Acked = append(e.Acked, Change{Credential: bob, Kind: KindLogout, At: begin().Add(20 * time.Second)})
+		}}, "P2"},
 
 		{"the record fell behind a reader", []func(*Evidence){read(Read{Process: "B", ID: alice, Version: 4, Generation: 4, At: begin().Add(10 * time.Second), ExpiresAt: begin().Add(time.Hour)})}, "P3"},
 		{"the record fell behind its owner's answer", []func(*Evidence){func(e *Evidence) { e.Acked[0].Version = 7 }}, "P3"},

@@ -246,14 +246,17 @@ func (c *trial) serves(final Final, newest uint32) {
 	}
 }
 
-// missing are the credentials that should be there at the end and are not.
+// missing are the credentials that should be there at the end and are not. Only a
+// login makes one, and only its deletion takes it away: after a logout it is there
+// or not as before.
 func (c *trial) missing() map[string]bool {
 	missing := map[string]bool{}
 	for _, a := range c.Acked {
-		if a.Kind == KindDelete {
-			delete(missing, a.Credential)
-		} else {
+		switch a.Kind {
+		case KindLogin:
 			missing[a.Credential] = true
+		case KindDelete:
+			delete(missing, a.Credential)
 		}
 	}
 	for _, f := range c.Final {
