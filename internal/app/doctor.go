@@ -173,6 +173,8 @@ func examineRedis(v redisconn.View, err error) []Finding {
 	switch {
 	case errors.Is(err, redisconn.ErrNotRunning):
 		return []Finding{doctor.RedisStartsLater()}
+	case redisconn.Loads(err):
+		return []Finding{doctor.RedisLoads(err)}
 	case err != nil:
 		return []Finding{doctor.RedisAway(err)}
 	}

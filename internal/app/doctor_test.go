@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -80,6 +81,20 @@ func TestDoctorOfTheEmbeddedRedis(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, conn.Close()) })
 	assert.Equal(t, []Finding{{Topic: "redis_persistence", Severity: doctor.OK, What: "appendfsync always: an acknowledged write is on disk"}}, about(f.diagnose(t), "redis_persistence"))
+}
+
+// loading is what Redis answers while it loads its data.
+type loading struct{}
+
+func (loading) Error() string { return "LOADING Redis is loading the dataset in memory" }
+func (loading) RedisError()   {}
+
+func TestDoctorOfARedisThatLoads(t *testing.T) {
+	t.Parallel()
+	list := examineRedis(redisconn.View{}, fmt.Errorf("redis: INFO: %w", loading{}))
+	require.Len(t, list, 1)
+	assert.Equal(t, doctor.Warn, list[0].Severity, "it is not away, and is waited for")
+	assert.Contains(t, list[0].What, "loading")
 }
 
 func TestDoctorOfTheDataFolder(t *testing.T) {

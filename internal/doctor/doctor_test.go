@@ -44,7 +44,7 @@ func TestJudgements(t *testing.T) {
 	assert.Contains(t, Clock(-time.Minute).What, " are 1m0s apart")
 	assert.Equal(t, []Severity{OK, Warn}, judged(t, Keyset("k", nil), Keyset("k", fmt.Errorf("open: %w", os.ErrNotExist))))
 	assert.Equal(t, Fail, Keyset("k", errors.New("no")).Severity)
-	assert.Equal(t, []Severity{OK}, judged(t, RedisStartsLater()))
+	assert.Equal(t, []Severity{OK, Warn, Fail}, judged(t, RedisStartsLater(), RedisLoads(errors.New("loading")), RedisAway(errors.New("no"))))
 	journals := Journal(Journals{Dir: "j", Count: 2, Damaged: 1})
 	assert.Equal(t, []Severity{OK, Warn, OK}, judged(t, journals...))
 	assert.Equal(t, Fail, Journal(Journals{Err: errors.New("no")})[0].Severity)

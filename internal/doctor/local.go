@@ -60,6 +60,14 @@ func RedisAway(err error) Finding {
 	}
 }
 
+// RedisLoads judges a Redis that loads its data, as err says.
+func RedisLoads(err error) Finding {
+	return Finding{
+		TopicRedis, Warn, err.Error(), "it answers little else until it has: a start waits for it; a running service serves what it has in memory, and refreshes nothing",
+		"wait, and run doctor again",
+	}
+}
+
 // RedisStartsLater judges the embedded one between two runs of the service.
 func RedisStartsLater() Finding {
 	return Finding{TopicRedis, OK, "it is the embedded redis-server, which starts with the service", "", ""}

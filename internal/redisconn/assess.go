@@ -64,8 +64,6 @@ func Assess(v, previous View) []Finding {
 func assessRole(v, _ View) Finding {
 	const topic = "role"
 	switch {
-	case v.Loading:
-		return Finding{topic, SeverityWarn, "it is loading its data", "it answers nothing else until it has; tokens go on being served from memory", "wait"}
 	case v.Mode == "cluster":
 		return Finding{
 			topic, SeverityFail, "it is a node of a Redis Cluster", "this version does not support one",

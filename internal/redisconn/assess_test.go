@@ -56,7 +56,6 @@ func TestAssess(t *testing.T) {
 		"replica":                {master(slave), View{}, []string{"role=fail"}, "role", "read-only replica", "redis+sentinel://"},
 		"replica without master": {master(slave, func(v *View) { v.LinkUp = false }), View{}, []string{"role=fail"}, "role", "has lost its master", ""},
 		"cluster":                {master(func(v *View) { v.Mode = "cluster" }), View{}, []string{"role=fail"}, "role", "Redis Cluster", "Sentinel"},
-		"loading":                {master(func(v *View) { v.Loading = true }), View{}, []string{"role=warn"}, "role", "loading", "wait"},
 		"disk full":              {master(fsync("everysec"), func(v *View) { v.AppendWriteFailed = true }), View{}, []string{"append_only_file=fail"}, "append_only_file", "failed", "make room"},
 		"snapshot failed":        {master(func(v *View) { v.SnapshotFailed, v.Durability.Save = true, "3600 1" }), View{}, []string{"snapshots=fail"}, "snapshots", "failed", "make room"},
 		"one of a replica's own": {master(func(v *View) { v.SnapshotFailed = true }), View{}, []string{}, "", "", ""},

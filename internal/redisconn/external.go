@@ -29,7 +29,7 @@ func openExternal(ctx context.Context, o Options) (*Conn, error) {
 	}
 	in, err := readInfo(ctx, c.clients.main)
 	if err != nil {
-		return c.fail(fmt.Errorf("%s: %w; the user needs the permission +info", t.name, err))
+		return c.fail(explainLook(err, t.name))
 	}
 	d := durability(ctx, c.clients.main, in)
 	if err := fit(in, d); err != nil {
@@ -66,7 +66,7 @@ func awaitAnswer(ctx context.Context, client *redis.Client, name string, patienc
 			return fmt.Errorf("redis.url: %s refused the login (%w); check the user and the password in redis.url", name, err)
 		case redis.IsPermissionError(err):
 			return fmt.Errorf("redis.url: %s: %w; the user needs +@all on the keys rd:* and asynq:*", name, err)
-		case redis.IsLoadingError(err):
+		case Loads(err):
 			silentSince = time.Now() // it lives
 		case time.Since(silentSince) >= patience:
 			return fmt.Errorf("redis.url: no answer from %s within %s (%w); is it running, is the address right, and does it expect rediss:// or redis://?", name, patience, err)

@@ -88,14 +88,34 @@ const saveNever = "never"
 // info is the reply to INFO.
 type info map[string]string
 
+// loadingError is INFO's answer while the server loads its data. Redis gives one,
+// where it refuses most other commands, but turns its append-only file off for as
+// long and says so: what it tells then is taken for none.
+type loadingError struct{}
+
+// Error is what Redis says to the other commands.
+func (loadingError) Error() string { return "LOADING Redis is loading the dataset in memory" }
+
+// RedisError makes it a refusal like those, for [redis.HasErrorPrefix].
+func (loadingError) RedisError() {}
+
+// Loads reports whether err says that the server loads its data, to INFO or to any
+// other command.
+func Loads(err error) bool { return redis.HasErrorPrefix(err, "LOADING") }
+
 // readInfo asks for all default sections at once: several by name are only
-// known since Redis 7.0.
+// known since Redis 7.0. That the server loads its data is an error, as with
+// every other call.
 func readInfo(ctx context.Context, client *redis.Client) (info, error) {
 	text, err := client.Info(ctx).Result()
 	if err != nil {
 		return nil, fmt.Errorf("redis: INFO: %w", err)
 	}
-	return parseInfo(text), nil
+	in := parseInfo(text)
+	if in.number("loading") == 1 {
+		return nil, fmt.Errorf("redis: INFO: %w", loadingError{})
+	}
+	return in, nil
 }
 
 func parseInfo(text string) info {

@@ -59,7 +59,11 @@ func Look(ctx context.Context, o Options) (View, error) {
 	case err != nil && !answered:
 		return View{Kind: KindServer}, fmt.Errorf("the embedded redis-server at %s does not answer: %w", socket, err)
 	}
-	return lookAt(ctx, single(tune(&redis.Options{Network: "unix", Addr: socket}, 1, localDial)), KindServer)
+	v, err := lookAt(ctx, single(tune(&redis.Options{Network: "unix", Addr: socket}, 1, localDial)), KindServer)
+	if Loads(err) {
+		return View{}, fmt.Errorf("the embedded redis-server at %s is loading its data: %w; wait", socket, err)
+	}
+	return v, err
 }
 
 func lookAt(ctx context.Context, client *redis.Client, kind Kind) (v View, err error) {
@@ -74,7 +78,7 @@ func explainLook(err error, name string) error {
 		return fmt.Errorf("redis.url: %s refused the login (%w); check the user and the password in redis.url", name, err)
 	case redis.IsPermissionError(err):
 		return fmt.Errorf("redis.url: %s: %w; the user needs the permission +info", name, err)
-	case redis.IsLoadingError(err):
+	case Loads(err):
 		return fmt.Errorf("redis.url: %s is loading its data: %w; wait", name, err)
 	}
 	return fmt.Errorf("redis.url: no answer from %s (%w); is it running, is the address right, and does it expect rediss:// or redis://?", name, err)

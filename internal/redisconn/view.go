@@ -30,7 +30,6 @@ type View struct {
 	LinkUp   bool      // of a slave to its master
 	Mode     string    // standalone, sentinel or cluster
 	Clock    time.Time // the server's own
-	Loading  bool      // its data, and answers little else
 	Replicas []Replica
 	// GoodReplicas is how many keep up as Redis counts it for
 	// min-replicas-to-write; -1 where that is off.
@@ -140,7 +139,6 @@ func parseView(in info, set map[string]string) View {
 		Role:       in["role"],
 		LinkUp:     in["master_link_status"] == "up",
 		Mode:       in["redis_mode"],
-		Loading:    in.number("loading") == 1,
 		Replicas:   replicasOf(in),
 
 		GoodReplicas: -1,

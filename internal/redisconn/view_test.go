@@ -35,7 +35,7 @@ func TestViewOfARealServer(t *testing.T) {
 	assert.Equal(t, -1, v.GoodReplicas)
 	assert.Positive(t, v.UsedMemory)
 	assert.Empty(t, v.Replicas)
-	assert.False(t, v.AppendWriteFailed || v.SnapshotFailed || v.Loading || v.Evicting())
+	assert.False(t, v.AppendWriteFailed || v.SnapshotFailed || v.Evicting())
 	assert.WithinDuration(t, time.Now(), v.Clock, time.Minute)
 	assert.WithinDuration(t, time.Now(), v.LastSave, time.Minute, "the start counts as one")
 }
@@ -127,14 +127,13 @@ func TestViewIsTolerant(t *testing.T) {
 	assert.Equal(t, View{GoodReplicas: -1}, parseView(info{}, nil))
 	v := parseView(parseInfo("# Replication\r\nrole:master\r\nslave0:ip=10.0.0.2,port=6379,state=online,offset=42,lag=1\r\n"+
 		"slave1:ip=10.0.0.1,port=1,state=wait_bgsave,offset=x,lag=-1\r\nslave2:\r\nslave_priority:100\r\nslavery:x\r\n"+
-		"rdb_last_bgsave_time_sec:-1\r\nloading:1\r\naof_last_write_status:err\r\nno colon\r\nused_memory:99999999999999999999\r\n"+
+		"rdb_last_bgsave_time_sec:-1\r\naof_last_write_status:err\r\nno colon\r\nused_memory:99999999999999999999\r\n"+
 		"aof_rewrite_in_progress:1\r\naof_current_rewrite_time_sec:40\r\n"), map[string]string{"min-replicas-to-write": "many"})
 	assert.Equal(t, []Replica{
 		{Address: "10.0.0.1:1"},
 		{Address: "10.0.0.2:6379", Online: true, Lag: time.Second},
 		{Address: ":"},
 	}, v.Replicas)
-	assert.True(t, v.Loading)
 	assert.True(t, v.AppendWriteFailed)
 	assert.Equal(t, 40*time.Second, v.ChildFor)
 	assert.Zero(t, v.SaveTook)
