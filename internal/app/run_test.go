@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -255,6 +256,27 @@ func TestRunRefusesABadFile(t *testing.T) {
 	require.ErrorContains(t, r.err, "providers.acme.token_url")
 	assert.Empty(t, r.log.String())
 	assert.NoDirExists(t, filepath.Join(f.dir, "data"))
+}
+
+// A folder that cannot be used is named, with what it has to be.
+func TestRunRefusesAFolderThatCannotBeUsed(t *testing.T) {
+	for what, spoil := range map[string]func(data string) error{
+		"data_dir: mkdir ": func(data string) error { return os.WriteFile(data, nil, 0o600) },
+		"journal folder: mkdir ": func(data string) error {
+			return errors.Join(os.Mkdir(data, 0o700), os.WriteFile(filepath.Join(data, "journal"), nil, 0o600))
+		},
+		"name of the journal folder: ": func(data string) error { return os.MkdirAll(filepath.Join(data, "journal", "place"), 0o700) },
+	} {
+		f := newFolder(t, "https://id.acme.example/token")
+		data := filepath.Join(f.dir, "data")
+		require.NoError(t, spoil(data))
+		t.Setenv("PATH", f.dir)
+		r := begin(t, f, everything())
+		<-r.ended
+		require.ErrorContains(t, r.err, what)
+		require.ErrorContains(t, r.err, data)
+		require.ErrorContains(t, r.err, "; it must be a folder, mode 0700, owned by the user that runs refreshd")
+	}
 }
 
 // What fails late in a start is undone from there on: the folder is free again.

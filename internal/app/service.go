@@ -110,7 +110,7 @@ func (s *service) start(ctx context.Context) error {
 // checks that they belong together.
 func (s *service) openStore(ctx context.Context) (err error) {
 	if err := os.MkdirAll(s.conf.Load().DataDir, 0o700); err != nil {
-		return fmt.Errorf("data_dir: %w", err)
+		return fmt.Errorf("data_dir: %w; "+folderRemedy, err)
 	}
 	id := make([]byte, 16)
 	_, _ = rand.Read(id) // never fails: crypto/rand ends the process instead
@@ -165,6 +165,9 @@ func (s *service) runIDs() func(context.Context) (string, error) {
 	}
 }
 
+// folderRemedy ends what is said of a folder that cannot be used.
+const folderRemedy = "it must be a folder, mode 0700, owned by the user that runs refreshd, on a disk that can be written"
+
 // openFolder finds the folder of this machine's journals. A process without the
 // worker's role presents no refresh token and has none.
 func (s *service) openFolder() (refresh.Folder, error) {
@@ -173,11 +176,11 @@ func (s *service) openFolder() (refresh.Folder, error) {
 	}
 	dir := s.journalDir()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("journal folder: %w; "+folderRemedy, err)
 	}
 	place, err := journal.Place(dir)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w; "+folderRemedy, err)
 	}
 	return journals{dir: dir, place: place}, nil
 }

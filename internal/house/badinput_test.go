@@ -235,7 +235,7 @@ func fuzzed() []bad {
 		proven("a task's payload", "tasks:FuzzDecode"),
 		proven("a keyset's file", "internal/seal:FuzzFile"),
 		proven("a snapshot of the in-process store", "internal/redisconn:FuzzSnapshot"),
-		proven("the URL of a Redis", "internal/redisconn:FuzzParseURL"),
+		proven("the URL of a Redis", "internal/redisurl:FuzzParse"),
 	}
 }
 
