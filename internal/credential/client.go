@@ -141,6 +141,7 @@ func SetClientPaused(before *Held, provider string, paused bool, nonce Nonce, no
 	}
 	c := clientChange(before, provider, nonce, now)
 	c.write.Record.Paused = paused
+	c.write.Record.Plans++
 	return c.write, true
 }
 

@@ -9,6 +9,7 @@ func SetPaused(h Held, paused bool, nonce Nonce, now Millis) (Write, bool) {
 	}
 	c := beginChange(h, nonce, ByOwner, now)
 	c.write.Record.Paused = paused
+	c.write.Record.Plans++
 	return c.done(h.Attempt), true
 }
 
@@ -21,6 +22,7 @@ func PlanOnce(h Held, at Millis, nonce Nonce, now Millis) (Write, bool) {
 	}
 	c := beginChange(h, nonce, ByOwner, now)
 	c.write.Record.OnceAt = at
+	c.write.Record.Plans++
 	return c.done(h.Attempt), true
 }
 
@@ -51,6 +53,29 @@ func TakeTold(h Held, data UserData, subject string, p Policy, nonce Nonce, by I
 func (r *Record) served(begun Millis) {
 	if r.OnceAt <= begun {
 		r.OnceAt = 0
+	}
+}
+
+// follow takes over what the owner has said in from of when calls are made, and r
+// knows nothing of. What was asked for at a moment is over with the exchange that r
+// has had since; the presence is that of the same login.
+func (r *Record) follow(from Record) {
+	if from.Plans <= r.Plans {
+		return
+	}
+	r.Plans, r.Paused = from.Plans, from.Paused
+	if r.State.Terminal() {
+		return
+	}
+	r.OnceAt = from.OnceAt
+	r.served(min(r.IssuedAt, r.LastAttempt.SucceededAt)) // a session's last use may be its owner's
+	if r.Grant != from.Grant || r.Presence == from.Presence {
+		return
+	}
+	r.Presence = from.Presence
+	if r.alive() && from.alive() {
+		r.Session.ExtendAfter, r.Session.WarnBefore = from.Session.ExtendAfter, from.Session.WarnBefore
+		r.useSession(r.IssuedAt)
 	}
 }
 

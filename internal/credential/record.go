@@ -20,14 +20,16 @@ func (m *MAC) UnmarshalText(text []byte) error { return (*Nonce)(m).UnmarshalTex
 
 // Record is everything about a credential that is not secret.
 //
-// Five numbers count. Version grows by one with every change that has an
+// Six numbers count. Version grows by one with every change that has an
 // event. Generation grows with every token that is installed. Grant grows
 // with every login, logout and deletion, and where the end of a session is one.
 // Acts grows with what an owner does that is no login at the backend: each logout
 // and deletion, also of what is so already, and, where the provider's policy has a
 // login, each token that is brought, also one that is stored already. A login that
-// was given up before yields to them. Revision grows with every write at all; it is
-// what a write compares before it replaces. The last two are not shown.
+// was given up before yields to them. Plans grows with what an owner says of when calls
+// are made: a pause and its end, a refresh at a moment, the presence. Revision grows
+// with every write at all; it is what a write compares before it replaces. The last
+// three are not shown.
 type Record struct { //nolint:recvcheck // what fills one in takes a pointer, what reads one a copy
 	ID       ID
 	Provider string
@@ -43,6 +45,7 @@ type Record struct { //nolint:recvcheck // what fills one in takes a pointer, wh
 	Generation uint64
 	Grant      uint64
 	Acts       uint64
+	Plans      uint64
 
 	CreatedAt Millis
 	UpdatedAt Millis

@@ -40,6 +40,9 @@ func Restore(stored *Held, w Write, after Held, force bool) (Write, Restoration)
 	case newer(have, want) && have.Version < want.Version:
 		return told(*stored, w), RestoreAgain
 	case have.Revision >= want.Revision && !behind(have, want):
+		if have.Plans < want.Plans && have.Grant == want.Grant && !have.State.Terminal() {
+			return planned(*stored, w), RestoreAgain
+		}
 		return Write{}, RestoreNone
 	case have.Revision == w.Revision:
 		return w.leaving(stored, settled, after.Attempt, true), RestoreAgain
@@ -104,10 +107,23 @@ func newer(have, want Record) bool {
 	return have.Grant > want.Grant || have.Grant == want.Grant && have.Generation > want.Generation
 }
 
+// planned returns the write that puts nothing back of w but what the owner has said
+// in it of when calls are made: the record has gone on from before it.
+func planned(stored Held, w Write) Write {
+	r := stored.Record.clone()
+	r.follow(w.Record)
+	r.LastWrite = w.Nonce
+	r.Revision++
+	return Write{Nonce: w.Nonce, Revision: stored.Record.Revision, Record: r, Due: NextDue(r, stored.Attempt)}.beside(stored.Attempt)
+}
+
 // told returns the write that puts nothing back of w but its events: what they
 // tell was seen, and the record has gone on from before it.
 func told(stored Held, w Write) Write {
 	r := stored.Record.clone()
+	if r.Grant == w.Record.Grant && !r.State.Terminal() {
+		r.follow(w.Record)
+	}
 	r.Version, r.LastWrite = w.Record.Version, w.Nonce
 	r.Revision++
 	var events []Event
@@ -124,7 +140,9 @@ func told(stored Held, w Write) Write {
 
 // whole returns the write that puts the record of w in place of have, whatever
 // that is. No version is used twice: where have's is as high, those of w are
-// counted on from there.
+// counted on from there. What an owner was told since w was decided is not undone:
+// w may be one that was never answered, and what is stored a pause that came after
+// it.
 func whole(stored *Held, w Write, after Held) Write {
 	var have Record
 	if stored != nil {
@@ -132,6 +150,10 @@ func whole(stored *Held, w Write, after Held) Write {
 	}
 	w.Revision = have.Revision
 	w.Record.Revision = max(have.Revision+1, w.Record.Revision)
+	w.Record.Acts = max(have.Acts, w.Record.Acts)
+	if !w.Erase {
+		w.Record.follow(have)
+	}
 	if n := uint64(len(w.Events)); have.Version > w.Record.Version-min(n, w.Record.Version) {
 		w = w.countedOnFrom(have)
 	}

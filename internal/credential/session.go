@@ -290,6 +290,7 @@ func SetPresence(h Held, presence Presence, p Policy, nonce Nonce, now Millis) (
 	}
 	c := beginChange(h, nonce, ByOwner, now)
 	r := &c.write.Record
+	r.Plans++
 	returned := r.asleep() // who comes back from the background
 	alive := r.alive()
 	switch {

@@ -360,3 +360,54 @@ func TestWhatWasBuiltOnAWriteWithoutAnAnswer(t *testing.T) {
 		})
 	}
 }
+
+// What an owner is told while an exchange is under way stands, whatever becomes of
+// the exchange's reply in a restart of Redis: of one that has lost nothing, and of
+// one that comes back as it was before both.
+func TestAPlanStandsBesideAReplyWithoutAnAnswer(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		lost bool
+		by   func(one, two *node) *node
+	}{
+		"nothing lost, told by the same process": {false, func(one, _ *node) *node { return one }},
+		"nothing lost, told by another":          {false, func(_, two *node) *node { return two }},
+		"both lost, told by the same process":    {true, func(one, _ *node) *node { return one }},
+		"both lost, told by another":             {true, func(_, two *node) *node { return two }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			one, two := b.pair()
+			b.due()
+			let := b.provider.holding()
+			done := start(func() (credential.BatchReport, error) {
+				return one.RefreshBatch(t.Context(), acme, []credential.ID{"alice"}, "")
+			})
+			soon(t, b.provider.entered, "the exchange")
+			before := b.snapshot()
+			_, err := c.by(one, two).PlanOnce(t.Context(), "alice", time.Hour, "")
+			require.NoError(t, err)
+			told, err := c.by(one, two).SetPaused(t.Context(), "alice", true, "")
+			require.NoError(t, err)
+			one.store.set(func(s *faultyStore) { s.failApply = 1_000_000 })
+			let()
+			soon(t, one.store.refused, "the reply that is handed over")
+
+			if !c.lost {
+				before = b.snapshot()
+			}
+			b.fallBack(before)
+			b.settle(one, two)
+			b.settle(one, two)
+			require.Equal(t, passAll, one.barrier.passes())
+			one.store.heal()
+			require.Equal(t, 1, soon(t, done, "the batch").value.Refreshed)
+			got := b.held(two, "alice").Record
+			assert.EqualValues(t, 2, got.Generation)
+			assert.True(t, got.Paused)
+			assert.Equal(t, told.Record.OnceAt, got.OnceAt)
+			assert.Equal(t, 1, b.provider.most())
+		})
+	}
+}

@@ -108,7 +108,7 @@ func genRecord() *rapid.Generator[credential.Record] {
 			Labels: genLabels().Draw(t, "labels"), State: rapid.SampledFrom(states()).Draw(t, "state"),
 			Reason: credential.Reason(rapid.String().Draw(t, "reason")), Since: ms("since"),
 			Version: rapid.Uint64().Draw(t, "version"), Revision: rapid.Uint64Min(1).Draw(t, "revision"),
-			Generation: rapid.Uint64().Draw(t, "generation"), Grant: rapid.Uint64().Draw(t, "grant"), Acts: rapid.Uint64().Draw(t, "acts"),
+			Generation: rapid.Uint64().Draw(t, "generation"), Grant: rapid.Uint64().Draw(t, "grant"), Acts: rapid.Uint64().Draw(t, "acts"), Plans: rapid.Uint64().Draw(t, "plans"),
 			CreatedAt: ms("created"), UpdatedAt: ms("updated"), GrantedAt: ms("granted"), AskedAt: ms("asked"), IssuedAt: ms("issued"),
 			Lifetime: time.Duration(rapid.Int64().Draw(t, "lifetime")), ExpiresAt: ms("expires"), RefreshAt: ms("refresh"),
 			LimitAt: ms("limit"), WarnAt: ms("warn"), Refreshable: rapid.Bool().Draw(t, "refreshable"),

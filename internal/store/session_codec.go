@@ -121,7 +121,8 @@ const (
 
 	flagActs  = 2 * flagRefused // how often its owner did what is no login at the backend follows
 	flagAsked = 2 * flagActs    // when the owner's last login was asked for follows: refreshd has logged in since
-	flagsEnd  = 2 * flagAsked
+	flagPlans = 2 * flagAsked   // how often its owner said when calls are made follows
+	flagsEnd  = 2 * flagPlans
 )
 
 func presenceCode(p credential.Presence) (code uint64, ok bool) {
@@ -170,6 +171,7 @@ func appendWays(b []byte, rec credential.Record) ([]byte, error) {
 		{len(rec.Refused) > 0, flagRefused},
 		{rec.Acts != 0, flagActs},
 		{rec.AskedAt != rec.GrantedAt, flagAsked},
+		{rec.Plans != 0, flagPlans},
 	} {
 		if f.set {
 			flags |= f.flag
@@ -209,6 +211,9 @@ func appendWays(b []byte, rec credential.Record) ([]byte, error) {
 	}
 	if flags&flagAsked != 0 {
 		b = appendMillis(b, rec.AskedAt)
+	}
+	if flags&flagPlans != 0 {
+		b = binary.AppendUvarint(b, rec.Plans)
 	}
 	return b, nil
 }
@@ -259,5 +264,8 @@ func (r *reader) ways(rec *credential.Record) {
 	}
 	if flags&flagAsked != 0 {
 		rec.AskedAt = r.millis()
+	}
+	if flags&flagPlans != 0 {
+		rec.Plans = r.uvarint()
 	}
 }
