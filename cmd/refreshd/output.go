@@ -65,7 +65,7 @@ func (p *program) printRecords(list []record, held pauses, trouble func(record) 
 func (r record) notes() []string {
 	var list []string
 	if r.OnceAt != nil {
-		list = append(list, "refresh asked for in "+until(r.OnceAt))
+		list = append(list, "refresh asked for "+in(r.OnceAt))
 	}
 	if r.Session != nil {
 		list = append(list, "session")
@@ -121,6 +121,14 @@ func until(at *time.Time) string {
 		return "now"
 	}
 	return left.String()
+}
+
+// in says when at is, as the end of a sentence.
+func in(at *time.Time) string {
+	if left := until(at); left != "now" {
+		return "in " + left
+	}
+	return "now"
 }
 
 // count says how many there are of something whose plural ends in s.

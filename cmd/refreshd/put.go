@@ -332,6 +332,6 @@ func (p *program) sayMissing(missing []string) {
 		expiries = append(expiries, one)
 	}
 	if expiries != nil {
-		p.say("no expiry is told where it should stand, so the settings decide (default_lifetime, or an hour, for an access token): %s", strings.Join(expiries, ", "))
+		p.say("no expiry is told where it should stand, so what else tells it decides (the exp of a JWT, default_lifetime, or an hour, for an access token): %s", strings.Join(expiries, ", "))
 	}
 }

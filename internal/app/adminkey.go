@@ -11,22 +11,45 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/refreshd/refreshd/internal/api"
+	"github.com/refreshd/refreshd/internal/logging"
 	"github.com/refreshd/refreshd/internal/store"
 )
 
 // adminKeyName is the name of the key that the first start makes.
 const adminKeyName = "admin"
 
+// ensureAdminKey makes the admin key where there is none. Of two first starts in one
+// folder one makes it: the file has room for one.
+func (s *service) ensureAdminKey(ctx context.Context) error {
+	if s.opts.Roles.Worker {
+		has, err := hasAdminKey(ctx, s.store)
+		if err != nil || has {
+			return err
+		}
+		first, err := s.beginFirstStart(ctx)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = first.End() }() // a lock: it ends with the process at the latest
+	}
+	return ensureAdminKey(ctx, s.store, s.conf.Load().DataDir, logging.Component(s.log, "api"))
+}
+
+func hasAdminKey(ctx context.Context, keys *store.Store) (bool, error) {
+	list, err := keys.ListKeys(ctx)
+	if err != nil {
+		return false, fmt.Errorf("API keys: %w", err)
+	}
+	return slices.ContainsFunc(list, func(k store.Key) bool { return k.Prefix == "" && slices.Contains(k.Scopes, string(api.ScopeAdmin)) }), nil
+}
+
 // ensureAdminKey makes the admin key on the first start and writes it to
 // admin.key in the data folder, for the owner alone. It is not made again: the
 // store has only its hash, and a file that was lost on purpose stays lost.
 func ensureAdminKey(ctx context.Context, keys *store.Store, dataDir string, log zerolog.Logger) error {
-	list, err := keys.ListKeys(ctx)
-	if err != nil {
-		return fmt.Errorf("API keys: %w", err)
-	}
-	if slices.ContainsFunc(list, func(k store.Key) bool { return k.Prefix == "" && slices.Contains(k.Scopes, string(api.ScopeAdmin)) }) {
-		return nil
+	has, err := hasAdminKey(ctx, keys)
+	if err != nil || has {
+		return err
 	}
 	path := filepath.Join(dataDir, "admin.key")
 	file, err := os.CreateTemp(dataDir, ".admin.key.*") // made with mode 0600

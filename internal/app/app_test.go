@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/refreshd/refreshd/internal/api"
+	"github.com/refreshd/refreshd/internal/config"
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/store"
 	"github.com/refreshd/refreshd/worker"
@@ -188,6 +190,29 @@ func TestAdminKeyIsMadeOnceAndWorks(t *testing.T) {
 	list, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	assert.Len(t, list, 1, "nothing else is left behind")
+}
+
+// Two first starts of one folder make one key, and the file has it.
+func TestFirstStartsAtOnceMakeOneAdminKey(t *testing.T) {
+	t.Parallel()
+	keys, dir, log := openStore(t), t.TempDir(), newLogged()
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "journal"), 0o700))
+	var starts sync.WaitGroup
+	for range 8 {
+		starts.Go(func() {
+			s := &service{opts: Options{Roles: Roles{Worker: true}}, log: zerolog.New(log), store: keys}
+			s.conf.Store(&config.Config{DataDir: dir})
+			assert.NoError(t, s.ensureAdminKey(t.Context()))
+		})
+	}
+	starts.Wait()
+	list, err := keys.ListKeys(t.Context())
+	require.NoError(t, err)
+	assert.Len(t, list, 1)
+	data, err := os.ReadFile(filepath.Join(dir, "admin.key"))
+	require.NoError(t, err)
+	_, err = keys.KeyByHash(t.Context(), sha256.Sum256([]byte(strings.TrimSpace(string(data)))))
+	assert.NoError(t, err)
 }
 
 // A start that could not write the file has set up nothing: the next one can.

@@ -151,7 +151,7 @@ func (s *service) openStore(ctx context.Context) (err error) {
 		log.Warn().Err(err).Stringer("step", step).Msg("a clock has jumped: what was to be stored is decided again")
 		return err
 	})
-	return ensureAdminKey(ctx, s.store, s.conf.Load().DataDir, logging.Component(s.log, "api"))
+	return s.ensureAdminKey(ctx)
 }
 
 // runIDs tells the run of the in-process store, which cannot be asked itself.

@@ -153,7 +153,7 @@ func (l *loader) checkSession(key string, p Provider) {
 	times := l.cfg.Recovery.Times(p.Timeout)
 	if last := times.LastCall(s.IdleTimeout); s.WarnBefore > 0 && s.WarnBefore <= last && s.OnActive != credential.ActiveEnd {
 		l.warn(at+".warn_before", "%s is too short for active users to be warned: their sessions are extended %s before the end, with the time that the call may take; set it longer, or on_active: end",
-			s.WarnBefore, last)
+			s.WarnBefore, last.Round(time.Millisecond))
 	}
 	// An extension is begun when a third of the idle timeout is left at most.
 	if times.Attempt() > s.IdleTimeout/4 {

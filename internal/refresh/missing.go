@@ -107,7 +107,7 @@ func (m *missing) tell(provider string, id credential.ID, list []credential.Abse
 	m.unkept(provider, id, list, boot)
 	if expiries != nil && m.first(word{provider, ofExpiries}, boot) {
 		m.log.Warn().Str("credential", string(id)).Str("provider", provider).Strs("missing", expiries).
-			Msg("no expiry is told where the settings say, or the token has it, so the settings decide (default_lifetime, or an hour, for an access token); said once an hour")
+			Msg("no expiry is told where the settings say, so what else tells it decides (the exp of a JWT, default_lifetime, or an hour, for an access token); said once an hour")
 	}
 }
 
