@@ -29,6 +29,25 @@ func TakeEnded(h Held, a Attempt, o Outcome, p Policy, now Millis) (Write, bool)
 	return Fail(h, a, o, p, BySchedule, now).beside(open), true
 }
 
+// TakeRefused decides what follows from a provider's word o, heard when it was asked
+// about the token of asked, that it does not take that any more: where nothing can
+// replace it, only its user can, whatever is left of its time. It reports false if
+// that says nothing of the token that is current, if an attempt is open, or if there
+// is a way to another one.
+func TakeRefused(h Held, asked Record, o Outcome, p Policy, nonce Nonce, now Millis) (Write, bool) {
+	r := h.Record
+	if r.State.Terminal() || r.Grant != asked.Grant || r.Generation != asked.Generation || h.Attempt != nil || r.Refreshable {
+		return Write{}, false
+	}
+	if alt, _, ok := NextAlternate(h); ok {
+		return InstallAlternate(h, alt, p, nonce, BySchedule, now).beside(nil), true
+	}
+	c := beginChange(h, nonce, BySchedule, now)
+	c.noteFailure(o)
+	c.reauth(o.Reason)
+	return c.done(nil).beside(nil), true
+}
+
 // past reports whether what ended under the attempt a is gone already, or was in
 // use since.
 func (o Outcome) past(r Record, a Attempt) bool {

@@ -86,6 +86,76 @@ func TestTakeEndedHasAnAlternate(t *testing.T) {
 	assert.Nil(t, after.Attempt)
 }
 
+// notTaken is a provider's word that it does not take an access token any more.
+func notTaken() credential.Outcome {
+	return credential.Outcome{Class: credential.ClassPermanent, Reason: credential.ReasonRejected, Detail: "HTTP 401"}
+}
+
+// accessOnly leaves the record an access token that nothing can replace.
+func (b *bundle) accessOnly() {
+	b.held.Attempt = nil
+	b.held.Token = token("at-4", "")
+	r := &b.held.Record
+	r.Refreshable, r.HasRefresh, r.RefreshAt = false, false, 0
+}
+
+func TestTakeRefused(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(*bundle)
+		wanted bool
+	}{
+		"nothing can replace it":             {func(*bundle) {}, true},
+		"its refreshes had failed":           {func(b *bundle) { b.in(credential.StateDegraded, true) }, true},
+		"it can be replaced":                 {func(b *bundle) { b.held.Record.Refreshable = true }, false},
+		"an attempt is open":                 {func(b *bundle) { b.open(b.attempt) }, false},
+		"a newer token has been installed":   {func(b *bundle) { b.held.Record.Generation++ }, false},
+		"the owner has logged in again":      {func(b *bundle) { b.held.Record.Grant++ }, false},
+		"a person has been asked for":        {func(b *bundle) { b.in(credential.StateReauthRequired, true) }, false},
+		"the owner has ended the credential": {func(b *bundle) { b.in(credential.StateLoggedOut, false) }, false},
+		"it is a tombstone":                  {func(b *bundle) { b.in(credential.StateDeleted, false) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.accessOnly()
+			asked := b.held.Record
+			c.change(b)
+			before := copyHeld(b.held)
+			w, wanted := credential.TakeRefused(b.held, asked, notTaken(), b.policy, b.nonce, noon)
+			assert.Equal(t, before, b.held, "what it was decided on is as it was")
+			require.Equal(t, c.wanted, wanted)
+			if !wanted {
+				return
+			}
+			r := w.Result(b.held).Record
+			assert.Equal(t, credential.StateReauthRequired, r.State)
+			assert.Equal(t, credential.ReasonRejected, r.Reason)
+			assert.Equal(t, "HTTP 401", r.LastAttempt.Detail)
+			assert.Zero(t, w.Due)
+			assert.True(t, w.Alone, "what is begun meanwhile stays")
+			require.Len(t, w.Events, 1)
+			assert.Equal(t, credential.EventReauthRequired, w.Events[0].Type)
+			assert.Equal(t, credential.BySchedule, w.Events[0].InitiatedBy)
+			checkUnshared(t, b.held, w)
+		})
+	}
+}
+
+// A token that came aside is one that can replace it.
+func TestTakeRefusedHasAnAlternate(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.accessOnly()
+	b.held.Alternates = []credential.Alternate{{Nonce: nonceOf(50), Generation: 4, Token: token("at-5", ""), IssuedAt: noon, Lifetime: life}}
+	w, wanted := credential.TakeRefused(b.held, b.held.Record, notTaken(), b.policy, b.nonce, noon)
+	require.True(t, wanted)
+	after := w.Result(b.held)
+	assert.Equal(t, credential.StateActive, after.Record.State)
+	assert.Equal(t, "at-5", after.Token.Access.Reveal())
+	assert.True(t, w.Alone)
+}
+
 // Whoever asked once more after a lost reply, and hears that the token is dead,
 // tells of the lost reply.
 func TestEndedBy(t *testing.T) {

@@ -190,3 +190,24 @@ func (w *world) userData(t *rapid.T) {
 		w.fatalf("user data was not taken")
 	}
 }
+
+// tokenIsRefused has the provider say, asked about the token, that it does not take
+// it any more.
+func (w *world) tokenIsRefused(t *rapid.T) {
+	w.rarely(t)
+	h := w.live()
+	_, _, alternate := credential.NextAlternate(h)
+	write, wanted := credential.TakeRefused(h, h.Record, notTaken(), w.policy, w.nonce(), w.now)
+	if !wanted {
+		if !h.Record.State.Terminal() && !h.Record.Refreshable && h.Attempt == nil {
+			w.fatalf("a token is dead that nothing can replace, and nobody is asked for: %+v", h.Record)
+		}
+		t.Skip("it can be replaced, or nothing is to be told")
+	}
+	if w.commit(h, write, growth{generation: alternate}) != credential.StatusWritten {
+		w.fatalf("a refusal was not taken")
+	}
+	if r := w.store.load().Record; !alternate && r.State != credential.StateReauthRequired {
+		w.fatalf("a token is dead that nothing can replace, and nobody is asked for: %+v", r)
+	}
+}

@@ -46,6 +46,7 @@ func TestOneCredential(t *testing.T) {
 			"pause":             act(w.pause),
 			"once":              act(w.once),
 			"user data":         act(w.userData),
+			"token is refused":  act(w.tokenIsRefused),
 			"previous":          act(w.previous),
 		})
 	})

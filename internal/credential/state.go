@@ -55,7 +55,7 @@ const (
 	ReasonInteractionRequired Reason = "interaction_required" // the provider wants the user (MFA, login)
 	ReasonConsentRequired     Reason = "consent_required"     // the provider wants a consent
 	ReasonNotRefreshable      Reason = "not_refreshable"      // expired, and there is no refresh token
-	ReasonRejected            Reason = "rejected"             // the resource refused the token before its expiry
+	ReasonRejected            Reason = "rejected"             // the token was refused before its expiry
 	ReasonUnavailable         Reason = "provider_unavailable" // 5xx and the like
 	ReasonRateLimited         Reason = "rate_limited"         // 429
 	ReasonTimeout             Reason = "timeout"              // no reply in the allowed time

@@ -10,7 +10,8 @@ import (
 
 // Verify asks the provider whether it still takes the tokens that it should,
 // where its settings have a call for that. One that it refuses is refreshed, as
-// if its resource had refused it. It returns how many were asked about and how
+// if its resource had refused it; one that nothing can replace is over, if it is
+// refused once more. It returns how many were asked about and how
 // many of those were refused; what cannot be asked now is left to the next
 // fetch. A session is not asked about: that would be a use of it. What the
 // replies tell beside is kept.
@@ -37,20 +38,21 @@ func (e *Engine) Verify(ctx context.Context, provider string, ids []credential.I
 			live = append(live, *h)
 		}
 	}
+	var stuck []credential.Held
 	for len(live) > 0 && ctx.Err() == nil {
-		permits, err := e.takePermits(ctx, t, len(live))
-		if _, busy := errors.AsType[*UnavailableError](err); busy {
-			continue // somebody else has them; a fetch has time
-		}
+		answers, err := e.verifySome(ctx, t, live)
 		if err != nil {
 			return asked, refused, err
 		}
-		n := min(permits.granted, len(live))
-		answers := e.verifySome(ctx, t, live[:n], permits)
-		permits.giveBack(ctx)
-		refused += e.heed(ctx, t, answers)
-		asked += n
-		live = live[n:]
+		e.storeAllTold(ctx, t, answers)
+		n, irreplaceable := e.replaceRefused(ctx, t, answers)
+		refused += n
+		stuck = append(stuck, irreplaceable...)
+		asked += len(answers)
+		live = live[len(answers):]
+	}
+	if err := e.confirm(ctx, t, stuck); err != nil {
+		return asked, refused, err
 	}
 	return asked, refused, context.Cause(ctx)
 }
@@ -67,12 +69,21 @@ type verified struct {
 	renamed *Kept // the new token that the reply brought, nil if none
 }
 
-// verifySome asks about as many as there are permits for. As any call that was
+// verifySome asks about as many as there are permits for, from the first on; about
+// none if somebody else has them, for a fetch has time. As any call that was
 // sent, one is not cut off: its reply may bring the only token that is still taken.
-func (e *Engine) verifySome(ctx context.Context, t *Target, list []credential.Held, permits *permitLease) []verified {
+func (e *Engine) verifySome(ctx context.Context, t *Target, list []credential.Held) ([]verified, error) {
+	permits, err := e.takePermits(ctx, t, len(list))
+	if _, busy := errors.AsType[*UnavailableError](err); busy {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer permits.giveBack(ctx)
 	var wg sync.WaitGroup
-	answers := make([]verified, len(list))
-	for i, h := range list {
+	answers := make([]verified, min(permits.granted, len(list)))
+	for i, h := range list[:len(answers)] {
 		wg.Add(1)
 		e.crew.run(func() {
 			defer wg.Done()
@@ -83,12 +94,11 @@ func (e *Engine) verifySome(ctx context.Context, t *Target, list []credential.He
 		})
 	}
 	wg.Wait()
-	return answers
+	return answers, nil
 }
 
-// heed stores what answers tell, and replaces the tokens that they refuse. It
-// returns how many those are.
-func (e *Engine) heed(ctx context.Context, t *Target, answers []verified) (refused int) {
+// storeAllTold stores what answers tell beside that the token is taken.
+func (e *Engine) storeAllTold(ctx context.Context, t *Target, answers []verified) {
 	var wg sync.WaitGroup
 	for _, answer := range answers {
 		if answer.outcome.Class != credential.ClassOK {
@@ -101,6 +111,11 @@ func (e *Engine) heed(ctx context.Context, t *Target, answers []verified) (refus
 		})
 	}
 	wg.Wait()
+}
+
+// replaceRefused replaces the tokens that answers refuse. It returns how many those
+// are, and which of them, as they are stored now, nothing can replace.
+func (e *Engine) replaceRefused(ctx context.Context, t *Target, answers []verified) (refused int, irreplaceable []credential.Held) {
 	for _, answer := range answers {
 		if answer.outcome.Class != credential.ClassPermanent {
 			continue
@@ -109,12 +124,56 @@ func (e *Engine) heed(ctx context.Context, t *Target, answers []verified) (refus
 		id, generation := answer.held.Record.ID, answer.held.Record.Generation
 		e.log.Info().Str("credential", string(id)).Str("provider", t.Name).Uint64("generation", generation).
 			Msg("the provider does not take this token any more")
-		_, err := e.Refresh(ctx, id, generation)
-		if _, person := errors.AsType[*StateError](err); err != nil && !person {
+		held, err := e.Refresh(ctx, id, generation)
+		_, person := errors.AsType[*StateError](err)
+		switch {
+		case errors.Is(err, ErrNotRefreshable):
+			if e.verifiable(held) {
+				irreplaceable = append(irreplaceable, held)
+			}
+		case err != nil && !person:
 			e.log.Info().Err(err).Str("credential", string(id)).Msg("a token that is not taken any more could not be replaced now")
 		}
 	}
-	return refused
+	return refused, irreplaceable
+}
+
+// confirm asks once more about tokens that were refused and that nothing can
+// replace. Such a credential ends only if both answers say so: nobody but its user
+// brings it back, and a backend in trouble refuses for a moment what it takes again.
+//
+// Where the store came back without its last writes that waits until everyone has
+// put back what they know: a newer login may be among it.
+func (e *Engine) confirm(ctx context.Context, t *Target, list []credential.Held) error {
+	for len(list) > 0 && ctx.Err() == nil && e.barrier.passes() == passAll {
+		answers, err := e.verifySome(ctx, t, list)
+		if err != nil || len(answers) == 0 {
+			return err
+		}
+		e.storeAllTold(ctx, t, answers)
+		for _, answer := range answers {
+			if answer.outcome.Class == credential.ClassPermanent {
+				e.endRefused(ctx, t, answer)
+				continue
+			}
+			e.log.Info().Str("credential", string(answer.held.Record.ID)).Str("provider", t.Name).Str("class", string(answer.outcome.Class)).
+				Msg("a token that was refused was not refused again: nothing is changed")
+		}
+		list = list[len(answers):]
+	}
+	return nil
+}
+
+// endRefused asks for the user of a token that was refused and that nothing can
+// replace.
+func (e *Engine) endRefused(ctx context.Context, t *Target, answer verified) {
+	id := answer.held.Record.ID
+	_, err := e.amend(ctx, id, func(h credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
+		return credential.TakeRefused(h, answer.held.Record, answer.outcome, t.Policy, nonce, now)
+	})
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		e.log.Info().Err(err).Str("credential", string(id)).Msg("that a token is not taken any more could not be stored")
+	}
 }
 
 // storeTold stores what the reply to a verification has told beside that the token

@@ -196,3 +196,145 @@ func TestWhatAVerificationBringsIsKeptBeforeItsPermitIsFree(t *testing.T) {
 	assert.EqualValues(t, 2, b.held(n, "bob").Record.Generation)
 	assert.Equal(t, mark+"renamed", b.held(n, "alice").Token.Access.Reveal())
 }
+
+// refusing is the word of a provider that it does not take a token any more.
+func refusing() credential.Outcome {
+	return credential.Outcome{Class: credential.ClassPermanent, Reason: credential.ReasonRejected, Detail: "HTTP 401"}
+}
+
+// accessOnly stores a token of alice's that nothing can replace.
+func (b *bundle) accessOnly(n *node, access string) {
+	b.t.Helper()
+	token := credential.Token{Access: credential.NewSecret(mark + access)}
+	_, err := n.Put(b.t.Context(), credential.Login{ID: "alice", Provider: acme, Token: token, ExpiresIn: life}, Expect{})
+	require.NoError(b.t, err)
+}
+
+// A token that its provider does not take any more, and that nothing can replace, is
+// not handed out until its expiry: its user is asked for, once, and nobody asks again.
+func TestATokenThatIsRefusedAndCannotBeReplacedIsOver(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	b.accessOnly(n, "first")
+	n.SetTargets(t.Context(), []Target{b.vouching(refusing)})
+	for fetch := range 2 {
+		asked, refused, err := n.Verify(t.Context(), acme, []credential.ID{"alice"})
+		require.NoError(t, err)
+		assert.Equal(t, 1-fetch, asked)
+		assert.Equal(t, 1-fetch, refused)
+	}
+	_, err := n.Token(t.Context(), "alice", 0)
+	state := new(StateError)
+	require.ErrorAs(t, err, &state)
+	assert.Equal(t, StateError{State: credential.StateReauthRequired, Reason: credential.ReasonRejected, Since: b.clock.Now()}, *state)
+	assert.Equal(t, 2, b.provider.verified, "the first answer is confirmed")
+	entries, err := n.store.Events(t.Context(), 0, "0", 10, 0)
+	require.NoError(t, err)
+	require.Len(t, entries, 2)
+	told := entries[1].Event
+	assert.Equal(t, credential.EventReauthRequired, told.Type)
+	assert.Equal(t, credential.StateActive, told.PreviousState)
+	assert.Equal(t, credential.ReasonRejected, told.Reason)
+	assert.Equal(t, credential.BySchedule, told.InitiatedBy)
+	assert.Equal(t, "HTTP 401", b.held(n, "alice").Record.LastAttempt.Detail)
+
+	b.accessOnly(n, "second")
+	_, err = n.Token(t.Context(), "alice", 0)
+	require.NoError(t, err)
+	assert.Equal(t, []credential.EventType{
+		credential.EventConnected, credential.EventReauthRequired, credential.EventReauthorized,
+	}, b.events(n, "alice"))
+}
+
+// What cannot be taken back is done on the second answer alone, and only to the
+// token that it is about.
+func TestOneRefusalEndsNothing(t *testing.T) {
+	t.Parallel()
+	const owners = "owner's"
+	for name, row := range map[string]struct {
+		second credential.Outcome
+		wish   func(b *bundle, n *node) // of the owner, while the second answer is on its way
+		state  credential.State
+		access string
+	}{
+		"it is taken again":   {second: credential.Outcome{Class: credential.ClassOK}, state: credential.StateActive, access: "first"},
+		"nobody can tell":     {second: credential.Outcome{Class: credential.ClassTransient, Reason: credential.ReasonUnavailable}, state: credential.StateActive, access: "first"},
+		"another token comes": {second: refusing(), wish: func(b *bundle, n *node) { b.accessOnly(n, owners) }, state: credential.StateActive, access: owners},
+		"its owner ends it": {second: refusing(), wish: func(b *bundle, n *node) {
+			_, err := n.Logout(b.t.Context(), "alice", Expect{})
+			require.NoError(b.t, err)
+		}, state: credential.StateLoggedOut},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			n := b.node("one")
+			b.accessOnly(n, "first")
+			answers := []credential.Outcome{refusing(), row.second}
+			n.SetTargets(t.Context(), []Target{b.vouching(func() credential.Outcome {
+				answer := answers[0]
+				answers = answers[1:]
+				if len(answers) == 0 && row.wish != nil {
+					row.wish(b, n)
+				}
+				return answer
+			})})
+			asked, refused, err := n.Verify(t.Context(), acme, []credential.ID{"alice"})
+			require.NoError(t, err)
+			assert.Equal(t, 1, asked)
+			assert.Equal(t, 1, refused)
+			assert.Empty(t, answers, "both were asked for")
+			h := b.held(n, "alice")
+			assert.Equal(t, row.state, h.Record.State)
+			assert.NotContains(t, b.events(n, "alice"), credential.EventReauthRequired)
+			if row.access != "" {
+				assert.Equal(t, mark+row.access, h.Token.Access.Reveal())
+			}
+		})
+	}
+}
+
+// Where a login is kept it brings the next token, and nobody is asked for.
+func TestARefusedTokenIsReplacedByTheKeptLogin(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.backend()
+	n := b.node("one")
+	brings := func(access string) {
+		token := credential.Token{Access: credential.NewSecret(mark + access)}
+		o := &credential.Outcome{Class: credential.ClassOK, Token: token, ExpiresIn: life}
+		b.provider.set(func(p *fakeProvider) { p.login = func(credential.SignIn) *credential.Outcome { return o } })
+	}
+	brings("first")
+	_, err := n.Put(t.Context(), signIn(password), Expect{})
+	require.NoError(t, err)
+	require.False(t, b.held(n, "alice").Record.HasRefresh)
+	brings("second")
+	n.SetTargets(t.Context(), []Target{b.vouching(refusing)})
+	_, refused, err := n.Verify(t.Context(), acme, []credential.ID{"alice"})
+	require.NoError(t, err)
+	assert.Equal(t, 1, refused)
+	assert.Equal(t, 1, b.provider.verified, "what can be replaced needs no second answer")
+	assert.Equal(t, mark+"second", b.held(n, "alice").Token.Access.Reveal())
+	assert.Equal(t, []credential.EventType{credential.EventConnected, credential.EventRefreshed}, b.events(n, "alice"))
+}
+
+// Where the store came back without its last writes, a newer login may be in
+// somebody's journal: nobody is asked for before it is put back.
+func TestNoTokenIsOverWhileTheStoreIsPutRight(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	b.accessOnly(n, "first")
+	n.SetTargets(t.Context(), []Target{b.vouching(refusing)})
+	n.barrier.mode.Store(int32(passWrites))
+	_, refused, err := n.Verify(t.Context(), acme, []credential.ID{"alice"})
+	require.NoError(t, err)
+	assert.Equal(t, 1, refused)
+	assert.Equal(t, credential.StateActive, b.held(n, "alice").Record.State)
+	n.barrier.mode.Store(int32(passAll))
+	_, _, err = n.Verify(t.Context(), acme, []credential.ID{"alice"})
+	require.NoError(t, err)
+	assert.Equal(t, credential.StateReauthRequired, b.held(n, "alice").Record.State)
+}

@@ -476,9 +476,11 @@ func TestOtherCallsEnd(t *testing.T) {
 	p := newProvider(t, airline(s.URL))
 	token := credential.Token{Access: credential.NewSecret("AT")}
 	_, told := p.UserData(t.Context(), token, "", nil)
-	for _, out := range []credential.Outcome{p.Verify(t.Context(), token, "", nil), told} {
+	assert.Equal(t, credential.ReasonSessionEnded, told.Reason)
+	verified := p.Verify(t.Context(), token, "", nil)
+	assert.Equal(t, credential.ReasonRejected, verified.Reason, "sessions are not verified")
+	for _, out := range []credential.Outcome{verified, told} {
 		assert.Equal(t, credential.ClassPermanent, out.Class)
-		assert.Equal(t, credential.ReasonSessionEnded, out.Reason)
 		assert.True(t, out.Token.Access.IsZero())
 	}
 	require.NoError(t, p.Revoke(t.Context(), token))

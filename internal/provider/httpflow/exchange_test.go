@@ -306,6 +306,19 @@ func TestNothingIsSent(t *testing.T) {
 	}
 }
 
+// A token that cannot be put into the question was not refused by anybody.
+func TestAVerificationThatCannotBeMadeIsNoRefusal(t *testing.T) {
+	t.Parallel()
+	s := providertest.NewServer(t, says{status: 200}.ServeHTTP)
+	o := shop(s.URL)
+	o.Verify = &httpflow.Call{Request: httpflow.Request{URL: s.URL}}
+	out := newProvider(t, o).Verify(t.Context(), credential.Token{Access: credential.NewSecret("a\rb")}, "", nil)
+	assert.Equal(t, credential.ClassNotSent, out.Class)
+	assert.Equal(t, credential.ReasonInvalidRequest, out.Reason)
+	assert.Contains(t, out.Detail, "send cannot be made")
+	assert.Empty(t, s.Received())
+}
+
 // Values stay where they are put.
 func TestValuesAreEncoded(t *testing.T) {
 	t.Parallel()

@@ -130,7 +130,7 @@ func (p *Provider) UserData(ctx context.Context, token credential.Token, subject
 	return out.UserData, out
 }
 
-// Verify asks whether the token is still taken. A session that ended is of
+// Verify asks whether the token is still taken. One that is not is of
 // ClassPermanent. Without such a call the outcome is of ClassOK, and nothing was
 // asked. Where the reply replaced the session's ID, the outcome has the new one
 // as its token. start, which may be nil, is asked before the request is written;
@@ -200,6 +200,9 @@ func (p *Provider) make(ctx context.Context, c *call, get values, start, maySend
 func (c *call) unmade(err error) credential.Outcome {
 	if _, empty := errors.AsType[*emptyError](err); empty {
 		return credential.Outcome{Class: credential.ClassNotSent, Reason: credential.ReasonUnavailable, Detail: err.Error()}
+	}
+	if c.kind == kindVerify { // the provider was not asked, and has refused nothing
+		return credential.Outcome{Class: credential.ClassNotSent, Reason: credential.ReasonInvalidRequest, Detail: err.Error()}
 	}
 	return credential.Outcome{Class: credential.ClassPermanent, Reason: c.deadReason(), Detail: err.Error() + "; nothing was sent"}
 }

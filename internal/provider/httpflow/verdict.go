@@ -39,7 +39,9 @@ func (c *call) deadReason() credential.Reason {
 		return credential.ReasonLoginRefused
 	case kindRefresh:
 		return credential.ReasonInvalidGrant
-	case kindExtend, kindVerify, kindUserData, kindLogout:
+	case kindVerify: // sessions are not asked about
+		return credential.ReasonRejected
+	case kindExtend, kindUserData, kindLogout:
 	}
 	return credential.ReasonSessionEnded
 }
