@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/refreshd/refreshd/internal/credential"
 )
@@ -25,9 +26,6 @@ func (e *Engine) Verify(ctx context.Context, provider string, ids []credential.I
 	if err != nil || !t.Verify || e.opts.Delegate != nil {
 		return 0, 0, err
 	}
-	if held, err := e.breakers.heldBack(ctx, t.Name); err != nil || held {
-		return 0, 0, err
-	}
 	list, err := e.store.Load(ctx, ids...)
 	if _, single := errors.AsType[itemsError](err); err != nil && !single {
 		return 0, 0, err
@@ -39,10 +37,17 @@ func (e *Engine) Verify(ctx context.Context, provider string, ids []credential.I
 		}
 	}
 	var stuck []credential.Held
-	for len(live) > 0 && ctx.Err() == nil {
-		answers, err := e.verifySome(ctx, t, live)
-		if err != nil {
+	for len(live) > 0 && ctx.Err() == nil && e.ctx.Err() == nil {
+		if held, err := e.breakers.heldBack(ctx, t.Name); err != nil || held {
 			return asked, refused, err
+		}
+		answers, err := e.verifySome(ctx, t, live)
+		if busy, ok := errors.AsType[*UnavailableError](err); ok && busy.Reason == credential.ReasonRateLimited {
+			e.waitFor(ctx, busy.RetryAfter) // somebody else has the permits; a fetch has time
+			continue
+		}
+		if err != nil {
+			return asked, refused, leftToNextFetch(err)
 		}
 		e.storeAllTold(ctx, t, answers)
 		n, irreplaceable := e.replaceRefused(ctx, t, answers)
@@ -69,14 +74,26 @@ type verified struct {
 	renamed *Kept // the new token that the reply brought, nil if none
 }
 
-// verifySome asks about as many as there are permits for, from the first on; about
-// none if somebody else has them, for a fetch has time. As any call that was
-// sent, one is not cut off: its reply may bring the only token that is still taken.
+// leftToNextFetch is nil for what keeps anybody from asking now, such as a pause.
+func leftToNextFetch(err error) error {
+	if _, away := errors.AsType[*UnavailableError](err); away {
+		return nil
+	}
+	return err
+}
+
+// waitFor waits for d, or until ctx ends or the engine is told to stop.
+func (e *Engine) waitFor(ctx context.Context, d time.Duration) {
+	ctx, cancel := e.untilStopped(ctx)
+	defer cancel()
+	_ = pause(ctx, d) // whoever waits looks at why himself
+}
+
+// verifySome asks about as many as there are permits for, from the first on. As any
+// call that was sent, one is not cut off: its reply may bring the only token that is
+// still taken.
 func (e *Engine) verifySome(ctx context.Context, t *Target, list []credential.Held) ([]verified, error) {
 	permits, err := e.takePermits(ctx, t, len(list))
-	if _, busy := errors.AsType[*UnavailableError](err); busy {
-		return nil, nil
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -146,9 +163,12 @@ func (e *Engine) replaceRefused(ctx context.Context, t *Target, answers []verifi
 // put back what they know: a newer login may be among it.
 func (e *Engine) confirm(ctx context.Context, t *Target, list []credential.Held) error {
 	for len(list) > 0 && ctx.Err() == nil && e.barrier.passes() == passAll {
-		answers, err := e.verifySome(ctx, t, list)
-		if err != nil || len(answers) == 0 {
+		if held, err := e.breakers.heldBack(ctx, t.Name); err != nil || held {
 			return err
+		}
+		answers, err := e.verifySome(ctx, t, list)
+		if err != nil {
+			return leftToNextFetch(err)
 		}
 		e.storeAllTold(ctx, t, answers)
 		for _, answer := range answers {

@@ -197,6 +197,30 @@ func TestWhatAVerificationBringsIsKeptBeforeItsPermitIsFree(t *testing.T) {
 	assert.Equal(t, mark+"renamed", b.held(n, "alice").Token.Access.Reveal())
 }
 
+// A provider that is paused amid a look at its tokens is left alone until the next
+// one.
+func TestAPauseEndsAVerification(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	b.put(n, "alice")
+	b.put(n, "bob")
+	target := b.vouching(func() credential.Outcome {
+		_, err := n.PauseProvider(t.Context(), acme, true)
+		assert.NoError(t, err)
+		return credential.Outcome{Class: credential.ClassOK}
+	})
+	target.Limits = Limits{Concurrency: 1}
+	n.SetTargets(t.Context(), []Target{target})
+	done := start(func() (int, error) {
+		asked, _, err := n.Verify(t.Context(), acme, []credential.ID{"alice", "bob"})
+		return asked, err
+	})
+	got := soon(t, done, "the end of the look")
+	require.NoError(t, got.err)
+	assert.Equal(t, 1, got.value)
+}
+
 // refusing is the word of a provider that it does not take a token any more.
 func refusing() credential.Outcome {
 	return credential.Outcome{Class: credential.ClassPermanent, Reason: credential.ReasonRejected, Detail: "HTTP 401"}
