@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"github.com/refreshd/refreshd/internal/api"
 	"github.com/refreshd/refreshd/internal/credential"
@@ -356,7 +359,12 @@ func (r *eventReader) Read(ctx context.Context, most, bytes int) ([]api.Streamed
 
 // apiKeys keeps the API's keys.
 type apiKeys struct {
-	store *store.Store
+	store  *store.Store
+	engine *refresh.Engine // puts back what Redis loses of them
+	log    zerolog.Logger
+	// revoked are the IDs of those that were revoked here: until that is put back,
+	// a Redis without its last writes has them again.
+	revoked *sync.Map
 	// installed fails where Redis has lost what was stored: a key that is not
 	// found there has not been revoked.
 	installed func(context.Context) error
@@ -373,6 +381,9 @@ func (k apiKeys) Find(ctx context.Context, hash [sha256.Size]byte) (*api.Key, er
 	if err != nil {
 		return nil, err
 	}
+	if _, gone := k.revoked.Load(found.ID); gone {
+		return nil, nil //nolint:nilnil // as above
+	}
 	return new(apiKey(found)), nil
 }
 
@@ -381,8 +392,25 @@ func (k apiKeys) Create(ctx context.Context, hash [sha256.Size]byte, key api.Key
 	for i, scope := range key.Scopes {
 		scopes[i] = string(scope)
 	}
-	_, err := k.store.AddKey(ctx, hash, store.KeySpec{Name: key.Name, Scopes: scopes, Prefix: key.Prefix, Subject: key.Subject})
-	return err
+	added, err := k.store.AddKey(ctx, hash, store.KeySpec{Name: key.Name, Scopes: scopes, Prefix: key.Prefix, Subject: key.Subject})
+	if err != nil {
+		return err
+	}
+	k.acknowledged(added.ID, "it was made again", func(ctx context.Context) (bool, error) {
+		return k.store.RestoreKey(ctx, hash, added)
+	})
+	return nil
+}
+
+// acknowledged has a change of a key made again where Redis loses it.
+func (k apiKeys) acknowledged(id, what string, again func(context.Context) (bool, error)) {
+	k.engine.Acknowledged("API key "+id, func(ctx context.Context) error {
+		lost, err := again(ctx)
+		if lost {
+			k.log.Warn().Str("key", id).Msg("Redis had lost what was done with an API key: " + what)
+		}
+		return err
+	})
 }
 
 func (k apiKeys) List(ctx context.Context) ([]api.Key, error) {
@@ -402,7 +430,14 @@ func (k apiKeys) Revoke(ctx context.Context, id string) (bool, error) {
 	if errors.Is(err, store.ErrKeyNotFound) {
 		return false, nil
 	}
-	return err == nil, err
+	if err != nil {
+		return false, err
+	}
+	k.revoked.Store(id, nil)
+	k.acknowledged(id, "it was revoked again", func(ctx context.Context) (bool, error) {
+		return k.store.RevokeKeyAgain(ctx, id)
+	})
+	return true, nil
 }
 
 func apiKey(stored store.Key) api.Key {

@@ -376,7 +376,7 @@ func (s *service) openSubscribers() {
 	log := logging.Component(s.log, "subscription")
 	s.subscribers = &subscribers{outlet: s.outlet, deliverer: s.deliverer, store: s.store, log: log}
 	s.subscribers.book = subscription.NewBook(subscription.Options{
-		Store: storedSubscriptions{s.store}, Apply: s.subscribers.apply, Now: s.clock.Now, Log: log,
+		Store: storedSubscriptions{s.store, s.engine, log}, Apply: s.subscribers.apply, Now: s.clock.Now, Log: log,
 		Rules: func() subscription.Rules {
 			conf := s.conf.Load()
 			known := func(name string) bool { _, ok := conf.Providers[name]; return ok }

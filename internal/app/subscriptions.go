@@ -13,6 +13,7 @@ import (
 	"github.com/refreshd/refreshd/internal/config"
 	"github.com/refreshd/refreshd/internal/delivery"
 	"github.com/refreshd/refreshd/internal/event"
+	"github.com/refreshd/refreshd/internal/refresh"
 	"github.com/refreshd/refreshd/internal/ssf"
 	"github.com/refreshd/refreshd/internal/store"
 	"github.com/refreshd/refreshd/internal/subscription"
@@ -183,7 +184,11 @@ func (s *subscribers) carrier(name string) delivery.Carrier {
 }
 
 // storedSubscriptions gives the stored subscriptions to the book.
-type storedSubscriptions struct{ store *store.Store }
+type storedSubscriptions struct {
+	store  *store.Store
+	engine *refresh.Engine // puts back what Redis loses of them
+	log    zerolog.Logger
+}
 
 func (s storedSubscriptions) Revision(ctx context.Context) (uint64, error) {
 	return s.store.SubscriptionsRevision(ctx)
@@ -203,18 +208,41 @@ func (s storedSubscriptions) Read(ctx context.Context) (subscription.Stored, err
 
 func (s storedSubscriptions) Save(ctx context.Context, r subscription.Record) (subscription.Record, error) {
 	saved, ok, err := s.store.SaveSubscription(ctx, store.SubscriptionRecord(r))
-	if err == nil && !ok {
-		err = subscription.ErrChanged
+	switch {
+	case err != nil:
+		return subscription.Record{}, err
+	case !ok:
+		return subscription.Record{}, subscription.ErrChanged
 	}
-	return subscription.Record(saved), err
+	s.acknowledged(saved.Name, "it was stored again", func(ctx context.Context) (bool, error) {
+		return s.store.RestoreSubscription(ctx, saved)
+	})
+	return subscription.Record(saved), nil
+}
+
+// acknowledged has a change of a subscription made again where Redis loses it.
+func (s storedSubscriptions) acknowledged(name, what string, again func(context.Context) (bool, error)) {
+	s.engine.Acknowledged("subscription "+name, func(ctx context.Context) error {
+		lost, err := again(ctx)
+		if lost {
+			s.log.Warn().Str("subscription", name).Msg("Redis had lost what was done with a subscription: " + what)
+		}
+		return err
+	})
 }
 
 func (s storedSubscriptions) Remove(ctx context.Context, name string, version uint64) error {
-	ok, err := s.store.RemoveSubscription(ctx, name, version)
-	if err == nil && !ok {
-		err = subscription.ErrChanged
+	made, err := s.store.RemoveSubscription(ctx, name, version)
+	switch {
+	case err != nil:
+		return err
+	case made == 0:
+		return subscription.ErrChanged
 	}
-	return err
+	s.acknowledged(name, "it was removed again", func(ctx context.Context) (bool, error) {
+		return s.store.RemoveSubscriptionAgain(ctx, name, made)
+	})
+	return nil
 }
 
 func (s storedSubscriptions) Forget(ctx context.Context, name string) error {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
 	"syscall"
 	"time"
 
@@ -37,7 +38,7 @@ func (s *service) startAPI(ctx context.Context) error {
 	log := logging.Component(s.log, "api")
 	handler, err := api.New(api.Options{
 		Engine: apiEngine{s.engine, s.canLogin, s.providerOf}, Control: apiControl{s.engine}, SendOf: s.sendOf, Records: apiRecords{s.store, s.engine, s.checkInstallation}, Events: apiEvents{s.events, s.source(), s.clock.Now},
-		Keys: apiKeys{s.store, s.checkInstallation}, Tickets: apiTickets{s.store}, Service: apiService{s}, Signals: apiSignals{s}, Subscriptions: apiSubscriptions{s}, Endpoints: apiSubscriptions{s}, Origins: func() []string { return s.conf.Load().CORS.Origins }, Emptied: s.emptied,
+		Keys: apiKeys{store: s.store, engine: s.engine, log: log, revoked: new(sync.Map), installed: s.checkInstallation}, Tickets: apiTickets{s.store}, Service: apiService{s}, Signals: apiSignals{s}, Subscriptions: apiSubscriptions{s}, Endpoints: apiSubscriptions{s}, Origins: func() []string { return s.conf.Load().CORS.Origins }, Emptied: s.emptied,
 		Now: s.clock.Now, Version: s.opts.Version, Source: s.source(), Log: log, Registerer: s.registry,
 		Metrics: metrics, Monitoring: dashboard(s.redis.QueueClient()),
 	})

@@ -1,6 +1,7 @@
 package refresh
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ type ledger struct {
 	retained []retained
 	writes   []lately
 	handed   map[credential.Nonce]*handed
+	asides   map[string]aside // by what was changed
 }
 
 // retained is a journal record whose commit has been acknowledged.
@@ -40,7 +42,7 @@ type handed struct {
 }
 
 func newLedger() *ledger {
-	return &ledger{open: map[credential.Nonce]*turn{}, handed: map[credential.Nonce]*handed{}}
+	return &ledger{open: map[credential.Nonce]*turn{}, handed: map[credential.Nonce]*handed{}, asides: map[string]aside{}}
 }
 
 // begun notes an attempt that is asked for.
@@ -151,6 +153,21 @@ func (l *ledger) wrote(now time.Duration, w Written) {
 	l.writes = append(l.writes, lately{Written: w, since: now})
 }
 
+// acknowledged notes a change of what is no credential, in place of the one
+// before.
+func (l *ledger) acknowledged(what string, change aside) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.asides[what] = change
+}
+
+// acknowledgedLately returns those changes that the store may have lost.
+func (l *ledger) acknowledgedLately() map[string]aside {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.asides)
+}
+
 // lately returns the writes that the store has acknowledged and may have lost.
 func (l *ledger) lately() chains {
 	l.mu.Lock()
@@ -187,6 +204,10 @@ func (l *ledger) anew(now time.Duration) {
 	for _, h := range l.handed {
 		h.since = now
 	}
+	for what, change := range l.asides {
+		change.since = now
+		l.asides[what] = change
+	}
 }
 
 // expired forgets what was acknowledged at or before limit, or had no answer by
@@ -201,6 +222,7 @@ func (l *ledger) expired(limit time.Duration) []credential.Nonce {
 		n++
 	}
 	l.retained = append([]retained(nil), l.retained[n:]...)
+	maps.DeleteFunc(l.asides, func(_ string, change aside) bool { return change.since <= limit })
 	n = 0
 	for n < len(l.writes) && l.writes[n].since <= limit {
 		n++

@@ -31,13 +31,16 @@ type stage struct {
 }
 
 // putBack brings a run of the store that may lack the last writes up to what
-// this process knows: its own writes of the loss window and the attempts that it
-// holds; then what dead processes left; and at last what it never heard the end
-// of, which must not take the place of what is known to have been stored. It is
-// not done while something of somebody else's has to come first; stay are the dead
-// of whose journals something is left.
+// this process knows: what was changed beside credentials, its own writes of the
+// loss window and the attempts that it holds; then what dead processes left; and at
+// last what it never heard the end of, which must not take the place of what is
+// known to have been stored. It is not done while something of somebody else's has
+// to come first; stay are the dead of whose journals something is left.
 func (e *Engine) putBack(ctx context.Context, run string, at stage) (done bool, stay []string, err error) {
 	started := e.clock.Boot()
+	if err := e.putBackAsides(ctx); err != nil {
+		return false, nil, err
+	}
 	left := leftovers{}
 	own := e.ledger.lately()
 	writes, err := e.putBackChains(ctx, run, own, at.force, left)

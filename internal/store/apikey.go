@@ -8,12 +8,19 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/refreshd/refreshd/internal/credential"
 )
 
-// apiKeyIDLen is how much of a key's hash names it: 16 hex digits.
-const apiKeyIDLen = 16
+const (
+	// apiKeyIDLen is how much of a key's hash names it: 16 hex digits.
+	apiKeyIDLen = 16
+	// buried is how long it is noted that an API key was revoked, or a subscription
+	// removed: longer than any process that made it could be kept from hearing of
+	// that, and come to put it back.
+	buried = 30 * 24 * time.Hour
+)
 
 var errKeySpec = errors.New("an API key needs a name and at least one scope")
 
@@ -85,7 +92,25 @@ func (s *Store) RevokeKey(ctx context.Context, id string) error {
 	if i < 0 {
 		return ErrKeyNotFound
 	}
-	if err := s.client.HDel(ctx, keyAPIKeys, fields[i]).Err(); err != nil {
+	return s.bury(ctx, id, fields[i])
+}
+
+// RevokeKeyAgain is [Store.RevokeKey] for a key that was revoked before, which
+// Redis may have lost. It reports whether the key was there again.
+func (s *Store) RevokeKeyAgain(ctx context.Context, id string) (bool, error) {
+	// First, for whoever made it may put it back at this moment.
+	if err := s.bury(ctx, id, ""); err != nil {
+		return false, err
+	}
+	err := s.RevokeKey(ctx, id)
+	if errors.Is(err, ErrKeyNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (s *Store) bury(ctx context.Context, id, field string) error {
+	if _, err := s.runInt(ctx, s.scripts.bury, []string{keyAPIKeys, revoked + id}, field, 1, int64(buried.Seconds())); err != nil {
 		return fmt.Errorf("revoke an API key: %w", err)
 	}
 	return nil

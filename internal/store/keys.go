@@ -35,10 +35,12 @@ import (
 //	                                         hold, why, detail of the last hold
 //	rd:{permit:<provider>}:claims    hash    reservation -> its ms and how many claims
 //	rd:{keys}:all                    hash    SHA-256 of an API key -> its description
+//	rd:{keys}:revoked:<id>           string  1 where a key was revoked: nobody puts it back
 //	rd:{tickets}:<SHA-256>           string  what a ticket lets see, by the hash of its text; gone with the ticket
 //	rd:{tickets}:made:<SHA-256>      string  how many an API key has made of late, by the key's hash
 //	rd:{slots}:<name>                hash    progress of a periodic task
 //	rd:{subs}:all                    hash    subscription -> version, times, sealed settings; #revision, #deleted:<name> -> since when
+//	rd:{subs}:removed:<name>         string  when the subscription was made that was removed last: nobody puts it back
 //	rd:{sub:<name>}:state            hash    f<shard> -> where it starts, n<shard> -> how far lanes were told of news;
 //	                                         of a row of failures: fails, row (its begin), first (lane), mixed (more than one lane);
 //	                                         of the breaker: open, probes, prober, probing (till when), hold; from, till of the last outage;
@@ -56,9 +58,11 @@ const (
 	keyRound   = prefix + "round"
 	keyHeirs   = prefix + "inherited"
 	keyAPIKeys = prefix + "{keys}:all"
+	revoked    = prefix + "{keys}:revoked:"
 	tickets    = prefix + "{tickets}:"
 	keySigning = prefix + "{ssf}:keys"
 	keySubs    = prefix + "{subs}:all"
+	removed    = prefix + "{subs}:removed:"
 	slotPrefix = prefix + "{slots}:"
 	anyCred    = prefix + "{refresh-*}:cred:*"
 
@@ -114,7 +118,7 @@ func idOfKey(key string) (credential.ID, bool) {
 
 // wantType is the Redis type that a key of ours has.
 func wantType(key string) string {
-	if key == keySettled || key == keyRound || strings.HasPrefix(key, tickets) {
+	if key == keySettled || key == keyRound || strings.HasPrefix(key, tickets) || strings.HasPrefix(key, revoked) || strings.HasPrefix(key, removed) {
 		return "string"
 	}
 	tag, rest, _ := strings.Cut(key, "}:")

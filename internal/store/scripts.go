@@ -30,9 +30,10 @@ type scripts struct {
 	laneTake, laneAdvance, laneFail, laneLeave, laneEnd *redis.Script
 	lanesNotify, lanesAudit                             *redis.Script
 	subEnable, subReplay, subLag, subTold, announce     *redis.Script
-	subSave, subRemove, subStop, subForget              *redis.Script
+	subSave, subRemove, subRestore, subStop, subForget  *redis.Script
 	subGap, subGapEnd                                   *redis.Script
 	slotStart, slotSave                                 *redis.Script
+	keyRestore, bury                                    *redis.Script
 	ticket, swap                                        *redis.Script
 }
 
@@ -54,10 +55,11 @@ func loadScripts(memory bool) (scripts, error) {
 		lanesNotify: l.behind("lane_head", "lanes_notify"), lanesAudit: l.behind("lane_head", "lanes_audit"),
 		subEnable: l.load("sub_enable", false), subReplay: l.behind("lane_head", "sub_replay"),
 		subLag: l.behind("lane_head", "sub_lag"), subTold: l.load("sub_told", false), announce: l.load("announce", false),
-		subSave: l.load("sub_save", false), subRemove: l.load("sub_remove", false),
+		subSave: l.load("sub_save", false), subRemove: l.load("sub_remove", false), subRestore: l.load("sub_restore", false),
 		subStop: l.load("sub_stop", false), subForget: l.load("sub_forget", false),
 		subGap: l.behind("lane_head", "sub_gap"), subGapEnd: l.load("sub_gap_end", false),
 		slotStart: l.load("slot_start", false), slotSave: l.load("slot_save", false),
+		keyRestore: l.load("key_restore", false), bury: l.load("bury", false),
 		ticket: l.load("ticket", false),
 		swap:   l.load("swap", false),
 	}

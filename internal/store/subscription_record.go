@@ -20,6 +20,10 @@ const (
 
 	revisionField = "#revision"
 	deletedPrefix = "#deleted:"
+
+	// unseen is how far the revision moves when something is put back: more than
+	// anybody has counted who had seen what was lost.
+	unseen = 1000
 )
 
 // Why a subscription is disabled, where no receiver is to blame.
@@ -127,11 +131,10 @@ func (s *Store) SaveSubscription(ctx context.Context, r SubscriptionRecord) (Sub
 }
 
 func (s *Store) putSubscription(ctx context.Context, r SubscriptionRecord, before uint64) (bool, error) {
-	sealed, err := s.keyset.Seal([]byte(r.Content.Reveal()), subscriptionAD(r))
+	value, err := s.sealSubscription(r)
 	if err != nil {
-		return false, fmt.Errorf("seal a subscription: %w", err)
+		return false, err
 	}
-	value := fmt.Sprintf("%d %d %d %s", r.Version, r.CreatedAt, r.UpdatedAt, sealed)
 	n, err := s.runInt(ctx, s.scripts.subSave, []string{keySubs}, r.Name, before, value)
 	if err != nil {
 		return false, fmt.Errorf("store a subscription: %w", err)
@@ -139,23 +142,69 @@ func (s *Store) putSubscription(ctx context.Context, r SubscriptionRecord, befor
 	return n == 1, nil
 }
 
-// RemoveSubscription stops a subscription's deliveries and removes its record.
-// It reports false, and removes nothing, if another version is stored. What
-// its lanes hold stays until [Store.ForgetSubscription], for a delivery may be
-// under way.
-func (s *Store) RemoveSubscription(ctx context.Context, name string, version uint64) (bool, error) {
-	if err := checkSubscriptionName(name); err != nil {
-		return false, err
-	}
-	if err := s.stopSubscription(ctx, name, ReasonDeleted); err != nil {
-		return false, err
-	}
-	now, err := s.Now(ctx)
+// RestoreSubscription puts a record back that Redis has lost, as
+// [Store.SaveSubscription] returned it, unless it was changed or removed
+// afterwards. It reports whether it was missing.
+func (s *Store) RestoreSubscription(ctx context.Context, r SubscriptionRecord) (bool, error) {
+	value, err := s.sealSubscription(r)
 	if err != nil {
 		return false, err
 	}
-	n, err := s.runInt(ctx, s.scripts.subRemove, []string{keySubs}, name, version, int64(now))
-	return n == 1, laneError("remove", err)
+	n, err := s.runInt(ctx, s.scripts.subRestore, []string{keySubs, removed + r.Name}, r.Name, value, unseen)
+	if err != nil {
+		return false, fmt.Errorf("put a subscription back: %w", err)
+	}
+	return n == 1, nil
+}
+
+func (s *Store) sealSubscription(r SubscriptionRecord) (string, error) {
+	sealed, err := s.keyset.Seal([]byte(r.Content.Reveal()), subscriptionAD(r))
+	if err != nil {
+		return "", fmt.Errorf("seal a subscription: %w", err)
+	}
+	return fmt.Sprintf("%d %d %d %s", r.Version, r.CreatedAt, r.UpdatedAt, sealed), nil
+}
+
+// RemoveSubscription stops a subscription's deliveries, removes its record and
+// returns when it was made. It returns 0, and removes nothing, if another version
+// is stored. What its lanes hold stays until [Store.ForgetSubscription], for a
+// delivery may be under way.
+func (s *Store) RemoveSubscription(ctx context.Context, name string, version uint64) (made credential.Millis, err error) {
+	if err := checkSubscriptionName(name); err != nil {
+		return 0, err
+	}
+	if err := s.stopSubscription(ctx, name, ReasonDeleted); err != nil {
+		return 0, err
+	}
+	now, err := s.Now(ctx)
+	if err != nil {
+		return 0, err
+	}
+	n, err := s.runInt(ctx, s.scripts.subRemove, []string{keySubs, removed + name}, name, version, int64(now), int64(buried.Seconds()))
+	return credential.Millis(n), laneError("remove", err)
+}
+
+// RemoveSubscriptionAgain is [Store.RemoveSubscription] for the one that was made
+// then, in whatever version, which was removed before and Redis may have lost that.
+// It reports whether it was there again. Another one of that name stays.
+func (s *Store) RemoveSubscriptionAgain(ctx context.Context, name string, made credential.Millis) (bool, error) {
+	// First, for whoever made it may put it back at this moment.
+	if _, err := s.runInt(ctx, s.scripts.bury, []string{keySubs, removed + name}, "", int64(made), int64(buried.Seconds())); err != nil {
+		return false, laneError("remove", err)
+	}
+	for {
+		value, err := s.client.HGet(ctx, keySubs, name).Result()
+		if err != nil && !isMissing(err) {
+			return false, laneError("remove", s.explain(ctx, err, keySubs))
+		}
+		numbers, _, ok := splitSubscription(value)
+		if !ok || numbers[1] != uint64(made) { //nolint:gosec // of 63 bits
+			return false, nil
+		}
+		if was, err := s.RemoveSubscription(ctx, name, numbers[0]); err != nil || was != 0 {
+			return err == nil, err
+		}
+	}
 }
 
 // TurnOff stops the delivery of a subscription that its owner does not want

@@ -45,6 +45,46 @@ func keysLife(b *bundle) {
 	require.Error(b, err)
 }
 
+// keysRestored: what was done with a key comes back, and a revoked one does not,
+// whoever looks first.
+func keysRestored(b *bundle) {
+	hash := sha256.Sum256([]byte("one"))
+	key, err := b.store.AddKey(b.ctx, hash, store.KeySpec{Name: "phone", Scopes: []string{"token:read"}, Subject: "u1"})
+	require.NoError(b, err)
+	restored := func(want bool) {
+		b.Helper()
+		lost, err := b.store.RestoreKey(b.ctx, hash, key)
+		require.NoError(b, err)
+		assert.Equal(b, want, lost)
+	}
+	revoked := func(want bool) {
+		b.Helper()
+		lost, err := b.store.RevokeKeyAgain(b.ctx, key.ID)
+		require.NoError(b, err)
+		assert.Equal(b, want, lost)
+		_, err = b.store.KeyByHash(b.ctx, hash)
+		require.ErrorIs(b, err, store.ErrKeyNotFound)
+	}
+	lost := func() { require.NoError(b, b.Client.Del(b.ctx, "rd:{keys}:all", "rd:{keys}:revoked:"+key.ID).Err()) }
+	restored(false)
+	lost()
+	restored(true)
+	found, err := b.store.KeyByHash(b.ctx, hash)
+	require.NoError(b, err)
+	assert.Equal(b, key, found)
+
+	require.NoError(b, b.store.RevokeKey(b.ctx, key.ID))
+	restored(false)
+	lost()
+	restored(true)
+	revoked(true)
+	restored(false)
+	lost()
+	revoked(false)
+	restored(false)
+	revoked(false)
+}
+
 func keysUnreadable(b *bundle) {
 	hash := sha256.Sum256([]byte("one"))
 	_, err := b.store.AddKey(b.ctx, hash, store.KeySpec{Name: "x", Scopes: []string{"admin"}})

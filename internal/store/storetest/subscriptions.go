@@ -60,13 +60,13 @@ func subsStored(b *bundle) {
 	require.NoError(b, err)
 	assert.NotContains(b, raw, "canary")
 
-	ok, err = b.store.RemoveSubscription(b.ctx, "ui", 1)
+	made, err := b.store.RemoveSubscription(b.ctx, "ui", 1)
 	require.NoError(b, err)
-	assert.False(b, ok, "it is of version 2")
+	assert.Zero(b, made, "it is of version 2")
 	for range 2 { // the second time is a call whose reply was lost
-		ok, err = b.store.RemoveSubscription(b.ctx, "ui", 2)
+		made, err = b.store.RemoveSubscription(b.ctx, "ui", 2)
 		require.NoError(b, err)
-		assert.True(b, ok)
+		assert.Equal(b, first.CreatedAt, made)
 	}
 	found = b.subscribed()
 	assert.Len(b, found.Records, 1)
@@ -79,6 +79,66 @@ func subsStored(b *bundle) {
 	require.ErrorAs(b, err, new(*store.NameError))
 	_, _, err = b.store.SaveSubscription(b.ctx, store.SubscriptionRecord{Name: "a{b}"})
 	require.ErrorAs(b, err, new(*store.NameError))
+}
+
+// subsRestored: what was done with a subscription comes back, unless somebody has
+// done something else since, whoever looks first.
+func subsRestored(b *bundle) {
+	first := b.subscribe("ui", "first")
+	second, ok, err := b.store.SaveSubscription(b.ctx, store.SubscriptionRecord{Name: "ui", Version: 1, CreatedAt: first.CreatedAt, Content: credential.NewSecret("second")})
+	require.NoError(b, err)
+	require.True(b, ok)
+	restored := func(want bool, r store.SubscriptionRecord) {
+		b.Helper()
+		before := b.subscribed().Revision
+		lost, err := b.store.RestoreSubscription(b.ctx, r)
+		require.NoError(b, err)
+		assert.Equal(b, want, lost)
+		assert.Equal(b, want, b.subscribed().Revision > before+100, "no number that was seen before")
+	}
+	removed := func(want bool) {
+		b.Helper()
+		lost, err := b.store.RemoveSubscriptionAgain(b.ctx, "ui", first.CreatedAt)
+		require.NoError(b, err)
+		assert.Equal(b, want, lost)
+	}
+	lost := func() { require.NoError(b, b.Client.Del(b.ctx, subsKey, "rd:{subs}:removed:ui").Err()) }
+	stored := func(want ...store.SubscriptionRecord) {
+		b.Helper()
+		assert.Equal(b, want, b.subscribed().Records)
+	}
+	restored(false, first)
+	restored(false, second)
+	lost()
+	restored(true, first)
+	restored(true, second)
+	restored(false, first)
+	stored(second)
+
+	made, err := b.store.RemoveSubscription(b.ctx, "ui", second.Version)
+	require.NoError(b, err)
+	require.Equal(b, first.CreatedAt, made)
+	restored(false, second)
+	lost()
+	restored(true, first)
+	removed(true)
+	restored(false, second)
+	assert.Contains(b, b.subscribed().Deleted, "ui", "what its lanes hold is removed after a while")
+	lost()
+	removed(false)
+	restored(false, second)
+
+	later := store.SubscriptionRecord{
+		Name: "ui", Version: 1, CreatedAt: first.CreatedAt + 1, UpdatedAt: first.CreatedAt + 1, Content: credential.NewSecret("another of that name"),
+	}
+	restored(true, later)
+	removed(false)
+	restored(false, second)
+	stored(later)
+	lost()
+	restored(true, second)
+	restored(true, later)
+	stored(later)
 }
 
 func subsRace(b *bundle) {
@@ -149,9 +209,9 @@ func subsStopped(b *bundle) {
 	require.True(b, taken, "nobody holds it")
 
 	b.subscribe(sub, "it")
-	ok, err := b.store.RemoveSubscription(b.ctx, sub, 1)
+	made, err := b.store.RemoveSubscription(b.ctx, sub, 1)
 	require.NoError(b, err)
-	require.True(b, ok)
+	require.NotZero(b, made)
 	require.NoError(b, b.store.TurnOff(b.ctx, sub))
 	state, err = b.store.Subscription(b.ctx, sub)
 	require.NoError(b, err)
