@@ -134,14 +134,12 @@ func (in Login) life(p Policy, now Millis) time.Duration {
 // setToken makes t the record's token, issued at issued for life.
 func (r *Record) setToken(t Token, issued Millis, life time.Duration, p Policy) {
 	r.HasRefresh = !t.Refresh.IsZero()
-	before := r.Session
-	r.Session = Session{}
 	if p.Sessions.Idle > 0 {
-		r.Session.StartedAt, r.Session.Successor = before.StartedAt, before.Successor // of the limit that it has
 		r.Refreshable = p.Sessions.Extend || p.canReplace(*r)
 		r.openSession(issued, p)
 		return
 	}
+	r.Session = Session{}
 	life = r.Learned.of(life)
 	r.IssuedAt = issued
 	r.Lifetime = life
@@ -177,7 +175,7 @@ func (r *Record) setLimit(at Millis, told time.Duration, p Policy) {
 	switch {
 	case p.Sessions.Idle > 0:
 		total = p.Sessions.Absolute
-		r.Session.StartedAt, r.Session.Successor = at, Successor{}
+		r.Session = Session{StartedAt: at} // one of its own, whatever was told of the one before
 	case !r.HasRefresh:
 		total = 0
 	case told > 0:

@@ -72,10 +72,11 @@ func (r *Record) follow(from Record) {
 	if r.Grant != from.Grant || r.Presence == from.Presence {
 		return
 	}
+	before := *r
 	r.Presence = from.Presence
 	if r.alive() && from.alive() {
 		r.Session.ExtendAfter, r.Session.WarnBefore = from.Session.ExtendAfter, from.Session.WarnBefore
-		r.useSession(r.IssuedAt)
+		r.useSession(r.IssuedAt, before)
 	}
 }
 

@@ -68,21 +68,28 @@ func (s Session) Sliding() bool { return s.Idle > 0 }
 // Touched returns r after a use of its session at a moment. A use that is not
 // news, or that came after the session's end, changes nothing.
 func (r Record) Touched(at Millis) Record {
-	s := r.Session
-	if !s.Sliding() || s.Ended || at <= r.IssuedAt || at >= r.ExpiresAt {
+	if at >= r.ExpiresAt {
 		return r
 	}
-	if r.State != StateActive && r.State != StateDegraded {
+	return r.TouchedLast(at)
+}
+
+// TouchedLast returns r after several uses of its session, the last of them at a
+// moment. Each is known to have come before the end that the earlier ones had left
+// it.
+func (r Record) TouchedLast(at Millis) Record {
+	if !r.alive() || at <= r.IssuedAt {
 		return r
 	}
+	before := r
 	r.Rejected = 0 // it was good for that use
-	r.useSession(at)
+	r.useSession(at, before)
 	return r
 }
 
 // useSession starts the idle timeout anew, of a session that is alive, whatever
-// the record's state still is.
-func (r *Record) useSession(at Millis) {
+// the record's state still is. before is the record as it was until then.
+func (r *Record) useSession(at Millis, before Record) {
 	s := &r.Session
 	r.IssuedAt, r.Lifetime = at, s.Idle
 	r.ExpiresAt = earliest(at.Add(s.Idle), r.LimitAt)
@@ -90,16 +97,34 @@ func (r *Record) useSession(at Millis) {
 	if r.Presence == PresenceBackground {
 		return
 	}
-	limited := r.ExpiresAt == r.LimitAt
-	if s.ExtendAfter > 0 && r.Refreshable && at.Add(s.ExtendAfter) < r.ExpiresAt && !limited { // nothing is longer than its limit
+	if s.ExtendAfter > 0 && r.Refreshable && at.Add(s.ExtendAfter) < r.ExpiresAt && r.ExpiresAt != r.LimitAt { // nothing is longer than its limit
 		r.RefreshAt = at.Add(s.ExtendAfter)
 	}
-	if s.WarnBefore > 0 {
-		s.CountdownAt = max(r.ExpiresAt.Add(-s.WarnBefore), at+1)
-		if limited {
-			s.CountdownAt = max(s.CountdownAt, r.quiet())
-		}
+	r.planCountdown(before)
+}
+
+// planCountdown plans when the session's end is told next. Where neither the end
+// nor the moment from which it is told has moved, as with a use near the absolute
+// limit, the countdown goes on, and one that has come to its end stays there.
+func (r *Record) planCountdown(before Record) {
+	from := r.toldFrom()
+	r.Session.CountdownAt = from
+	if from != 0 && before.alive() && before.ExpiresAt == r.ExpiresAt && before.toldFrom() == from {
+		r.Session.CountdownAt = before.Session.CountdownAt
 	}
+}
+
+// toldFrom returns the moment from which the session's end is told, 0 if it is
+// not. It follows from the deadline alone, whenever the uses were that led there.
+func (r Record) toldFrom() Millis {
+	if r.Session.WarnBefore <= 0 || r.asleep() {
+		return 0
+	}
+	from := r.ExpiresAt.Add(-r.Session.WarnBefore)
+	if r.ExpiresAt == r.LimitAt {
+		from = max(from, r.quiet())
+	}
+	return from
 }
 
 const (
@@ -161,7 +186,7 @@ func (p Policy) plan(r *Record, now Millis) {
 	switch r.Presence {
 	case PresenceBackground:
 	case PresenceActive:
-		s.WarnBefore = min(p.Sessions.WarnBefore, s.Idle)
+		s.WarnBefore = p.warnBefore(s.Idle)
 		if p.Sessions.OnActive != ActiveEnd {
 			s.ExtendAfter = s.Idle - p.Times.LastCall(s.Idle)
 		}
@@ -172,6 +197,23 @@ func (p Policy) plan(r *Record, now Millis) {
 	p.planLimit(r, now)
 }
 
+// warnBefore returns how long before the deadline of a session of that idle
+// timeout an active user is told. Where that was learned to be shorter than the
+// settings say, it takes the same part of the time before the last call as they
+// give it, so that the warning comes neither with each use nor after that call.
+func (p Policy) warnBefore(idle time.Duration) time.Duration {
+	s := p.Sessions
+	if idle >= s.Idle {
+		return min(s.WarnBefore, idle)
+	}
+	settled, last := p.Times.LastCall(s.Idle), p.Times.LastCall(idle)
+	if s.OnActive == ActiveEnd || s.WarnBefore <= settled {
+		settled, last = 0, 0 // there is none, or the settings put the warning after it
+	}
+	part := float64(s.WarnBefore-settled) / float64(s.Idle-settled)
+	return last + time.Duration(part*float64(idle-last))
+}
+
 // LastCall returns how long before the idle deadline an active user's session is
 // extended who did not react: late enough to be the last moment, early enough
 // for the call.
@@ -180,11 +222,12 @@ func (t Times) LastCall(idle time.Duration) time.Duration {
 }
 
 // openSession starts the clock of a session at a use, with the limit that it
-// has.
+// has. It may be the one that the record has already.
 func (r *Record) openSession(at Millis, p Policy) {
+	before := *r
 	r.Session.Ended = false
 	p.plan(r, at)
-	r.useSession(at)
+	r.useSession(at, before)
 }
 
 // countdown publishes that the session of an active user nears its end, and

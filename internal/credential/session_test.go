@@ -76,7 +76,7 @@ func TestSessionPlan(t *testing.T) {
 		"active":              {credential.PresenceActive, nil, true, idleAt - 150*second, idleAt - 30*second, idleAt - 2*minute, idleAt},
 		"active, and ends":    {credential.PresenceActive, func(p *credential.SessionPolicy) { p.OnActive = credential.ActiveEnd }, false, 0, 0, idleAt - 2*minute, idleAt},
 		"active, and no word": {credential.PresenceActive, func(p *credential.SessionPolicy) { p.WarnBefore = 0 }, true, idleAt - 150*second, idleAt - 30*second, 0, idleAt},
-		"a long countdown":    {credential.PresenceActive, func(p *credential.SessionPolicy) { p.WarnBefore = time.Hour }, true, idleAt - 150*second, idleAt - 30*second, used + 1, idleAt},
+		"a long countdown":    {credential.PresenceActive, func(p *credential.SessionPolicy) { p.WarnBefore = time.Hour }, true, idleAt - 150*second, idleAt - 30*second, used, idleAt},
 		"background":          {credential.PresenceBackground, nil, false, 0, 0, 0, idleAt},
 		"nothing extends it":  {credential.PresencePassive, func(p *credential.SessionPolicy) { p.Extend = false }, false, 0, 0, 0, idleAt},
 		"absolute limit":      {credential.PresencePassive, func(p *credential.SessionPolicy) { p.Absolute = 5 * time.Minute }, false, 0, 0, 0, used + 5*minute},

@@ -39,20 +39,15 @@ func (s Session) settings() Session {
 // have passed, or leaves no time for a call, keeps the old one, and is extended
 // now.
 func (r *Record) replan(p Policy, now Millis) {
-	ends, warn, told := r.ExpiresAt, r.Session.WarnBefore, r.Session.CountdownAt
+	before := *r
 	p.plan(r, now)
-	r.useSession(r.IssuedAt)
+	r.useSession(r.IssuedAt, before)
 	s := &r.Session
-	if r.ExpiresAt < ends && r.ExpiresAt < now.Add(p.Times.LastCall(s.Idle)) {
-		r.ExpiresAt = earliest(ends, r.LimitAt)
+	if r.ExpiresAt < before.ExpiresAt && r.ExpiresAt < now.Add(p.Times.LastCall(s.Idle)) {
+		r.ExpiresAt = earliest(before.ExpiresAt, r.LimitAt)
 		if s.ExtendAfter > 0 && r.Refreshable {
 			r.RefreshAt = now
 		}
-		if s.WarnBefore > 0 {
-			s.CountdownAt = max(r.ExpiresAt.Add(-s.WarnBefore), now)
-		}
-	}
-	if r.ExpiresAt == ends && s.WarnBefore == warn && !r.asleep() {
-		s.CountdownAt = told // it goes on
+		r.planCountdown(before)
 	}
 }

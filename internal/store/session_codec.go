@@ -17,7 +17,7 @@ var (
 
 // The head of a record whose token is a sliding session goes on behind the last
 // write with what the scripts need to tell its clock after a touch, as
-// credential.Record.Touched and credential.NextDue do:
+// credential.Record.TouchedLast and credential.NextDue do:
 //
 //	<last use> <idle> <limit> <warn at> <once at> <extend after> <warn before>[ <quiet until>]
 //
@@ -95,12 +95,7 @@ func withTouch(key string, rec credential.Record, t string) (credential.Record, 
 	if err != nil {
 		return credential.Record{}, &CorruptError{Key: key, Field: "t", Err: errTouch}
 	}
-	at := credential.Millis(ms)
-	if !alive(rec) || at <= rec.IssuedAt {
-		return rec, nil
-	}
-	rec.ExpiresAt = max(rec.ExpiresAt, at+1)
-	return rec.Touched(at), nil
+	return rec.TouchedLast(credential.Millis(ms)), nil
 }
 
 // What the rest of a record ends with: a number of flags, and behind it what

@@ -157,8 +157,11 @@ func TestTouchesAddUp(t *testing.T) {
 		rec := credential.Record{
 			State: credential.StateActive, IssuedAt: 1_000_000, ExpiresAt: 1_900_000, Refreshable: rapid.Bool().Draw(t, "refreshable"),
 			Presence: rapid.SampledFrom(credential.Presences()).Draw(t, "presence"),
-			LimitAt:  rapid.SampledFrom([]credential.Millis{0, 3_000_000}).Draw(t, "limit"),
-			Session:  credential.Session{Idle: 900 * time.Second, ExtendAfter: 600 * time.Second, WarnBefore: 60 * time.Second},
+			LimitAt:  rapid.SampledFrom([]credential.Millis{0, 1_900_000, 1_920_000, 3_000_000}).Draw(t, "limit"),
+			Session: credential.Session{
+				Idle: 900 * time.Second, ExtendAfter: 600 * time.Second, WarnBefore: 60 * time.Second,
+				CountdownAt: rapid.SampledFrom([]credential.Millis{0, 1_840_000, 1_870_000}).Draw(t, "countdown"),
+			},
 		}
 		want, last := rec, credential.Millis(0)
 		at := rec.IssuedAt

@@ -7,9 +7,9 @@
 local HEAD = '^1 %d+ (%a)([01]) (%S+) (%d+) (%d+) (%-?%d+) (%-?%d+) '
 -- nonce, deadline, doubt, recover at, first sent
 local OPEN = '^(%x+) %S+ %d+ %d+ %d+ (%-?%d+) ([01]) (%-?%d+) (%-?%d+)'
--- of a living session: state, presentable, provider, expires at, last use,
+-- of a living session: state, presentable, provider, clock, expires at, last use,
 -- idle, limit, warn at, once at, extend after, warn before, quiet until
-local SESSION = '^1 %d+ (%a)([01]) (%S+) %d+ %d+ %-?%d+ %-?%d+ (%-?%d+) %d+ %x+ (%-?%d+) (%-?%d+) (%-?%d+) (%-?%d+) (%-?%d+) (%-?%d+) (%-?%d+) ?(%d*)$'
+local SESSION = '^1 %d+ (%a)([01]) (%S+) %d+ %d+ %-?%d+ (%-?%d+) (%-?%d+) %d+ %x+ (%-?%d+) (%-?%d+) (%-?%d+) (%-?%d+) (%-?%d+) (%-?%d+) (%-?%d+) ?(%d*)$'
 -- How soon a credential is looked at again whose announcement is overdue, or
 -- which waits for an alternate: whoever was told takes care of it now, this is
 -- for the case that he dies.
@@ -46,15 +46,20 @@ local function due(presentable, refreshAt, clock, deadline, doubt, recoverAt)
 end
 
 -- used returns refresh at, clock and expires at of a session after a use of it,
--- as credential.Record.Touched does. The words are those of its head.
-local function used(at, idle, limit, warnAt, once, extend, warn, quiet)
+-- as credential.Record.TouchedLast does. The words are those of its head, stood
+-- and stands its clock and expires at.
+local function used(at, stood, stands, idle, limit, warnAt, once, extend, warn, quiet)
   limit = tonumber(limit)
   local refreshAt, clock, ends = tonumber(once), tonumber(warnAt), soonest(at + idle, limit)
   extend, warn, quiet = tonumber(extend), tonumber(warn), ends == limit and tonumber(quiet) or 0
   if warn ~= -2 then
     clock = soonest(clock, ends)
     if extend >= 0 and at + extend < ends and ends ~= limit then refreshAt = soonest(refreshAt, at + extend) end
-    if warn >= 0 then clock = soonest(clock, math.max(ends - warn, at + 1, quiet)) end
+    if warn >= 0 and ends == tonumber(stands) then
+      clock = tonumber(stood) -- a use that moves no end leaves the countdown where it is
+    elseif warn >= 0 then
+      clock = soonest(clock, math.max(ends - warn, quiet))
+    end
   end
   return refreshAt, clock, ends
 end
@@ -62,10 +67,10 @@ end
 -- touched does so for the moment of the last touch beside the head h. It
 -- returns nil if the head knows of that touch, or is not one of a session.
 local function touched(h, t)
-  local _, _, _, _, last, idle, limit, warnAt, once, extend, warn, quiet = string.match(h, SESSION)
+  local _, _, _, clock, ends, last, idle, limit, warnAt, once, extend, warn, quiet = string.match(h, SESSION)
   local at = tonumber(t)
   if not last or not at or at <= tonumber(last) then return nil end
-  return used(at, idle, limit, warnAt, once, extend, warn, quiet)
+  return used(at, clock, ends, idle, limit, warnAt, once, extend, warn, quiet)
 end
 
 -- left returns refresh at of a head h at a moment at which its clock has passed:
@@ -73,7 +78,7 @@ end
 -- late from the session's end on, as credential.Due says. What was asked for by
 -- hand stays.
 local function left(h, refreshAt, at)
-  local _, _, _, ends, _, _, _, _, once, _, warn = string.match(h, SESSION)
+  local _, _, _, _, ends, _, _, _, _, once, _, warn = string.match(h, SESSION)
   if warn == '-2' and tonumber(ends) <= at then return tonumber(once) end
   return refreshAt
 end
@@ -82,7 +87,7 @@ end
 -- credential.Record.over does. later is its end by a touch beside the head, nil if
 -- there is none.
 local function over(h, later, at)
-  local _, _, _, ends, _, _, _, _, _, _, warn = string.match(h, SESSION)
+  local _, _, _, _, ends, _, _, _, _, _, _, warn = string.match(h, SESSION)
   if not ends or warn == '-2' then return false end
   ends = later or tonumber(ends)
   return ends ~= 0 and ends <= at

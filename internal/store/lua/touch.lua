@@ -22,10 +22,11 @@ for i = 1, #KEYS do
   elseif not h then
     answer = 'u'
   else
-    local _, presentable, provider, ends, last, idle, limit, warnAt, once, extend, warn, quiet = string.match(h, SESSION)
+    local _, presentable, provider, stood, stands, last, idle, limit, warnAt, once, extend, warn, quiet = string.match(h, SESSION)
     if last then
       local before = tonumber(f[3] or last) or 0
-      last, ends = tonumber(last), tonumber(ends)
+      local ends = tonumber(stands)
+      last = tonumber(last)
       if before > last then last, ends = before, soonest(before + idle, tonumber(limit)) end
       if at >= ends then
         answer = 'o'
@@ -33,7 +34,7 @@ for i = 1, #KEYS do
         answer = ends
       else
         local refreshAt, clock
-        refreshAt, clock, answer = used(at, idle, limit, warnAt, once, extend, warn, quiet)
+        refreshAt, clock, answer = used(at, stood, stands, idle, limit, warnAt, once, extend, warn, quiet)
         uses[#uses + 1] = key
         local deadline, doubt, recoverAt, _
         if f[2] and f[2] ~= '' then _, deadline, doubt, recoverAt = string.match(f[2], OPEN) end
