@@ -141,7 +141,7 @@ func outage(reason credential.Reason, provider string) string {
 	case credential.ReasonStoreUnavailable:
 		return "Redis does not answer, or gets back what it lost, or this process has only just started and is not known to the others yet; everything goes on by itself once Redis is well. /readyz has more"
 	case credential.ReasonOwnerDied:
-		return "the process that was at work on it is not heard of; it is given time to come back with the answer, then another one takes it up by itself. Bring its machine back if it is lost"
+		return "the process that was at work on it is not heard of; it is given time to come back with the answer, then another one takes it up by itself. If it is stopped, let it go on (kill -CONT) or kill it; if its machine is lost, bring it back"
 	default:
 		return "it goes on by itself; refreshd get tells of the last failure"
 	}

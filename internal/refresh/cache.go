@@ -138,11 +138,14 @@ func (s *cacheShard) replace(held credential.Held, promised, stale bool) {
 		e = &cached{}
 		s.entries[held.Record.ID] = e
 	}
-	if held.Record.Revision < e.held.Record.Revision {
+	before := e.held.Record.Revision
+	if held.Record.Revision < before {
 		return
 	}
 	e.held, e.promised, e.stale = held, promised, stale || held.Record.Version < e.latest
-	s.wake(e)
+	if held.Record.Revision > before { // else whoever waits would be woken by each look of his own
+		s.wake(e)
+	}
 }
 
 // evict drops one record that nobody waits for; Go's map order is as good as

@@ -214,3 +214,27 @@ func TestAReadDoesNotWaitForASilentStore(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, 1, n.loaded()-before, "it has answered, and is asked again: others may have newer ones")
 }
+
+// Whoever waits for something to be heard of a credential is not woken by his own
+// look at it, which shows what it showed before: he would look again at once, for as
+// long as he waits.
+func TestALookThatShowsNothingNewWakesNobody(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	b.put(n, "alice")
+	heard, forget := n.tokens.wait("alice")
+	defer forget()
+	for range 3 {
+		_, err := n.load(t.Context(), "alice")
+		require.NoError(t, err)
+	}
+	select {
+	case <-heard:
+		t.Fatal("woken by what was known")
+	default:
+	}
+	_, err := n.Refresh(t.Context(), "alice", 0)
+	require.NoError(t, err)
+	soon(t, heard, "the word of the refresh")
+}

@@ -301,10 +301,12 @@ func (e *Engine) refusedDemand(ctx context.Context, t *Target, held credential.H
 }
 
 // follow waits until somebody else's attempt has ended, at most as long as one
-// may take. One that is still to be begun has ended once the record moves.
+// may take. One that is still to be begun has ended once the record moves. A look
+// that is cut short by that says nothing: the answer is what the one before has shown.
 func (e *Engine) follow(ctx context.Context, t *Target, held credential.Held, toBegin bool) settled {
 	ctx, cancel := context.WithTimeout(ctx, t.Policy.Times.Attempt())
 	defer cancel()
+	late, known := e.unsettled(held)
 	for {
 		heard, forget := e.tokens.wait(held.Record.ID)
 		fresh, err := e.load(ctx, held.Record.ID)
@@ -312,16 +314,18 @@ func (e *Engine) follow(ctx context.Context, t *Target, held credential.Held, to
 			forget()
 			return settled{err: err}
 		}
-		late := &UnavailableError{Reason: credential.ReasonStoreUnavailable, RetryAfter: time.Second, Err: err}
-		if err == nil {
-			late = e.unsettled(fresh)
+		switch {
+		case err == nil:
+			late, known = e.unsettled(fresh)
+		case ctx.Err() == nil:
+			late, known = &UnavailableError{Reason: credential.ReasonStoreUnavailable, RetryAfter: time.Second, Err: err}, false
 		}
 		ended := fresh.Attempt == nil || fresh.Attempt.Doubt || fresh.Record.Generation != held.Record.Generation
 		if err == nil && ended && (!toBegin || fresh.Record.Revision != held.Record.Revision) {
 			forget()
 			return settled{held: fresh}
 		}
-		if deadline, _ := ctx.Deadline(); late.RetryAfter > time.Until(deadline) && late.Reason == credential.ReasonOwnerDied {
+		if deadline, _ := ctx.Deadline(); known && late.RetryAfter > time.Until(deadline) {
 			forget()
 			return settled{err: late} // it will not end while anybody waits here
 		}

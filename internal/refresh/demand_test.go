@@ -103,6 +103,49 @@ func TestTheSecondProcessFollows(t *testing.T) {
 	assert.Equal(t, 1, b.provider.calls())
 }
 
+// Whoever has followed an attempt for as long as one may take, and whose last look at
+// it was cut short by that, is told of the attempt: a store that has answered every
+// look until then is well.
+func TestWhoHasFollowedInVainIsToldOfTheAttempt(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name   string
+		silent bool // its owner is not heard of: he is stopped
+		reason credential.Reason
+	}{
+		{"in slow hands", false, credential.ReasonTimeout},
+		{"in the hands of one who is stopped", true, credential.ReasonOwnerDied},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			one, two := b.node("one"), b.node("two")
+			b.put(one, "alice")
+			b.due()
+			done, let := b.inTheAir(one)
+			defer let()
+			require.NoError(t, two.tick(t.Context()))
+			b.seconds(3, two)
+			if row.silent {
+				b.seconds(6, two)
+			}
+			left := b.held(two, "alice").Attempt.Deadline.Sub(b.clock.Now())
+			target := b.target()
+			target.Policy.Times = credential.Times{Send: 4 * followPoll} // for so long two follows
+			two.SetTargets(t.Context(), []Target{target})
+			two.store.set(func(s *faultyStore) { s.lastLook = true })
+			late := new(UnavailableError)
+			_, err := two.Refresh(t.Context(), "alice", 0)
+			require.ErrorAs(t, err, &late)
+			assert.Equal(t, row.reason, late.Reason)
+			assert.Equal(t, left, late.RetryAfter, "others ask about it at its deadline")
+			let()
+			require.NoError(t, soon(t, done, "the batch").err)
+			assert.Equal(t, 1, b.provider.calls())
+		})
+	}
+}
+
 // Whoever follows an attempt of a credential that is deleted meanwhile is told
 // so at once.
 func TestFollowingEndsWithTheCredential(t *testing.T) {

@@ -368,6 +368,7 @@ type faultyStore struct {
 	touches   int
 	silent    bool          // Load gets no answer
 	waited    int           // Loads that got none
+	lastLook  bool          // the first Load after a Begin is the last one that gets an answer
 	loaded    chan struct{} // hears of the next Load that got an answer
 	beaten    func()        // hears of each heartbeat that got through
 }
@@ -501,6 +502,7 @@ func (s *faultyStore) Load(ctx context.Context, ids ...credential.ID) ([]*creden
 	s.mu.Unlock()
 	list, err := s.Store.Load(ctx, ids...)
 	s.mu.Lock()
+	s.silent = s.silent || s.lastLook && s.begins > 0
 	if s.loaded != nil {
 		close(s.loaded)
 		s.loaded = nil

@@ -1,6 +1,7 @@
 package refresh
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -148,10 +149,17 @@ func (e *Engine) Shown(h credential.Held) credential.Held {
 }
 
 // unsettled says why an attempt of somebody else's has not ended yet, and when it
-// is looked at.
-func (e *Engine) unsettled(h credential.Held) *UnavailableError {
-	if at := e.takenUp(h); at != 0 {
-		return &UnavailableError{Reason: credential.ReasonOwnerDied, RetryAfter: max(at.Sub(e.clock.Now()), time.Second)}
+// is looked at: at its deadline, or when others take it up, if that is known. One
+// whose owner is silent is in no hands that are known to work on it.
+func (e *Engine) unsettled(h credential.Held) (late *UnavailableError, known bool) {
+	late = &UnavailableError{Reason: credential.ReasonTimeout, RetryAfter: time.Second}
+	if h.Attempt == nil {
+		return late, false
 	}
-	return &UnavailableError{Reason: credential.ReasonTimeout, RetryAfter: time.Second}
+	at := e.takenUp(h)
+	if at != 0 || e.watch.seen(h.Attempt.Owner).Silent >= e.opts.Silence {
+		late.Reason = credential.ReasonOwnerDied
+	}
+	late.RetryAfter = max(cmp.Or(at, h.Attempt.Deadline).Sub(e.clock.Now()), time.Second)
+	return late, at != 0
 }
