@@ -163,5 +163,5 @@ type BatchReport struct {
 	Failed    int // exchanges that did not
 	Advanced  int // changes that the passing of time alone brought
 	Skipped   int // not due any more, in other hands, or gone
-	Returned  int // given back to the due index for want of permits
+	Returned  int // given back to the due index for want of permits, or by a process that has just started
 }

@@ -452,7 +452,7 @@ func (b *barrier) lossless(roster credential.Roster) bool {
 func (b *barrier) await(ctx context.Context, p passing) error {
 	for b.passes() < p {
 		if err := pause(ctx, barrierStep/4); err != nil {
-			if b.confirmed.Load() == 0 {
+			if b.starting() {
 				return fmt.Errorf("%w: %w", errStarting, err)
 			}
 			return &closedError{err}
@@ -460,6 +460,10 @@ func (b *barrier) await(ctx context.Context, p passing) error {
 	}
 	return nil
 }
+
+// starting reports whether the gate is closed and has never been open: an ordinary
+// start takes that long.
+func (b *barrier) starting() bool { return b.passes() != passAll && b.confirmed.Load() == 0 }
 
 // awaitSoon gives the gate as long to open as anyone waits for a permit.
 func (b *barrier) awaitSoon(ctx context.Context, p passing) error {

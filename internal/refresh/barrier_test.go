@@ -453,3 +453,36 @@ func TestAKeptWriteHasItsSecrets(t *testing.T) {
 	let()
 	soon(t, done, "the batch")
 }
+
+// A batch that comes to a process that has just started is no failure: what is in it
+// is given back once the others know of the process. Who asks is told of the start,
+// and of no trouble with the store.
+func TestAnOrdinaryStartIsNoTrouble(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	one := b.node("one", lossy)
+	b.settle(one)
+	b.put(one, "alice")
+	b.due()
+	b.settle(one)
+	claimed, err := one.store.Claim(t.Context(), 0, acme, []credential.ID{"alice"}, newNonce(), time.Minute)
+	require.NoError(t, err)
+	require.Len(t, claimed, 1)
+	two := b.node("two", lossy)
+	require.NotEqual(t, passAll, two.barrier.passes())
+
+	report, err := two.RefreshBatch(t.Context(), acme, claimed, "")
+	require.NoError(t, err)
+	assert.Equal(t, credential.BatchReport{Returned: 1}, report)
+	_, err = two.Refresh(t.Context(), "alice", 0)
+	require.ErrorIs(t, err, errStarting)
+	assert.NotContains(t, err.Error(), "cannot be reached")
+	assert.Zero(t, b.provider.calls())
+
+	b.settle(one, two)
+	due, some, err := two.store.NextDue(t.Context(), 0, acme)
+	require.NoError(t, err)
+	assert.True(t, some)
+	assert.LessOrEqual(t, due, b.clock.Now(), "it waits for no claim to run out")
+	assert.Equal(t, 1, b.batch(two, "alice").Refreshed)
+}

@@ -28,7 +28,8 @@ const (
 
 // RefreshBatch refreshes what is due of a batch, for which room was reserved; "" if
 // there was no need. Members fail independently; an error means that the batch as a
-// whole could not be worked on, and the due index will bring it back.
+// whole could not be worked on, and the due index will bring it back. A process that
+// has just started gives it back once the others know of it.
 func (e *Engine) RefreshBatch(ctx context.Context, provider string, ids []credential.ID, reservation string) (credential.BatchReport, error) {
 	leave, err := e.enter()
 	if err != nil {
@@ -38,6 +39,11 @@ func (e *Engine) RefreshBatch(ctx context.Context, provider string, ids []creden
 	t, err := e.target(provider)
 	if err != nil {
 		return credential.BatchReport{}, errors.Join(err, e.store.Release(ctx, provider, ids, e.clock.Now().Add(time.Minute)))
+	}
+	if e.barrier.starting() {
+		now := e.clock.Boot()
+		e.stranded.add(t.Name, ids, now, now)
+		return credential.BatchReport{Returned: len(ids)}, nil
 	}
 	var report credential.BatchReport
 	rest, err := e.refreshAll(ctx, t, ids, reservation, &report)

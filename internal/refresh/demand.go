@@ -240,7 +240,7 @@ func (e *Engine) lead(ctx context.Context, held credential.Held, rejected bool) 
 		return e.follow(ctx, t, held, true)
 	}
 	if err := e.barrier.awaitSoon(ctx, passAll); err != nil {
-		return settled{err: &outageError{err: err}}
+		return settled{err: err}
 	}
 	allowed, err := e.breakers.allow(ctx, t.Name, id)
 	if err != nil {

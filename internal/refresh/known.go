@@ -24,7 +24,7 @@ func (e *Engine) OnKnownRun(ctx context.Context, read func(context.Context) erro
 	defer cancel()
 	for {
 		if err := e.barrier.await(within, passWrites); err != nil {
-			return e.unavailable(&outageError{err: err})
+			return e.unavailable(err)
 		}
 		known := *e.barrier.run.Load()
 		err := read(ctx)
@@ -40,7 +40,7 @@ func (e *Engine) OnKnownRun(ctx context.Context, read func(context.Context) erro
 		}
 		e.barrier.look()
 		if err := pause(within, barrierStep/4); err != nil {
-			return e.unavailable(&outageError{err: &closedError{err}})
+			return e.unavailable(&closedError{err})
 		}
 	}
 }

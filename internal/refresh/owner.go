@@ -45,7 +45,7 @@ func (e *Engine) Put(ctx context.Context, login credential.Login, expect Expect)
 		return Put{}, err
 	}
 	if err := e.barrier.awaitSoon(ctx, passWrites); err != nil {
-		return Put{}, e.unavailable(&outageError{err: err})
+		return Put{}, e.unavailable(err)
 	}
 	a := arrival{login: login, expect: expect, target: t, byOwner: login.UserData != nil, nonce: newNonce()}
 	if !login.SignIn.IsZero() && login.Token.Access.IsZero() {
@@ -185,7 +185,7 @@ func (e *Engine) end(
 	}
 	defer leave()
 	if err := e.barrier.awaitSoon(ctx, passWrites); err != nil {
-		return credential.Held{}, e.unavailable(&outageError{err: err})
+		return credential.Held{}, e.unavailable(err)
 	}
 	nonce := newNonce()
 	for {

@@ -60,7 +60,7 @@ func (e *Engine) owners(ctx context.Context, id credential.ID, subject string, d
 	}
 	defer leave()
 	if err := e.barrier.awaitSoon(ctx, passWrites); err != nil {
-		return credential.Held{}, e.unavailable(&outageError{err: err})
+		return credential.Held{}, e.unavailable(err)
 	}
 	held, err := e.amend(ctx, id, func(h credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
 		if !of(h.Record, subject) {

@@ -115,7 +115,7 @@ type RunError struct{ Expected, Found string }
 // Error names both.
 func (e *RunError) Error() string {
 	if e.Expected == closed {
-		return "redis was restarted or replaced: nothing is written until every process has put back what it knows"
+		return "nothing is begun or written yet: this process has just started, or redis was restarted or replaced, and every process puts back first what it knows"
 	}
 	return fmt.Sprintf("redis was restarted or replaced: it is run %s, not %s; nothing is written until every process has put back what it knows", e.Found, e.Expected)
 }
