@@ -130,7 +130,7 @@ func outage(reason credential.Reason, provider string) string {
 	case credential.ReasonRateLimited:
 		return which + " takes no more calls for now, or its limits here are used up; ask again later. If it lasts, look at its limits"
 	case credential.ReasonClientMisconfigured:
-		return which + " refuses refreshd itself; put its settings right and send SIGHUP: " + check +
+		return which + " refuses refreshd itself; put its settings right and send SIGHUP; after a new start the next probe is made within a minute: " + check +
 			". If it goes on for others, only this credential is answered so: refreshd get tells what"
 	case credential.ReasonInvalidRequest:
 		return which + " refuses the form of the request; compare its settings with its documentation: " + check
