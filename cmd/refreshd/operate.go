@@ -38,12 +38,17 @@ func (p *program) statusCommand() *cobra.Command {
 	}
 }
 
-// sayPaused tells a person what is held back, by hand, for its failures or at the
-// provider's wish: it is easily forgotten.
+// sayPaused tells a person what is held back, by hand, for its failures, at the
+// provider's wish or for want of a provider: it is easily forgotten.
 func (p *program) sayPaused(raw json.RawMessage) error {
 	var status struct {
 		Paused    bool           `json:"paused"`
 		Providers []providerInfo `json:"providers"`
+
+		Unconfigured []struct {
+			Name        string `json:"name"`
+			Credentials int    `json:"credentials"`
+		} `json:"unconfigured_providers"`
 
 		Subscriptions []subscriptionInfo `json:"subscriptions"`
 	}
@@ -63,6 +68,9 @@ func (p *program) sayPaused(raw json.RawMessage) error {
 		if one.TokensLive > 0 {
 			p.say("provider %s: tokens live %gs, shorter than schedule.min_interval, and are dead in between; see with refreshd provider check %s whether the life is told in another unit", one.Name, one.TokensLive, one.Name)
 		}
+	}
+	for _, one := range status.Unconfigured {
+		p.say("live credentials belong to provider %s, which the configuration does not have, and are kept as they are, not refreshed: %d; put it back, or delete what refreshd list --provider %s shows", one.Name, one.Credentials, one.Name)
 	}
 	for _, one := range status.Subscriptions {
 		if one.State == "disabled" {

@@ -34,18 +34,19 @@ type Check struct {
 
 // Status is how this process and what it works with are.
 type Status struct {
-	Service       string               `json:"service" example:"refreshd"`
-	Version       string               `json:"version"`
-	Owner         string               `json:"owner" doc:"This process: a new one at every start"`
-	Roles         []string             `json:"roles" nullable:"false" doc:"What it does: api, scheduler, worker"`
-	StartedAt     time.Time            `json:"started_at"`
-	Paused        bool                 `json:"paused" doc:"The whole service is held back: no provider is sent anything, tokens are served while they live"`
-	Redis         RedisStatus          `json:"redis"`
-	AsOf          *time.Time           `json:"as_of,omitempty" doc:"Only while Redis is away: when it told of recovery and providers as they are shown, but for the gate and what is configured"`
-	Recovery      *RecoveryStatus      `json:"recovery,omitempty" doc:"Absent where Redis has not told of it yet"`
-	Providers     []ProviderStatus     `json:"providers" nullable:"false"`
-	Subscriptions []SubscriptionStatus `json:"subscriptions" nullable:"false" doc:"Who is told of events, and how that does"`
-	Queues        []QueueStatus        `json:"queues" nullable:"false" doc:"None while Redis, which has them, is away"`
+	Service       string                 `json:"service" example:"refreshd"`
+	Version       string                 `json:"version"`
+	Owner         string                 `json:"owner" doc:"This process: a new one at every start"`
+	Roles         []string               `json:"roles" nullable:"false" doc:"What it does: api, scheduler, worker"`
+	StartedAt     time.Time              `json:"started_at"`
+	Paused        bool                   `json:"paused" doc:"The whole service is held back: no provider is sent anything, tokens are served while they live"`
+	Redis         RedisStatus            `json:"redis"`
+	AsOf          *time.Time             `json:"as_of,omitempty" doc:"Only while Redis is away: when it told of recovery and providers as they are shown, but for the gate and what is configured"`
+	Recovery      *RecoveryStatus        `json:"recovery,omitempty" doc:"Absent where Redis has not told of it yet"`
+	Providers     []ProviderStatus       `json:"providers" nullable:"false"`
+	Unconfigured  []UnconfiguredProvider `json:"unconfigured_providers,omitempty" nullable:"false" doc:"Those that live credentials belong to and that the configuration does not have, as of the last start or reload: their credentials are kept as they are, and not refreshed"`
+	Subscriptions []SubscriptionStatus   `json:"subscriptions" nullable:"false" doc:"Who is told of events, and how that does"`
+	Queues        []QueueStatus          `json:"queues" nullable:"false" doc:"None while Redis, which has them, is away"`
 }
 
 // RedisStatus tells what keeps the data.
@@ -124,6 +125,13 @@ type ProviderStatus struct {
 	Fetch       *FetchStatus     `json:"fetch,omitempty" doc:"Absent before the first one"`
 	TokensLive  float64          `json:"tokens_live_seconds,omitempty" doc:"How long its tokens live, as this process has read it; absent unless that is shorter than schedule.min_interval: its unit may be another"`
 	Credentials map[string]int64 `json:"credentials,omitempty" doc:"Credentials by state, where they are counted"`
+}
+
+// UnconfiguredProvider is one that the configuration does not have, and that live
+// credentials belong to.
+type UnconfiguredProvider struct {
+	Name        string `json:"name" example:"github"`
+	Credentials int    `json:"credentials" doc:"Those that time would bring something if it were there" example:"3"`
 }
 
 // FetchStatus is the state of a provider's periodic fetch.

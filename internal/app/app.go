@@ -94,6 +94,7 @@ func (s *service) loop(ctx context.Context) {
 	files := s.files
 	keyset := s.keysetFile()
 	keyset.Look(ctx, false)
+	s.lookForUnconfigured(ctx)
 	ticker := time.NewTicker(filesEvery)
 	defer ticker.Stop()
 	for {
@@ -110,13 +111,17 @@ func (s *service) loop(ctx context.Context) {
 			}
 		}
 		s.systemd.reloading()
-		if err := s.reload(ctx); err != nil {
+		err := s.reload(ctx)
+		if err != nil {
 			log.Error().Err(err).Msg("the configuration was not loaded again, the old one stays in force")
 		} else {
 			log.Info().Msg("the configuration was loaded again")
 		}
 		files = stampsOf(s.conf.Load().Files())
 		s.systemd.ready()
+		if err == nil {
+			s.lookForUnconfigured(ctx)
+		}
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/refreshd/refreshd/internal/logging"
 	"github.com/refreshd/refreshd/internal/redisconn"
 	"github.com/refreshd/refreshd/internal/seal"
+	"github.com/refreshd/refreshd/internal/store"
 )
 
 // Finding is one thing that was looked at, and what follows from it.
@@ -77,7 +78,7 @@ func examine(ctx context.Context, opts DoctorOptions) []Finding {
 	}
 	list = append(list, examineDataDir(conf)...)
 	v, away := redisconn.Look(ctx, redisconn.Options{URL: conf.Redis.URL, DataDir: conf.DataDir})
-	list = append(list, examineKeyset(ctx, conf, away == nil && v.Kind != redisconn.KindMemory))
+	list = append(list, examineStored(ctx, conf, opts.Config, away == nil && v.Kind != redisconn.KindMemory)...)
 	list = append(list, examineAddresses(ctx, conf, opts)...)
 	list = append(list, examineRedis(v, away)...)
 	return append(list, doctor.LookAtLimits()...)
@@ -149,20 +150,23 @@ func examineAddresses(ctx context.Context, conf *config.Config, opts DoctorOptio
 	return list
 }
 
-// examineKeyset looks at the keyset's file and, where Redis can be asked,
-// whether it is the one of what is stored there.
-func examineKeyset(ctx context.Context, conf *config.Config, redisAnswers bool) Finding {
+// examineStored looks at the keyset's file and, where Redis can be asked,
+// whether it is the one of what is stored there, and whether the configuration
+// has the providers of that.
+func examineStored(ctx context.Context, conf *config.Config, file string, redisAnswers bool) []Finding {
 	keys, _, err := seal.Open(conf.Keyset.File, seal.Options{MustExist: true})
 	missing := errors.Is(err, os.ErrNotExist)
 	if !redisAnswers || err != nil && !missing {
-		return doctor.Keyset(conf.Keyset.File, err)
+		return []Finding{doctor.Keyset(conf.Keyset.File, err)}
 	}
-	ctx, cancel := context.WithTimeout(ctx, compareWithin)
+	within, cancel := context.WithTimeout(ctx, compareWithin)
 	defer cancel()
-	if unfit := fitsStored(ctx, conf, keys); unfit != nil {
-		return doctor.UnfitKeyset(unfit)
+	var left []Finding
+	unfit := fitsStored(within, conf, keys, func(s *store.Store) { left = examineProviders(ctx, s, conf, file) })
+	if unfit != nil {
+		return []Finding{doctor.UnfitKeyset(unfit)}
 	}
-	return doctor.Keyset(conf.Keyset.File, err)
+	return append([]Finding{doctor.Keyset(conf.Keyset.File, err)}, left...)
 }
 
 // compareWithin bounds how long a Redis that has just answered is waited for.

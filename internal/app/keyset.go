@@ -123,8 +123,8 @@ func (onlooker) Behind([]byte) bool { return true }
 
 // fitsStored compares a keyset with what the Redis of a configuration holds. It
 // returns what [store.New] does of one that does not fit, and changes nothing.
-// keys is nil where there is no file.
-func fitsStored(ctx context.Context, conf *config.Config, keys *seal.Keyset) (err error) {
+// keys is nil where there is no file. One that fits lets look at what is stored.
+func fitsStored(ctx context.Context, conf *config.Config, keys *seal.Keyset, look func(*store.Store)) (err error) {
 	conn, err := redisconn.Open(ctx, redisconn.Options{URL: conf.Redis.URL, DataDir: conf.DataDir, Log: zerolog.Nop()})
 	if err != nil {
 		return nil // what is wrong with Redis is told by itself
@@ -136,8 +136,12 @@ func fitsStored(ctx context.Context, conf *config.Config, keys *seal.Keyset) (er
 	if there, err := store.Described(ctx, conn.Client()); err != nil || !there {
 		return nil // as above
 	}
-	_, err = store.New(ctx, store.Options{Client: conn.Client(), Keyset: onlooker{keys}, Shards: conf.Redis.Shards, Owner: "doctor-" + rand.Text()})
-	return err
+	s, err := store.New(ctx, store.Options{Client: conn.Client(), Keyset: onlooker{keys}, Shards: conf.Redis.Shards, Owner: "doctor-" + rand.Text()})
+	if err != nil {
+		return err
+	}
+	look(s)
+	return nil
 }
 
 // keysetFile is the file that this process was started with: another path

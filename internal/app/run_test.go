@@ -178,6 +178,7 @@ func TestRunFromStartToStopAndAgain(t *testing.T) {
 	r.reload <- struct{}{}
 	r.log.await(t, 1, `"key":"offline_reads".*this key has changed; it takes effect with the next start`)
 	r.log.await(t, 2, `the configuration was loaded again`)
+	r.log.await(t, 1, `"provider":"acme","credentials":1,.*belong to a provider that the configuration does not have`)
 	status, answer := r.call(http.MethodPut, "/v1/credentials/run:bob", loginBody(provider.mint(t)))
 	assert.Equal(t, http.StatusUnprocessableEntity, status, "acme is gone: %v", answer)
 	_, before := r.call(http.MethodGet, "/v1/credentials/run:alice", nil)

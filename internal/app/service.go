@@ -84,6 +84,8 @@ type service struct {
 	started   time.Time
 	beats     *roster.Heartbeats
 	known     atomic.Pointer[known] // nil until Redis has told
+
+	unconfigured atomic.Pointer[[]string] // providers that were so at the last look; nil before it
 }
 
 // start brings everything up, from the store to the API. What it has acquired

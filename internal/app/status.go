@@ -111,6 +111,8 @@ type known struct {
 
 	subscriptions []api.SubscriptionStatus
 
+	unconfigured []api.UnconfiguredProvider
+
 	slots map[string]store.SlotState
 }
 
@@ -123,6 +125,9 @@ func (s apiService) remember(ctx context.Context) error {
 	}
 	k.recovery = recoveryStatus(picture)
 	if k.subscriptions, err = s.subscriptions(ctx); err != nil {
+		return err
+	}
+	if k.unconfigured, err = s.unconfiguredNow(ctx); err != nil {
 		return err
 	}
 	list, paused, err := s.Providers(ctx)
@@ -151,7 +156,7 @@ func (s apiService) recall(status *api.Status) {
 		recovery.Gate = s.engine.Gate()
 		status.Recovery = &recovery
 	}
-	status.Paused = k.paused
+	status.Paused, status.Unconfigured = k.paused, k.unconfigured
 	status.Subscriptions = append(status.Subscriptions, k.subscriptions...)
 	conf := s.conf.Load()
 	schedules := schedulesOf(conf)

@@ -210,3 +210,17 @@ func TestQueuesAndBreakers(t *testing.T) {
 	assert.Contains(t, list[2].What, "the whole service is paused")
 	assert.Contains(t, list[3].What, "provider shop is paused")
 }
+
+// What the configuration lacks is told once, with what is known nearer to it.
+func TestCredentialsWithoutAProvider(t *testing.T) {
+	t.Parallel()
+	here := Unconfigured("auto", 2, "/etc/refreshd/config.yaml")
+	const status = `{"version": "1", "unconfigured_providers": [{"name": "auto", "credentials": 1}]}`
+	list := asked(t, isReady, status)
+	assert.Equal(t, []Severity{OK, Warn, Warn, Warn}, judged(t, append(list, here, UnknownOwners(errors.New("no")))...))
+	assert.Equal(t, "live credentials belong to provider auto, which the configuration does not have", list[1].What)
+	assert.Contains(t, list[1].Consequence, "1 credential is kept")
+	assert.Contains(t, here.Consequence, "2 credentials are kept")
+	assert.Contains(t, here.Remedy, "/etc/refreshd/config.yaml")
+	assert.Len(t, asked(t, isReady, status, here), 1)
+}

@@ -30,6 +30,27 @@ func BrokenConfig(err error, problems []string) []Finding {
 	return list
 }
 
+// Unconfigured judges live credentials of a provider that the configuration, which
+// is in file, does not have.
+func Unconfigured(provider string, credentials int, file string) Finding {
+	consequence := "1 credential is kept as it is: it is not refreshed, nor is its end told"
+	if credentials != 1 {
+		consequence = fmt.Sprintf("%d credentials are kept as they are: they are not refreshed, nor is their end told", credentials)
+	}
+	return Finding{
+		TopicProviders, Warn, fmt.Sprintf("live credentials belong to provider %s, which the configuration does not have", provider), consequence,
+		fmt.Sprintf("put it back into %s under this name, and send SIGHUP; or delete what refreshd list --provider %s shows", file, provider),
+	}
+}
+
+// UnknownOwners says that it could not be looked for that.
+func UnknownOwners(err error) Finding {
+	return Finding{
+		TopicProviders, Warn, "it could not be told whether live credentials belong to providers that the configuration does not have: " + err.Error(),
+		"those would not be refreshed", "see that Redis is well, and run doctor again",
+	}
+}
+
 // Keyset judges the keyset file, which was opened with err.
 func Keyset(path string, err error) Finding {
 	switch {

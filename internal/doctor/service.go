@@ -3,6 +3,7 @@ package doctor
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -76,6 +77,10 @@ type Status struct {
 		} `json:"hold"`
 		TokensLive float64 `json:"tokens_live_seconds"`
 	} `json:"providers"`
+	Unconfigured []struct {
+		Name        string `json:"name"`
+		Credentials int    `json:"credentials"`
+	} `json:"unconfigured_providers"`
 	Queues []struct {
 		Name     string `json:"name"`
 		Paused   bool   `json:"paused"`
@@ -115,6 +120,7 @@ func Ask(s Service, known []Finding) []Finding {
 	}
 	list = append(list, recovery(s.Status)...)
 	list = append(list, breakers(s.Status)...)
+	list = append(list, unconfigured(s.Status, known)...)
 	list = append(list, pauses(s.Status)...)
 	return append(list, queues(s.Status)...)
 }
@@ -280,6 +286,19 @@ func remedy(kind, name string) string {
 		settings = "URLs, and what its requests hold,"
 	}
 	return "put its " + settings + " right, and send SIGHUP; refreshd provider check " + name + " says what is wrong"
+}
+
+// unconfigured tells of providers that the service does not know, but for those
+// that are known to be missing in the configuration that it is to have.
+func unconfigured(s Status, known []Finding) []Finding {
+	var list []Finding
+	for _, one := range s.Unconfigured {
+		f := Unconfigured(one.Name, one.Credentials, "its configuration")
+		if !slices.ContainsFunc(known, func(k Finding) bool { return k.What == f.What }) {
+			list = append(list, f)
+		}
+	}
+	return list
 }
 
 // pauses tells what somebody holds back, which is no fault.

@@ -336,6 +336,7 @@ func TestTokenErrors(t *testing.T) {
 	n.SetTargets(ctx, nil)
 	_, err = n.Put(ctx, b.login("other"), Expect{})
 	require.ErrorIs(t, err, ErrUnknownProvider)
+	require.ErrorContains(t, err, "it has none at all; ")
 	_, err = n.RefreshBatch(ctx, acme, []credential.ID{"access-only"}, "")
 	require.ErrorIs(t, err, ErrUnknownProvider)
 }

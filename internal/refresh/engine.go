@@ -5,6 +5,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -180,10 +183,25 @@ func (e *Engine) SetTargets(ctx context.Context, targets []Target) {
 }
 
 func (e *Engine) target(name string) (*Target, error) {
-	if t, ok := (*e.targets.Load())[name]; ok {
+	targets := *e.targets.Load()
+	if t, ok := targets[name]; ok {
 		return t, nil
 	}
-	return nil, fmt.Errorf("%w: %q", ErrUnknownProvider, name)
+	return nil, fmt.Errorf("%w: %q; it has %s; if the name is right, put it there and send SIGHUP", ErrUnknownProvider, name, namesOf(targets))
+}
+
+// namesOf lists providers for people, and no more of them than are read.
+func namesOf(targets map[string]*Target) string {
+	const most = 10
+	names := slices.Sorted(maps.Keys(targets))
+	switch {
+	case len(names) == 0:
+		return "none at all"
+	case len(names) > most:
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	default:
+		return strings.Join(names, ", ")
+	}
 }
 
 // Start replays the journals that dead processes of this machine left, before

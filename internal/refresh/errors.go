@@ -13,7 +13,7 @@ var (
 	// ErrNotFound: no credential has that ID.
 	ErrNotFound = errors.New("no such credential")
 	// ErrUnknownProvider: the configuration has no provider of that name.
-	ErrUnknownProvider = errors.New("no such provider")
+	ErrUnknownProvider = errors.New("the configuration has no such provider")
 	// ErrStaleToken: the refresh token was presented or replaced before.
 	ErrStaleToken = errors.New("this refresh token was used before; log in again for a new one")
 	// ErrNotRefreshable: the token in hand is not good enough, and there is

@@ -1,6 +1,7 @@
 package refresh
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -473,8 +474,16 @@ func TestPause(t *testing.T) {
 
 func TestPauseOfAnUnknownProvider(t *testing.T) {
 	t.Parallel()
-	_, err := setup(t).node("one").PauseProvider(t.Context(), "nobody", true)
+	n := setup(t).node("one")
+	var targets []Target
+	for i := range 13 {
+		targets = append(targets, Target{Name: fmt.Sprintf("p%02d", i)})
+	}
+	n.SetTargets(t.Context(), targets)
+	_, err := n.PauseProvider(t.Context(), "nobody", true)
 	require.ErrorIs(t, err, ErrUnknownProvider)
+	assert.EqualError(t, err, `the configuration has no such provider: "nobody"; it has p00, p01, p02, p03, p04, p05, p06, p07, p08, p09 and 3 more; `+
+		`if the name is right, put it there and send SIGHUP`)
 }
 
 func TestPlanOnce(t *testing.T) {

@@ -65,6 +65,7 @@ const (
 	removed    = prefix + "{subs}:removed:"
 	slotPrefix = prefix + "{slots}:"
 	anyCred    = prefix + "{refresh-*}:cred:*"
+	anyDue     = prefix + "{refresh-*}:due:*"
 
 	// MaxShards is the largest number of shards: their names have two digits.
 	MaxShards = 100
@@ -114,6 +115,12 @@ func keyLane(sub string, lane int) string {
 func idOfKey(key string) (credential.ID, bool) {
 	_, id, ok := strings.Cut(key, "}:cred:")
 	return credential.ID(id), ok
+}
+
+// providerOfKey returns the provider in the name of a due index.
+func providerOfKey(key string) (string, bool) {
+	_, name, ok := strings.Cut(key, "}:due:")
+	return name, ok && checkName("provider", name) == nil
 }
 
 // wantType is the Redis type that a key of ours has.

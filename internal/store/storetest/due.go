@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"sync"
@@ -333,6 +334,58 @@ func dueNext(b *bundle) {
 	require.NoError(b, err)
 	assert.True(b, ok)
 	assert.Equal(b, b.now+77, next)
+}
+
+func dueProviders(b *bundle) {
+	found, err := b.store.DueProviders(b.ctx)
+	require.NoError(b, err)
+	assert.Empty(b, found)
+	list := ids(12) // over all shards
+	for _, id := range list {
+		b.fresh(id)
+	}
+	moved, out, gone := list[0], list[1], list[2]
+	b.apply(credential.Connect(nil, credential.Login{ID: "elsewhere", Provider: "left", Token: token("x")}, b.policy, newNonce(), b.now))
+	b.apply(credential.Connect(new(b.load(moved)), credential.Login{ID: moved, Provider: "other", Token: token("x")}, b.policy, newNonce(), b.now))
+	b.apply(credential.Logout(b.load(out), newNonce(), b.now), credential.Delete(b.load(gone), newNonce(), b.now))
+	refused := credential.Outcome{Class: credential.ClassOperator, Reason: credential.ReasonClientMisconfigured}
+	for _, name := range []string{"left", "client-alone"} {
+		b.apply(credential.Trip(nil, name, "elsewhere", refused, newNonce(), b.now))
+	}
+	require.NoError(b, b.Client.ZAdd(b.ctx, b.key(out, "due:of {another} program"), member("x", 1)).Err())
+
+	found, err = b.store.DueProviders(b.ctx)
+	require.NoError(b, err)
+	assert.Equal(b, []string{provider, "left", "other"}, found)
+	counts, err := b.store.DueCounts(b.ctx, "left", "nobody", provider, "other")
+	require.NoError(b, err)
+	assert.Equal(b, []int{1, 0, len(list) - 3, 1}, counts)
+	counts, err = b.store.DueCounts(b.ctx)
+	require.NoError(b, err)
+	assert.Empty(b, counts)
+	_, err = b.store.DueCounts(b.ctx, "no name")
+	require.Error(b, err)
+}
+
+// More keys than are looked at at once hide no index, and whoever gives up waiting
+// is let go.
+func dueProvidersAmongMany(b *bundle) {
+	pipe := b.Client.Pipeline()
+	for i := range 3000 {
+		pipe.Set(b.ctx, fmt.Sprintf("other:{%d}:due:x", i), "", 0)
+	}
+	_, err := pipe.Exec(b.ctx)
+	require.NoError(b, err)
+	for _, id := range ids(8) {
+		b.apply(credential.Connect(nil, credential.Login{ID: id, Provider: "of-" + string(id), Token: token("x")}, b.policy, newNonce(), b.now))
+	}
+	found, err := b.store.DueProviders(b.ctx)
+	require.NoError(b, err)
+	assert.Len(b, found, 8)
+	ctx, cancel := context.WithCancel(b.ctx)
+	cancel()
+	_, err = b.store.DueProviders(ctx)
+	require.ErrorIs(b, err, context.Canceled)
 }
 
 func openByOwner(b *bundle) {

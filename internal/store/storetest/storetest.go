@@ -95,6 +95,8 @@ func Run(t *testing.T, fresh func(t *testing.T) *Harness) {
 		"due/heal":                                  dueHeal,
 		"due/heal leaves what moved on":             dueHealMoved,
 		"due/next":                                  dueNext,
+		"due/by provider":                           dueProviders,
+		"due/by provider, among many keys":          dueProvidersAmongMany,
 		"open/by owner":                             openByOwner,
 		"owners/heartbeats":                         ownersBeat,
 		"walk/visits every live credential":         walkAll,
