@@ -331,7 +331,8 @@ func (c *cell) forget(pattern string) {
 // setMark notes where the append-only file is, for what may be taken away.
 func (c *cell) setMark() {
 	c.t.Helper()
-	harness.Eventually(c.t, harness.Patience, func() (bool, string) {
+	// On a machine without a processor to spare a look may take as long as a refresh lasts.
+	harness.Eventually(c.t, 3*harness.Patience, func() (bool, string) {
 		before := c.stored()
 		if buffer := c.unwritten(); buffer != "0" { // while a sync runs, Redis holds writes back for up to two seconds
 			return false, "redis has not written what it acknowledged: " + buffer + " bytes"
