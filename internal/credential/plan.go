@@ -56,6 +56,12 @@ func (r *Record) served(begun Millis) {
 	}
 }
 
+// lacksPlans reports whether other, which is of the same login, knows of something
+// that the owner has said of when calls are made, and r does not.
+func (r Record) lacksPlans(other Record) bool {
+	return r.Plans < other.Plans && r.Grant == other.Grant && !r.State.Terminal()
+}
+
 // follow takes over what the owner has said in from of when calls are made, and r
 // knows nothing of. What was asked for at a moment is over with the exchange that r
 // has had since; the presence is that of the same login.

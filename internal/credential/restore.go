@@ -40,8 +40,8 @@ func Restore(stored *Held, w Write, after Held, force bool) (Write, Restoration)
 	case newer(have, want) && have.Version < want.Version:
 		return told(*stored, w), RestoreAgain
 	case have.Revision >= want.Revision && !behind(have, want):
-		if have.Plans < want.Plans && have.Grant == want.Grant && !have.State.Terminal() {
-			return planned(*stored, w), RestoreAgain
+		if have.lacksPlans(want) {
+			return plansAlone(*stored, w), RestoreAgain
 		}
 		return Write{}, RestoreNone
 	case have.Revision == w.Revision:
@@ -107,9 +107,9 @@ func newer(have, want Record) bool {
 	return have.Grant > want.Grant || have.Grant == want.Grant && have.Generation > want.Generation
 }
 
-// planned returns the write that puts nothing back of w but what the owner has said
+// plansAlone returns the write that puts nothing back of w but what the owner has said
 // in it of when calls are made: the record has gone on from before it.
-func planned(stored Held, w Write) Write {
+func plansAlone(stored Held, w Write) Write {
 	r := stored.Record.clone()
 	r.follow(w.Record)
 	r.LastWrite = w.Nonce
@@ -121,7 +121,7 @@ func planned(stored Held, w Write) Write {
 // tell was seen, and the record has gone on from before it.
 func told(stored Held, w Write) Write {
 	r := stored.Record.clone()
-	if r.Grant == w.Record.Grant && !r.State.Terminal() {
+	if r.lacksPlans(w.Record) {
 		r.follow(w.Record)
 	}
 	r.Version, r.LastWrite = w.Record.Version, w.Nonce

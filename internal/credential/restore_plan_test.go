@@ -177,3 +177,14 @@ func TestRestoreKeepsAPausedClient(t *testing.T) {
 	assert.True(t, got.Paused)
 	assert.False(t, got.Open)
 }
+
+// What its owner said twice counts, whatever takes the record's place.
+func TestRestoreKeepsTheActs(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	w := credential.Install(b.held, b.attempt, brought(), b.policy, credential.BySchedule, noon)
+	stored := credential.Repeat(b.held, nonceOf(30), noon).Result(b.held)
+	again, what := credential.Restore(&stored, w, w.Result(b.held), false)
+	require.Equal(t, credential.RestoreAgain, what)
+	assert.Equal(t, stored.Record.Acts, again.Record.Acts)
+}
