@@ -51,19 +51,20 @@ func newVerdict() verdict {
 // losses are what one provider's users lost, and what there is to excuse it.
 type losses struct {
 	lost        int // credentials that only a person could mend, the user's own doing apart
+	unread      int // of these: for a reply that came as the process died which had asked
 	undelivered int // rotations whose reply did not arrive
 	dying       int // and those whose reply came as the process died which had asked
 	overtaken   int // credentials that ended by a call which was looked at after one that was asked later
 }
 
 func (l losses) String() string {
-	return fmt.Sprintf("%d; %d replies were not delivered, %d came as their process died, %d logins were ended by a call that was looked at too late", l.lost, l.undelivered, l.dying, l.overtaken)
+	return fmt.Sprintf("%d, of them %d for a reply that came as its process died; %d replies were not delivered, %d came as their process died, %d logins were ended by a call that was looked at too late", l.lost, l.unread, l.undelivered, l.dying, l.overtaken)
 }
 
 // all adds up what the providers' users lost.
 func (v *verdict) all() (sum losses) {
 	for _, l := range v.losses {
-		sum.lost, sum.undelivered = sum.lost+l.lost, sum.undelivered+l.undelivered
+		sum.lost, sum.unread, sum.undelivered = sum.lost+l.lost, sum.unread+l.unread, sum.undelivered+l.undelivered
 		sum.dying, sum.overtaken = sum.dying+l.dying, sum.overtaken+l.overtaken
 	}
 	return sum
@@ -227,7 +228,7 @@ func (v *verdict) add(name string, e oracle.Evidence) {
 	for _, why := range e.Reasons.Known {
 		v.whys[why]++
 	}
-	dead := map[string]string{}
+	dead, unread := map[string]string{}, oracle.Unread(e)
 	for _, g := range e.Grants {
 		dead[g.Grant] = g.Death
 	}
@@ -236,14 +237,16 @@ func (v *verdict) add(name string, e oracle.Evidence) {
 		case event.Type != string(credential.EventReauthRequired):
 		case strings.HasPrefix(dead[e.GrantAt(event)], "revoked"):
 			v.withdrawn++
+		case unread[e.GrantAt(event)]:
+			l.lost, l.unread = l.lost+1, l.unread+1
 		default:
 			l.lost++
 		}
 	}
 	v.losses[name] = l
-	if l.lost > l.undelivered+l.dying+l.overtaken {
+	if l.lost-l.unread > l.undelivered+l.overtaken {
 		v.violations = append(v.violations, oracle.Violation{
-			Promise: "P6", What: fmt.Sprintf("%s: %d credentials were lost, and the ledger has %d lost replies, %d that came as their process died, and %d calls that were looked at too late", name, l.lost, l.undelivered, l.dying, l.overtaken),
+			Promise: "P6", What: fmt.Sprintf("%s: %d credentials were lost, of them %d for a reply that came as its process died, and the ledger has %d lost replies, and %d calls that were looked at too late", name, l.lost, l.unread, l.undelivered, l.overtaken),
 		})
 	}
 	if p := promised(name); (p.Grace > 0 || !p.Rotates) && l.lost > 0 {
@@ -439,13 +442,13 @@ func TestTheTableShowsWhatExcusesLosses(t *testing.T) {
 	c.came(done{act: act{Kind: kindKill}}, nil)
 	c.came(done{act: act{Kind: kindLost}}, errNothingDone)
 	v := newVerdict()
-	v.losses[strict], v.losses[grace] = losses{lost: 2, undelivered: 3, dying: 1}, losses{undelivered: 4}
+	v.losses[strict], v.losses[grace] = losses{lost: 2, unread: 1, undelivered: 3, dying: 1}, losses{undelivered: 4}
 	table := strings.Join(strings.Fields(c.table(v, time.Second)), " ")
 	for _, want := range []string{
 		"replica killed 1 faults 1 owners' changes amid them map[owner logged in again:1 owner logged out and in:1]",
 		"rotations whose reply did not arrive 7", "replies that came as their process died 1",
-		"credentials lost, strict 2; 3 replies were not delivered, 1 came as their process died, 0 logins were ended",
-		"credentials lost, grace 0; 4 replies were not delivered, 0 came", "credentials lost, lasting 0; 0 replies", "credentials lost, plain 0; 0 replies",
+		"credentials lost, strict 2, of them 1 for a reply that came as its process died; 3 replies were not delivered, 1 came as their process died, 0 logins were ended",
+		"credentials lost, grace 0, of them 0 for a reply that came as its process died; 4 replies were not delivered, 0 came", "credentials lost, lasting 0,", "credentials lost, plain 0,",
 	} {
 		assert.Contains(t, table, want)
 	}

@@ -82,7 +82,7 @@ func Replies(e Evidence) (undelivered, dying int) {
 	for _, entry := range e.Ledger {
 		switch {
 		case entry.RotatedAt == 0, c.brought(entry):
-		case !entry.Delivered || e.Cut[entry.Seq] || !whole(entry):
+		case c.undelivered(entry):
 			undelivered++
 		default:
 			dying++
@@ -213,6 +213,11 @@ func (c *trial) arrived(e practice.Entry) bool {
 // the provider issued: some that are malformed have not.
 func (c *trial) brought(e practice.Entry) bool {
 	return c.arrived(e) && whole(e)
+}
+
+// undelivered reports whether no process ever had the issued refresh token.
+func (c *trial) undelivered(e practice.Entry) bool {
+	return !e.Delivered || c.Cut[e.Seq] || !whole(e)
 }
 
 // whole reports whether the reply had the issued refresh token in it, if it was

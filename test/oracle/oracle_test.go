@@ -493,12 +493,14 @@ func TestReplies(t *testing.T) {
 	for name, row := range map[string]struct {
 		change             []func(*Evidence)
 		undelivered, dying int
+		unread             int // grants
 	}{
-		"all came":               {nil, 0, 0},
-		"one was not delivered":  {[]func(*Evidence){func(e *Evidence) { e.Ledger[len(e.Ledger)-1].Delivered = false }}, 1, 0},
-		"one was cut":            {[]func(*Evidence){func(e *Evidence) { e.Cut = map[uint64]bool{e.Ledger[len(e.Ledger)-1].Seq: true} }}, 1, 0},
-		"two came at the kill":   {[]func(*Evidence){killLast(40 * time.Millisecond)}, 0, 2},
-		"one came before a kill": {[]func(*Evidence){killLast(time.Second)}, 0, 0},
+		"all came":               {nil, 0, 0, 0},
+		"one was not delivered":  {[]func(*Evidence){func(e *Evidence) { e.Ledger[len(e.Ledger)-1].Delivered = false }}, 1, 0, 0},
+		"one was cut":            {[]func(*Evidence){func(e *Evidence) { e.Cut = map[uint64]bool{e.Ledger[len(e.Ledger)-1].Seq: true} }}, 1, 0, 0},
+		"two came at the kill":   {[]func(*Evidence){killLast(40 * time.Millisecond)}, 0, 2, 2},
+		"one came before a kill": {[]func(*Evidence){killLast(time.Second)}, 0, 0, 0},
+		"one did not come at it": {[]func(*Evidence){func(e *Evidence) { e.Ledger[len(e.Ledger)-1].Delivered = false }, killLast(40 * time.Millisecond)}, 1, 1, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -509,6 +511,7 @@ func TestReplies(t *testing.T) {
 			undelivered, dying := Replies(e)
 			assert.Equal(t, row.undelivered, undelivered)
 			assert.Equal(t, row.dying, dying)
+			assert.Len(t, Unread(e), row.unread)
 		})
 	}
 }

@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"math"
+	"slices"
 
 	"github.com/refreshd/refreshd/internal/practice"
 )
@@ -87,10 +88,30 @@ func (c *trial) lostWithoutGrace(grant string) bool {
 	if f == nil || c.Provider.Grace > 0 {
 		return false
 	}
+	return len(c.gone(f)) > 0 || c.overtaken(f)
+}
+
+// gone are a grant's rotations whose reply did not arrive, and what it brought was
+// never used by anybody.
+func (c *trial) gone(f *family) (list []practice.Entry) {
 	for _, e := range f.entries {
 		if e.RotatedAt != 0 && !c.brought(e) && !f.used(e.NewGeneration, math.MaxInt64) {
-			return true
+			list = append(list, e)
 		}
 	}
-	return c.overtaken(f)
+	return list
+}
+
+// Unread are the grants of which each reply that is gone had come whole, right
+// before the process was killed which had asked for it: the provider's ledger
+// does not count them as lost.
+func Unread(e Evidence) map[string]bool {
+	c, unread := newTrial(e), map[string]bool{}
+	for grant, f := range c.families {
+		gone := c.gone(f)
+		if len(gone) > 0 && !slices.ContainsFunc(gone, c.undelivered) {
+			unread[grant] = true
+		}
+	}
+	return unread
 }
