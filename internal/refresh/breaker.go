@@ -208,11 +208,20 @@ func (b *breakers) accepted(ctx context.Context, provider string, id credential.
 }
 
 // pause holds a provider's client back or lets it go on; [credential.AllClients]
-// stands for all.
+// stands for all. It reports whether that changed anything.
 func (b *breakers) pause(ctx context.Context, provider string, paused bool) (bool, error) {
-	return b.change(ctx, provider, func(h *credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
-		return credential.SetClientPaused(h, provider, paused, nonce, now)
-	}, true)
+	for {
+		seen := b.engine.barrier.sight()
+		changed, err := b.change(ctx, provider, func(h *credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
+			return credential.SetClientPaused(h, provider, paused, nonce, now)
+		}, true)
+		if err != nil || changed {
+			return changed, err
+		}
+		if stands, err := b.engine.concludes(ctx, seen); err != nil || stands {
+			return false, err
+		}
+	}
 }
 
 // retune lets a probe out at once, for the client's settings have changed.

@@ -30,6 +30,61 @@ func (b *barrier) awaitSoon(ctx context.Context, p passing) error {
 	return b.await(ctx, p)
 }
 
+// sight is where the gate stood before a record was read.
+type sight struct {
+	run  *string
+	open bool // for writes
+}
+
+func (b *barrier) sight() sight {
+	return sight{run: b.run.Load(), open: b.passes() >= passWrites}
+}
+
+// stands reports whether something may be concluded without a write from what was
+// read since: it is of a run of the store into which this process and whoever else
+// lives have put back what they knew. On any other an attempt that is not open says
+// nothing, nor does a record that is missing, or that is as its owner wishes it to be:
+// the store may have lost what came after it. A write that is decided on such a
+// record names the run, and is refused.
+func (b *barrier) stands(ctx context.Context, since sight) (bool, error) {
+	now, err := b.engine.opts.Runs.Run(ctx)
+	if err != nil {
+		return false, err
+	}
+	if !since.open || now != *since.run || b.run.Load() != since.run || b.passes() < passWrites {
+		b.look()
+		return false, nil
+	}
+	return true, nil
+}
+
+// concludes is stands for an owner, who is told what was concluded. Where it does not
+// stand it waits until the gate lets writes pass again, and the record has to be read
+// and decided on once more.
+func (e *Engine) concludes(ctx context.Context, since sight) (bool, error) {
+	if e.opts.Kept {
+		return true, nil
+	}
+	stands, err := e.barrier.stands(ctx, since)
+	switch {
+	case err != nil:
+		return false, e.unavailable(&outageError{err: err})
+	case stands:
+		return true, nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, permitWait, errGate)
+	defer cancel()
+	for e.barrier.sight() == since && since.open { // another run is there, and was not noticed yet
+		if err := pause(ctx, barrierStep/4); err != nil {
+			return false, e.unavailable(&closedError{err})
+		}
+	}
+	if err := e.barrier.await(ctx, passWrites); err != nil {
+		return false, e.unavailable(err)
+	}
+	return false, nil
+}
+
 var (
 	errAnotherInstallation = errors.New("redis holds another installation than the one that this process started on: " +
 		"nothing is begun, and nothing of this one is put into it; bring the right redis back to its address")

@@ -26,19 +26,17 @@ func (e *Engine) OnKnownRun(ctx context.Context, read func(context.Context) erro
 		if err := e.barrier.await(within, passWrites); err != nil {
 			return e.unavailable(err)
 		}
-		known := *e.barrier.run.Load()
+		seen := e.barrier.sight()
 		err := read(ctx)
 		if _, single := errors.AsType[itemsError](err); err != nil && !single {
 			return err
 		}
-		run, asked := e.opts.Runs.Run(ctx)
-		switch {
+		switch stands, asked := e.barrier.stands(ctx, seen); {
 		case asked != nil:
 			return e.unavailable(&outageError{err: asked})
-		case run == known && e.barrier.passes() >= passWrites:
+		case stands:
 			return err
 		}
-		e.barrier.look()
 		if err := pause(within, barrierStep/4); err != nil {
 			return e.unavailable(&closedError{err})
 		}

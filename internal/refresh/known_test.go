@@ -3,6 +3,7 @@ package refresh
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -78,4 +79,150 @@ func TestWhatIsPromisedIsShown(t *testing.T) {
 	held, err := n.Current("alice", &before)
 	require.NoError(t, err)
 	assert.Equal(t, served.value.Record.Version, held.Record.Version)
+}
+
+// What an owner says is not taken for done already, or for refused, by a record of
+// which the store has lost the last version, not even where the other run was not
+// noticed yet: he is not answered before that was put back, and then his word stands.
+func TestAnOwnersWordStandsThoughTheStoreFellBack(t *testing.T) {
+	t.Parallel()
+	type word func(ctx context.Context, n *node) error
+	of := func(_ credential.Held, err error) error { return err }
+	pause := func(on bool) word {
+		return func(ctx context.Context, n *node) error { return of(n.SetPaused(ctx, "alice", on, "")) }
+	}
+	presence := func(p credential.Presence) word {
+		return func(ctx context.Context, n *node) error { return of(n.SetPresence(ctx, "alice", p, "")) }
+	}
+	plan := func(after time.Duration) word {
+		return func(ctx context.Context, n *node) error { return of(n.PlanOnce(ctx, "alice", after, "")) }
+	}
+	hold := func(on bool) word {
+		return func(ctx context.Context, n *node) error {
+			_, err := n.PauseProvider(ctx, acme, on)
+			return err
+		}
+	}
+	put := func(login credential.Login, expect Expect) word {
+		return func(ctx context.Context, n *node) error {
+			_, err := n.Put(ctx, login, expect)
+			return err
+		}
+	}
+	logout := func(expect Expect) word {
+		return func(ctx context.Context, n *node) error { return of(n.Logout(ctx, "alice", expect)) }
+	}
+	remove := func(ctx context.Context, n *node) error { return n.Delete(ctx, "alice", Expect{}, false) }
+	type story struct {
+		kept, lost []word
+		last       word
+		stands     func(h credential.Held) bool
+		ofClient   bool
+	}
+	in := func(state credential.State) func(credential.Held) bool {
+		return func(h credential.Held) bool { return h.Record.State == state }
+	}
+	paused := func(on bool) func(credential.Held) bool {
+		return func(h credential.Held) bool { return h.Record.Paused == on }
+	}
+	for name, tell := range map[string]func(b *bundle) story{
+		"a pause": func(b *bundle) story {
+			return story{
+				kept: []word{put(b.login("alice"), Expect{}), pause(true)}, lost: []word{pause(false)},
+				last: pause(true), stands: paused(true),
+			}
+		},
+		"an end of a pause": func(b *bundle) story {
+			return story{
+				kept: []word{put(b.login("alice"), Expect{})}, lost: []word{pause(true)},
+				last: pause(false), stands: paused(false),
+			}
+		},
+		"a refresh taken back": func(b *bundle) story {
+			return story{
+				kept: []word{put(b.login("alice"), Expect{})}, lost: []word{plan(time.Minute)},
+				last: plan(-1), stands: func(h credential.Held) bool { return h.Record.OnceAt == 0 },
+			}
+		},
+		"a presence": func(b *bundle) story {
+			b.sliding()
+			return story{
+				kept: []word{put(signIn(password), Expect{}), presence(credential.PresenceActive)},
+				lost: []word{presence(credential.PresenceBackground)},
+				last: presence(credential.PresenceActive), stands: func(h credential.Held) bool { return h.Record.Presence == credential.PresenceActive },
+			}
+		},
+		"a pause of the provider": func(*bundle) story {
+			return story{
+				kept: []word{hold(true)}, lost: []word{hold(false)},
+				last: hold(true), stands: func(h credential.Held) bool { return credential.BreakerOf(h.Record).Paused }, ofClient: true,
+			}
+		},
+		"a logout": func(b *bundle) story {
+			return story{
+				kept: []word{put(b.login("alice"), Expect{}), logout(Expect{})}, lost: []word{put(b.login("alice"), Expect{})},
+				last: logout(Expect{}), stands: in(credential.StateLoggedOut),
+			}
+		},
+		"a logout on a condition": func(b *bundle) story {
+			return story{
+				kept: []word{put(b.login("alice"), Expect{})}, lost: []word{put(b.login("alice"), Expect{})},
+				last: logout(Expect{Version: 2}), stands: in(credential.StateLoggedOut),
+			}
+		},
+		"a deletion": func(b *bundle) story {
+			return story{
+				lost: []word{put(b.login("alice"), Expect{})},
+				last: remove, stands: in(credential.StateDeleted),
+			}
+		},
+		"a deletion after another": func(b *bundle) story {
+			return story{
+				kept: []word{put(b.login("alice"), Expect{}), remove}, lost: []word{put(b.login("alice"), Expect{})},
+				last: remove, stands: in(credential.StateDeleted),
+			}
+		},
+		"a login that came before another": func(b *bundle) story {
+			first, second := b.login("alice"), b.login("alice")
+			return story{
+				kept: []word{put(first, Expect{})}, lost: []word{put(second, Expect{})},
+				last: put(first, Expect{}), stands: func(h credential.Held) bool { return h.Token.Refresh.Equal(first.Token.Refresh) },
+			}
+		},
+		"a login where none is": func(b *bundle) story {
+			return story{
+				kept: []word{put(b.login("alice"), Expect{})}, lost: []word{remove},
+				last: put(b.login("alice"), Expect{Absent: true}), stands: in(credential.StateActive),
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			s := tell(b)
+			n := b.node("one", lossy)
+			b.settle(n)
+			for _, say := range s.kept {
+				require.NoError(t, say(t.Context(), n))
+			}
+			early := b.snapshot()
+			for _, say := range s.lost {
+				require.NoError(t, say(t.Context(), n))
+			}
+			b.fallBack(early)
+			for range 2 { // before and after it is noticed
+				unavailable := new(UnavailableError)
+				require.ErrorAs(t, s.last(t.Context(), n), &unavailable, "it was answered")
+				assert.Equal(t, credential.ReasonStoreUnavailable, unavailable.Reason)
+				require.NoError(t, n.tick(t.Context()))
+			}
+			b.settle(n)
+			require.NoError(t, s.last(t.Context(), n))
+			id := credential.ID("alice")
+			if s.ofClient {
+				id = credential.ClientID(acme)
+			}
+			assert.True(t, s.stands(b.held(n, id)))
+		})
+	}
 }

@@ -51,12 +51,7 @@ func (e *Engine) Put(ctx context.Context, login credential.Login, expect Expect)
 	if !login.SignIn.IsZero() && login.Token.Access.IsZero() {
 		a.ends = e.signIns.begin(login.ID)
 		defer e.signIns.done(login.ID)
-		before, err := e.before(ctx, login.ID, expect)
-		if err == nil && before != nil {
-			_, err = e.repeated(*before, login)
-			a.was = before.Record
-		}
-		if err != nil {
+		if a.was, err = e.mayStore(ctx, login, expect); err != nil {
 			return Put{}, err // no login is made for what would not be stored
 		}
 		if a.was.Paused {
@@ -75,10 +70,39 @@ func (e *Engine) Put(ctx context.Context, login credential.Login, expect Expect)
 	return e.arrive(ctx, a)
 }
 
+// mayStore returns what is stored under a login's ID, or why the login would not be
+// stored there.
+func (e *Engine) mayStore(ctx context.Context, login credential.Login, expect Expect) (credential.Record, error) {
+	for {
+		seen := e.barrier.sight()
+		before, err := e.recorded(ctx, login.ID)
+		if err != nil {
+			return credential.Record{}, err
+		}
+		why := expect.met(before)
+		if why == nil && before != nil {
+			_, why = e.repeated(*before, login)
+		}
+		if why == nil {
+			if before == nil {
+				return credential.Record{}, nil
+			}
+			return before.Record, nil
+		}
+		switch stands, err := e.concludes(ctx, seen); {
+		case err != nil:
+			return credential.Record{}, err
+		case stands:
+			return credential.Record{}, why
+		}
+	}
+}
+
 // arrive stores a login, deciding again where the record has moved.
 func (e *Engine) arrive(ctx context.Context, a arrival) (Put, error) {
 	t := a.target
 	for {
+		seen := e.barrier.sight()
 		before, err := e.recorded(ctx, a.login.ID)
 		if err != nil {
 			e.tellOrphan(a, err)
@@ -86,6 +110,16 @@ func (e *Engine) arrive(ctx context.Context, a arrival) (Put, error) {
 		}
 		now := e.clock.Now()
 		same, err := e.admit(a, before, now)
+		working := a.later != nil && before != nil && before.Record.ValidAt(now, 0)
+		if err != nil || same || working {
+			switch stands, unsure := e.concludes(ctx, seen); {
+			case unsure != nil:
+				e.tellOrphan(a, unsure)
+				return Put{}, unsure
+			case !stands:
+				continue
+			}
+		}
 		if err != nil {
 			e.disown(ctx, a, before)
 			e.tellUnstored(a, err)
@@ -101,7 +135,7 @@ func (e *Engine) arrive(ctx context.Context, a arrival) (Put, error) {
 			}
 			continue
 		}
-		if a.later != nil && before != nil && before.Record.ValidAt(now, 0) {
+		if working {
 			return Put{}, a.later // a mistyped password must not end what works
 		}
 		login := a.login
@@ -189,27 +223,41 @@ func (e *Engine) end(
 	}
 	nonce := newNonce()
 	for {
-		before, err := e.before(ctx, id, expect)
-		if errors.Is(err, ErrOtherSubject) {
-			err = ErrNotFound // as far as this caller is concerned
-		}
+		seen := e.barrier.sight()
+		before, err := e.recorded(ctx, id)
 		if err != nil {
 			return credential.Held{}, err
 		}
-		if before == nil {
+		now := e.clock.Now()
+		var write credential.Write
+		wanted, why := false, expect.met(before)
+		if why == nil && before != nil && before.Record.State != credential.StateDeleted {
+			write, wanted = decide(*before, nonce, now)
+		}
+		if !wanted {
+			switch stands, err := e.concludes(ctx, seen); {
+			case err != nil:
+				return credential.Held{}, err
+			case !stands:
+				continue
+			}
+		}
+		switch {
+		case errors.Is(why, ErrOtherSubject):
+			return credential.Held{}, ErrNotFound // as far as this caller is concerned
+		case why != nil:
+			return credential.Held{}, why
+		case before == nil:
 			e.signIns.end(id)
 			return credential.Held{}, ErrNotFound
-		}
-		now := e.clock.Now()
-		write, wanted := decide(*before, nonce, now)
-		if deleted := before.Record.State == credential.StateDeleted; deleted || !wanted {
+		case !wanted:
 			held, noted, err := e.noteRepeat(ctx, *before, now)
 			switch {
 			case err != nil:
 				return credential.Held{}, err
 			case !noted:
 				continue
-			case deleted:
+			case before.Record.State == credential.StateDeleted:
 				return credential.Held{}, ErrNotFound
 			}
 			return held, nil
@@ -231,18 +279,6 @@ func (e *Engine) end(
 		}
 		return write.Result(*before), nil
 	}
-}
-
-// before reads what is stored and checks the caller's condition.
-func (e *Engine) before(ctx context.Context, id credential.ID, expect Expect) (*credential.Held, error) {
-	h, err := e.recorded(ctx, id)
-	if err == nil {
-		err = expect.met(h)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return h, nil
 }
 
 // recorded reads what is stored under an ID, a tombstone too; nil if nothing is.

@@ -62,7 +62,7 @@ func (e *Engine) owners(ctx context.Context, id credential.ID, subject string, d
 	if err := e.barrier.awaitSoon(ctx, passWrites); err != nil {
 		return credential.Held{}, e.unavailable(err)
 	}
-	held, err := e.amend(ctx, id, func(h credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
+	held, err := e.amendSurely(ctx, id, func(h credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
 		if !of(h.Record, subject) {
 			return credential.Write{}, false
 		}

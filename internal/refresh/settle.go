@@ -167,24 +167,18 @@ func askAgain(ctx context.Context, stalled func(), read func() (*credential.Held
 	}
 }
 
-// loadCurrent reads a record from a run of the store into which this process and
-// whoever else lives have put back what they knew, and fails on any other. That an
-// attempt is not open there says nothing about it, nor does a record that is missing:
-// the store may have lost both. A write that is decided on such a record names the run,
-// and is refused; this is for what is concluded without one.
+// loadCurrent reads a record of which something is concluded without a write, and
+// fails where that cannot be done.
 func (e *Engine) loadCurrent(ctx context.Context, id credential.ID) (*credential.Held, error) {
-	run := e.barrier.run.Load()
-	open := e.barrier.passes() >= passWrites
+	seen := e.barrier.sight()
 	list, err := e.store.Load(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	now, err := e.opts.Runs.Run(ctx)
-	if err != nil {
+	switch stands, err := e.barrier.stands(ctx, seen); {
+	case err != nil:
 		return nil, err
-	}
-	if !open || now != *run || e.barrier.run.Load() != run || e.barrier.passes() < passWrites {
-		e.barrier.look()
+	case !stands:
 		return nil, errFellBack
 	}
 	return list[0], nil

@@ -201,6 +201,28 @@ func (e *Engine) amend(ctx context.Context, id credential.ID, decide func(creden
 	}
 }
 
+// amendSurely is amend for an owner, who is told what comes of it: that a record is
+// as he wishes it to be, or is not there, may be so because the store has lost what
+// came after it.
+func (e *Engine) amendSurely(ctx context.Context, id credential.ID, decide func(credential.Held, credential.Nonce, credential.Millis) (credential.Write, bool)) (credential.Held, error) {
+	for {
+		seen, wrote := e.barrier.sight(), false
+		held, err := e.amend(ctx, id, func(h credential.Held, nonce credential.Nonce, now credential.Millis) (write credential.Write, _ bool) {
+			write, wrote = decide(h, nonce, now)
+			return write, wrote
+		})
+		if gone := errors.Is(err, ErrNotFound); wrote && !gone || err != nil && !gone {
+			return held, err
+		}
+		switch stands, unsure := e.concludes(ctx, seen); {
+		case unsure != nil:
+			return credential.Held{}, unsure
+		case stands:
+			return held, err
+		}
+	}
+}
+
 // replace stores a write that was decided on h, and reports whether
 // the record was still that one.
 func (e *Engine) replace(ctx context.Context, h credential.Held, write credential.Write) (credential.Held, bool, error) {
