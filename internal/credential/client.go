@@ -35,6 +35,15 @@ func (id ID) IsClient() bool { return strings.HasPrefix(string(id), clientPrefix
 // AllClients stands for every provider where a whole service is paused.
 const AllClients = "*"
 
+// ParseRecordID is [ParseID] for everything that has a record, and so for the
+// pseudo-record of [AllClients] as well, whose name no owner can write.
+func ParseRecordID(s string) (ID, error) {
+	if all := ClientID(AllClients); s == string(all) {
+		return all, nil
+	}
+	return ParseID(s)
+}
+
 // Breaker is the state of a client's breaker.
 type Breaker struct {
 	Open    bool

@@ -82,7 +82,7 @@ func check(nonce credential.Nonce, id credential.ID, opaque []byte) error {
 	if nonce.IsZero() {
 		return fmt.Errorf("%w: it has no nonce", ErrInvalid)
 	}
-	if _, err := credential.ParseID(string(id)); err != nil {
+	if _, err := credential.ParseRecordID(string(id)); err != nil {
 		return fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	if len(opaque) > maxPayload-maxFields {
@@ -193,7 +193,7 @@ func (r *reader) nonce() credential.Nonce {
 }
 
 func (r *reader) id() credential.ID {
-	id, err := credential.ParseID(string(r.bytes(r.uvarint())))
+	id, err := credential.ParseRecordID(string(r.bytes(r.uvarint())))
 	if err != nil {
 		r.fail(err)
 	}

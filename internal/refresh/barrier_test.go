@@ -340,6 +340,33 @@ func TestTheHeirMakesTheSameWrites(t *testing.T) {
 	assert.Equal(t, 1, b.provider.most())
 }
 
+// What an operator holds back stays so, though the process that was told has died
+// together with the store's last writes.
+func TestTheHeirHoldsBackTheSameClients(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	one, two := b.node("one", lossy), b.node("two", lossy)
+	b.put(one, "alice")
+	b.settle(one, two)
+	before := b.snapshot()
+	for _, client := range []string{acme, credential.AllClients} {
+		changed, err := one.PauseProvider(t.Context(), client, true)
+		require.NoError(t, err)
+		require.True(t, changed)
+	}
+	one.die()
+	b.fallBack(before)
+	b.settle(two)
+	b.settle(two)
+	require.Equal(t, passAll, two.barrier.passes())
+	for _, client := range []string{acme, credential.AllClients} {
+		assert.True(t, credential.BreakerOf(b.held(two, credential.ClientID(client)).Record).Paused, client)
+	}
+	b.due()
+	b.batch(two, "alice")
+	assert.Zero(t, b.provider.most(), "nothing is presented")
+}
+
 // The record of an exchange in the air comes out of a dead process's journal, for
 // the store has lost it altogether: the attempt is put back behind it.
 func TestAnExchangeInTheAirOfARecordThatOthersPutBack(t *testing.T) {

@@ -35,12 +35,11 @@ func (e *Engine) apply(ctx context.Context, list []Written) ([]credential.Status
 	if e.lossy() {
 		changes := make([]Change, 0, len(list))
 		for i := range list {
-			if w := &list[i]; !w.Write.Record.ID.IsClient() {
-				changes = append(changes, Change{
-					Nonce: noteNonce(w.Write), ID: w.Write.Record.ID, Kind: ChangeWrite,
-					Grant: w.Write.Record.Grant, At: w.Write.Record.UpdatedAt, Write: w,
-				})
-			}
+			w := &list[i]
+			changes = append(changes, Change{
+				Nonce: noteNonce(w.Write), ID: w.Write.Record.ID, Kind: ChangeWrite,
+				Grant: w.Write.Record.Grant, At: w.Write.Record.UpdatedAt, Write: w,
+			})
 		}
 		if err := e.journal.Note(ctx, changes...); err != nil {
 			e.log.Debug().Err(err).Msg("writes could not be noted in the journal before they were made")
