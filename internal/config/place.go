@@ -102,13 +102,14 @@ type Redirect struct {
 	Location string
 }
 
-// UnmarshalText takes true or a pattern.
+// UnmarshalText takes true or a pattern. A word that YAML 1.1 has for a truth value
+// is meant as one, and leads nowhere.
 func (r *Redirect) UnmarshalText(text []byte) error {
-	switch string(text) {
+	switch strings.ToLower(string(text)) {
 	case "true":
 		*r = Redirect{Any: true}
-	case "", "false":
-		return errors.New(`write true for any redirect, or a pattern for where it leads, as in "*/login*"`)
+	case "", "false", "yes", "no", "on", "off":
+		return fmt.Errorf(`%q is no pattern; write true for any redirect, or a pattern for where it leads, as in "*/login*"`, text)
 	default:
 		if _, err := strconv.ParseFloat(string(text), 64); err == nil {
 			return fmt.Errorf(`%s is a number, and no redirect leads there; write true for any redirect, or a pattern for where it leads, as in "*/login*", and a status as status`, text)
