@@ -411,6 +411,8 @@ func TestDeclaredFailures(t *testing.T) {
 		"redirect":            {303, httpflow.Failure{Redirect: true}, true},
 		"redirect there":      {302, httpflow.Failure{Location: "*/login*"}, true},
 		"redirect elsewhere":  {302, httpflow.Failure{Location: "*/home"}, false},
+		"its whole URL":       {302, httpflow.Failure{Location: "https://air.example/login*"}, true},
+		"its path elsewhere":  {302, httpflow.Failure{Location: "/login*"}, false},
 		"redirect and status": {302, httpflow.Failure{Redirect: true, StatusFrom: 307, StatusTo: 307}, false},
 	}
 	for name, test := range tests {
@@ -429,6 +431,46 @@ func TestDeclaredFailures(t *testing.T) {
 			if test.fits {
 				assert.Contains(t, out.Detail, "refresh.failed_when[0]")
 			}
+		})
+	}
+}
+
+// A redirect is known by where it leads, however its Location is written.
+func TestDeclaredRedirects(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		location, pattern string // BASE stands for the scheme and the host that are asked
+		fits              bool
+	}{
+		"a path, by its path":          {"/denied?x=1", "/denied*", true},
+		"a path, by its URL":           {"/denied?x=1", "BASE/denied*", true},
+		"a path, by another host":      {"/denied", "https://elsewhere.example/denied", false},
+		"a path, by any host":          {"/denied", "*://*/denied", true},
+		"a path, by a part of no path": {"/home", "*127.0.0.1*", false},
+		"a URL, by its path":           {"BASE/denied?x=1", "/denied*", true},
+		"a URL, by itself":             {"BASE/denied?x=1", "BASE/denied*", true},
+		"a URL without its scheme":     {"//elsewhere.example/denied", "*://elsewhere.example/*", true},
+		"another host, by its path":    {"https://elsewhere.example/denied", "/denied*", false},
+		"beside the request":           {"denied", "/api/denied", true},
+		"beside it, as written":        {"denied", "denied", true},
+		"dots":                         {"../denied", "/denied", true},
+		"a fragment":                   {"BASE/#/denied", "/#/denied", true},
+		"a Location that is none":      {"http://%zz/denied", "*://*/denied", true},
+		"no Location":                  {"", "/denied", false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := providertest.NewServer(t, func(w http.ResponseWriter, r *http.Request) {
+				to(http.StatusFound, strings.Replace(test.location, "BASE", "http://"+r.Host, 1)).ServeHTTP(w, r)
+			})
+			o := airline(s.URL)
+			o.Extend.Request.URL = s.URL + "/api/me"
+			o.Failures = []httpflow.Failure{{
+				Location: strings.Replace(test.pattern, "BASE", s.URL, 1), Class: credential.ClassRefused, Reason: credential.ReasonPaused, // nothing else gives these
+			}}
+			out, _ := present(t, newProvider(t, o), credential.MethodExtend)
+			assert.Equal(t, test.fits, out.Reason == credential.ReasonPaused, "%+v", out)
 		})
 	}
 }

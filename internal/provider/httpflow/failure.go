@@ -22,7 +22,7 @@ func (f Failure) fits(r *reply) bool {
 	switch {
 	case f.StatusTo != 0 && (r.status < f.StatusFrom || r.status > f.StatusTo),
 		(f.Redirect || f.Location != "") && !r.redirect(),
-		f.Location != "" && !provider.Glob(f.Location, r.header.Get("Location")),
+		f.Location != "" && !r.leadsTo(f.Location),
 		f.BodyContains != "" && !bytes.Contains(r.body, []byte(f.BodyContains)):
 		return false
 	case f.JSON == "":

@@ -3,6 +3,7 @@ package httpflow
 import (
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -224,7 +225,7 @@ func FuzzPlace(f *testing.F) {
 		if cut {
 			in.Cut = new(wire.Error)
 		}
-		r := read(in, now())
+		r := read(in, new(url.URL), now())
 		p := Place{JSON: path}
 		v, found := r.json.find(path)
 		text, _ := r.text(p)
@@ -259,7 +260,7 @@ func TestPlaceOfCutBody(t *testing.T) {
 	const body = `{"user":{"id":12345,"name":"J\"ane"},"n":-1.5e10,"ok":true,"list":[1,{"t":"tok\\en"}],"token":"AT-1234567890"}`
 	want := map[string]string{"user.id": "12345", "user.name": `J"ane`, "n": "-1.5e10", "list.1.t": `tok\en`, "token": "AT-1234567890"}
 	for end := range len(body) + 1 {
-		r := read(&wire.Reply{Status: http.StatusOK, Body: []byte(body[:end]), Cut: new(wire.Error)}, now())
+		r := read(&wire.Reply{Status: http.StatusOK, Body: []byte(body[:end]), Cut: new(wire.Error)}, new(url.URL), now())
 		for path, whole := range want {
 			got, found := r.text(Place{JSON: path})
 			if found {

@@ -190,7 +190,7 @@ func (p *Provider) make(ctx context.Context, c *call, get values, start, maySend
 		return credential.Outcome{Class: credential.ClassAmbiguous, Reason: credential.ReasonNetwork}
 	}
 	defer in.Release()
-	r := read(in, time.Now())
+	r := read(in, request.URL, time.Now())
 	return c.judge(&r, keep)
 }
 

@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"path"
 	"strings"
+
+	"github.com/refreshd/refreshd/internal/provider"
 )
 
 // notFollowed is said of a redirect for which the settings are to blame.
@@ -42,9 +44,8 @@ func refreshRedirected(r *reply) verdict {
 // over is sent to log in again, or loses its cookie. Anything else may be a page for maintenance, and
 // a session that is over in truth ends when its time is up.
 func (c *call) sessionRedirected(r *reply) verdict {
-	_, to := c.request.wayTo(r.header.Get("Location"))
 	switch leads := r.leadsOn() || r.status == http.StatusTemporaryRedirect; {
-	case leads && isLoginPage(to.Path):
+	case leads && isLoginPage(r.target().Path):
 		return c.dead("a redirect to a login page")
 	case leads:
 		if v := c.deleted(r, false); v.decided() {
@@ -60,7 +61,7 @@ func (c *call) sessionRedirected(r *reply) verdict {
 // without the token is neither: of the backend's own, the settings may look for
 // the token in the wrong place; of what stands before it, it is away.
 func (c *call) loginRedirected(r *reply, token bool) verdict {
-	from, to := c.request.wayTo(r.header.Get("Location"))
+	from, to := r.at, r.target()
 	back := sameHost(from, to) && path.Clean("/"+from.Path) == path.Clean("/"+to.Path)
 	switch {
 	case back && from.Scheme == "http" && to.Scheme == "https",
@@ -70,7 +71,7 @@ func (c *call) loginRedirected(r *reply, token bool) verdict {
 		return c.dead("a redirect to a login page")
 	case r.leadsOn() && token:
 		return verdict{}
-	case r.leadsOn() && c.ownRedirect(r, from, to):
+	case r.leadsOn() && c.ownRedirect(r):
 		return c.unreadable(r, "a redirect to another page")
 	}
 	return unavailable("a redirect to another page")
@@ -78,25 +79,35 @@ func (c *call) loginRedirected(r *reply, token bool) verdict {
 
 // ownRedirect reports whether a redirect without a token looks like the backend's
 // own answer to a login, and not like that of a proxy while the backend is away.
-func (c *call) ownRedirect(r *reply, from, to *url.URL) bool {
+func (c *call) ownRedirect(r *reply) bool {
 	if len(r.header.Values("Set-Cookie")) > 0 {
 		return true
 	}
-	return c.places.AccessToken.Header != "" && sameHost(from, to)
+	return c.places.AccessToken.Header != "" && sameHost(r.at, r.target())
 }
 
-// wayTo returns where the request goes to, and where a Location leads from there
-// (RFC 9110 section 10.2.2); to the empty URL if that cannot be told.
-func (q *request) wayTo(location string) (from, to *url.URL) {
-	from, err := url.Parse(q.origin + q.path())
-	if err != nil {
-		from = &url.URL{}
-	}
-	to, err = from.Parse(location)
+// target returns where the Location leads from what was asked (RFC 9110 section
+// 10.2.2); the empty URL if that cannot be told.
+func (r *reply) target() *url.URL {
+	location := r.header.Get("Location")
+	to, err := r.at.Parse(location)
 	if err != nil || location == "" {
-		to = &url.URL{}
+		return &url.URL{}
 	}
-	return from, to
+	return to
+}
+
+// leadsTo reports whether the Location fits a pattern: as it stands; as a whole
+// URL if the pattern is of one, so that no name of a host fits by chance; or, on the
+// host that was asked, without it.
+func (r *reply) leadsTo(pattern string) bool {
+	to := r.target()
+	if provider.Glob(pattern, r.header.Get("Location")) ||
+		strings.Contains(pattern, "://") && provider.Glob(pattern, to.String()) {
+		return true
+	}
+	within := url.URL{Path: to.Path, RawPath: to.RawPath, RawQuery: to.RawQuery, Fragment: to.Fragment, RawFragment: to.RawFragment}
+	return sameHost(r.at, to) && provider.Glob(pattern, within.String())
 }
 
 func sameHost(a, b *url.URL) bool { return strings.EqualFold(a.Hostname(), b.Hostname()) }

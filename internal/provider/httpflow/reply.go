@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,6 +36,7 @@ const (
 // reply is a reply as its call looks at it. It points into memory that goes back
 // with the reply it was made of.
 type reply struct {
+	at     *url.URL // that was asked
 	status int
 	header http.Header
 	body   []byte
@@ -45,9 +47,9 @@ type reply struct {
 	html bool
 }
 
-// read looks at a reply that came at now.
-func read(in *wire.Reply, now time.Time) reply {
-	r := reply{status: in.Status, header: in.Header, body: in.Body, cut: in.Cut, now: now}
+// read looks at a reply of a URL that came at now.
+func read(in *wire.Reply, at *url.URL, now time.Time) reply {
+	r := reply{at: at, status: in.Status, header: in.Header, body: in.Body, cut: in.Cut, now: now}
 	if date, err := http.ParseTime(in.Header.Get("Date")); err == nil {
 		r.now = date
 	}
