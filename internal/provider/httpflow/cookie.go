@@ -1,7 +1,11 @@
 package httpflow
 
 import (
+	"cmp"
+	"iter"
 	"net/http"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,36 +20,113 @@ type cookie struct {
 	lasts   time.Duration // from the reply's time; 0 if it does not say
 }
 
-// findCookie returns what a reply that came at now does to the cookie of that
-// name; the last Set-Cookie counts. It is read as RFC 6265 section 5.2 says. Its
-// Domain, Path and flags do not matter: it goes where the settings send it.
-func findCookie(header http.Header, name string, now time.Time) (cookie, bool) {
+// setCookie is a cookie with what tells it from others of its name (RFC 6265
+// section 5.3).
+type setCookie struct {
+	cookie
+
+	domain, path string
+}
+
+// cookie returns what the reply does to the cookie of that name. Of several that
+// live the last one set counts, and their Domain, Path and flags do not matter: it
+// goes where the settings send it.
+func (r *reply) cookie(name string) (cookie, bool) {
 	var last cookie
 	found := false
-	for _, line := range header["Set-Cookie"] {
+	for _, c := range r.cookies(name) {
+		if !found || last.deleted || !c.deleted {
+			last, found = c.cookie, true
+		}
+	}
+	return last, found
+}
+
+// deletes reports whether the reply deletes the cookie of that name and sets no
+// other. sent tells that it went with the request: then it is none of a path that
+// the request is not on. Of its domain nothing is known, for a backend behind a
+// proxy names that of the proxy.
+func (r *reply) deletes(name string, sent bool) bool {
+	if c, found := r.cookie(name); !found || !c.deleted {
+		return false
+	}
+	return slices.ContainsFunc(r.cookies(name), func(c setCookie) bool { return !sent || onPath(r.at.Path, c.path) })
+}
+
+// cookies returns the cookies of that name as the Set-Cookie of the reply leave
+// them, in their order. They are read as RFC 6265 section 5.2 says; one takes the
+// place of another of its domain and path alone.
+func (r *reply) cookies(name string) []setCookie {
+	var all []setCookie
+	for _, line := range r.header["Set-Cookie"] {
 		pair, attributes, _ := strings.Cut(line, ";")
 		key, text, ok := strings.Cut(pair, "=")
 		text = strings.Trim(text, " \t")
 		if !ok || strings.Trim(key, " \t") != name || !printable(text) {
 			continue
 		}
-		last, found = cookie{value: text}, true
-		last.life(attributes, now)
+		c := setCookie{cookie: cookie{value: text}}
+		c.life(attributes, r.now)
 		if text == "" {
-			last = cookie{deleted: true}
+			c.cookie = cookie{deleted: true}
+		}
+		c.scope(attributes, r.at)
+		all = slices.DeleteFunc(all, func(old setCookie) bool { return old.domain == c.domain && old.path == c.path })
+		all = append(all, c)
+	}
+	return all
+}
+
+// scope reads the attributes that say where a cookie belongs, in the reply of a
+// URL; of each the last counts.
+func (c *setCookie) scope(attributes string, at *url.URL) {
+	c.domain, c.path = at.Hostname(), defaultPath(at.Path)
+	for name, text := range eachAttribute(attributes) {
+		switch {
+		case name == "domain" && text != "":
+			c.domain = strings.TrimPrefix(text, ".")
+		case name == "path" && strings.HasPrefix(text, "/"):
+			c.path = text
+		case name == "path":
+			c.path = defaultPath(at.Path)
 		}
 	}
-	return last, found
+	c.domain = strings.ToLower(c.domain)
+}
+
+// defaultPath is that of a cookie that names none (RFC 6265 section 5.1.4).
+func defaultPath(at string) string {
+	if end := strings.LastIndexByte(at, '/'); end > 0 {
+		return at[:end]
+	}
+	return "/"
+}
+
+// onPath reports whether a request's path is on a cookie's (RFC 6265 section
+// 5.1.4).
+func onPath(at, path string) bool {
+	rest, ok := strings.CutPrefix(cmp.Or(at, "/"), path)
+	return ok && (rest == "" || strings.HasSuffix(path, "/") || rest[0] == '/')
+}
+
+// eachAttribute walks the attributes of a cookie, their names in small letters.
+func eachAttribute(attributes string) iter.Seq2[string, string] {
+	return func(yield func(name, text string) bool) {
+		for text := range strings.SplitSeq(attributes, ";") {
+			name, text, _ := strings.Cut(text, "=")
+			if !yield(strings.ToLower(strings.Trim(name, " \t")), strings.Trim(text, " \t")) {
+				return
+			}
+		}
+	}
 }
 
 // life reads the attributes that say how long a cookie lives. Max-Age wins over
 // Expires (RFC 6265 section 5.3), and of each the last.
 func (c *cookie) life(attributes string, now time.Time) {
 	var age, until *time.Duration
-	for text := range strings.SplitSeq(attributes, ";") {
-		name, text, _ := strings.Cut(text, "=")
-		text = strings.Trim(text, " \t")
-		switch strings.ToLower(strings.Trim(name, " \t")) {
+	for name, text := range eachAttribute(attributes) {
+		switch name {
 		case "max-age":
 			if d, ok := maxAge(text); ok {
 				age = &d

@@ -142,8 +142,20 @@ func TestFindCookie(t *testing.T) {
 		{[]string{"sid=x; Expires=Fri, 31 Dec 9999 23:59:59 GMT"}, cookie{value: "x", lasts: year}, true},
 		{[]string{"sid=x; Max-Age=0", "sid=y"}, cookie{value: "y"}, true},
 		{[]string{"sid=y", "sid=x; Max-Age=0"}, cookie{value: "x", deleted: true}, true},
+		{[]string{"sid=y; Path=/", "sid=; Path=/old; Max-Age=0"}, cookie{value: "y"}, true},
+		{[]string{"sid=y; Path=/old", "sid=; Path=/old; Max-Age=0"}, cookie{deleted: true}, true},
+		{[]string{"sid=y; Path=/a; Path=/old", "sid=; Path=/old/; Path=/old"}, cookie{deleted: true}, true},
+		{[]string{"sid=y", "sid=; Path=/account"}, cookie{deleted: true}, true},
+		{[]string{"sid=y; Path=", "sid=; Path=account"}, cookie{deleted: true}, true},
+		{[]string{"sid=y", "sid=; Path=/"}, cookie{value: "y"}, true},
+		{[]string{"sid=y; Path=/", "sid=x; Domain=old.example; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT"}, cookie{value: "y"}, true},
+		{[]string{"sid=y; Domain=.Air.example", "sid=; domain=AIR.example"}, cookie{deleted: true}, true},
+		{[]string{"sid=y; Domain=", "sid=; Domain=air.example"}, cookie{deleted: true}, true},
+		{[]string{"sid=x; Path=/a", "sid=y; Path=/b", "sid=z; Path=/a"}, cookie{value: "z"}, true},
+		{[]string{"sid=x; Path=/a", "sid=y; Path=/b", "sid=; Path=/b"}, cookie{value: "x"}, true},
 	} {
-		got, found := findCookie(http.Header{"Set-Cookie": row.lines}, "sid", now())
+		r := reply{at: &url.URL{Host: "air.example:8443", Path: "/account/me"}, header: http.Header{"Set-Cookie": row.lines}, now: now()}
+		got, found := r.cookie("sid")
 		assert.Equal(t, row.want, got, "%q", row.lines)
 		assert.Equal(t, row.found, found, "%q", row.lines)
 	}
@@ -156,7 +168,8 @@ func FuzzCookie(f *testing.F) {
 		f.Add(line)
 	}
 	f.Fuzz(func(t *testing.T, line string) {
-		c, found := findCookie(http.Header{"Set-Cookie": {line}}, "sid", now())
+		r := reply{at: new(url.URL), header: http.Header{"Set-Cookie": {line}}, now: now()}
+		c, found := r.cookie("sid")
 		if !found {
 			assert.Equal(t, cookie{}, c)
 			return

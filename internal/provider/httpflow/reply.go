@@ -158,7 +158,7 @@ func (r *reply) text(p Place) (string, bool) {
 	case p.Header != "":
 		text = strings.TrimSpace(r.header.Get(p.Header))
 	case p.Cookie != "":
-		c, ok := findCookie(r.header, p.Cookie, r.now)
+		c, ok := r.cookie(p.Cookie)
 		if !ok || c.deleted {
 			return "", false
 		}
@@ -199,15 +199,6 @@ func (r *reply) otherThanText(p Place) bool {
 	return ok && v.Type != gjson.String
 }
 
-// gone reports whether the reply deletes the cookie that is the place.
-func (r *reply) gone(p Place) bool {
-	if p.Cookie == "" {
-		return false
-	}
-	c, ok := findCookie(r.header, p.Cookie, r.now)
-	return ok && c.deleted
-}
-
 // found takes the tokens out of the reply, and what has to be known of them
 // where nothing else will be. ended tells that the body's object came to its end,
 // though something may follow it.
@@ -236,7 +227,7 @@ func (r *reply) lasts(at Response) time.Duration {
 			return min(d, credential.MaxLifetime)
 		}
 	}
-	if c, ok := findCookie(r.header, at.AccessToken.Cookie, r.now); ok && !c.deleted {
+	if c, ok := r.cookie(at.AccessToken.Cookie); ok && !c.deleted {
 		return c.lasts
 	}
 	return 0
@@ -250,7 +241,7 @@ func (r *reply) refreshLasts(at Response, token credential.Secret) time.Duration
 			return d
 		}
 	}
-	if c, ok := findCookie(r.header, at.RefreshToken.Cookie, r.now); ok && !c.deleted && c.lasts > 0 {
+	if c, ok := r.cookie(at.RefreshToken.Cookie); ok && !c.deleted && c.lasts > 0 {
 		return c.lasts
 	}
 	if exp := credential.JWTExpiry(token); exp != 0 {

@@ -168,7 +168,7 @@ func (c *call) deleted(r *reply, token bool) verdict {
 		names = append(names, c.sentIn)
 	}
 	for _, name := range names {
-		if name != "" && r.gone(Place{Cookie: name}) {
+		if name != "" && r.deletes(name, name == c.sentIn) {
 			return c.dead("cookie " + name + " was deleted")
 		}
 	}
