@@ -40,6 +40,12 @@ func noSuchPage(o credential.Outcome) bool {
 	return o.Class == credential.ClassOperator && (strings.HasPrefix(o.Detail, "HTTP 404") || strings.HasPrefix(o.Detail, "HTTP 405"))
 }
 
+// tooLong reports whether an answer is of no use because it is longer than is read of
+// one.
+func tooLong(o credential.Outcome) bool {
+	return o.Reason == credential.ReasonMalformedReply && strings.Contains(o.Detail, "longer than 1 MiB")
+}
+
 func discoveryAdvice(o credential.Outcome) (what, remedy string) {
 	what = "the issuer's document of its endpoints cannot be used" + answered(o)
 	switch {
@@ -104,6 +110,9 @@ func troubleAdvice(o credential.Outcome) (what, remedy string) {
 		return operatorAdvice(o)
 	case o.Reason == credential.ReasonTimeout:
 		return "no answer in time" + answered(o), "raise timeout, or see why the provider is slow"
+	case tooLong(o):
+		return "the answer is too long" + answered(o),
+			"see that the URL of the request is the right one; if it is, take one that is answered with less, for no more than that is read"
 	case o.Reason == credential.ReasonMalformedReply:
 		return "the answer is not what the settings expect" + answered(o) + beside(o.Missing),
 			"compare the places under response, and failed_when, with what the provider answers; a page of HTML comes from a wrong path, or from something in between"

@@ -236,6 +236,10 @@ func TestLoginThatFails(t *testing.T) {
 			Class: credential.ClassRefused, Reason: credential.ReasonMalformedReply, Detail: "HTTP 303, a redirect to another page, access_token (cookie sid) was not found",
 			Missing: []credential.Absence{{Name: "access_token", Place: "cookie sid", Why: "was not found", Beside: []string{"SID", "theme"}}},
 		}, "fail the login is answered (HTTP 303, a redirect to another page), but the reply did not have the declared cookie sid; it set: SID, theme — see that name"},
+		"too long": {credential.Outcome{
+			Class: credential.ClassRefused, Reason: credential.ReasonMalformedReply, Detail: "HTTP 200, cut off: the reply's body is longer than 1 MiB, access_token (json token) was not found",
+			Missing: []credential.Absence{{Name: "access_token", Place: "json token", Why: "was not found"}},
+		}, "fail the answer is too long (HTTP 200, cut off: the reply's body is longer than 1 MiB, access_token (json token) was not found) — see that the URL of the request is the right one"},
 		"path":   {credential.Outcome{Class: credential.ClassOperator, Detail: "HTTP 404"}, "fail there is no login call at this URL (HTTP 404) — compare method and URL of login.request"},
 		"places": {credential.Outcome{Class: credential.ClassAmbiguous, Reason: credential.ReasonMalformedReply, Detail: "HTTP 200, no access_token at token"}, "compare the places under response"},
 		"busy":   {credential.Outcome{Class: credential.ClassRateLimited, Detail: "HTTP 429"}, "fail the provider takes no more requests now"},

@@ -228,6 +228,8 @@ func loginAdvice(o credential.Outcome) (what, remedy string) {
 	case o.Class == credential.ClassTransient && redirected(o):
 		return "the login is answered with a redirect that brings no token and does not lead to a login page" + answered(o),
 			"see whether the provider has an outage, then run this again; if it answers so to a wrong password, tell it in login.failed_when, such as {redirect: \"*/denied*\"}"
+	case tooLong(o):
+		return troubleAdvice(o)
 	case o.Reason == credential.ReasonMalformedReply && len(o.Missing) > 0:
 		o.Detail = strings.TrimSuffix(o.Detail, ", "+o.Missing[0].String())
 		return "the login is answered" + answered(o) + ", but " + o.Missing[0].Sentence(),

@@ -117,6 +117,96 @@ func TestCutOffSession(t *testing.T) {
 	}
 }
 
+// A reply that is longer than is read of any came all the same. Where what did come
+// of it says enough it is a success; else it is of no use, and to a login, which was
+// not lost, no reason to send the password again.
+func TestReplyOverTheLimit(t *testing.T) {
+	t.Parallel()
+	const remedy = "the reply's body is longer than 1 MiB; give the request another path, with a shorter reply"
+	page := otherPage + strings.Repeat("<p>Welcome</p>", 1<<17)
+	list := func(rest string) string { return `{` + rest + `"list":["` + strings.Repeat("x", 1<<21) + `"]}` }
+	body := func(o httpflow.Options) httpflow.Options {
+		o.Extend = &httpflow.Call{Request: httpflow.Request{URL: o.Login.Request.URL, JSON: map[string]any{"ping": true}}}
+		return o
+	}
+	told := func(f httpflow.Failure) func(httpflow.Options) httpflow.Options {
+		return func(o httpflow.Options) httpflow.Options {
+			o.Failures = []httpflow.Failure{f}
+			return o
+		}
+	}
+	place := func(r httpflow.Response) func(httpflow.Options) httpflow.Options {
+		return func(o httpflow.Options) httpflow.Options {
+			o.Extend.Response = r
+			return o
+		}
+	}
+	graph := func(o httpflow.Options) httpflow.Options {
+		o.Extend.Request.GraphQL = &httpflow.GraphQL{Query: "{me{id}}"}
+		return o
+	}
+	asIs := func(o httpflow.Options) httpflow.Options { return o }
+	ambiguous, malformed := credential.ClassAmbiguous, credential.ReasonMalformedReply
+	for name, test := range map[string]struct {
+		use     func(url string) httpflow.Options
+		method  credential.Method
+		declare func(httpflow.Options) httpflow.Options
+		answer  says
+		class   credential.Class
+		reason  credential.Reason
+		access  string
+	}{
+		"a page to a session":              {airline, credential.MethodExtend, asIs, json(page), credential.ClassOK, "", ""},
+		"a page with a new ID":             {airline, credential.MethodExtend, asIs, json(page).with("Set-Cookie", "sid=S2"), credential.ClassOK, "", "S2"},
+		"JSON to a session that sent some": {airline, credential.MethodExtend, body, json(list("")), credential.ClassOK, "", ""},
+		"a status that is told":            {airline, credential.MethodExtend, told(httpflow.Failure{StatusFrom: 204, StatusTo: 204}), json(page), credential.ClassOK, "", ""},
+		"a place before the limit":         {airline, credential.MethodExtend, place(httpflow.Response{AccessToken: httpflow.Place{JSON: "id"}}), json(list(`"id":"S2",`)), credential.ClassOK, "", "S2"},
+		"an expiry behind it":              {airline, credential.MethodExtend, place(httpflow.Response{ExpiresIn: httpflow.Place{JSON: "life"}}), json(list("")), credential.ClassOK, "", ""},
+		"a login page":                     {airline, credential.MethodExtend, asIs, json(loginPage + page), credential.ClassPermanent, credential.ReasonSessionEnded, ""},
+		"no session":                       {airline, credential.MethodExtend, asIs, status(401).saying(page), credential.ClassPermanent, credential.ReasonSessionEnded, ""},
+		"an ID behind it":                  {airline, credential.MethodExtend, place(httpflow.Response{AccessToken: httpflow.Place{JSON: "id"}}), json(list("")), ambiguous, malformed, ""},
+		"a refresh token behind it":        {airline, credential.MethodExtend, place(httpflow.Response{RefreshToken: httpflow.Place{JSON: "rt"}}), json(list("")), ambiguous, malformed, ""},
+		"a text that is told":              {airline, credential.MethodExtend, told(httpflow.Failure{BodyContains: "log in"}), json(page), ambiguous, malformed, ""},
+		"errors of GraphQL":                {airline, credential.MethodExtend, graph, json(list("")), ambiguous, malformed, ""},
+		"a login":                          {shop, credential.MethodLogin, asIs, json(list("")), credential.ClassRefused, malformed, ""},
+		"a page to a login":                {shop, credential.MethodLogin, asIs, json(page), credential.ClassRefused, malformed, ""},
+		"a login with a token":             {shop, credential.MethodLogin, asIs, json(list(`"token":"AT","refreshToken":"RT",`)), credential.ClassOK, "", "AT"},
+		"a login with a cookie":            {airline, credential.MethodLogin, asIs, json(page).with("Set-Cookie", "sid=S1"), credential.ClassOK, "", "S1"},
+		"a refresh":                        {shop, credential.MethodRefresh, asIs, json(list("")), ambiguous, malformed, ""},
+		"a refresh without its next":       {shop, credential.MethodRefresh, asIs, json(list(`"token":"AT",`)), ambiguous, malformed, "AT"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := providertest.NewServer(t, test.answer.ServeHTTP)
+			out, k := present(t, newProvider(t, test.declare(test.use(s.URL))), test.method)
+			assert.Equal(t, test.class, out.Class, out.Detail)
+			assert.Equal(t, test.reason, out.Reason, out.Detail)
+			assert.Equal(t, test.access, out.Token.Access.Reveal())
+			assert.Equal(t, test.access, strings.Join(k.access(), ","))
+			assert.Contains(t, out.Detail, "longer than 1 MiB")
+			assert.Equal(t, test.reason == malformed, strings.Contains(out.Detail, remedy), out.Detail)
+			assert.Len(t, s.Received(), 1)
+		})
+	}
+}
+
+// A user's data is the whole body unless a place is declared, and then what stands
+// there.
+func TestUserDataOverTheLimit(t *testing.T) {
+	t.Parallel()
+	s := providertest.NewServer(t, json(`{"user":{"name":"Jane"},"list":["`+strings.Repeat("x", 1<<21)+`"]}`).ServeHTTP)
+	token := credential.Token{Access: credential.NewSecret("AT")}
+	o := airline(s.URL)
+	data, out := newProvider(t, o).UserData(t.Context(), token, "", nil)
+	assert.Equal(t, credential.ReasonMalformedReply, out.Reason, out.Detail)
+	assert.Contains(t, out.Detail, "longer than 1 MiB; give the request another path")
+	assert.Nil(t, data)
+	o.UserData.Response.UserData = httpflow.Place{JSON: "user"}
+	data, out = newProvider(t, o).UserData(t.Context(), token, "", nil)
+	assert.Equal(t, credential.ClassOK, out.Class, out.Detail)
+	assert.JSONEq(t, `{"name":"Jane"}`, string(data))
+}
+
 func TestUnreachable(t *testing.T) {
 	t.Parallel()
 	s := providertest.NewServer(t, status(200).ServeHTTP)

@@ -243,7 +243,7 @@ func (c *call) judge(r *reply, keep func(credential.Found) error) credential.Out
 			out.Missing = []credential.Absence{r.absentToken(named{"access_token", c.places.AccessToken})}
 		}
 	}
-	out.Detail = detail(r, v, out.Missing)
+	out.Detail = detail(r, v, out)
 	return out
 }
 
@@ -277,10 +277,21 @@ func (c *call) incomplete(r *reply, found credential.Found) verdict {
 	switch {
 	case !found.Complete && c.mustIssue:
 		return malformed("refresh_token (" + c.places.RefreshToken.String() + ") may be missing")
-	case r.cut != nil && !c.mustIssue && (c.readsBody || c.wantsJSON || r.html):
+	case r.cut != nil && !c.mustIssue && c.mayHide(r, found):
 		return malformed("")
 	}
 	return verdict{}
+}
+
+// mayHide reports whether what is not there of a body can change what a reply
+// without a required token means. Of one that is too long that is what the settings
+// look for in it: the backend's status and headers say that the call worked, however
+// long the page is that comes with them.
+func (c *call) mayHide(r *reply, found credential.Found) bool {
+	if r.tooLong() {
+		return c.readsBody || c.request.graphQL || !found.Complete
+	}
+	return c.readsBody || c.wantsJSON || r.html
 }
 
 // tell takes out of a success what it tells beside the tokens, and notes which
@@ -322,15 +333,19 @@ func (c *call) tell(r *reply, out *credential.Outcome) {
 // detail describes a reply for people: its status, what came of it in fixed
 // words, and which places of the settings were empty. It holds nothing that was
 // received.
-func detail(r *reply, v verdict, missing []credential.Absence) string {
+func detail(r *reply, v verdict, out credential.Outcome) string {
 	parts := []string{"HTTP " + strconv.Itoa(r.status)}
 	if v.why != "" {
 		parts = append(parts, v.why)
 	}
 	if r.cut != nil {
-		parts = append(parts, "cut off: "+r.cut.Outcome.Detail)
+		why := "cut off: " + r.cut.Outcome.Detail
+		if r.tooLong() && out.Reason == credential.ReasonMalformedReply {
+			why += "; give the request another path, with a shorter reply"
+		}
+		parts = append(parts, why)
 	}
-	for _, a := range missing {
+	for _, a := range out.Missing {
 		parts = append(parts, a.String())
 	}
 	return strings.Join(parts, ", ")

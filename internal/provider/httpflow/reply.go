@@ -3,6 +3,7 @@ package httpflow
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"mime"
 	"net/http"
@@ -72,6 +73,10 @@ func read(in *wire.Reply, at *url.URL, now time.Time) reply {
 
 // ok reports whether the status is one of success.
 func (r *reply) ok() bool { return r.status >= 200 && r.status <= 299 }
+
+// tooLong reports whether the body is longer than is read of one. It is no reply that
+// was lost: what was not read of it counts as not there.
+func (r *reply) tooLong() bool { return r.cut != nil && errors.Is(r.cut, wire.ErrTooLong) }
 
 // redirect reports whether the reply sends elsewhere.
 func (r *reply) redirect() bool {

@@ -179,7 +179,7 @@ func (c *call) deleted(r *reply, token bool) verdict {
 // password is not presented again before long: nothing says that it is wrong,
 // and accounts are locked for that. What was cut off may have had the token.
 func (c *call) unreadable(r *reply, why string) verdict {
-	if c.kind == kindLogin && r.cut == nil {
+	if c.kind == kindLogin && (r.cut == nil || r.tooLong()) {
 		return verdict{credential.ClassRefused, credential.ReasonMalformedReply, why}
 	}
 	return malformed(why)

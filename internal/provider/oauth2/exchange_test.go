@@ -190,7 +190,7 @@ func TestReplyTooLong(t *testing.T) {
 	out, k := exchange(t, newProvider(t, oauth2.Options{TokenURL: s.URL}))
 	assert.Equal(t, credential.ClassAmbiguous, out.Class)
 	assert.Equal(t, credential.ReasonMalformedReply, out.Reason)
-	assert.Equal(t, "HTTP 200, cut off: the reply's body is longer than allowed", out.Detail)
+	assert.Equal(t, "HTTP 200, cut off: the reply's body is longer than 1 MiB", out.Detail)
 	require.Len(t, k.found, 1)
 	assert.Equal(t, "RT-new", out.Token.Refresh.Reveal())
 }

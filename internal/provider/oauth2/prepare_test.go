@@ -106,7 +106,7 @@ func TestPrepareFails(t *testing.T) {
 			for range 64 {
 				_, _ = w.Write(make([]byte, 32<<10))
 			}
-		}, credential.ClassNotSent, "longer than allowed"},
+		}, credential.ClassNotSent, "longer than 1 MiB"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 )
@@ -13,8 +14,9 @@ const (
 	keptBuffer  = 64 << 10 // larger ones are not used again
 )
 
-// errTooLong says that a body did not end within the limit.
-var errTooLong = errors.New("the reply's body is longer than allowed")
+// ErrTooLong is wrapped in [Reply.Cut] where a body did not end within the limit. The
+// provider gave the whole of it, unlike one that broke off.
+var ErrTooLong = fmt.Errorf("the reply's body is longer than %d MiB", maxBody>>20)
 
 // buffers hands out the memory that replies are read into. What was read holds
 // tokens, so it is wiped before it goes back.
@@ -48,7 +50,7 @@ func fill(buf *[]byte, r io.Reader, limit int) error {
 		*buf = data
 		if len(data) > limit {
 			*buf = data[:limit]
-			return errTooLong
+			return ErrTooLong
 		}
 		if errors.Is(err, io.EOF) {
 			return nil

@@ -96,7 +96,7 @@ func failure(err error, sent bool) *Error {
 	case !sent && isOperators(err):
 		o.Class = credential.ClassOperator
 		o.Reason = credential.ReasonClientMisconfigured
-	case errors.Is(err, errTooLong), errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum):
+	case errors.Is(err, ErrTooLong), errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum):
 		o.Reason = credential.ReasonMalformedReply
 	}
 	return &Error{Outcome: o, cause: err}
@@ -132,7 +132,7 @@ func describe(err error, sent bool) string {
 	if refused, ok := errors.AsType[*refusedError](err); ok {
 		return refused.Error()
 	}
-	for _, own := range []error{ErrForbiddenAddress, errCalledOff, errRetired, errInterim, errClosed, errEnded, errUnfit, errUnsolicited, errTooLong} {
+	for _, own := range []error{ErrForbiddenAddress, errCalledOff, errRetired, errInterim, errClosed, errEnded, errUnfit, errUnsolicited, ErrTooLong} {
 		if errors.Is(err, own) {
 			return own.Error()
 		}
