@@ -147,6 +147,7 @@ func (l *loader) checkSession(key string, p Provider) {
 	if p.DefaultLifetime != 0 {
 		l.refuse(key+".default_lifetime", "%s has no meaning beside session.idle_timeout %s, which is how long a session lives; remove it", p.DefaultLifetime, s.IdleTimeout)
 	}
+	l.checkSessionReplies(key, s.IdleTimeout)
 	if !l.set(at + ".extend") {
 		return
 	}
@@ -159,5 +160,18 @@ func (l *loader) checkSession(key string, p Provider) {
 	if times.Attempt() > s.IdleTimeout/4 {
 		l.warn(key+".timeout", "%s is long for session.idle_timeout %s: with recovery.send %s, recovery.commit %s and recovery.margin %s an extension may take %s, and the session may end meanwhile; lower them, or set idle_timeout to %s or more if the backend has it so",
 			p.Timeout, s.IdleTimeout, times.Send, times.Commit, times.Margin, times.Attempt(), 4*times.Attempt())
+	}
+}
+
+// checkSessionReplies refuses the places of expiries in the replies of a provider
+// with sessions: each use puts a session's end off, so that none which a reply told
+// would hold, and whoever declares one means a token of a fixed life.
+func (l *loader) checkSessionReplies(key string, idle time.Duration) {
+	for _, section := range []string{loginCall, refreshCall, extendCall, verifyCall, userDataCall} {
+		for _, part := range []string{"expires_in", "expires_at", "refresh_expires_in", "refresh_expires_at"} {
+			if at := join(join(key, section), "response."+part); l.set(at) {
+				l.refuse(at, "it is not read beside session.idle_timeout %s, which is how long a session lives unused; remove it, or remove session if the token ends at that moment however it is used", idle)
+			}
+		}
 	}
 }

@@ -149,16 +149,28 @@ func TestBackendsThatAreRefused(t *testing.T) {
 		"an empty rule of a session": {session("idle_timeout: 15m, logged_out_when: [{}]"), []string{"providers.shop.session.logged_out_when[0]: it would match every reply"}},
 
 		// Sessions
-		"no idle timeout":        {session("absolute_timeout: 1h"), []string{":10: providers.shop.session.idle_timeout: it is missing; say after how long unused a session ends, or remove session"}},
-		"extend without idle":    {session("extend: {request: {method: GET, url: https://shop.example}}"), []string{"session.idle_timeout: it is missing, and session.extend is set", "or remove extend"}},
-		"idle above absolute":    {session("idle_timeout: 2h, absolute_timeout: 1h"), []string{"providers.shop.session.idle_timeout: 2h0m0s is longer than session.absolute_timeout 1h0m0s", "; lower idle_timeout or raise absolute_timeout"}},
-		"a warning too early":    {session("idle_timeout: 15m, warn_before: 15m"), []string{"providers.shop.session.warn_before: 15m0s is not shorter than session.idle_timeout 15m0s"}},
-		"an idle timeout of 0":   {session("idle_timeout: 0s, extend: {request: {method: GET, url: https://shop.example}}"), []string{":10: providers.shop.session.idle_timeout: 0s does not lie between 1s and 8784h0m0s; say after how long unused a session ends"}},
-		"an idle timeout short":  {session("idle_timeout: 10ms"), []string{"session.idle_timeout: 10ms does not lie between 1s and"}},
-		"no way to live":         {"providers: {s: {kind: http, session: {idle_timeout: 15m}}}", []string{"providers.s: neither login, refresh nor session.extend is set", "providers.s.session: nothing keeps such a session alive or brings a new one; set session.extend, or login"}},
-		"on_active":              {session("idle_timeout: 15m, on_active: wait"), []string{`session.on_active: "wait" is not one of extend, end`}},
-		"on_death":               {session("idle_timeout: 15m, on_death: x"), []string{`session.on_death: "x" is not one of reauth, logout`}},
-		"a session's lifetime":   {session("idle_timeout: 15m") + "    default_lifetime: 1h\n", []string{":11: providers.shop.default_lifetime: 1h0m0s has no meaning beside session.idle_timeout 15m0s"}},
+		"no idle timeout":       {session("absolute_timeout: 1h"), []string{":10: providers.shop.session.idle_timeout: it is missing; say after how long unused a session ends, or remove session"}},
+		"extend without idle":   {session("extend: {request: {method: GET, url: https://shop.example}}"), []string{"session.idle_timeout: it is missing, and session.extend is set", "or remove extend"}},
+		"idle above absolute":   {session("idle_timeout: 2h, absolute_timeout: 1h"), []string{"providers.shop.session.idle_timeout: 2h0m0s is longer than session.absolute_timeout 1h0m0s", "; lower idle_timeout or raise absolute_timeout"}},
+		"a warning too early":   {session("idle_timeout: 15m, warn_before: 15m"), []string{"providers.shop.session.warn_before: 15m0s is not shorter than session.idle_timeout 15m0s"}},
+		"an idle timeout of 0":  {session("idle_timeout: 0s, extend: {request: {method: GET, url: https://shop.example}}"), []string{":10: providers.shop.session.idle_timeout: 0s does not lie between 1s and 8784h0m0s; say after how long unused a session ends"}},
+		"an idle timeout short": {session("idle_timeout: 10ms"), []string{"session.idle_timeout: 10ms does not lie between 1s and"}},
+		"no way to live":        {"providers: {s: {kind: http, session: {idle_timeout: 15m}}}", []string{"providers.s: neither login, refresh nor session.extend is set", "providers.s.session: nothing keeps such a session alive or brings a new one; set session.extend, or login"}},
+		"on_active":             {session("idle_timeout: 15m, on_active: wait"), []string{`session.on_active: "wait" is not one of extend, end`}},
+		"on_death":              {session("idle_timeout: 15m, on_death: x"), []string{`session.on_death: "x" is not one of reauth, logout`}},
+		"a session's lifetime":  {session("idle_timeout: 15m") + "    default_lifetime: 1h\n", []string{":11: providers.shop.default_lifetime: 1h0m0s has no meaning beside session.idle_timeout 15m0s"}},
+		"a session's expiry": {
+			strings.Replace(session("idle_timeout: 2m"), "access_token: token", "access_token: token, expires_in: {json: expiresIn, unit: ms}", 1),
+			[]string{"providers.shop.login.response.expires_in: it is not read beside session.idle_timeout 2m0s, which is how long a session lives unused; remove it, or remove session if the token ends at that moment however it is used"},
+		},
+		"a session's expiry in others": {
+			reply("access_token: t, refresh_token: r, refresh_expires_at: e") + "    verify: {request: {method: GET, url: https://shop.example}, response: {access_token: t, expires_at: e}}\n    user_data: {request: {method: GET, url: https://shop.example}, response: {access_token: t, expires_in: e}}\n" +
+				"    session: {idle_timeout: 2m, extend: {request: {method: GET, url: https://shop.example}, response: {access_token: t, expires_at: e, refresh_expires_in: r}}}\n",
+			[]string{
+				"providers.shop.refresh.response.refresh_expires_at: it is not read beside session.idle_timeout 2m0s", "providers.shop.verify.response.expires_at: it is not read", "providers.shop.user_data.response.expires_in: it is not read",
+				"providers.shop.session.extend.response.expires_at: it is not read", "providers.shop.session.extend.response.refresh_expires_in: it is not read",
+			},
+		},
 		"a session of an oauth2": {under("session: {idle_timeout: 15m}"), []string{"providers.acme.session: it belongs to kind: http"}},
 	} {
 		t.Run(name, func(t *testing.T) {

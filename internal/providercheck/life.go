@@ -18,7 +18,7 @@ const (
 // told in another unit than it was read in.
 func (r *run) life(check Check, o credential.Outcome) {
 	life := o.ExpiresIn
-	if life == 0 || r.Session {
+	if life == 0 {
 		return
 	}
 	section := sectionOf(check)

@@ -99,7 +99,7 @@ func (r *run) places(o credential.Outcome) {
 		switch {
 		case row.declared && row.found && at < 0:
 			what := "the " + row.what + " is in its place"
-			if row.what == "expiry" && o.ExpiresIn > 0 && !r.Session {
+			if row.what == "expiry" && o.ExpiresIn > 0 {
 				what += ": the token lives " + spoken(o.ExpiresIn)
 			}
 			r.add(CheckReply, OK, what, "")
