@@ -48,7 +48,7 @@ const (
 	countHealed     = "healed"     // an index was wrong about it
 	countVerified   = "verified"   // the provider was asked whether it still takes the token
 	countRefused    = "refused"    // of the verified ones: it does not
-	countTuned      = "tuned"      // sessions that were planned by other settings than there are
+	countTuned      = "tuned"      // credentials that were planned by other settings of session than there are
 	countUnreadable = "unreadable" // stored, and not to be read by this version or keyset
 )
 

@@ -139,6 +139,12 @@ func (r *Record) setToken(t Token, issued Millis, life time.Duration, p Policy) 
 		r.openSession(issued, p)
 		return
 	}
+	r.setLife(issued, life, p)
+}
+
+// setLife makes the record's token one that was issued at issued for life, and is no
+// session.
+func (r *Record) setLife(issued Millis, life time.Duration, p Policy) {
 	r.Session = Session{}
 	life = r.Learned.of(life)
 	r.IssuedAt = issued

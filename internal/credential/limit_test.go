@@ -306,7 +306,7 @@ func TestTuneSession(t *testing.T) {
 		"over":       func(r *credential.Record) { r.Session.Ended = true },
 		"expired":    func(r *credential.Record) { r.State = credential.StateExpired },
 		"at its end": func(r *credential.Record) { r.ExpiresAt = noon },
-		"no session": func(r *credential.Record) { r.Session = credential.Session{} },
+		"pending":    func(r *credential.Record) { r.State, r.ExpiresAt = credential.StatePending, 0 },
 	} {
 		h := copyHeld(b.held)
 		change(&h.Record)

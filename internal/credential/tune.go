@@ -1,32 +1,75 @@
 package credential
 
+import "cmp"
+
 // TuneSession plans a living session by its provider's present settings, where it lives
 // by others: they may have changed since it was planned, and a session that is
-// touched in time has no other occasion. It reports false if there is nothing to
-// change. No event tells of it; what follows from it is told when it comes.
+// touched in time has no other occasion. A living token becomes a session where its
+// provider has any by now, and a session a token where it has none any more, once no
+// attempt is open that was begun by what it is. It reports false if there is
+// nothing to change. No event tells of it; what follows from it is told when it
+// comes.
 //
 // By settings that are shorter than the time since its last use, the session would
 // be over. It is not: it is extended now where it can be, and keeps its deadline
 // meanwhile, for its backend has the last word.
 func TuneSession(h Held, p Policy, nonce Nonce, now Millis) (Write, bool) {
 	before := h.Record
-	if !before.alive() || p.Sessions.Idle == 0 || before.ExpiresAt <= now {
+	was, is := before.Session.Sliding(), p.Sessions.Idle > 0
+	if !was && !is || before.Session.Ended || !before.ValidAt(now, 0) {
+		return Write{}, false
+	}
+	if was != is && (h.Attempt != nil || before.Session.Successor.Failures > 0) {
 		return Write{}, false
 	}
 	c := beginChange(h, nonce, BySchedule, now)
 	r := &c.write.Record
-	r.Refreshable = p.Sessions.Extend || p.canReplace(*r)
-	r.replan(p, now)
-	if r.Refreshable == before.Refreshable && r.LimitAt == before.LimitAt && r.Session.settings() == before.Session.settings() {
-		return Write{}, false
+	switch {
+	case !is:
+		r.becomeToken(h.Token.Access, p, now)
+	case !was:
+		r.becomeSession(p, now)
+	default:
+		r.Refreshable = p.Sessions.Extend || p.canReplace(*r)
+		r.replan(p, now)
+		if r.Refreshable == before.Refreshable && r.LimitAt == before.LimitAt && r.Session.settings() == before.Session.settings() {
+			return Write{}, false
+		}
 	}
 	switch {
-	case r.asleep():
+	case was && r.asleep():
 		r.RefreshAt = before.RefreshAt // what has come due stays due
 	case r.Failures > 0 && r.RefreshAt != 0:
 		r.RefreshAt = max(r.RefreshAt, before.RefreshAt)
 	}
 	return c.done(h.Attempt), true
+}
+
+// becomeSession makes a session of a token that counts as used when it was issued,
+// or an idle timeout before the end that is known of it: no setting lengthens the
+// life of a token that nobody used since.
+func (r *Record) becomeSession(p Policy, now Millis) {
+	r.Session = Session{StartedAt: r.IssuedAt}
+	r.LimitAt, r.WarnAt = 0, 0 // they were its refresh token's
+	r.Refreshable = p.Sessions.Extend || p.canReplace(*r)
+	r.IssuedAt = min(r.IssuedAt, r.ExpiresAt.Add(-r.Learned.of(p.Sessions.Idle)))
+	r.replan(p, now)
+}
+
+// becomeToken makes a token of a session, one that was told no expiry when it was
+// issued. Where the life of such a one is over, or leaves no time for a call, it
+// keeps the deadline that it had, and is replaced now.
+func (r *Record) becomeToken(access Secret, p Policy, now Millis) {
+	deadline := r.ExpiresAt
+	issued := cmp.Or(r.Session.StartedAt, r.IssuedAt)
+	r.setLimit(r.GrantedAt, 0, p)
+	r.setLife(issued, p.Lifetime(0, JWTExpiry(access), issued), p)
+	if r.ExpiresAt < now.Add(p.Times.LastCall(r.Lifetime)) {
+		r.ExpiresAt = max(r.ExpiresAt, deadline)
+		if r.Refreshable {
+			r.RefreshAt = now
+		}
+	}
 }
 
 // settings is the session without what its uses and events move.

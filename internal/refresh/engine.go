@@ -73,8 +73,8 @@ type Options struct {
 	// once.
 	OnClientRecovered, OnClientRetuned func(provider string)
 	// OnSessionsChanged is called when other settings are in force for a provider
-	// with sliding sessions: those that live are to be seen to, by
-	// [Engine.TuneSessions].
+	// that has sliding sessions, or had them before: what lives is to be seen to,
+	// by [Engine.TuneSessions].
 	OnSessionsChanged func(provider string)
 	// OnDue is called when an owner's word has made a credential due now.
 	OnDue func()
@@ -167,7 +167,7 @@ func (e *Engine) SetTargets(ctx context.Context, targets []Target) {
 		if old, ok := before[t.Name]; ok && old.Settings != t.Settings {
 			changed = append(changed, t.Name)
 		}
-		if old, ok := before[t.Name]; ok && old.Policy != t.Policy && t.Policy.Sessions.Idle > 0 {
+		if old, ok := before[t.Name]; ok && old.Policy != t.Policy && max(old.Policy.Sessions.Idle, t.Policy.Sessions.Idle) > 0 {
 			sliding = append(sliding, t.Name)
 		}
 	}

@@ -8,7 +8,8 @@ import (
 )
 
 // TuneSessions sees to it that living sessions are planned by their provider's
-// present settings. list is as it was read, without secrets; what has other
+// present settings, and that what lives is a session where it has any, and a token
+// where it has none. list is as it was read, without secrets; what has other
 // settings is read again, and written. It returns how many were. One that cannot
 // be read then, or written, is left as it is; an error means that the store could
 // not be asked.
@@ -19,7 +20,7 @@ func (e *Engine) TuneSessions(ctx context.Context, provider string, list []crede
 	}
 	defer leave()
 	t, err := e.target(provider)
-	if err != nil || t.Policy.Sessions.Idle == 0 {
+	if err != nil {
 		return 0, nil // there is nothing to go by
 	}
 	tuned := 0
@@ -39,7 +40,7 @@ func (e *Engine) TuneSessions(ctx context.Context, provider string, list []crede
 		switch {
 		case ok:
 			e.log.Warn().Err(single.At(0)).Str("credential", string(h.Record.ID)).Str("provider", provider).
-				Msg("a session does not get the present settings: its record cannot be read or written")
+				Msg("a credential does not get the present settings of session: its record cannot be read or written")
 		case err != nil && !errors.Is(err, ErrNotFound):
 			return tuned, e.unavailable(err)
 		case err == nil && wrote:

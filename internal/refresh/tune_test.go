@@ -41,3 +41,43 @@ func TestTuneSessionsGoesOnBehindOneThatCannotBeRead(t *testing.T) {
 		assert.Equal(t, planned, b.held(n, id).Record.Session.Idle, id)
 	}
 }
+
+// A provider's first settings of session reach the tokens that it has already, and
+// the last leave tokens behind; whoever loads either has what lives seen to.
+func TestSessionsComeAndGoWithTheirSettings(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.backend()
+	n := b.node("one")
+	h := b.put(n, "alice")
+	require.Zero(t, h.Record.Session)
+	version := h.Record.Version
+	var changed []string
+	n.opts.OnSessionsChanged = func(provider string) { changed = append(changed, provider) }
+	load := func(sessions credential.SessionPolicy) credential.Record {
+		t.Helper()
+		b.policy.Sessions = sessions
+		n.SetTargets(t.Context(), []Target{b.target()})
+		h := b.held(n, "alice")
+		tuned, err := n.TuneSessions(t.Context(), acme, []credential.Held{{Record: h.Record, Attempt: h.Attempt}})
+		require.NoError(t, err)
+		require.Equal(t, 1, tuned)
+		return b.held(n, "alice").Record
+	}
+	r := load(credential.SessionPolicy{Idle: idle, Extend: true})
+	assert.Equal(t, idle, r.Session.Idle)
+	assert.Equal(t, h.Record.IssuedAt.Add(idle), r.ExpiresAt)
+	b.clock.advance(time.Minute)
+	touches, err := n.Touch(t.Context(), []credential.ID{"alice"})
+	require.NoError(t, err)
+	assert.Equal(t, b.clock.Now().Add(idle), touches[0].Deadline)
+
+	r = load(credential.SessionPolicy{})
+	assert.Zero(t, r.Session)
+	assert.Equal(t, h.Record.IssuedAt.Add(credential.FallbackLifetime), r.ExpiresAt)
+
+	assert.Equal(t, []string{acme, acme}, changed)
+	assert.Equal(t, version, b.held(n, "alice").Record.Version, "no event tells of it")
+	n.SetTargets(t.Context(), []Target{b.target()})
+	assert.Len(t, changed, 2, "nothing has changed")
+}

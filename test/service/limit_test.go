@@ -115,6 +115,37 @@ func TestSettingsReachSessionsInUse(t *testing.T) {
 	assert.Empty(t, e.backends["header"].Calls(backends.CallUse, ""))
 }
 
+// A session that is declared, or taken off, reaches the tokens that there are.
+func TestSessionsComeAndGoWithTheirSettings(t *testing.T) {
+	t.Parallel()
+	const idle = 20 * time.Minute
+	e := newEstate(t)
+	e.backend("header", backends.Options{Kind: backends.KindHeader, Idle: idle}, nil)
+	provider := e.config["providers"].(map[string]any)["header"].(map[string]any) //nolint:errcheck,forcetypeassert // made by newHouse
+	session := provider["session"]
+	delete(provider, "session")
+	at := e.open()
+	id := e.signUp("header", "ann")
+	first := at.get(t, id)
+	require.Nil(t, first.Session)
+
+	provider["session"] = session
+	e.save()
+	at.hangUp(t)
+	r := at.awaitRecord(t, id, func(r harness.Record) bool { return r.Session != nil })
+	assert.WithinDuration(t, first.ExpiresAt.Add(idle-time.Hour), r.Session.IdleDeadline, time.Second)
+	touched := at.touch(t, id)
+	assert.False(t, touched.Before(r.Session.IdleDeadline))
+
+	delete(provider, "session")
+	e.save()
+	at.hangUp(t)
+	r = at.awaitRecord(t, id, func(r harness.Record) bool { return r.Session == nil })
+	assert.WithinDuration(t, first.ExpiresAt, r.ExpiresAt, time.Second)
+	assert.Equal(t, first.Version, r.Version, "no event tells of it")
+	assert.Empty(t, e.backends["header"].Calls(backends.CallUse, ""))
+}
+
 // Where the one that makes the sweeps loads changed settings after the one that
 // plans them, the sessions get them at once all the same.
 func TestSettingsReachSessionsInUseWithSplitRoles(t *testing.T) {

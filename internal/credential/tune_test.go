@@ -1,0 +1,220 @@
+package credential_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/refreshd/refreshd/internal/credential"
+)
+
+// tuned is what becomes of the fixture's record at noon, by the present settings.
+func (b *bundle) tuned(t *testing.T) credential.Record {
+	t.Helper()
+	b.held.Attempt = nil
+	before := copyRecord(b.held.Record)
+	w, ok := credential.TuneSession(b.held, b.policy, nonceOf(30), noon)
+	require.True(t, ok)
+	assert.Empty(t, w.Events)
+	assert.Equal(t, before, b.held.Record)
+	assert.Equal(t, before.Version, w.Record.Version)
+	checkNextDue(t, w.Record, nil)
+	assert.Equal(t, credential.NextDue(w.Record, nil), w.Due)
+	again, ok := credential.TuneSession(w.Result(b.held), b.policy, nonceOf(31), noon)
+	assert.False(t, ok, "%+v", again.Record)
+	return w.Record
+}
+
+// A living token is a session as soon as its provider has any: it counts as used
+// when it was issued, and ends no later than it would have.
+func TestATokenBecomesASession(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		presence credential.Presence
+		change   func(*bundle)
+		expires  credential.Millis
+		from, to credential.Millis // the planned extension
+	}{
+		"its clock runs from the moment of its issue": {
+			presence: credential.PresencePassive, change: func(*bundle) {},
+			expires: issued + 30*minute, from: issued + 20*minute, to: issued + 22*minute,
+		},
+		"its clock would have run out": {
+			change:  func(b *bundle) { b.policy.Sessions.Idle = time.Minute },
+			expires: issued + hour, from: noon, to: noon,
+		},
+		"its clock would have run out, and nothing replaces it": {
+			change: func(b *bundle) {
+				b.policy.Sessions.Idle, b.policy.Sessions.Extend = time.Minute, false
+				b.held.Record.HasRefresh = false
+			},
+			expires: issued + hour,
+		},
+		"it would have ended before": {
+			change:  func(b *bundle) { b.policy.Sessions.Idle = 2 * time.Hour },
+			expires: issued + hour, from: issued + 20*minute, to: issued + 28*minute,
+		},
+		"its refresh failed": {
+			change:  func(b *bundle) { b.held.Record.Failures, b.held.Record.RefreshAt = 2, noon+5*minute },
+			expires: issued + 30*minute, from: noon + 5*minute, to: noon + 5*minute,
+		},
+		"nobody needs it": {
+			presence: credential.PresenceBackground, change: func(*bundle) {},
+			expires: issued + 30*minute,
+		},
+		"the end of its refresh token is not its own": {
+			change:  func(b *bundle) { b.held.Record.LimitAt, b.held.Record.WarnAt = issued+25*minute, issued+minute },
+			expires: issued + 30*minute, from: issued + 20*minute, to: issued + 22*minute,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.held.Record.Presence = row.presence
+			_, differs := credential.TuneSession(b.held, b.policy, nonceOf(30), noon)
+			require.False(t, differs, "nothing has changed")
+			b.policy.Sessions = credential.SessionPolicy{Idle: 30 * time.Minute, Extend: true, OnActive: credential.ActiveExtend}
+			row.change(b)
+			r := b.tuned(t)
+			assert.Equal(t, b.policy.Sessions.Idle, r.Session.Idle)
+			assert.Equal(t, issued, r.Session.StartedAt, "from where a limit counts")
+			assert.Zero(t, r.LimitAt)
+			assert.Zero(t, r.WarnAt)
+			assert.Equal(t, row.expires, r.ExpiresAt)
+			assert.GreaterOrEqual(t, r.RefreshAt, row.from)
+			assert.LessOrEqual(t, r.RefreshAt, row.to)
+			assert.Equal(t, b.policy.Method(r) != credential.MethodNone, r.Refreshable)
+			assert.Equal(t, noon.Add(b.policy.Sessions.Idle), r.Touched(noon).ExpiresAt)
+		})
+	}
+}
+
+// An absolute limit counts from the moment of its issue, too; one that has passed
+// ends nothing.
+func TestATokenBecomesASessionWithALimit(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		absolute       time.Duration
+		limit, expires credential.Millis
+	}{
+		{50 * time.Minute, issued + 50*minute, issued + 50*minute},
+		{10 * time.Minute, 0, issued + hour},
+	} {
+		b := setup(t)
+		b.policy.Sessions = credential.SessionPolicy{Idle: 10 * time.Minute, Absolute: row.absolute, Extend: true}
+		r := b.tuned(t)
+		assert.Equal(t, row.limit, r.LimitAt)
+		assert.Equal(t, row.expires, r.ExpiresAt)
+	}
+}
+
+// An active user is told of the end of what has become a session, as of any other.
+func TestATokenBecomesASessionOfAnActiveUser(t *testing.T) {
+	t.Parallel()
+	for _, idle := range []time.Duration{30 * time.Minute, time.Hour, 2 * time.Hour} {
+		b := setup(t)
+		b.held.Record.Presence = credential.PresenceActive
+		b.policy.Sessions = credential.SessionPolicy{Idle: idle, Extend: true, WarnBefore: 10 * time.Minute, OnActive: credential.ActiveExtend}
+		r := b.tuned(t)
+		assert.Equal(t, min(issued.Add(idle), issued+hour), r.ExpiresAt)
+		assert.Equal(t, r.ExpiresAt-10*minute, r.Session.CountdownAt)
+		assert.Greater(t, r.RefreshAt, r.Session.CountdownAt, "at the last moment")
+		assert.Less(t, r.RefreshAt, r.ExpiresAt)
+	}
+}
+
+// A living session is a token as soon as its provider has none: it lives as long as
+// one that was told no expiry, from its login on, or as long as it is known to.
+func TestASessionBecomesAToken(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		presence credential.Presence
+		change   func(*bundle)
+		expires  credential.Millis
+		from, to credential.Millis // the planned refresh
+	}{
+		"as told by nobody": {
+			change:  func(*bundle) {},
+			expires: used + 30*minute, from: used + 15*minute, to: used + 25*minute,
+		},
+		"in the background": {
+			presence: credential.PresenceBackground, change: func(*bundle) {},
+			expires: used + 30*minute, from: used + 15*minute, to: used + 25*minute,
+		},
+		"used long after its login": {
+			change:  func(b *bundle) { b.held.Record.Session.StartedAt -= 3 * hour },
+			expires: idleAt, from: noon, to: noon,
+		},
+		"used long after its login, and nothing replaces it": {
+			change: func(b *bundle) {
+				b.held.Record.Session.StartedAt -= 3 * hour
+				b.policy.CanLogin = false
+			},
+			expires: idleAt,
+		},
+		"as its JWT tells": {
+			change: func(b *bundle) {
+				b.held.Token.Access = credential.NewSecret("e30.eyJleHAiOjE4MDAwMDMwMDB9.x")
+			},
+			expires: issued + 50*minute, from: noon, to: issued + 50*minute,
+		},
+		"its extension failed": {
+			change:  func(b *bundle) { b.held.Record.Failures, b.held.Record.RefreshAt = 2, used+28*minute },
+			expires: used + 30*minute, from: used + 28*minute, to: used + 28*minute,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.limited(credential.PresencePassive)
+			b.held.Record.Presence = row.presence
+			b.policy.Sessions = credential.SessionPolicy{}
+			b.policy.DefaultLifetime = 30 * time.Minute
+			row.change(b)
+			r := b.tuned(t)
+			assert.Zero(t, r.Session)
+			assert.Zero(t, r.LimitAt)
+			assert.Equal(t, row.expires, r.ExpiresAt)
+			assert.GreaterOrEqual(t, r.RefreshAt, row.from)
+			assert.LessOrEqual(t, r.RefreshAt, row.to)
+			assert.Equal(t, b.policy.Method(r) != credential.MethodNone, r.Refreshable)
+		})
+	}
+}
+
+// What is not alive, or not at rest, becomes nothing else: what is under way was
+// begun by what it is.
+func TestOnlyWhatIsAtRestBecomesASessionOrAToken(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*bundle){
+		"under way": func(b *bundle) { b.open(b.attempt) },
+		"expired":   func(b *bundle) { b.held.Record.State = credential.StateExpired },
+		"pending":   func(b *bundle) { b.in(credential.StatePending, false) },
+		"at an end": func(b *bundle) { b.held.Record.ExpiresAt = noon },
+	} {
+		for _, session := range []bool{false, true} {
+			b := setup(t)
+			sessions := credential.SessionPolicy{Idle: time.Hour, Extend: true}
+			if session {
+				b.limited(credential.PresencePassive)
+				sessions = credential.SessionPolicy{}
+			}
+			b.held.Attempt = nil
+			change(b)
+			b.policy.Sessions = sessions
+			_, differs := credential.TuneSession(b.held, b.policy, nonceOf(30), noon)
+			assert.False(t, differs, "%s, a session: %t", name, session)
+		}
+	}
+
+	b := setup(t)
+	b.limited(credential.PresencePassive)
+	b.usedAt(b.due())
+	at := b.due()
+	b.loginFails(t, at, credential.Outcome{Class: credential.ClassRefused, Reason: credential.ReasonInvalidRequest})
+	b.policy.Sessions = credential.SessionPolicy{}
+	_, differs := credential.TuneSession(b.held, b.policy, nonceOf(30), at)
+	assert.False(t, differs, "its login is not to be made before its wait is over")
+}
