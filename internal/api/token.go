@@ -119,7 +119,7 @@ func (a *API) tokenReply(h credential.Held) TokenReply {
 	return TokenReply{
 		AccessToken: h.Token.Access.Reveal(), TokenType: h.Token.Type, Scope: h.Token.Scope,
 		ExpiresAt: r.ExpiresAt.Time(), ExpiresIn: secondsLeft(r.ExpiresAt, a.now()),
-		Version: r.Version, Generation: r.Generation, Send: send,
+		Version: r.Version, Generation: r.AccessGeneration(), Send: send,
 	}
 }
 

@@ -58,7 +58,7 @@ func Connect(before *Held, in Login, p Policy, nonce Nonce, now Millis) Write {
 	r.Failures = 0
 	r.Rotations = Rotated{}
 	r.LastAttempt = Attempts{}
-	r.Rejected = 0
+	r.RefreshOnly, r.Rejected = 0, 0
 	r.Learned = Learned{}
 	if r.Presence == PresenceBackground {
 		r.Presence = "" // somebody has just logged in

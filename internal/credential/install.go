@@ -154,16 +154,18 @@ func (c *change) install(h Held, got Received, p Policy) {
 	c.tell(h, got, p)
 	if token.Access.IsZero() {
 		token.Access = h.Token.Access
+		r.RefreshOnly++
 		c.write.Token = &token
 		r.Refreshable = p.Method(*r) != MethodNone
 		c.tellChanges()
-		c.fail(Outcome{Method: method, Class: ClassAmbiguous, Reason: ReasonMalformedReply}, p)
+		c.fail(Outcome{Method: method, Class: ClassAmbiguous, Reason: ReasonMalformedReply, Detail: got.Detail}, p)
 		return
 	}
 	if got.Rejected {
 		r.Rejected = r.Generation
 	}
 	c.write.Token = &token
+	r.RefreshOnly = 0
 	r.Failures = 0
 	r.LastAttempt.SucceededAt = c.now
 	if method == MethodLogin || method == MethodRefresh && (p.Sessions.Idle > 0 || got.RefreshExpiresIn > 0) {

@@ -18,7 +18,7 @@ func installed(r *credential.Record, p credential.Policy, life time.Duration, ro
 	r.Generation++
 	r.IssuedAt, r.Lifetime, r.ExpiresAt = sent, life, sent.Add(life)
 	r.RefreshAt = p.PlanRefresh(r.ID, r.Version+1, sent, life)
-	r.Failures, r.Rejected = 0, 0
+	r.Failures, r.RefreshOnly, r.Rejected = 0, 0, 0
 	r.LastAttempt.SucceededAt = noon
 	if rotated {
 		r.Rotations = credential.Rotated{Seen: true}
@@ -227,16 +227,22 @@ func TestInstallWithoutAccessToken(t *testing.T) {
 			b := setup(t)
 			b.in(c.state, c.alive)
 			before := b.held.Token.Access.Reveal()
-			got := credential.Received{Token: credential.Token{Refresh: credential.NewSecret("rt-5")}, SentAt: sent, Partial: true, Rejected: true}
+			got := credential.Received{
+				Token: credential.Token{Refresh: credential.NewSecret("rt-5")}, SentAt: sent, Partial: true, Rejected: true,
+				Detail: "HTTP 200, no access_token at token",
+			}
 			w := credential.Install(b.held, b.attempt, got, b.policy, credential.BySchedule, noon)
 			checkWrite(t, b.held, w, changed(b.held, w, noon, func(r *credential.Record) {
 				r.Generation++ // nothing is learned: the token that was refused is served on
+				r.RefreshOnly++
 				r.Rotations = credential.Rotated{Seen: true}
 				failed(r, b.policy, credential.ReasonMalformedReply)
+				r.LastAttempt.Detail = got.Detail
 				if len(c.events) > 0 {
 					entered(r, c.events[0].State, credential.ReasonMalformedReply)
 				}
 			}), c.events...)
+			assert.Equal(t, b.held.Record.Generation, w.Record.AccessGeneration(), "it is no newer one")
 			assert.Equal(t, before, w.Token.Access.Reveal())
 			assert.Equal(t, "rt-5", w.Token.Refresh.Reveal())
 			assert.Equal(t, "rt-4", w.Spent.Reveal())
@@ -244,6 +250,11 @@ func TestInstallWithoutAccessToken(t *testing.T) {
 			assert.Equal(t, "read write", w.Token.Scope)
 			assert.True(t, w.Close)
 			assert.Equal(t, credential.NextDue(w.Record, nil), w.Due)
+
+			after := w.Result(b.held)
+			got.Token = credential.Token{Access: credential.NewSecret("at-6"), Refresh: credential.NewSecret("rt-6")}
+			r := credential.Install(after, b.attempt, got, b.policy, credential.BySchedule, noon).Record
+			assert.Equal(t, b.held.Record.Generation+2, r.AccessGeneration())
 		})
 	}
 }

@@ -71,6 +71,7 @@ type Record struct { //nolint:recvcheck // what fills one in takes a pointer, wh
 	Failures    int      // attempts that failed since the last success
 	Rotations   Rotated  // what the provider was seen to do
 	LastAttempt Attempts // how the last attempts ended
+	RefreshOnly uint64   // generations since the access token's: each brought a refresh token alone
 	Rejected    uint64   // the generation that was installed because its predecessor was rejected
 
 	Spent      []MAC                // of presented refresh tokens, newest first
@@ -115,6 +116,10 @@ func (r Record) ValidAt(now Millis, ttl time.Duration) bool {
 	}
 	return false
 }
+
+// AccessGeneration returns the generation that brought the access token. It is not the
+// current one after replies that had a new refresh token and no access token.
+func (r Record) AccessGeneration() uint64 { return r.Generation - r.RefreshOnly }
 
 // Remember puts mac in front of the spent refresh tokens.
 func (r *Record) Remember(mac MAC) {

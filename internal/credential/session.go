@@ -364,9 +364,9 @@ func SetPresence(h Held, presence Presence, p Policy, nonce Nonce, now Millis) (
 		case owed:
 			r.RefreshAt = planned
 		case returned && r.Refreshable && r.callsOnReturn(now):
-			r.RefreshAt = max(now, p.again(*r), p.LoginAt(h.Record))
+			r.RefreshAt = max(now, p.Again(*r), p.LoginAt(h.Record))
 		case returned && r.RefreshAt != 0:
-			r.RefreshAt = max(r.RefreshAt, p.again(*r))
+			r.RefreshAt = max(r.RefreshAt, p.Again(*r))
 		case r.Failures > 0 && r.RefreshAt != 0:
 			r.RefreshAt = max(r.RefreshAt, planned) // a backend that asked for time still has it
 		}
@@ -379,9 +379,9 @@ func SetPresence(h Held, presence Presence, p Policy, nonce Nonce, now Millis) (
 // its last use.
 func (r Record) callsOnReturn(now Millis) bool { return !r.alive() || r.late(now) }
 
-// again returns when the same can be done again after the failures that there
+// Again returns when the same can be done again after the failures that there
 // were, 0 if there were none.
-func (p Policy) again(r Record) Millis {
+func (p Policy) Again(r Record) Millis {
 	if r.Failures == 0 {
 		return 0
 	}

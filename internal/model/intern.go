@@ -57,6 +57,7 @@ func plain(h credential.Held) credential.Held {
 		r.LastAttempt.SucceededAt = before.FailedAt
 	}
 	r.LastEvents = nil
+	r.RefreshOnly = 0 // whoever asks for a token goes by it
 	return h
 }
 

@@ -347,10 +347,10 @@ func (e *Engine) read(ctx context.Context, id credential.ID) (credential.Held, e
 	}
 }
 
-// loadUnlessAfter reads a record from the store, unless memory has a later
-// generation than that: then whatever [Engine.read] goes by will do.
+// loadUnlessAfter reads a record from the store, unless memory has the access token of
+// a later generation than that: then whatever [Engine.read] goes by will do.
 func (e *Engine) loadUnlessAfter(ctx context.Context, id credential.ID, generation uint64) (credential.Held, error) {
-	if held, _, ok := e.tokens.get(id); ok && held.Record.Generation > generation {
+	if held, _, ok := e.tokens.get(id); ok && held.Record.AccessGeneration() > generation {
 		return e.read(ctx, id)
 	}
 	return e.load(ctx, id)

@@ -46,6 +46,9 @@ func (e *Engine) Token(ctx context.Context, id credential.ID, minTTL time.Durati
 		if e.loginAt(held.Record) > e.clock.Now() {
 			break
 		}
+		if err := e.withoutAccess(held); err != nil {
+			return credential.Held{}, err
+		}
 		if err := e.inVain(held, minTTL); err != nil {
 			return credential.Held{}, err
 		}
@@ -84,16 +87,16 @@ func (e *Engine) Refresh(ctx context.Context, id credential.ID, rejected uint64)
 	if err != nil {
 		return credential.Held{}, e.unavailable(err)
 	}
-	first := held.Record.Generation
-	if rejected > first {
-		return held, fmt.Errorf("%w: generation %d was never handed out, the current one is %d", ErrConflict, rejected, first)
+	if current := held.Record.Generation; rejected > current {
+		return held, fmt.Errorf("%w: generation %d was never handed out, the current one is %d", ErrConflict, rejected, current)
 	}
+	first := held.Record.AccessGeneration()
 	for range demandRounds {
 		r := held.Record
 		switch {
 		case r.State.Terminal():
 			return held, &StateError{State: r.State, Reason: r.Reason, Since: r.Since}
-		case r.Generation != first, rejected != 0 && r.Generation > rejected:
+		case r.AccessGeneration() != first, rejected != 0 && r.AccessGeneration() > rejected:
 			if r.ValidAt(e.clock.Now(), readMargin) {
 				return held, nil
 			}
@@ -109,13 +112,16 @@ func (e *Engine) Refresh(ctx context.Context, id credential.ID, rejected uint64)
 		if rejected != 0 && e.loginAt(r) > e.clock.Now() {
 			break // 0 is somebody's explicit wish
 		}
-		if rejected != 0 || r.Generation != first {
+		if err := e.withoutAccess(held); err != nil {
+			return credential.Held{}, err
+		}
+		if rejected != 0 || r.AccessGeneration() != first {
 			if err := e.inVain(held, 0); err != nil {
 				return credential.Held{}, err
 			}
 		}
 		used := r.LastAttempt.SucceededAt
-		moved, err := e.advance(ctx, held, rejected != 0 && r.Generation <= rejected)
+		moved, err := e.advance(ctx, held, rejected != 0 && r.AccessGeneration() <= rejected)
 		if err != nil {
 			return credential.Held{}, e.unavailable(err)
 		}
@@ -125,11 +131,11 @@ func (e *Engine) Refresh(ctx context.Context, id credential.ID, rejected uint64)
 		if !moved && !held.Record.State.Terminal() {
 			break
 		}
-		if now := held.Record; now.Session.Sliding() && now.Generation == first && now.LastAttempt.SucceededAt > used && now.ValidAt(e.clock.Now(), readMargin) {
+		if now := held.Record; now.Session.Sliding() && now.AccessGeneration() == first && now.LastAttempt.SucceededAt > used && now.ValidAt(e.clock.Now(), readMargin) {
 			return held, nil // the backend has just taken it
 		}
 	}
-	if r := held.Record; r.Generation != first && r.ValidAt(e.clock.Now(), readMargin) {
+	if r := held.Record; r.AccessGeneration() != first && r.ValidAt(e.clock.Now(), readMargin) {
 		return held, nil
 	}
 	return credential.Held{}, e.notNow(held)
@@ -165,7 +171,7 @@ func (e *Engine) advance(ctx context.Context, held credential.Held, rejected boo
 		switch result := fl.result; {
 		case result.err != nil:
 			return false, result.err
-		case result.outcome.Class == credential.ClassOK, result.held.Record.Generation > held.Record.Generation:
+		case result.outcome.Class == credential.ClassOK, result.held.Record.AccessGeneration() > held.Record.AccessGeneration():
 			return true, nil
 		case result.outcome.Class == credential.ClassPermanent && !result.held.Record.State.Terminal() && result.held.Record.Refreshable:
 			return true, nil // that way is closed, and there is another one
@@ -204,7 +210,7 @@ func (e *Engine) await(ctx context.Context, fl *flight, before credential.Record
 		case <-fl.done:
 			return false, nil
 		case <-stalled:
-			if fl.promised.Record.Generation > before.Generation {
+			if fl.promised.Record.AccessGeneration() > before.AccessGeneration() {
 				return true, nil
 			}
 			stalled = nil

@@ -393,6 +393,83 @@ func TestBriefTokensAreNotAskedForAgainAndAgain(t *testing.T) {
 	assert.Equal(t, 3, b.provider.calls(), "one in ten seconds")
 }
 
+// A reply with a new refresh token and no access token brings nobody a token: the one
+// that was refused is not taken for its own successor, and whoever asks waits for the
+// backoff, as after any failure.
+func TestARefreshTokenAloneIsNoNewToken(t *testing.T) {
+	t.Parallel()
+	for name, ask := range map[string]func(n *node) (credential.Held, error){
+		"rejected":               func(n *node) (credential.Held, error) { return n.Refresh(t.Context(), "alice", 1) },
+		"rejected as it is told": func(n *node) (credential.Held, error) { return n.Refresh(t.Context(), "alice", 2) },
+		"by force":               func(n *node) (credential.Held, error) { return n.Refresh(t.Context(), "alice", 0) },
+		"min_ttl":                func(n *node) (credential.Held, error) { return n.Token(t.Context(), "alice", life/2) },
+		"expired": func(n *node) (credential.Held, error) {
+			return n.Token(t.Context(), "alice", 0)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			n := b.node("one")
+			b.put(n, "alice")
+			switch name {
+			case "min_ttl":
+				b.due()
+			case "expired":
+				b.clock.advance(life)
+			}
+			b.provider.refreshAlone()
+			if name == "rejected as it is told" {
+				_, err := n.Refresh(t.Context(), "alice", 1)
+				require.Error(t, err)
+				b.clock.advance(5 * time.Second)
+			}
+			before := b.provider.calls()
+			for asked := range 4 {
+				_, err := ask(n)
+				late := new(UnavailableError)
+				require.ErrorAs(t, err, &late, "asked %d times before", asked)
+				assert.Equal(t, credential.ReasonMalformedReply, late.Reason)
+				assert.LessOrEqual(t, late.RetryAfter, 10*time.Second)
+			}
+			assert.Equal(t, before+1, b.provider.calls(), "Retry-After holds everybody back")
+			r := b.held(n, "alice").Record
+			assert.EqualValues(t, before+2, r.Generation, "that of the refresh token has grown")
+			assert.EqualValues(t, 1, r.AccessGeneration())
+			assert.Equal(t, refreshAlone, r.LastAttempt.Detail)
+
+			b.provider.ordinary()
+			b.clock.advance(10 * time.Second)
+			held, err := ask(n)
+			require.NoError(t, err, "and no longer than that")
+			assert.Equal(t, held.Record.Generation, held.Record.AccessGeneration())
+			assert.Equal(t, 1, b.provider.most())
+		})
+	}
+}
+
+// A process without a journal is told of such a reply by the one that it has asked.
+func TestARefreshTokenAloneIsNoNewTokenElsewhere(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	worker := b.node("worker")
+	b.put(worker, "alice")
+	b.provider.refreshAlone()
+	web := b.node("web", func(o *Options) {
+		o.Journal = nil
+		o.Delegate = func(ctx context.Context, id credential.ID, rejected uint64) error {
+			_, err := worker.Refresh(ctx, id, rejected)
+			assert.Error(t, err)
+			return nil
+		}
+	})
+	_, err := web.Refresh(t.Context(), "alice", 1)
+	late := new(UnavailableError)
+	require.ErrorAs(t, err, &late)
+	assert.Equal(t, credential.ReasonMalformedReply, late.Reason)
+	assert.Equal(t, 1, b.provider.calls())
+}
+
 // A process without a journal asks another one, and takes what that has stored.
 func TestDelegate(t *testing.T) {
 	t.Parallel()

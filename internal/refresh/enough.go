@@ -68,3 +68,20 @@ func (e *Engine) inVain(held credential.Held, minTTL time.Duration) error {
 	}
 	return unavailable
 }
+
+// withoutAccess says when to ask again where the last refresh token came without an
+// access token; it is nil if a call may be made. The next reply will be read like that
+// one as long as the place of the access token is declared wrongly, and no doubt is open
+// that would hold anybody back: until the backoff has passed nobody gets a call, not
+// even who insists.
+func (e *Engine) withoutAccess(held credential.Held) error {
+	r := held.Record
+	t, err := e.target(r.Provider)
+	if err != nil || r.RefreshOnly == 0 {
+		return nil //nolint:nilerr // whoever makes the call tells of it
+	}
+	if again := t.Policy.Again(r); again > e.clock.Now() {
+		return &UnavailableError{Reason: r.LastAttempt.Failure, RetryAfter: max(again.Sub(e.clock.Now()), time.Second)}
+	}
+	return nil
+}

@@ -300,6 +300,23 @@ func (p *fakeProvider) losing() {
 	})
 }
 
+// refreshAlone is what the provider check says of such a reply.
+const refreshAlone = "HTTP 200, no access_token at accessToken"
+
+// refreshAlone lets every refresh bring a new refresh token and nothing else, as where
+// the place of the access token is declared wrongly.
+func (p *fakeProvider) refreshAlone() {
+	p.set(func(p *fakeProvider) {
+		p.answer = func(_ string, rotate func() credential.Token) reply {
+			alone := credential.Token{Refresh: rotate().Refresh}
+			return reply{
+				found:   credential.Found{Token: alone, Complete: true},
+				outcome: credential.Outcome{Class: credential.ClassAmbiguous, Reason: credential.ReasonMalformedReply, Detail: refreshAlone, Token: alone},
+			}
+		}
+	})
+}
+
 func (p *fakeProvider) ordinary() { p.set(func(p *fakeProvider) { p.answer = nil }) }
 
 // holding keeps replies back until the returned function is called.

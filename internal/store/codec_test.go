@@ -121,7 +121,7 @@ func genRecord() *rapid.Generator[credential.Record] {
 				SucceededAt: ms("succeeded"), FailedAt: ms("failed"),
 				Failure: credential.Reason(rapid.String().Draw(t, "failure")), Detail: rapid.String().Draw(t, "detail"),
 			},
-			Rejected: rapid.Uint64().Draw(t, "rejected"), Spent: genMACs().Draw(t, "macs"),
+			RefreshOnly: rapid.Uint64().Draw(t, "refresh only"), Rejected: rapid.Uint64().Draw(t, "rejected"), Spent: genMACs().Draw(t, "macs"),
 			LastEvents: genLast().Draw(t, "events"), LastWrite: genNonce().Draw(t, "write"), Refused: genRefused().Draw(t, "refused"),
 		}
 	})

@@ -117,7 +117,8 @@ const (
 	flagActs  = 2 * flagRefused // how often its owner did what is no login at the backend follows
 	flagAsked = 2 * flagActs    // when the owner's last login was asked for follows: refreshd has logged in since
 	flagPlans = 2 * flagAsked   // how often its owner said when calls are made follows
-	flagsEnd  = 2 * flagPlans
+	flagAlone = 2 * flagPlans   // how many generations brought a refresh token alone since the access token's follows
+	flagsEnd  = 2 * flagAlone
 )
 
 func presenceCode(p credential.Presence) (code uint64, ok bool) {
@@ -167,6 +168,7 @@ func appendWays(b []byte, rec credential.Record) ([]byte, error) {
 		{rec.Acts != 0, flagActs},
 		{rec.AskedAt != rec.GrantedAt, flagAsked},
 		{rec.Plans != 0, flagPlans},
+		{rec.RefreshOnly != 0, flagAlone},
 	} {
 		if f.set {
 			flags |= f.flag
@@ -209,6 +211,9 @@ func appendWays(b []byte, rec credential.Record) ([]byte, error) {
 	}
 	if flags&flagPlans != 0 {
 		b = binary.AppendUvarint(b, rec.Plans)
+	}
+	if flags&flagAlone != 0 {
+		b = binary.AppendUvarint(b, rec.RefreshOnly)
 	}
 	return b, nil
 }
@@ -262,5 +267,8 @@ func (r *reader) ways(rec *credential.Record) {
 	}
 	if flags&flagPlans != 0 {
 		rec.Plans = r.uvarint()
+	}
+	if flags&flagAlone != 0 {
+		rec.RefreshOnly = r.uvarint()
 	}
 }
