@@ -193,7 +193,7 @@ func (c *change) install(h Held, got Received, p Policy) {
 		kind, state, reason = EventSessionExtended, r.State, r.Reason
 	case r.State != StateActive:
 		kind = EventRecovered
-	case method == MethodExtend:
+	case method == MethodExtend && r.Session.Sliding(): // any other token is a new one, whatever call it came with
 		kind = EventSessionExtended
 	}
 	c.event(kind, state, reason)

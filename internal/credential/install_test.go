@@ -344,3 +344,12 @@ func TestInstallRejected(t *testing.T) {
 	got.Rejected = false
 	assert.Zero(t, credential.Install(b.held, b.attempt, got, b.policy, credential.ByDemand, noon).Record.Rejected)
 }
+
+// A token that is no session, and comes with the reply to another call, is a new token.
+func TestInstallBesideAnotherCall(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	got := credential.Received{Method: credential.MethodExtend, Token: token("at-5", ""), SentAt: sent, ExpiresIn: time.Hour}
+	w := credential.Install(b.held, b.attempt, got, b.policy, credential.BySchedule, noon)
+	assert.Equal(t, []credential.EventType{credential.EventRefreshed}, types(w))
+}
