@@ -113,14 +113,18 @@ func Connect(before *Held, in Login, p Policy, nonce Nonce, now Millis) Write {
 }
 
 // SameUser reports whether the login is known to be that of the user whose
-// credential is stored. What is known of him then stays until it is told anew: told
-// again as it was, it is no change.
+// credential is stored: by the name that both logged in with, else by the subject.
+// What is known of him then stays until it is told anew: told again as it was, it is
+// no change.
 func (in Login) SameUser(h Held) bool {
 	r, name := h.Record, in.SignIn.Username
 	if r.Provider != in.Provider || in.Subject != "" && r.Subject != "" && in.Subject != r.Subject {
 		return false
 	}
-	return !name.IsZero() && name.Equal(h.SignIn.Username)
+	if name.IsZero() || h.SignIn.Username.IsZero() {
+		return in.Subject != "" && in.Subject == r.Subject
+	}
+	return name.Equal(h.SignIn.Username)
 }
 
 // life returns how long the token that the owner brought still lives.

@@ -310,3 +310,30 @@ func TestConnectTellsALoginFromWhatWasBrought(t *testing.T) {
 		})
 	}
 }
+
+// What is known of a user stays with the next token of the same one, and goes with that
+// of anybody else, and of somebody of whom nothing is told.
+func TestConnectKeepsTheUserDataOfTheSameSubject(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		before, subject, provider string
+		kept                      bool
+	}{
+		"the same":            {"user-1", "user-1", "acme", true},
+		"another":             {"user-1", "user-2", "acme", false},
+		"of another provider": {"user-1", "user-1", "other", false},
+		"not told":            {"user-1", "", "acme", false},
+		"not known":           {"", "user-1", "acme", false},
+		"neither":             {"", "", "acme", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b, in := setup(t), login()
+			b.held.Record.Provider, b.held.Record.Subject = "acme", c.before
+			b.held.UserData = credential.UserData(`{"tier":1}`)
+			in.Provider, in.Subject = c.provider, c.subject
+			w := credential.Connect(&b.held, in, b.policy, b.nonce, noon)
+			assert.Equal(t, c.kept, w.Result(b.held).UserData != nil)
+		})
+	}
+}
