@@ -148,7 +148,8 @@ func (p *program) pauseProvider(cmd *cobra.Command, r *remote, verb, name string
 	if name == "" {
 		return usage(errors.New("the provider has no name"))
 	}
-	return p.pause(cmd, r, verb, "/v1/providers/"+url.PathEscape(name)+"/"+verb, "provider "+name)
+	err := p.pause(cmd, r, verb, "/v1/providers/"+url.PathEscape(name)+"/"+verb, "provider "+name)
+	return byOption(err, "/v1/pause and /v1/resume", "--all")
 }
 
 func (p *program) pause(cmd *cobra.Command, r *remote, verb, path, what string) error {

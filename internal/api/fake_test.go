@@ -292,7 +292,7 @@ func (e *fakeEngine) PauseProvider(_ context.Context, provider string, paused bo
 		return false, err
 	}
 	if provider != "acme" && provider != credential.AllClients {
-		return false, &api.FaultError{Kind: api.FaultUnknownProvider, Detail: "no such provider"}
+		return false, &api.FaultError{Kind: api.FaultUnknownProvider, Detail: "no such provider; it has acme"}
 	}
 	changed := e.paused[provider] != paused
 	e.paused[provider] = paused

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 
 	"github.com/refreshd/refreshd/internal/credential"
@@ -58,13 +59,12 @@ type pausedOut struct {
 }
 
 func (a *API) pause(ctx context.Context, provider string, paused bool) (*pausedOut, error) {
-	unknown := problem(http.StatusNotFound, string(FaultUnknownProvider), "the configuration has no provider of this name")
 	if provider == credential.AllClients {
-		return nil, unknown // the whole service has a path of its own
+		return nil, problem(http.StatusNotFound, string(FaultUnknownProvider), fmt.Sprintf("no provider is named %q; the whole service has /v1/pause and /v1/resume", provider))
 	}
 	out, err := a.setPaused(ctx, provider, paused)
 	if p := problemOf(err); p != nil && p.Code == string(FaultUnknownProvider) {
-		return nil, unknown
+		return nil, problem(http.StatusNotFound, p.Code, p.Detail) // here it is the path that names it
 	}
 	return out, err
 }

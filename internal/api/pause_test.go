@@ -58,11 +58,16 @@ func TestPauseProvidersAndTheService(t *testing.T) {
 func TestPauseUnknownProviders(t *testing.T) {
 	t.Parallel()
 	b := setupWithout(t)
-	for _, name := range []string{"nobody", "*", "%2A", "a%00b", "%ff"} {
+	const (
+		unknown = "no such provider; it has acme"
+		service = `no provider is named "*"; the whole service has /v1/pause and /v1/resume`
+	)
+	for name, detail := range map[string]string{"nobody": unknown, "*": service, "%2A": service, "a%00b": unknown, "%ff": unknown} {
 		got := b.call(t, http.MethodPost, "/v1/providers/"+name+"/pause", "")
 		require.Equal(t, http.StatusNotFound, got.status, name)
-		assert.Equal(t, "unknown_provider", got.problem(t).Code)
-		assert.NotContains(t, got.body, name)
+		said := got.problem(t)
+		assert.Equal(t, "unknown_provider", said.Code)
+		assert.Equal(t, detail, said.Detail, name)
 	}
 	b.engine.set(func(e *fakeEngine) { e.err = &api.FaultError{Kind: api.FaultUnavailable, Detail: "away"} })
 	assert.Equal(t, http.StatusServiceUnavailable, b.call(t, http.MethodPost, "/v1/providers/acme/pause", "").status)

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,11 +47,8 @@ func CheckProvider(ctx context.Context, opts ProviderCheckOptions) ([]ProviderFi
 	}
 	set, ok := conf.Providers[opts.Name]
 	if !ok {
-		known := strings.Join(slices.Sorted(maps.Keys(conf.Providers)), ", ")
-		if known == "" {
-			return nil, fmt.Errorf("%w: it has none at all", ErrNoProvider)
-		}
-		return nil, fmt.Errorf("%w: it has %s", ErrNoProvider, known)
+		known := cmp.Or(strings.Join(slices.Sorted(maps.Keys(conf.Providers)), ", "), "none at all")
+		return nil, fmt.Errorf("%w: %q; it has %s; if the name is right, put it there", ErrNoProvider, opts.Name, known)
 	}
 	ps := &providers{version: opts.Version, log: zerolog.Nop()}
 	opened, err := ps.open(opts.Name, set)
