@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -33,6 +34,36 @@ func TestWhatAHoldKeepsBack(t *testing.T) {
 			}
 			assert.Equal(t, row.kept, held.hold(row.one) != nil)
 			assert.Equal(t, row.due, *held.due(row.one))
+		})
+	}
+}
+
+// What the notes say is not said a second time, as the failure of a login that was not
+// made for it.
+func TestWhyALoginWaitsIsSaidOnce(t *testing.T) {
+	t.Parallel()
+	due := time.Now().UTC()
+	held := pauses{providers: map[string]providerInfo{
+		"held": {Hold: &holdInfo{Until: due.Add(time.Minute), Reason: reasonRateLimited, Detail: "HTTP 429"}}, "paused": {Paused: true}, "refused": {},
+	}}
+	refused := held.providers["refused"]
+	refused.Breaker.Open, refused.Breaker.Reason = true, reasonClientMisconfigured
+	held.providers["refused"] = refused
+	for name, row := range map[string]struct {
+		failed failure
+		why    string
+	}{
+		"held":    {failure{Reason: reasonRateLimited}, "provider held until " + due.Add(time.Minute).Format(time.RFC3339) + " (rate_limited, HTTP 429)"},
+		"paused":  {failure{Reason: reasonPaused}, "provider paused"},
+		"refused": {failure{Reason: reasonClientMisconfigured}, "provider refuses the client (client_misconfigured)"},
+		"free":    {failure{Reason: reasonRateLimited}, reasonRateLimited},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			one := record{Provider: name, State: statePending, HasLogin: true, Callable: true, DueAt: &due, Failure: &row.failed}
+			assert.Equal(t, row.why, strings.Join(held.why(one), ", "))
+			one.Failure = &failure{Reason: "network"}
+			assert.Contains(t, held.why(one), "network")
 		})
 	}
 }

@@ -102,6 +102,29 @@ func (h pauses) notes(one record) []string {
 	return list
 }
 
+// why lists what keeps a credential without a token from one: what holds it back,
+// and how its last attempt failed, unless that is the same.
+func (h pauses) why(one record) []string {
+	list := h.notes(one)
+	if one.Failure == nil {
+		return list
+	}
+	var told bool
+	switch one.Failure.Reason {
+	case reasonPaused:
+		told = len(h.of(one)) > 0
+	case reasonClientMisconfigured:
+		told = h.refused(one) && one.Failure.Detail == ""
+	default:
+		hold := h.hold(one)
+		told = hold != nil && hold.Reason == one.Failure.Reason
+	}
+	if told {
+		return list
+	}
+	return append(list, one.Failure.String())
+}
+
 // refused reports whether a credential is not called because its provider refuses
 // the client.
 func (h pauses) refused(one record) bool {

@@ -125,10 +125,7 @@ func (p *program) sayPending(one record, held pauses) {
 		p.say("it is %s by now", one.State)
 		return
 	}
-	why := held.notes(one)
-	if hold := held.hold(one); one.Failure != nil && (hold == nil || hold.Reason != one.Failure.Reason) {
-		why = append(why, one.Failure.String())
-	}
+	why := held.why(one)
 	said := "no access token yet"
 	if one.HasLogin {
 		said = "not signed in yet"

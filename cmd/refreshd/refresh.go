@@ -10,8 +10,12 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// reasonRateLimited is why nothing is sent while a provider is held.
-const reasonRateLimited = "rate_limited"
+// Why nothing is sent.
+const (
+	reasonRateLimited         = "rate_limited"         // the provider is held
+	reasonPaused              = "paused"               // by hand
+	reasonClientMisconfigured = "client_misconfigured" // the provider refuses the client
+)
 
 const refreshHelp = `Refresh a credential now, or once at another time, and show it.
 

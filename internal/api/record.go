@@ -31,7 +31,7 @@ type Record struct {
 	Presence      string            `json:"presence,omitempty" enum:"active,passive,background" doc:"Who uses it, of a session or where it was set"`
 	Session       *Session          `json:"session,omitempty" doc:"Where the token is a sliding session"`
 	LastSuccessAt *time.Time        `json:"last_success_at,omitempty" doc:"The last refresh that brought a token"`
-	LastFailure   *Failure          `json:"last_failure,omitempty" doc:"The last refresh that did not"`
+	LastFailure   *Failure          `json:"last_failure,omitempty" doc:"The last refresh that did not. Of a new login that could not be made, what stood in its way"`
 
 	RefreshTokenExpiresAt *time.Time `json:"refresh_token_expires_at,omitempty" doc:"Absolute end of the refresh token's life, where it is known"`
 	LearnedLifetime       int64      `json:"learned_lifetime,omitempty" doc:"Seconds that its tokens are taken to live, because resources refused them before the time that was told"`

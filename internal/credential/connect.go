@@ -22,8 +22,9 @@ type Login struct {
 
 	// Missing is what the reply that brought the token did not have; see [Outcome].
 	Missing []Absence
-	// Failed is what came of a login that was made with SignIn and brought no
-	// token, for now; it is zero where none was made.
+	// Failed is what came of a login with SignIn that brought no token, for now. It
+	// has only a reason, and no class, where none was made: that is what stood in the
+	// way. It is zero where none was to be made.
 	Failed Outcome
 }
 
@@ -108,6 +109,8 @@ func Connect(before *Held, in Login, p Policy, nonce Nonce, now Millis) Write {
 		c.reauth(ReasonNotRefreshable)
 	case in.Failed.Class != "":
 		c.fail(in.Failed, p) // it was made once, just now
+	case in.Failed.Reason != ReasonNone:
+		r.LastAttempt = Attempts{FailedAt: now, Failure: in.Failed.Reason} // nothing to back off from: it stays due
 	}
 	return c.done(nil)
 }

@@ -219,6 +219,23 @@ func TestConnectPendingIsNotReauthorized(t *testing.T) {
 	}
 }
 
+// A login that was not even begun tells why, and counts as no failure: it is due as
+// soon as nothing stands in its way.
+func TestConnectOfALoginThatWasNotBegun(t *testing.T) {
+	t.Parallel()
+	b, in := setup(t), login()
+	b.policy.CanLogin = true
+	in.Token, in.SignIn = credential.Token{}, signIn("pw")
+	in.Failed = credential.Outcome{Reason: credential.ReasonRateLimited}
+	w := credential.Connect(nil, in, b.policy, b.nonce, noon)
+	assert.Equal(t, credential.StatePending, w.Record.State)
+	assert.Equal(t, credential.ReasonRateLimited, w.Record.Reason)
+	assert.Equal(t, credential.Attempts{FailedAt: noon, Failure: credential.ReasonRateLimited}, w.Record.LastAttempt)
+	assert.Zero(t, w.Record.Failures)
+	assert.Equal(t, credential.Work{Refresh: true}, credential.Due(w.Record, nil, noon))
+	checkUnshared(t, credential.Held{}, w)
+}
+
 // A pause is its owner's word about calls, which a new login does not take back.
 // With the credential itself it ends.
 func TestConnectKeepsThePause(t *testing.T) {

@@ -59,6 +59,9 @@ func (e *Engine) Put(ctx context.Context, login credential.Login, expect Expect)
 		} else if a.login, a.later, err = e.signIn(ctx, t, login); err != nil {
 			return Put{}, err
 		}
+		if a.later != nil {
+			a.login.Failed.Reason = a.later.Reason
+		}
 		// The backend may have begun a session, and ended the one before: that is
 		// stored though nobody waits any more.
 		caller := ctx

@@ -299,7 +299,11 @@ func TestPutOfALoginKeepsWhatWorks(t *testing.T) {
 			b.clock.advance(2 * life)
 			put, err := n.Put(t.Context(), signIn(password), Expect{})
 			require.NoError(t, err)
-			assert.Equal(t, credential.StatePending, put.Held.Record.State)
+			r := put.Held.Record
+			assert.Equal(t, credential.StatePending, r.State)
+			assert.Equal(t, c.reason, r.Reason)
+			assert.Equal(t, c.reason, r.LastAttempt.Failure)
+			assert.NotZero(t, r.LastAttempt.FailedAt)
 			assert.NotContains(t, b.events(n, "alice"), credential.EventReauthorized, "nobody has been authorised")
 		})
 	}
