@@ -84,7 +84,7 @@ check and provider presets. The others talk to one, and doctor asks it if it
 runs. They find it by --config (its listen address, and the admin key in its
 data_dir), or by REFRESHD_URL and REFRESHD_KEY.
 
-Exit codes: 0 done, 1 failure, 2 usage, 3 not found, 4 needs a person.`
+Exit codes: 0 done, 1 failure, 2 usage, 3 not found, 4 needs a person: a login.`
 
 func (p *program) root() *cobra.Command {
 	root := &cobra.Command{

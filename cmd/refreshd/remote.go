@@ -78,23 +78,26 @@ func byOption(err error, words ...string) error {
 
 // code maps an answer to an exit code.
 func (e *problem) code() int {
-	switch e.Status {
-	case http.StatusNotFound:
-		if !strings.HasPrefix(e.Type, problemPrefix) {
-			return exitFailure // something else than refreshd answers there
-		}
-		return exitNotFound
-	case http.StatusConflict:
+	code, own := strings.CutPrefix(e.Type, problemPrefix)
+	switch {
+	case own && needsLogin(code):
 		return exitPerson
-	case http.StatusUnprocessableEntity:
-		if e.Type == problemPrefix+"login_refused" || e.Type == problemPrefix+"account_locked" {
-			return exitPerson
-		}
-		return exitUsage
-	case http.StatusBadRequest:
+	case own && e.Status == http.StatusNotFound: // else something else than refreshd answers there
+		return exitNotFound
+	case e.Status == http.StatusUnprocessableEntity, e.Status == http.StatusBadRequest:
 		return exitUsage
 	default:
 		return exitFailure
+	}
+}
+
+// needsLogin reports whether a refusal stands until somebody logs in.
+func needsLogin(code string) bool {
+	switch code {
+	case "reauth_required", "logged_out", "session_over", "not_refreshable", "stale_token", "login_refused", "account_locked":
+		return true
+	default:
+		return false
 	}
 }
 
