@@ -43,7 +43,7 @@ func Run(ctx context.Context, opts Options) error {
 	warn(main, conf)
 
 	life := &lifecycle{log: main}
-	s := &service{opts: opts, log: log, life: life, systemd: systemd{main}}
+	s := &service{opts: opts, running: conf, log: log, life: life, systemd: systemd{main}}
 	s.conf.Store(conf)
 	s.files = stampsOf(conf.Files())
 	started := time.Now()
@@ -152,7 +152,7 @@ func (s *service) reload(ctx context.Context) error {
 		return fmt.Errorf("subscriptions: %w", err)
 	}
 	log := logging.Component(s.log, "app")
-	for _, key := range fixed(s.conf.Load(), next) {
+	for _, key := range fixed(s.running, next) {
 		log.Warn().Str("key", key).Msg("this key has changed; it takes effect with the next start")
 	}
 	s.engine.SetTargets(ctx, targets)
@@ -161,7 +161,7 @@ func (s *service) reload(ctx context.Context) error {
 		plan.Nudge()
 	}
 	settle(true)
-	if s.conf.Load().TLS == next.TLS {
+	if s.running.TLS == next.TLS {
 		s.tls.Store(pair)
 	}
 	s.conf.Store(next)
@@ -169,23 +169,24 @@ func (s *service) reload(ctx context.Context) error {
 	return nil
 }
 
-// fixed lists the keys that differ and cannot be changed while running.
-func fixed(before, after *config.Config) []string {
+// fixed lists the keys that cannot be changed while running, and of which next has
+// another value than what runs.
+func fixed(running, next *config.Config) []string {
 	var keys []string
 	for _, row := range []struct {
 		key  string
 		same bool
 	}{
-		{"listen", before.Listen == after.Listen},
-		{"data_dir", before.DataDir == after.DataDir},
-		{"redis", before.Redis.Shards == after.Redis.Shards && before.Redis.URL.Equal(after.Redis.URL)},
-		{"keyset", before.Keyset == after.Keyset},
-		{"tls", before.TLS == after.TLS},
-		{"log", before.Log == after.Log},
-		{"metrics_listen", before.MetricsListen == after.MetricsListen},
-		{"events.retention", before.Events == after.Events},
-		{"recovery", before.Recovery == after.Recovery},
-		{"offline_reads", before.OfflineReads == after.OfflineReads},
+		{"listen", running.Listen == next.Listen},
+		{"data_dir", running.DataDir == next.DataDir},
+		{"redis", running.Redis.Shards == next.Redis.Shards && running.Redis.URL.Equal(next.Redis.URL)},
+		{"keyset", running.Keyset == next.Keyset},
+		{"tls", running.TLS == next.TLS},
+		{"log", running.Log == next.Log},
+		{"metrics_listen", running.MetricsListen == next.MetricsListen},
+		{"events.retention", running.Events == next.Events},
+		{"recovery", running.Recovery == next.Recovery},
+		{"offline_reads", running.OfflineReads == next.OfflineReads},
 	} {
 		if !row.same {
 			keys = append(keys, row.key)

@@ -200,8 +200,9 @@ func TestFirstStartsAtOnceMakeOneAdminKey(t *testing.T) {
 	var starts sync.WaitGroup
 	for range 8 {
 		starts.Go(func() {
-			s := &service{opts: Options{Roles: Roles{Worker: true}}, log: zerolog.New(log), store: keys}
-			s.conf.Store(&config.Config{DataDir: dir})
+			conf := &config.Config{DataDir: dir}
+			s := &service{opts: Options{Roles: Roles{Worker: true}}, running: conf, log: zerolog.New(log), store: keys}
+			s.conf.Store(conf)
 			assert.NoError(t, s.ensureAdminKey(t.Context()))
 		})
 	}

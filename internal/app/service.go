@@ -47,6 +47,7 @@ const (
 // service is a running service. Its fields are set in the order of start.
 type service struct {
 	opts    Options
+	running *config.Config // what it was started with, which stays in force where it cannot be changed
 	conf    atomic.Pointer[config.Config]
 	log     zerolog.Logger
 	life    *lifecycle
@@ -187,7 +188,7 @@ func (s *service) openFolder() (refresh.Folder, error) {
 	return journals{dir: dir, place: place}, nil
 }
 
-func (s *service) journalDir() string { return filepath.Join(s.conf.Load().DataDir, "journal") }
+func (s *service) journalDir() string { return filepath.Join(s.running.DataDir, "journal") }
 
 // openQueue opens the way to asynq's queues.
 func (s *service) openQueue(context.Context) error {
