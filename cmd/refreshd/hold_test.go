@@ -12,7 +12,7 @@ import (
 func TestWhatAHoldKeepsBack(t *testing.T) {
 	t.Parallel()
 	due := time.Now().UTC()
-	until, end := due.Add(time.Minute), due.Add(time.Hour)
+	over, until, end := due.Add(-time.Minute), due.Add(time.Minute), due.Add(time.Hour)
 	held := pauses{providers: map[string]providerInfo{"acme": {Hold: &holdInfo{Until: until}}}}
 	for name, row := range map[string]struct {
 		one  record
@@ -24,6 +24,8 @@ func TestWhatAHoldKeepsBack(t *testing.T) {
 		"a refresh after it":   {one: record{Callable: true, DueAt: &end, ExpiresAt: &end}, due: end},
 		"an expiry":            {one: record{Callable: true, DueAt: &due, ExpiresAt: &due}, due: due},
 		"a token for good":     {one: record{DueAt: &due, ExpiresAt: &end}, due: due},
+		"a session's login":    {one: record{State: statePending, Callable: true, Session: new(struct{}), DueAt: &due}, kept: true, due: until},
+		"a session once more":  {one: record{Callable: true, Session: new(struct{}), DueAt: &due, ExpiresAt: &over}, kept: true, due: until},
 		"an extension or so":   {one: record{Callable: true, Session: new(struct{}), DueAt: &due, ExpiresAt: &end}, kept: true, due: due},
 		"one of somebody else": {one: record{Provider: "other", Callable: true, DueAt: &due, ExpiresAt: &end}, due: due},
 	} {

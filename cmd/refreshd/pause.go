@@ -82,12 +82,14 @@ func (h pauses) hold(one record) *holdInfo {
 }
 
 // due is when a credential is looked at next: not before the end of a hold, unless
-// a session has a moment of its own that is told meanwhile.
+// a session that lives has a moment of its own that is told meanwhile.
 func (h pauses) due(one record) *time.Time {
-	if hold := h.hold(one); hold != nil && one.Session == nil {
-		return &hold.Until
+	hold := h.hold(one)
+	lives := one.Session != nil && one.ExpiresAt != nil
+	if hold == nil || lives && one.DueAt.Before(*one.ExpiresAt) {
+		return one.DueAt
 	}
-	return one.DueAt
+	return &hold.Until
 }
 
 // notes lists what holds a credential back, and for how long where that is known.
