@@ -131,12 +131,22 @@ func (r *run) look(ctx context.Context, client *http.Client, base string, https 
 	return found, true
 }
 
+// proxy is the address of http.proxy without its user and password, "" if there is
+// none.
+func (r *run) proxy() string {
+	u, err := url.Parse(r.Proxy.Reveal())
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
+}
+
 // way tells of the proxy, if there is one.
 func (r *run) way() string {
 	if r.Proxy.IsZero() {
 		return ""
 	}
-	return " through http.proxy"
+	return " through http.proxy, " + r.proxy()
 }
 
 // unreachable says why a machine could not be reached. The error's own words may
@@ -151,11 +161,14 @@ func (r *run) unreachable(base string, err error) Finding {
 	fail := func(check Check, what, remedy string) Finding {
 		return Finding{Check: check, Severity: Fail, What: base + what, Remedy: remedy}
 	}
+	proxy := r.proxy()
 	switch {
 	case errors.Is(err, errForbidden):
 		return fail(CheckAddress, " leads to a link-local address or a metadata service", "no provider is there: see what the name resolves to")
+	case name != nil && name.IsNotFound && proxy != "": // the only name that is looked up here
+		return fail(CheckAddress, " cannot be reached: the name of http.proxy, "+proxy+", does not exist here", "see that the host of the proxy is spelled right, and that this machine asks the right name server")
 	case name != nil && name.IsNotFound:
-		return fail(CheckAddress, ": the name does not exist here"+r.way(), "see that the host is spelled right, and that this machine asks the right name server")
+		return fail(CheckAddress, ": the name does not exist here", "see that the host is spelled right, and that this machine asks the right name server")
 	case name != nil:
 		return fail(CheckAddress, ": the name server does not answer", "see /etc/resolv.conf, and run this again")
 	case unknown:
@@ -168,8 +181,10 @@ func (r *run) unreachable(base string, err error) Finding {
 		return fail(CheckTLS, ": the certificate must not be used for this", "have another one issued for the server")
 	case noTLS, errors.Is(err, http.ErrSchemeMismatch):
 		return fail(CheckTLS, " does not speak TLS", "see that scheme and port belong together")
+	case errors.Is(err, syscall.ECONNREFUSED) && proxy != "":
+		return fail(CheckAddress, " cannot be reached: nobody listens at http.proxy, "+proxy, "see that host and port of the proxy are right, and that it is up")
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return fail(CheckAddress, ": nobody listens there"+r.way(), "see that host and port are right, and that the provider is up")
+		return fail(CheckAddress, ": nobody listens there", "see that host and port are right, and that the provider is up")
 	case timed && late.Timeout():
 		return fail(CheckAddress, fmt.Sprintf(" does not answer within %s%s", r.Timeout, r.way()), "see whether a firewall lets this machine out, or set http.proxy")
 	default:

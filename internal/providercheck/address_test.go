@@ -62,6 +62,7 @@ func TestReach(t *testing.T) {
 	require.NoError(t, err)
 	notPEM := filepath.Join(t.TempDir(), "ca.pem")
 	require.NoError(t, os.WriteFile(notPEM, []byte("nothing"), 0o600))
+	away := free(t)
 	for name, row := range map[string]struct {
 		url    string
 		change func(*Options)
@@ -80,7 +81,7 @@ func TestReach(t *testing.T) {
 		"forbidden":       {plain, func(o *Options) { o.Forbidden = func(netip.Addr) bool { return true } }, CheckAddress, " leads to a link-local address", false},
 		"no CA file":      {plain, func(o *Options) { o.CAFile = "/nowhere/ca.pem" }, CheckTLS, "fail http.ca_file cannot be used", false},
 		"empty CA file":   {plain, func(o *Options) { o.CAFile = notPEM }, CheckTLS, "it holds no certificate — give a file", false},
-		"proxy away":      {"https://id.example", func(o *Options) { o.Proxy = credential.NewSecret("http://u:canary@" + free(t)) }, CheckAddress, "https://id.example: nobody listens there through http.proxy", false},
+		"proxy away":      {"https://id.example", func(o *Options) { o.Proxy = credential.NewSecret("http://u:canary@" + away) }, CheckAddress, "https://id.example cannot be reached: nobody listens at http.proxy, http://" + away + " — see that host and port of the proxy are right, and that it is up", false},
 		"no host":         {"canary", nil, CheckAddress, "fail token_url has no host", false},
 		"clock in time":   {plain, nil, CheckClock, "ok the clocks here and at ", true},
 		"clock a bit off": {dated(t, time.Minute), nil, CheckClock, "warn the clock here and that of ", true},
@@ -103,6 +104,15 @@ func TestReach(t *testing.T) {
 			assert.NotContains(t, fmt.Sprint(list), "canary")
 		})
 	}
+}
+
+// With a proxy the only name that is looked up here is its own.
+func TestProxyWithoutAName(t *testing.T) {
+	t.Parallel()
+	r := &run{Options: Options{Proxy: credential.NewSecret("http://u:canary@proxy.example:3128")}}
+	found := r.unreachable("https://id.example", &net.DNSError{Err: "no such host", Name: "proxy.example", IsNotFound: true})
+	assert.Equal(t, "https://id.example cannot be reached: the name of http.proxy, http://proxy.example:3128, does not exist here", found.What)
+	assert.NotContains(t, found.Remedy, "canary")
 }
 
 // endOf is a clock three days before the end of a server's certificate.
