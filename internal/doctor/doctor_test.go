@@ -159,7 +159,7 @@ func TestServiceInTrouble(t *testing.T) {
 func TestProcessesOfTheService(t *testing.T) {
 	t.Parallel()
 	list := asked(t, isReady, `{"version": "1", "recovery": {"gate": "closed", "settled": false, "in_doubt": 2, "processes": [
-		{"owner": "a", "listed": true, "ready": true}, {"owner": "b", "listed": true},
+		{"owner": "a", "self": true, "listed": true, "ready": true, "silent_seconds": 0.4}, {"owner": "b", "listed": true},
 		{"owner": "c", "listed": true, "silent": true, "silent_seconds": 95.4}, {"owner": "d"},
 		{"owner": "e", "listed": true, "silent": true, "silent_seconds": 700, "here": true, "locked": true},
 		{"owner": "f", "here": true}]}}`)
@@ -182,6 +182,22 @@ func TestProcessesOfTheService(t *testing.T) {
 	}
 	for _, elsewhere := range []Finding{silent, left} {
 		assert.Contains(t, elsewhere.Consequence, "recovery.quarantine")
+	}
+}
+
+// Where Redis takes no writes no heartbeat counts on, that of the process that answers
+// as little as any other: nobody is called stopped by it. A neighbour's may have
+// counted last a moment before its own.
+func TestNoHeartbeatMovesWhereRedisTakesNoWrites(t *testing.T) {
+	t.Parallel()
+	for _, own := range []string{`"silent": true, "silent_seconds": 9.2`, `"silent_seconds": 4.8`} {
+		list := asked(t, isReady, `{"version": "1", "recovery": {"gate": "open", "settled": true, "processes": [
+			{"owner": "a", "self": true, "listed": true, "here": true, "locked": true, `+own+`},
+			{"owner": "b", "listed": true, "silent": true, "silent_seconds": 9.9, "here": true, "locked": true},
+			{"owner": "c", "listed": true, "silent": true, "silent_seconds": 9.7, "here": true},
+			{"owner": "d", "listed": true, "silent": true, "silent_seconds": 9.5}]}}`)
+		require.Equal(t, []Severity{OK, OK}, judged(t, list...), list)
+		assert.Equal(t, "processes that work on the service's Redis: 4", list[1].What)
 	}
 }
 

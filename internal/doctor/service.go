@@ -91,12 +91,24 @@ type Status struct {
 // ServiceProcess is one process that works on the service's Redis.
 type ServiceProcess struct {
 	Owner         string  `json:"owner"`
+	Self          bool    `json:"self"`
 	Listed        bool    `json:"listed"`
 	Ready         bool    `json:"ready"`
 	Silent        bool    `json:"silent"`
 	SilentSeconds float64 `json:"silent_seconds"`
 	Here          bool    `json:"here"`
 	Locked        bool    `json:"locked"`
+}
+
+// ownBeatMoves is within how many seconds the heartbeat of a process moves that
+// lives and whose Redis takes writes: it does once a second.
+const ownBeatMoves = 3
+
+// cannotTell reports whether it is the one that answers, and its own heartbeat cannot
+// be counted either: that of nobody proves anything then, and of the Redis that takes
+// no writes there is a finding.
+func (p ServiceProcess) cannotTell() bool {
+	return p.Self && (p.Silent || p.SilentSeconds >= ownBeatMoves)
 }
 
 // Ask judges what the service says. known is what was found without it, and is
@@ -176,8 +188,10 @@ func recovery(s Status) []Finding {
 		return nil
 	}
 	working, late := 0, 0
+	deaf := slices.ContainsFunc(r.Processes, ServiceProcess.cannotTell)
 	var stopped, died, silent, left processes
 	for _, one := range r.Processes {
+		one.Silent = one.Silent && !deaf
 		still := !one.Listed || one.Silent
 		switch {
 		case still && one.Locked:
