@@ -87,7 +87,7 @@ func TestStatusTellsOfAStoppedProcess(t *testing.T) {
 	assert.GreaterOrEqual(t, stopped.SilentSeconds, 6.0)
 	longer := s.other(t, func(p process) bool { return p.SilentSeconds > stopped.SilentSeconds })
 	assert.True(t, longer.Silent)
-	assert.Regexp(t, `warn +processes +processes of the service's machine that are stopped, and hold their journal's lock: 1 \(\w+\), one for \d+s — .* until they go on or are killed`, s.refreshd(t, "", "doctor", "--config", filepath.Join(s.dir, "config.yaml")))
+	assert.Regexp(t, `warn +processes +processes of the service's machine whose heartbeat stands still, and whose journal's lock is held: 1 \(\w+\), one for \d+s — .* until they go on or are killed`, s.refreshd(t, "", "doctor", "--config", filepath.Join(s.dir, "config.yaml")))
 
 	require.NoError(t, second.Resume())
 	s.other(t, func(p process) bool { return p.Ready && !p.Silent })

@@ -87,9 +87,10 @@ type ProcessStatus struct {
 	Silent        bool    `json:"silent,omitempty" doc:"For recovery.silence or longer: it is stopped, cut off from Redis, or dead"`
 
 	Here   bool `json:"here,omitempty" doc:"It is of the machine of the one that answers, and shares its data_dir"`
-	Locked bool `json:"locked,omitempty" doc:"Its journal there is locked: it lives, if only stopped, or its journal is being taken up"`
+	Locked bool `json:"locked,omitempty" doc:"Its journal there is locked: it lives, if only stopped, or another process has its journal, which is kept after its death until Redis cannot lose any more what came of it"`
 
-	Open int `json:"open_attempts"`
+	Open    int `json:"open_attempts"`
+	InDoubt int `json:"in_doubt,omitempty" doc:"Of these, the ones that were sent and whose reply is unknown. If all are, of a process that is not listed, its death is proven"`
 }
 
 // Provider is one configured provider.

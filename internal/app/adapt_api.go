@@ -144,7 +144,7 @@ func fault(err error) error {
 		return &api.FaultError{Kind: api.FaultUnavailable, Detail: putOff(off), Reason: off.Reason, RetryAfter: off.RetryAfter}
 	}
 	if away, ok := errors.AsType[*refresh.UnavailableError](err); ok {
-		detail := fmt.Sprintf("it cannot be done now (%s): %s", away.Reason, outage(away.Reason, ""))
+		detail := fmt.Sprintf("it cannot be done now (%s): %s", away.Reason, meaning(away, ""))
 		if word := journalAway(away.Err); word != "" {
 			detail = "it cannot be done now: " + word
 		}

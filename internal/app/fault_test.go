@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -206,6 +207,14 @@ func TestOutagesNameProviderAndRemedy(t *testing.T) {
 	}
 	for _, reason := range []credential.Reason{credential.ReasonPaused, credential.ReasonStoreUnavailable, credential.ReasonOwnerDied} {
 		assert.NotEqual(t, usual, outage(reason, ""))
+	}
+	// Once it is proven that a process has died nobody waits for it or its machine.
+	for doubt, remedy := range map[bool]string{false: "bring it back", true: "Nothing has to be done"} {
+		err := &refresh.UnavailableError{Reason: credential.ReasonOwnerDied, Doubt: doubt}
+		for _, got := range []error{fault(err), e.unserved(t.Context(), "user:one", err)} {
+			require.ErrorContains(t, got, remedy)
+			assert.Equal(t, doubt, !strings.Contains(got.Error(), "kill"), got)
+		}
 	}
 	// The reason is the same where a request was only too early.
 	assert.Contains(t, outage(credential.ReasonUnavailable, ""), "still at work on an earlier request; it is asked again by itself, in a moment")

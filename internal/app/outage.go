@@ -37,7 +37,7 @@ func (e apiEngine) unserved(ctx context.Context, id credential.ID, err error) er
 	if away.Reason != credential.ReasonStoreUnavailable {
 		name = e.providerOf(ctx, id)
 	}
-	told.Detail = fmt.Sprintf("no valid token can be had now (%s): %s", away.Reason, outage(away.Reason, name))
+	told.Detail = fmt.Sprintf("no valid token can be had now (%s): %s", away.Reason, meaning(away, name))
 	return told
 }
 
@@ -111,6 +111,16 @@ func unclear(e *refresh.LoginUnclearError) string {
 	return "the backend answered the login (" + answer + "), but " + e.Missing[0].Sentence() + ". " +
 		"Nothing was stored or changed, and it is not sent again by itself. See that user name and password are right; " +
 		"if they are, compare login.response with what the backend answers: refreshd provider check. What a refusal looks like can be told in login.failed_when"
+}
+
+// meaning is [outage] for whoever waits: a process that has died in the middle of a
+// refresh is waited for only until that is proven.
+func meaning(away *refresh.UnavailableError, provider string) string {
+	if away.Doubt && away.Reason == credential.ReasonOwnerDied {
+		return "the process that was at work on it has died, or was given up, after it had sent a refresh, and the reply is unknown. The access token is served while it lives; " +
+			"the old refresh token is presented once more when Retry-After is over. Nothing has to be done; where that is refused, or to have a new token sooner, the user logs in again"
+	}
+	return outage(away.Reason, provider)
 }
 
 // outage says what a reason for which something cannot be done now means, and

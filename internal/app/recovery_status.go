@@ -54,7 +54,8 @@ func recoveryStatus(p roster.Picture) api.RecoveryStatus {
 	for _, one := range p.Processes {
 		status.Processes = append(status.Processes, api.ProcessStatus{
 			Owner: one.Owner, Self: one.Self, Listed: one.Listed, Journal: one.Journal, Ready: one.Ready,
-			SilentSeconds: one.Silent.Round(100 * time.Millisecond).Seconds(), Silent: one.Still, Here: one.Here, Locked: one.Locked, Open: one.Open,
+			SilentSeconds: one.Silent.Round(100 * time.Millisecond).Seconds(), Silent: one.Still, Here: one.Here, Locked: one.Locked,
+			Open: one.Open, InDoubt: one.InDoubt,
 		})
 	}
 	return status

@@ -162,7 +162,7 @@ func TestProcessesOfTheService(t *testing.T) {
 		{"owner": "a", "self": true, "listed": true, "ready": true, "silent_seconds": 0.4}, {"owner": "b", "listed": true},
 		{"owner": "c", "listed": true, "silent": true, "silent_seconds": 95.4}, {"owner": "d"},
 		{"owner": "e", "listed": true, "silent": true, "silent_seconds": 700, "here": true, "locked": true},
-		{"owner": "f", "here": true}]}}`)
+		{"owner": "f", "here": true, "open_attempts": 1}]}}`)
 	var topics []Topic
 	for _, f := range list[2:] {
 		assert.Equal(t, Warn, f.Severity)
@@ -171,17 +171,48 @@ func TestProcessesOfTheService(t *testing.T) {
 	assert.Equal(t, "processes that work on the service's Redis: 2", list[1].What)
 	assert.Equal(t, []Topic{TopicProcesses, TopicProcesses, TopicProcesses, TopicRecovery, TopicRecovery, TopicProcesses, TopicInDoubt}, topics)
 	stopped, died, silent, left := list[2], list[3], list[4], list[7]
-	assert.Equal(t, "processes of the service's machine that are stopped, and hold their journal's lock: 1 (e), one for 11m40s", stopped.What)
-	assert.Contains(t, stopped.Consequence, "nothing at all is refreshed until they go on or are killed")
+	assert.Equal(t, "processes of the service's machine whose heartbeat stands still, and whose journal's lock is held: 1 (e), one for 11m40s", stopped.What)
+	assert.Contains(t, stopped.Consequence, "they are stopped, or dead and their journals are just being taken up")
+	assert.Contains(t, stopped.Consequence, "nothing at all is refreshed until those go on or are killed")
 	assert.Equal(t, "processes of the service's machine that have died: 1 (f)", died.What)
 	assert.Equal(t, "processes elsewhere whose heartbeat stands still: 1 (c), one for 1m35s", silent.What)
-	assert.Equal(t, "processes elsewhere that died and left refreshes open: 1 (d)", left.What)
+	assert.Equal(t, "processes that have no heartbeat any more, and left refreshes open: 1 (d)", left.What)
 	for _, here := range []Finding{stopped, died} { // there the lock is the proof, and nothing has to be brought back
 		assert.NotContains(t, here.Consequence+here.Remedy, "quarantine")
 		assert.NotContains(t, here.Remedy, "machines back")
 	}
 	for _, elsewhere := range []Finding{silent, left} {
 		assert.Contains(t, elsewhere.Consequence, "recovery.quarantine")
+	}
+}
+
+// One that is proven dead is off the roster, and its heir holds the lock of its journal
+// until Redis cannot lose any more what came of it. What it has left in doubt waits for
+// nobody; of what is not, nothing is known of where it ran.
+func TestProcessesThatAreProvenDead(t *testing.T) {
+	t.Parallel()
+	about := func(dead string) []Finding {
+		return asked(t, isReady, `{"version": "1", "recovery": {"gate": "open", "settled": true, "in_doubt": 4, "processes": [
+			{"owner": "a", "self": true, "listed": true, "ready": true, "here": true, "locked": true}, {"owner": "b", `+dead+`}]}}`)[1:]
+	}
+	for name, dead := range map[string]string{
+		"its heir holds the lock":   `"open_attempts": 4, "in_doubt": 4, "here": true, "locked": true`,
+		"its heir has just ended":   `"open_attempts": 4, "in_doubt": 4, "here": true`,
+		"its journal is taken away": `"open_attempts": 4, "in_doubt": 4`,
+	} {
+		list := about(dead)
+		require.Len(t, list, 2, name)
+		assert.Equal(t, []Topic{TopicProcesses, TopicInDoubt}, []Topic{list[0].Topic, list[1].Topic}, name)
+	}
+	for name, dead := range map[string]string{
+		"its heir is at work":      `"open_attempts": 5, "in_doubt": 4, "here": true, "locked": true`,
+		"nobody has its journal":   `"open_attempts": 5, "in_doubt": 4`,
+		"of a service before this": `"open_attempts": 4, "here": true, "locked": true`,
+	} {
+		left := about(dead)[1]
+		assert.Equal(t, "processes that have no heartbeat any more, and left refreshes open: 1 (b)", left.What, name)
+		assert.NotContains(t, left.Remedy, "kill", name)
+		assert.NotContains(t, left.What, "elsewhere", name)
 	}
 }
 

@@ -98,6 +98,8 @@ type ServiceProcess struct {
 	SilentSeconds float64 `json:"silent_seconds"`
 	Here          bool    `json:"here"`
 	Locked        bool    `json:"locked"`
+	Open          int     `json:"open_attempts"`
+	InDoubt       int     `json:"in_doubt"`
 }
 
 // ownBeatMoves is within how many seconds the heartbeat of a process moves that
@@ -109,6 +111,12 @@ const ownBeatMoves = 3
 // no writes there is a finding.
 func (p ServiceProcess) cannotTell() bool {
 	return p.Self && (p.Silent || p.SilentSeconds >= ownBeatMoves)
+}
+
+// settled reports whether it is proven dead, and all that it left is in doubt: that
+// waits for nobody. Whoever holds the lock of its journal is its heir.
+func (p ServiceProcess) settled() bool {
+	return !p.Listed && p.Open > 0 && p.InDoubt == p.Open
 }
 
 // Ask judges what the service says. known is what was found without it, and is
@@ -192,11 +200,11 @@ func recovery(s Status) []Finding {
 	var stopped, died, silent, left processes
 	for _, one := range r.Processes {
 		one.Silent = one.Silent && !deaf
-		still := !one.Listed || one.Silent
 		switch {
-		case still && one.Locked:
+		case one.settled(): // the finding on what is in doubt tells of it
+		case one.Silent && one.Locked:
 			stopped.add(one)
-		case still && one.Here:
+		case (one.Silent || !one.Listed) && one.Here && !one.Locked:
 			died.add(one)
 		case !one.Listed:
 			left.add(one)
@@ -213,12 +221,14 @@ func recovery(s Status) []Finding {
 		list = append(list, Finding{topic, Warn, what, consequence, remedy})
 	}
 	if len(stopped.owners) > 0 {
-		consequence := "what they have begun waits until they go on or are killed, however long that takes: they may have tokens that nobody else has"
-		if !r.Settled {
-			consequence = "Redis is another run, and may have lost what they know: nothing at all is refreshed until they go on or are killed, however long that takes"
+		consequence := "they are stopped, or dead and their journals are just being taken up; "
+		if r.Settled {
+			consequence += "what those have begun that are stopped waits until they go on or are killed, however long that takes: they may have tokens that nobody else has"
+		} else {
+			consequence += "of those that are stopped: Redis is another run, and may have lost what they know, and nothing at all is refreshed until those go on or are killed, however long that takes"
 		}
-		warn(TopicProcesses, "processes of the service's machine that are stopped, and hold their journal's lock: "+stopped.String(), consequence,
-			"let them go on (kill -CONT), or kill them: their journals are taken up at once then. If it is the same journal for long, see in the service's log whether it can be taken up")
+		warn(TopicProcesses, "processes of the service's machine whose heartbeat stands still, and whose journal's lock is held: "+stopped.String(), consequence,
+			"let those that are stopped go on (kill -CONT), or kill them: their journals are taken up at once then. If none is stopped, see in the service's log what keeps their journals from being taken up")
 	}
 	if len(died.owners) > 0 {
 		warn(TopicProcesses, "processes of the service's machine that have died: "+died.String(),
@@ -237,7 +247,9 @@ func recovery(s Status) []Finding {
 		warn(TopicRecovery, fmt.Sprintf("Redis is another run, and not all processes have put back what they know: %d have not", late), "refreshes wait until they have, or are proven dead", "start them again if they have died: their journals may hold tokens")
 	}
 	if len(left.owners) > 0 {
-		warn(TopicProcesses, "processes elsewhere that died and left refreshes open: "+left.String(), "these wait until it is proven what became of them, for recovery.quarantine, or three times that where a neighbour lives that can read their journals", "bring their machines back, with their data_dir")
+		warn(TopicProcesses, "processes that have no heartbeat any more, and left refreshes open: "+left.String(),
+			"of what is in doubt see there; the rest waits until it is proven what became of it: until their journals are read, for recovery.quarantine, or three times that where a neighbour lives that can read them",
+			"if they ran on a machine that is away, bring it back, with its data_dir")
 	}
 	if r.InDoubt > 0 {
 		warn(TopicInDoubt, fmt.Sprintf("refreshes in doubt, which were sent and whose replies are unknown: %d", r.InDoubt), "their access tokens are served until they expire; the old refresh token is presented once more before that", "nothing; where it fails, the user logs in again")

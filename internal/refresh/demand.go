@@ -287,7 +287,7 @@ func (e *Engine) refusedDemand(ctx context.Context, t *Target, held credential.H
 	switch answer.Refusal {
 	case credential.RefusedOpen:
 		if a := answer.Held.Attempt; a != nil && a.Doubt {
-			return settled{err: &UnavailableError{Reason: answer.Held.Record.LastAttempt.Failure, RetryAfter: max(a.RecoverAt.Sub(answer.Now), time.Second)}}
+			return settled{err: &UnavailableError{Reason: answer.Held.Record.LastAttempt.Failure, RetryAfter: max(a.RecoverAt.Sub(answer.Now), time.Second), Doubt: true}}
 		}
 		return e.follow(ctx, t, held, false)
 	case credential.RefusedAlternate:
@@ -425,5 +425,5 @@ func (e *Engine) notNow(held credential.Held) *UnavailableError {
 	if at := e.loginAt(r); at != 0 {
 		wait = max(wait, at.Sub(e.clock.Now()))
 	}
-	return &UnavailableError{Reason: reason, RetryAfter: wait}
+	return &UnavailableError{Reason: reason, RetryAfter: wait, Doubt: held.Attempt != nil && held.Attempt.Doubt}
 }

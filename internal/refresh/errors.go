@@ -97,6 +97,7 @@ type UnavailableError struct {
 	RetryAfter time.Duration
 	Err        error // what was in the way, if it was an error
 	Unsure     bool  // the change may have been made all the same: the answer is missing
+	Doubt      bool  // a refresh was sent and its reply is unknown: what is waited for is the moment to present its token again
 }
 
 func (e *UnavailableError) Error() string {

@@ -89,6 +89,21 @@ func TestDeadJournalWithAnIntent(t *testing.T) {
 	}
 }
 
+// Whoever asks for what is in doubt waits for the moment at which its token is presented
+// once more, and not for the process: its death is proven.
+func TestWhoAsksForWhatADeadProcessLeftInDoubt(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.killed("dead")
+	heir := b.node("two")
+	h := b.held(heir, "alice")
+	want := &UnavailableError{Reason: credential.ReasonOwnerDied, RetryAfter: h.Attempt.RecoverAt.Sub(b.clock.Now()), Doubt: true}
+	for rejected := range uint64(2) {
+		_, err := heir.Refresh(t.Context(), "alice", rejected)
+		assert.Equal(t, want, err)
+	}
+}
+
 // killedAfterReply leaves a process dead after its journal had the reply and
 // before the store had it.
 func (b *bundle) killedAfterReply() {

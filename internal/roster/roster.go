@@ -42,8 +42,9 @@ type Process struct {
 	Silent  time.Duration // since its heartbeat last moved, as this process saw it
 	Still   bool          // for so long that it is stopped, cut off, or dead
 	Here    bool          // its journal is, or was, in the folder of the one that looks: it is of this machine
-	Locked  bool          // its journal is locked: it lives, if only stopped, or an heir is reading it
+	Locked  bool          // its journal is locked: it lives, if only stopped, or an heir has it
 	Open    int           // attempts
+	InDoubt int           // of these, the ones whose reply is unknown
 }
 
 // Watch looks at a store for one process.
@@ -111,17 +112,25 @@ func (w Watch) Picture(ctx context.Context) (Picture, error) {
 	}
 	p := w.picture(run, r, open)
 	var ids []credential.ID
-	for _, list := range open {
-		ids = append(ids, list[:min(len(list), mostDoubts-len(ids))]...)
+	var owners []string // of each
+	for owner, list := range open {
+		list = list[:min(len(list), mostDoubts-len(ids))]
+		ids = append(ids, list...)
+		owners = append(owners, slices.Repeat([]string{owner}, len(list))...)
 	}
 	records, err := w.Store.Records(ctx, ids...)
 	if err != nil {
 		return Picture{}, err
 	}
-	for _, held := range records {
+	doubts := make(map[string]int)
+	for i, held := range records {
 		if held != nil && held.Attempt != nil && held.Attempt.Doubt {
 			p.InDoubt++
+			doubts[owners[i]]++
 		}
+	}
+	for i := range p.Processes {
+		p.Processes[i].InDoubt = doubts[p.Processes[i].Owner]
 	}
 	return p, nil
 }

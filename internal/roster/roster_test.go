@@ -141,19 +141,20 @@ func TestPicture(t *testing.T) {
 		roster: credential.Roster{Settled: "run-1", Members: map[string]credential.Member{
 			"b": {Beat: 1, Place: "p", Ready: "run-2"}, "a": {Beat: 1, Ready: "run-1"}, "me": {Beat: 1, Place: "p", Ready: "run-2"},
 		}},
-		open:   map[string][]credential.ID{"b": {"x", "y"}, "dead": {"z"}},
-		doubts: map[credential.ID]bool{"z": true},
+		open:   map[string][]credential.ID{"b": {"x", "y"}, "dead": {"z"}, "half": {"v", "w"}},
+		doubts: map[credential.ID]bool{"z": true, "w": true},
 	}
 	w := Watch{Store: store, Self: "me", Beats: NewHeartbeats(time.Second), Boot: func() time.Duration { return time.Hour }, Folder: folder{}}
 	p, err := w.Picture(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, Picture{
-		Open: 3, InDoubt: 1,
+		Open: 5, InDoubt: 2,
 		Processes: []Process{
 			{Owner: "me", Self: true, Listed: true, Journal: true, Ready: true},
 			{Owner: "a", Listed: true},
 			{Owner: "b", Listed: true, Journal: true, Ready: true, Open: 2},
-			{Owner: "dead", Open: 1},
+			{Owner: "dead", Open: 1, InDoubt: 1},
+			{Owner: "half", Open: 2, InDoubt: 1},
 		},
 	}, p)
 
