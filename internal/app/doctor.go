@@ -3,6 +3,9 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -163,10 +166,29 @@ func examineStored(ctx context.Context, conf *config.Config, file string, redisA
 	defer cancel()
 	var left []Finding
 	unfit := fitsStored(within, conf, keys, func(s *store.Store) { left = examineProviders(ctx, s, conf, file) })
-	if unfit != nil {
+	if of, is := ofRedis(unfit); is {
+		left = []Finding{of}
+	} else if unfit != nil {
 		return []Finding{doctor.UnfitKeyset(unfit)}
 	}
 	return append([]Finding{doctor.Keyset(conf.Keyset.File, err)}, left...)
+}
+
+// ofRedis judges an error with which a keyset could not be compared, if it is one of
+// Redis: it says nothing of the keyset.
+func ofRedis(err error) (of Finding, is bool) {
+	if err == nil {
+		return Finding{}, false
+	}
+	if refused, ok := errors.AsType[*redisconn.RefusedError](err); ok {
+		return doctor.RedisRefuses(fmt.Sprintf("%s, and refused what a start has to write first (%s)", refused.Why, refused.What), refused.Remedy), true
+	}
+	if redisconn.Loads(err) {
+		return doctor.RedisLoads(err), true
+	}
+	_, answered := errors.AsType[redis.Error](err)
+	_, cut := errors.AsType[net.Error](err)
+	return doctor.RedisAway(err), answered || cut || errors.Is(err, io.EOF)
 }
 
 // compareWithin bounds how long a Redis that has just answered is waited for.

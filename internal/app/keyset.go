@@ -138,7 +138,7 @@ func fitsStored(ctx context.Context, conf *config.Config, keys *seal.Keyset, loo
 	}
 	s, err := store.New(ctx, store.Options{Client: conn.Client(), Keyset: onlooker{keys}, Shards: conf.Redis.Shards, Owner: "doctor-" + rand.Text()})
 	if err != nil {
-		return err
+		return conn.Refusal(ctx, err)
 	}
 	look(s)
 	return nil

@@ -103,7 +103,7 @@ func (s *service) start(ctx context.Context) error {
 			if s.redis == nil {
 				return err
 			}
-			return s.redis.Full(ctx, err)
+			return s.redis.Refusal(ctx, err)
 		}
 	}
 	return nil

@@ -81,6 +81,14 @@ func RedisAway(err error) Finding {
 	}
 }
 
+// RedisRefuses judges a Redis that takes no writes at present.
+func RedisRefuses(why, remedy string) Finding {
+	return Finding{
+		TopicRedis, Fail, "it " + why, "the service does not start; a running one serves tokens while they live, and received ones stay in the journal",
+		remedy,
+	}
+}
+
 // RedisLoads judges a Redis that loads its data, as err says.
 func RedisLoads(err error) Finding {
 	return Finding{

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // FullError is a write that Redis refused because its maxmemory is used up.
@@ -38,16 +36,9 @@ func size(bytes int64) string {
 	return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20))
 }
 
-// Full makes a [*FullError] of an error that is such a refusal, wherever it was
-// met, and returns any other as it is.
-func (c *Conn) Full(ctx context.Context, err error) error {
-	if !redis.IsOOMError(err) {
-		return err
-	}
-	full := &FullError{Redis: embeddedName, Err: err}
-	if c.name != "" {
-		full.Redis = "redis.url: " + c.name
-	}
+// full tells of a write that was refused for want of memory.
+func (c *Conn) full(ctx context.Context, err error) *FullError {
+	full := &FullError{Redis: c.described(), Err: err}
 	full.What, _, _ = strings.Cut(err.Error(), ": OOM ") // what follows are Redis's own words
 	if in, infoErr := readInfo(ctx, c.clients.main); infoErr == nil {
 		full.Used, full.Max = in.number("used_memory"), in.number("maxmemory")
