@@ -32,8 +32,9 @@ type PutInput struct {
 // nothing is stored and the error matches [ErrLoginRefused]; where the backend
 // cannot be asked now, the record is [StatePending], and refreshd signs in as
 // soon as it can. A token whose refresh token was used up before is refused
-// with [ErrConflict]. One whose refresh token is in store changes nothing,
-// another access token beside it is not taken, and the record is Unchanged.
+// with [ErrConflict]. One whose refresh token is in store changes nothing but
+// the subject, where that differs: another access token beside it is not taken.
+// Without such a subject the record is Unchanged.
 func (c *Client) Put(ctx context.Context, id string, in PutInput) (*Record, error) {
 	body, err := in.body()
 	if err != nil {

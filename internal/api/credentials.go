@@ -40,7 +40,7 @@ func (a *API) credentialRoutes() {
 	define(a, route{
 		method: http.MethodPut, path: credentialPath, id: "put-credential", tag: tagCredentials, needs: []Scope{ScopeCredentialWrite}, creates: true,
 		summary: "Store a credential, or log it in again",
-		description: "Stores a token for this ID. One that brings back the current refresh token changes nothing, whatever stands beside it, another access token too: the answer is the stored record with unchanged set. One that brings back an earlier refresh token is refused as stale_token. 201 where nothing was stored before. " +
+		description: "Stores a token for this ID. One that brings back the current refresh token changes nothing, whatever stands beside it, another access token too, but a subject that differs, which is taken: else the answer is the stored record with unchanged set. One that brings back an earlier refresh token is refused as stale_token. 201 where nothing was stored before. " +
 			"A login without an access token signs in before it is answered: 422 login_refused or account_locked, and nothing is stored, where the backend does not take it, or answers with neither a token nor a known refusal (reason invalid_request or malformed_reply); " +
 			"where the backend cannot be asked now, 503 and nothing is stored or changed if the credential has a token that still works: send the login again; " +
 			"else 202, the credential is pending then and signs in as soon as it can. A credential that is paused stays so.",

@@ -14,6 +14,7 @@ import (
 	"github.com/refreshd/refreshd/internal/api"
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/event"
+	"github.com/refreshd/refreshd/internal/provider"
 	"github.com/refreshd/refreshd/internal/refresh"
 	"github.com/refreshd/refreshd/internal/store"
 )
@@ -136,6 +137,13 @@ func fault(err error) error {
 	}
 	if odd, ok := errors.AsType[*refresh.LoginUnclearError](err); ok {
 		return &api.FaultError{Kind: api.FaultLoginRefused, Detail: unclear(odd), Reason: odd.Reason}
+	}
+	if value, ok := errors.AsType[*provider.ValueError](err); ok {
+		field := "body.token." + value.Name
+		if value.Name == "subject" {
+			field = "body.subject"
+		}
+		return &api.FaultError{Kind: api.FaultInvalid, Field: field, Detail: value.Sentence()}
 	}
 	if errors.Is(err, refresh.ErrDeadLogin) {
 		return &api.FaultError{Kind: api.FaultLoginRefused, Detail: refresh.ErrDeadLogin.Error(), Reason: credential.ReasonMalformedReply}

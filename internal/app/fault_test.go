@@ -15,6 +15,7 @@ import (
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/event"
 	"github.com/refreshd/refreshd/internal/journal"
+	"github.com/refreshd/refreshd/internal/provider"
 	"github.com/refreshd/refreshd/internal/refresh"
 	"github.com/refreshd/refreshd/internal/store"
 )
@@ -84,8 +85,14 @@ func TestErrorsOfTheEngineInTheAPIsWords(t *testing.T) {
 			&refresh.LoginPutOffError{Reason: credential.ReasonPaused, RetryAfter: time.Minute},
 			api.FaultError{Kind: api.FaultUnavailable, Reason: credential.ReasonPaused, RetryAfter: time.Minute},
 		},
-		"no session":       {refresh.ErrNoSession, api.FaultError{Kind: api.FaultNoSession}},
-		"dead on arrival":  {refresh.ErrDeadOnArrival, api.FaultError{Kind: api.FaultDeadOnArrival}},
+		"no session":      {refresh.ErrNoSession, api.FaultError{Kind: api.FaultNoSession}},
+		"dead on arrival": {refresh.ErrDeadOnArrival, api.FaultError{Kind: api.FaultDeadOnArrival}},
+		"a value that is missing": {
+			&provider.ValueError{Provider: "shop", Name: "access_token", Request: "refresh.request"},
+			api.FaultError{
+				Kind: api.FaultInvalid, Detail: "is missing, and refresh.request of provider shop needs {{.access_token}}: send it as well",
+			},
+		},
 		"conflict":         {refresh.ErrConflict, api.FaultError{Kind: api.FaultConflict}},
 		"not refreshable":  {refresh.ErrNotRefreshable, api.FaultError{Kind: api.FaultNotRefreshable}},
 		"fresh rejected":   {refresh.ErrFreshRejected, api.FaultError{Kind: api.FaultFreshRejected}},

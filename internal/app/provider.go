@@ -33,6 +33,7 @@ const connsPerProvider = 256
 // backend is a provider of either kind as the engine expects it.
 type backend interface {
 	refresh.Exchanger
+	CheckLogin(in credential.Login) error
 	Close()
 }
 
@@ -86,6 +87,10 @@ func (s authorizationServer) Verify(ctx context.Context, token credential.Token,
 	}
 	return s.declared.Verify(ctx, token, subject, start)
 }
+
+// CheckLogin takes every login: a refresh needs the refresh token alone (RFC 6749
+// section 6).
+func (authorizationServer) CheckLogin(credential.Login) error { return nil }
 
 func (s authorizationServer) Close() {
 	s.provider.Close()
@@ -141,7 +146,7 @@ func (ps *providers) build(conf *config.Config) (targets []refresh.Target, settl
 		targets = append(targets, refresh.Target{
 			Name: name, Policy: policy(conf, set), Exchanger: one.backend, Settings: settings,
 			Limits: refresh.Limits{Concurrency: set.Limits.Concurrency, PerSecond: set.Limits.PerSecond},
-			Verify: set.Verify.Declared(), LogsOut: set.Logout.Declared(),
+			Verify: set.Verify.Declared(), LogsOut: set.Logout.Declared(), CheckLogin: one.backend.CheckLogin,
 		})
 	}
 	return targets, func(taken bool) {

@@ -26,6 +26,20 @@ func Repeat(h Held, nonce Nonce, now Millis) Write {
 	return c.done(h.Attempt)
 }
 
+// TakeSubject is [Repeat] with the user's UID, which the owner did not bring with the
+// login, or has corrected. A request that could not be made, or was refused, is made
+// anew with it at once.
+func TakeSubject(h Held, subject string, nonce Nonce, now Millis) Write {
+	w := Repeat(h, nonce, now)
+	r := &w.Record
+	r.Subject = subject
+	if r.Failures > 0 && r.LastAttempt.Failure == ReasonInvalidRequest && r.RefreshAt > now {
+		r.Failures, r.RefreshAt = 0, now
+		w.Due = NextDue(*r, h.Attempt)
+	}
+	return w
+}
+
 // inTheAir returns the refresh token that an open attempt may be presenting at
 // this moment. Whoever brings it back later brings a spent one. A token that
 // was only replaced can be brought back.

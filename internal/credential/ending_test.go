@@ -148,6 +148,26 @@ func TestRepeat(t *testing.T) {
 	}
 }
 
+// The UID is all that changes, but for what failed for want of it.
+func TestTakeSubject(t *testing.T) {
+	t.Parallel()
+	for reason, due := range map[credential.Reason]bool{credential.ReasonInvalidRequest: true, credential.ReasonRateLimited: false} {
+		b := setup(t)
+		b.in(credential.StateDegraded, true)
+		b.held.Attempt = nil
+		b.held.Record.LastAttempt.Failure = reason
+		w := credential.TakeSubject(b.held, "u-8", b.nonce, noon)
+		checkWrite(t, b.held, w, changed(b.held, w, noon, func(r *credential.Record) {
+			r.Acts, r.Subject = 1, "u-8"
+			if due {
+				r.Failures, r.RefreshAt = 0, noon
+			}
+		}))
+		assert.Equal(t, credential.NextDue(w.Record, nil), w.Due)
+		assert.Equal(t, due, w.Due == noon, reason)
+	}
+}
+
 func TestLogout(t *testing.T) {
 	t.Parallel()
 	for _, state := range credential.States() {

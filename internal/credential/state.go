@@ -61,7 +61,7 @@ const (
 	ReasonTimeout             Reason = "timeout"              // no reply in the allowed time
 	ReasonNetwork             Reason = "network"              // not reached, or cut off
 	ReasonMalformedReply      Reason = "malformed_reply"      // a success that cannot be read
-	ReasonInvalidRequest      Reason = "invalid_request"      // the provider refuses the request's form
+	ReasonInvalidRequest      Reason = "invalid_request"      // the provider refuses the request's form, or none can be made
 	ReasonClientMisconfigured Reason = "client_misconfigured" // the operator's settings are refused
 	ReasonOwnerDied           Reason = "owner_died"           // the process that held the attempt is gone
 	ReasonOwner               Reason = "owner"                // the owner asked for it

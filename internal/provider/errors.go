@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/reqtemplate"
 )
 
 // ErrNoRevocation says that there is no call that ends a token: no revocation
@@ -66,3 +67,27 @@ func (e *CallError) Error() string {
 
 // Unwrap returns the cause.
 func (e *CallError) Unwrap() error { return e.Err }
+
+// ValueError says that a request can never be made for a login, because of a value
+// that it has brought, or has not.
+type ValueError struct {
+	Provider string
+	Name     string // of the value, such as subject
+	Request  string // what the settings call the request, or the part of it
+	Why      string // it does not fit there; "" if it is missing
+}
+
+// Error does not quote the value.
+func (e *ValueError) Error() string { return e.Name + " " + e.Sentence() }
+
+// Sentence says what is wrong, and the remedy, without the value's name.
+func (e *ValueError) Sentence() string {
+	remedy := "send it as well"
+	if e.Name == string(reqtemplate.Subject) {
+		remedy = "give the user's UID at that provider"
+	}
+	if e.Why != "" {
+		return fmt.Sprintf("does not fit %s of provider %s: it %s; %s", e.Request, e.Provider, e.Why, remedy)
+	}
+	return fmt.Sprintf("is missing, and %s of provider %s needs {{.%s}}: %s", e.Request, e.Provider, e.Name, remedy)
+}

@@ -1,6 +1,7 @@
 package refresh
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -94,10 +95,28 @@ func (e *Engine) admit(a arrival, before *credential.Held, now credential.Millis
 		}
 		return false, ErrDeadOnArrival
 	}
-	if before == nil {
-		return false, nil
+	if before != nil {
+		if same, err = e.repeated(*before, a.login); err != nil {
+			return false, err
+		}
 	}
-	return e.repeated(*before, a.login)
+	if a.signedIn {
+		return same, nil // what it brought was looked at before it was made
+	}
+	login := a.login
+	if same {
+		login.Subject = cmp.Or(login.Subject, before.Record.Subject)
+		login.Token, login.SignIn = before.Token, before.SignIn
+	}
+	return same, a.target.check(login)
+}
+
+// check reports why what a login brings could never be presented.
+func (t *Target) check(login credential.Login) error {
+	if t.CheckLogin == nil {
+		return nil
+	}
+	return t.CheckLogin(login)
 }
 
 // disown ends the session that was begun for a login which is not stored. stored is
@@ -127,6 +146,24 @@ func (e *Engine) tellOrphan(a arrival, err error) {
 		e.log.Warn().Err(err).Str("credential", string(a.login.ID)).Str("provider", a.target.Name).
 			Msg("the backend has taken a login that was not stored")
 	}
+}
+
+// takeRepeat stores what an owner has brought anew beside a login that is stored: the
+// user's UID; "" is none. It reports whether the record was still h.
+func (e *Engine) takeRepeat(ctx context.Context, t *Target, h credential.Held, subject string, now credential.Millis) (put Put, done bool, err error) {
+	if subject == "" || subject == h.Record.Subject {
+		held, noted, err := e.noteRepeat(ctx, h, now)
+		return Put{Held: held, Unchanged: noted}, noted, err
+	}
+	after, done, err := e.replace(ctx, h, credential.TakeSubject(h, subject, newNonce(), now))
+	if err != nil {
+		return Put{}, false, e.unavailable(err)
+	}
+	if done {
+		e.tellDue(after)
+		e.meetUser(ctx, t, after)
+	}
+	return Put{Held: after}, done, nil
 }
 
 // noteRepeat notes that an owner brought, or ended, what was so already, where a login

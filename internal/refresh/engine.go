@@ -23,8 +23,11 @@ type Target struct {
 	Policy    credential.Policy
 	Limits    Limits
 	Exchanger Exchanger
-	LogsOut   bool // there is a call that ends a session, to be made at each log-out
-	Verify    bool // there is a call for it, to be made at each fetch
+	// CheckLogin reports why what a login brings could never be presented; nil
+	// takes every one. Its error is passed on as it is.
+	CheckLogin func(credential.Login) error
+	LogsOut    bool // there is a call that ends a session, to be made at each log-out
+	Verify     bool // there is a call for it, to be made at each fetch
 	// Settings identifies the client's settings. When it changes, a breaker
 	// that those settings opened is probed at once.
 	Settings string

@@ -27,8 +27,8 @@ type Put struct {
 
 // Put stores a login: a new credential, or a new token for one that exists. It
 // is journaled before it returns. A login that brings back the current refresh
-// token changes nothing, whatever stands beside it, but comes after a login that
-// was given up before; one that brings back an earlier one is refused with
+// token changes nothing, whatever stands beside it but another subject, and comes
+// after a login that was given up before; one that brings back an earlier one is refused with
 // [ErrStaleToken]. One for an ID under which another subject's credential is
 // stored than the caller's is refused with [ErrOtherSubject]. A login that
 // cannot be made now is stored as pending, unless a token is stored that still
@@ -51,7 +51,10 @@ func (e *Engine) Put(ctx context.Context, login credential.Login, expect Expect)
 	if !login.SignIn.IsZero() && login.Token.Access.IsZero() {
 		a.ends = e.signIns.begin(login.ID)
 		defer e.signIns.done(login.ID)
-		if a.was, err = e.mayStore(ctx, login, expect); err != nil {
+		if a.was, err = e.mayStore(ctx, login, expect); err == nil {
+			err = t.check(login)
+		}
+		if err != nil {
 			return Put{}, err // no login is made for what would not be stored
 		}
 		if a.was.Paused {
@@ -132,9 +135,9 @@ func (e *Engine) arrive(ctx context.Context, a arrival) (Put, error) {
 			return Put{}, err
 		}
 		if same {
-			held, noted, err := e.noteRepeat(ctx, *before, now)
-			if err != nil || noted {
-				return Put{Held: held, Unchanged: noted}, err
+			put, done, err := e.takeRepeat(ctx, t, *before, a.login.Subject, now)
+			if err != nil || done {
+				return put, err
 			}
 			continue
 		}

@@ -64,6 +64,44 @@ func TestPut(t *testing.T) {
 	require.ErrorIs(t, err, ErrDeadOnArrival)
 }
 
+// The user's UID is taken from a login that is stored already: what failed for want of
+// it is tried at once, and no attempt that is under way is disturbed.
+func TestPutOfTheSameTokenWithAnotherSubject(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	looked := 0
+	n := b.node("one", func(o *Options) { o.OnDue = func() { looked++ } })
+	login := b.login("alice")
+	_, err := n.Put(t.Context(), login, Expect{})
+	require.NoError(t, err)
+	b.provider.failing(credential.Outcome{Class: credential.ClassNotSent, Reason: credential.ReasonInvalidRequest})
+	_, err = n.Refresh(t.Context(), "alice", 1)
+	require.Error(t, err)
+	before := b.held(n, "alice").Record
+
+	for _, subject := range []string{"uid-1", "uid-2"} {
+		looked = 0
+		login.Subject = subject
+		put, err := n.Put(t.Context(), login, Expect{})
+		require.NoError(t, err)
+		assert.False(t, put.Unchanged, subject)
+		r := b.held(n, "alice").Record
+		assert.Equal(t, put.Held.Record, r)
+		assert.Equal(t, subject, r.Subject)
+		assert.Equal(t, before.Generation, r.Generation)
+		assert.Equal(t, before.Grant, r.Grant)
+		assert.Equal(t, before.Version, r.Version, "no event tells of it")
+		assert.Equal(t, b.clock.Now(), r.RefreshAt)
+		assert.Equal(t, 1, looked)
+
+		put, err = n.Put(t.Context(), login, Expect{})
+		require.NoError(t, err)
+		assert.True(t, put.Unchanged, subject)
+	}
+	_, err = n.Put(t.Context(), login, Expect{Subject: "uid-1"})
+	require.ErrorIs(t, err, ErrOtherSubject, "whoever is limited to a subject renames nobody's")
+}
+
 // A dead credential is not brought back by the token that killed it.
 func TestPutOfTheTokenThatWasRefused(t *testing.T) {
 	t.Parallel()

@@ -74,11 +74,16 @@ func (e *Engine) owners(ctx context.Context, id credential.ID, subject string, d
 	if err != nil {
 		return credential.Held{}, e.unavailable(err)
 	}
-	if at := credential.NextDue(held.Record, held.Attempt); at != 0 && at <= e.clock.Now() && e.opts.OnDue != nil {
-		e.opts.OnDue()
-	}
+	e.tellDue(held)
 	if r := held.Record; r.State.Terminal() {
 		return held, &StateError{State: r.State, Reason: r.Reason, Since: r.Since}
 	}
 	return held, nil
+}
+
+// tellDue tells whoever looks for what is due, where an owner's word has made it so.
+func (e *Engine) tellDue(held credential.Held) {
+	if at := credential.NextDue(held.Record, held.Attempt); at != 0 && at <= e.clock.Now() && e.opts.OnDue != nil {
+		e.opts.OnDue()
+	}
 }

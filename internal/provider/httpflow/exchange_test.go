@@ -284,9 +284,9 @@ func TestNothingIsSent(t *testing.T) {
 			login(httpflow.Request{Headers: map[string]string{"Authorization": "Basic {{.username}}:{{.password}}"}}), credential.MethodLogin, "a:b", "",
 			credential.ClassPermanent, "colon",
 		},
-		"bearer CR": {extend(httpflow.Send{}), credential.MethodExtend, "", "a\rb", credential.ClassPermanent, "send cannot be made"},
+		"bearer CR": {extend(httpflow.Send{}), credential.MethodExtend, "", "a\rb", credential.ClassNotSent, "send cannot be made"},
 		"cookie ;": {
-			extend(httpflow.Send{As: httpflow.AsCookie, Name: "sid"}), credential.MethodExtend, "", "a;b", credential.ClassPermanent, "send cannot be made",
+			extend(httpflow.Send{As: httpflow.AsCookie, Name: "sid"}), credential.MethodExtend, "", "a;b", credential.ClassNotSent, "send cannot be made",
 		},
 	}
 	for name, test := range tests {
@@ -304,6 +304,33 @@ func TestNothingIsSent(t *testing.T) {
 			assert.Empty(t, s.Received())
 		})
 	}
+}
+
+// What a provider was not asked it has not called dead, whatever is missing or does
+// not fit.
+func TestWhatWasNotSentEndsNothing(t *testing.T) {
+	t.Parallel()
+	s := providertest.NewServer(t, says{status: 200}.ServeHTTP)
+	o := shop(s.URL)
+	o.Refresh.Request.URL = s.URL + "/users/{{.subject}}/token"
+	o.Extend = &httpflow.Call{Request: httpflow.Request{URL: s.URL + "/users/{{.subject}}"}}
+	o.UserData = &httpflow.Call{Request: httpflow.Request{URL: s.URL + "/users/{{.subject}}"}}
+	p := newProvider(t, o)
+	token := credential.Token{Access: credential.NewSecret("AT"), Refresh: credential.NewSecret("RT")}
+	for subject, why := range map[string]string{"": "there is no subject, which ", "uid/../x": "leads to another path"} {
+		for _, m := range []credential.Method{credential.MethodRefresh, credential.MethodExtend} {
+			out := p.Exchange(t.Context(), credential.Presentation{
+				Method: m, Token: token, Subject: subject, MaySend: func() error { return nil }, Keep: new(kept).keep,
+			})
+			assert.Equal(t, credential.ClassNotSent, out.Class, m)
+			assert.Equal(t, credential.ReasonInvalidRequest, out.Reason, m)
+			assert.Contains(t, out.Detail, why)
+			assert.Contains(t, out.Detail, "; nothing was sent")
+		}
+		_, out := p.UserData(t.Context(), token, subject, nil)
+		assert.Equal(t, credential.ClassNotSent, out.Class)
+	}
+	assert.Empty(t, s.Received())
 }
 
 // A token that cannot be put into the question was not refused by anybody.

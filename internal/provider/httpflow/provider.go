@@ -195,16 +195,16 @@ func (p *Provider) make(ctx context.Context, c *call, get values, start, maySend
 }
 
 // unmade is the outcome of a request that could not be made, of which nothing
-// was sent. A value that is not there may come; one that does not fit never
-// will, and only its owner can bring another.
+// was sent: the provider has called nothing dead. Only a name or a password that
+// does not fit ends what it belongs to, for no login with it will ever be asked.
 func (c *call) unmade(err error) credential.Outcome {
-	if _, empty := errors.AsType[*emptyError](err); empty {
-		return credential.Outcome{Class: credential.ClassNotSent, Reason: credential.ReasonUnavailable, Detail: err.Error()}
+	out := credential.Outcome{
+		Class: credential.ClassNotSent, Reason: credential.ReasonInvalidRequest, Detail: err.Error() + "; nothing was sent",
 	}
-	if c.kind == kindVerify { // the provider was not asked, and has refused nothing
-		return credential.Outcome{Class: credential.ClassNotSent, Reason: credential.ReasonInvalidRequest, Detail: err.Error()}
+	if _, unfit := errors.AsType[*unfitError](err); unfit && c.kind == kindLogin {
+		out.Class, out.Reason = credential.ClassPermanent, c.deadReason()
 	}
-	return credential.Outcome{Class: credential.ClassPermanent, Reason: c.deadReason(), Detail: err.Error() + "; nothing was sent"}
+	return out
 }
 
 // judge says what a reply means, and has its tokens kept.

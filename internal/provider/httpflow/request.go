@@ -46,11 +46,11 @@ func (q *request) path() string {
 func (q *request) render(get values) (wire.Request, error) {
 	for _, f := range q.fields {
 		if get(f) == "" {
-			return wire.Request{}, &emptyError{f}
+			return wire.Request{}, &emptyError{q.key, f}
 		}
 	}
 	if q.send != nil && get(reqtemplate.AccessToken) == "" {
-		return wire.Request{}, &emptyError{reqtemplate.AccessToken}
+		return wire.Request{}, &emptyError{q.key, reqtemplate.AccessToken}
 	}
 	to, err := q.url(get)
 	if err != nil {

@@ -20,11 +20,14 @@ const opening = "{{"
 type values func(reqtemplate.Field) string
 
 // emptyError is a request that cannot be made because a value is not there.
-type emptyError struct{ field reqtemplate.Field }
+type emptyError struct {
+	where string // of the settings
+	field reqtemplate.Field
+}
 
 // Error names the field.
 func (e *emptyError) Error() string {
-	return "there is no " + string(e.field) + ", which the request needs"
+	return "there is no " + string(e.field) + ", which " + e.where + " needs"
 }
 
 // unfitError is a request that cannot be made because a value does not fit where

@@ -1,0 +1,80 @@
+package httpflow
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/refreshd/refreshd/internal/credential"
+	"github.com/refreshd/refreshd/internal/provider"
+	"github.com/refreshd/refreshd/internal/reqtemplate"
+)
+
+// CheckLogin reports why a call that is to keep what a login has brought alive can
+// never be made: its request needs a value that the login does not have and no reply
+// will tell before, or the user's UID does not fit where it has to stand. The error is
+// a [*provider.ValueError].
+func (p *Provider) CheckLogin(in credential.Login) error {
+	get := func(f reqtemplate.Field) string {
+		switch {
+		case f == reqtemplate.Subject && in.Subject != "":
+			return in.Subject
+		case p.calls.have(in, f):
+			return "x" // whether it fits is seen once it is there
+		default:
+			return ""
+		}
+	}
+	for _, c := range p.calls.keeping(get, in) {
+		_, err := c.request.render(get)
+		if empty, ok := errors.AsType[*emptyError](err); ok {
+			return &provider.ValueError{Provider: p.name, Name: string(empty.field), Request: empty.where}
+		}
+		if unfit, ok := errors.AsType[*unfitError](err); ok {
+			return &provider.ValueError{Provider: p.name, Name: string(reqtemplate.Subject), Request: unfit.where, Why: unfit.why}
+		}
+	}
+	return nil
+}
+
+// keeping lists the calls that are made to keep what a login has brought alive.
+func (all calls) keeping(get values, in credential.Login) []*call {
+	var list []*call
+	if all.login != nil && !in.SignIn.IsZero() {
+		list = append(list, all.login)
+	}
+	if all.extend != nil && get(reqtemplate.AccessToken) != "" {
+		list = append(list, all.extend)
+	}
+	if all.refresh != nil && get(reqtemplate.RefreshToken) != "" {
+		list = append(list, all.refresh)
+	}
+	return list
+}
+
+// have reports whether a login has brought a value, or a reply may tell it to whoever
+// has not.
+func (all calls) have(in credential.Login, f reqtemplate.Field) bool {
+	signsIn := all.login != nil && !in.SignIn.IsZero()
+	switch f {
+	case reqtemplate.Username, reqtemplate.Password:
+		return signsIn
+	case reqtemplate.AccessToken:
+		return !in.Token.Access.IsZero() || signsIn
+	case reqtemplate.RefreshToken:
+		return !in.Token.Refresh.IsZero() || signsIn && !all.login.places.RefreshToken.IsZero()
+	case reqtemplate.Subject:
+	}
+	var asked []*call
+	if signsIn {
+		asked = append(asked, all.login)
+	}
+	if all.have(in, reqtemplate.AccessToken) {
+		asked = append(asked, all.extend, all.verify, all.userData)
+	}
+	if all.have(in, reqtemplate.RefreshToken) {
+		asked = append(asked, all.refresh)
+	}
+	return slices.ContainsFunc(asked, func(c *call) bool {
+		return c != nil && !c.places.Subject.IsZero() && !slices.Contains(c.request.fields, reqtemplate.Subject)
+	})
+}
