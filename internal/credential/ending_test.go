@@ -151,7 +151,8 @@ func TestRepeat(t *testing.T) {
 // The UID is all that changes, but for what failed for want of it.
 func TestTakeSubject(t *testing.T) {
 	t.Parallel()
-	for reason, due := range map[credential.Reason]bool{credential.ReasonInvalidRequest: true, credential.ReasonRateLimited: false} {
+	for _, reason := range []credential.Reason{credential.ReasonInvalidRequest, credential.ReasonRateLimited} {
+		due := reason == credential.ReasonInvalidRequest
 		b := setup(t)
 		b.in(credential.StateDegraded, true)
 		b.held.Attempt = nil
