@@ -144,7 +144,7 @@ func outage(reason credential.Reason, provider string) string {
 			". If it goes on for others, only this credential is answered so: refreshd get tells what"
 	case credential.ReasonInvalidRequest:
 		return which + " refuses the form of the request, or no request can be made of what is stored, and nothing is sent; refreshd get tells which. " +
-			"Compare its settings with its documentation (" + check + "), or store the token again with what is missing"
+			"Compare its settings with its documentation (" + check + "), or store the credential again with what is missing"
 	case credential.ReasonMalformedReply:
 		return "the reply of " + which + " is not what its settings say; compare them: " + check
 	case credential.ReasonPaused:
