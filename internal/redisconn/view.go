@@ -96,7 +96,8 @@ func configKeys() []string {
 func (s *settings) of(ctx context.Context, client *redis.Client, in info, now time.Time) map[string]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	run := in["run_id"] + " " + in["master_replid"] + " " + in["aof_enabled"] + " " + in["maxmemory_policy"] + " " + in["maxmemory"]
+	_, least := in["min_slaves_good_slaves"] // told where min-replicas-to-write is set
+	run := fmt.Sprintln(in["run_id"], in["master_replid"], in["aof_enabled"], in["maxmemory_policy"], in["maxmemory"], least)
 	if s.known != nil && s.run == run && now.Sub(s.at) < settingsFor {
 		return s.known
 	}

@@ -59,6 +59,8 @@ func TestViewNoticesChangesWhileRunning(t *testing.T) {
 	assert.Empty(t, found(Assess(set("maxmemory-policy", "noeviction"), first)))
 	assert.Equal(t, []string{"memory=fail"}, found(Assess(set("maxmemory", "1mb"), first)))
 	assert.Empty(t, found(Assess(set("maxmemory", "0"), first)))
+	assert.Equal(t, []string{"min_replicas=fail"}, found(Assess(set("min-replicas-to-write", "1"), first)))
+	assert.Empty(t, found(Assess(set("min-replicas-to-write", "0"), first)))
 	assert.Equal(t, []string{"persistence=fail"}, found(Assess(set("appendonly", "no"), first)))
 	assert.Equal(t, MostLoss, LossWindow(viewOf(t, c), first))
 
