@@ -70,6 +70,7 @@ type campaign struct {
 	dir       string
 	house     *house
 	owners    *owners
+	plans     plans
 	pulse     *pulse
 	followers []*harness.Follower // of the replicas
 	readers   []*reader
@@ -194,6 +195,9 @@ func (c *campaign) run() {
 	returning, nobody := context.WithCancel(ctx)
 	var owners sync.WaitGroup
 	owners.Go(func() { c.comeBack(returning) })
+	for range planners {
+		owners.Go(func() { c.planAhead(returning) })
+	}
 	c.inflict(ctx)
 	nobody()
 	owners.Wait()

@@ -385,6 +385,7 @@ func (c *campaign) table(v verdict, took time.Duration) string {
 	}
 	row("faults", c.faults)
 	row("owners' changes amid them", changes)
+	row("owners' plans amid them", c.plans.String())
 	row("rules to kill that acted", fmt.Sprintf("%d of %d", c.injected[kindPointKill], c.armed))
 	row("seconds of faults", int(took.Seconds()))
 	row("presentations", v.presentations)

@@ -32,6 +32,7 @@ func Check(e Evidence) []Violation {
 	c.newest()
 	c.versions()
 	c.ended()
+	c.held()
 	c.log()
 	for name, seen := range e.Seen {
 		c.subscriber(name, seen)

@@ -22,5 +22,6 @@
 //	    was lost without grace; and no reply is lost without an injected fault.
 //	P7  No secret shows.
 //	P8  All is settled 60 s after the faults.
-//	P9  A dead credential causes no call, a refused client one a minute.
+//	P9  A dead credential causes no call, nor one that is paused, a refused
+//	    client one a minute.
 package oracle

@@ -140,7 +140,9 @@ func (c *trial) versions() {
 func (c *trial) ended() {
 	last := map[string]Change{}
 	for _, a := range c.Acked {
-		last[a.Credential] = a
+		if a.Kind != KindPause && a.Kind != KindResume {
+			last[a.Credential] = a
+		}
 	}
 	for _, e := range c.Ledger {
 		a := last[c.families[e.Grant].name()]

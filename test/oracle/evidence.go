@@ -63,14 +63,16 @@ const (
 	KindLogin  = "login"
 	KindLogout = "logout"
 	KindDelete = "delete"
+	KindPause  = "pause"
+	KindResume = "resume"
 )
 
 // Change is what the owner of a credential did, and was told to be done.
 type Change struct {
 	Credential, Kind string
-	Grant            string // of a login: the provider's ID
-	Version          uint64 // that the answer told; 0 where it told none
-	At               time.Time
+	Grant            string    // of a login: the provider's ID
+	Version          uint64    // that the answer told; 0 where it told none
+	At               time.Time // it was answered; of a resume, it was about to be asked
 	ExpiresAt        time.Time // of a login's access token, as it was stored
 }
 

@@ -107,6 +107,16 @@ func callsAPerson(e *Evidence) {
 	e.Seen["stream"] = append(e.Seen["stream"], last)
 }
 
+// holds has alice paused by her owner from one moment to another.
+func holds(from, until time.Duration) func(*Evidence) {
+	return func(e *Evidence) {
+		e.Send = time.Second
+		e.Acked = append(e.Acked,
+			Change{Credential: alice, Kind: KindPause, At: begin().Add(from)},
+			Change{Credential: alice, Kind: KindResume, At: begin().Add(until)})
+	}
+}
+
 // logsOut ends alice by her owner.
 func logsOut(e *Evidence) {
 	e.Acked = append(e.Acked, Change{Credential: alice, Kind: KindLogout, Version: 4, At: begin().Add(10 * time.Second)})
@@ -378,6 +388,10 @@ func TestPromises(t *testing.T) {
 			e.Ledger = append(e.Ledger, refusal(5, 3, 12*time.Second, practice.OutcomeRevoked), refusal(6, 3, 13*time.Second, practice.OutcomeRevoked))
 			e.Ledger[4].Delivered = false
 		}}, ""},
+		{"one that is paused is called", []func(*Evidence){holds(time.Second, 9*time.Second)}, "P9 P9"},
+		{"one that was paused is called once resumed", []func(*Evidence){holds(4500*time.Millisecond, 7900*time.Millisecond)}, ""},
+		{"what was begun before the pause is ended", []func(*Evidence){holds(2600*time.Millisecond, 7900*time.Millisecond)}, ""},
+		{"it is presented after a logout and a pause", []func(*Evidence){logsOut, holds(20*time.Second, 30*time.Second), again(40 * time.Second)}, "P1 P2 P3"},
 		{"a refused client is tried every ten seconds", []func(*Evidence){refused(10 * time.Second)}, "P9 P9"},
 		{"a refused client is tried once a minute", []func(*Evidence){refused(time.Minute)}, ""},
 	} {

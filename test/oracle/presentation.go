@@ -1,6 +1,8 @@
 package oracle
 
 import (
+	"cmp"
+	"math"
 	"slices"
 	"time"
 
@@ -319,6 +321,33 @@ func (c *trial) refusedClient() {
 				c.broken("P9", "client "+e.Client, "it was tried again (%d) %s after it was refused", e.Seq, wait)
 			}
 			last = e
+		}
+	}
+}
+
+// held is P9 for owners: of what is paused no token is presented, but by a call that
+// was begun before.
+func (c *trial) held() {
+	for i, paused := range c.Acked {
+		if paused.Kind != KindPause {
+			continue
+		}
+		from, until := paused.At.Add(c.Send+slack).UnixNano(), int64(math.MaxInt64)
+		for _, later := range c.Acked[i+1:] {
+			if later.Credential == paused.Credential && later.Kind == KindResume {
+				until = later.At.UnixNano()
+				break
+			}
+		}
+		for _, f := range c.families {
+			if f.credential != paused.Credential {
+				continue
+			}
+			for _, e := range f.entries {
+				if asked := cmp.Or(c.Calls[e.Seq].Asked, e.Received); asked > from && asked < until {
+					c.broken("P9", f.credential, "its token was presented (%d) although it was paused", e.Seq)
+				}
+			}
 		}
 	}
 }
