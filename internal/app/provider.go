@@ -34,6 +34,7 @@ const connsPerProvider = 256
 type backend interface {
 	refresh.Exchanger
 	CheckLogin(in credential.Login) error
+	Retire()
 	Close()
 }
 
@@ -92,6 +93,13 @@ func (s authorizationServer) Verify(ctx context.Context, token credential.Token,
 // section 6).
 func (authorizationServer) CheckLogin(credential.Login) error { return nil }
 
+func (s authorizationServer) Retire() {
+	s.provider.Retire()
+	if s.declared != nil {
+		s.declared.Retire()
+	}
+}
+
 func (s authorizationServer) Close() {
 	s.provider.Close()
 	if s.declared != nil {
@@ -120,8 +128,8 @@ type builtProvider struct {
 }
 
 // build returns the engine's targets, and a function that must be told whether
-// they were taken over: it closes the connections that are not needed any more,
-// or else those that were made. Nothing is changed if build fails.
+// they were taken over: it retires the providers that were replaced, or else closes
+// those that were made. Nothing is changed if build fails.
 func (ps *providers) build(conf *config.Config) (targets []refresh.Target, settle func(taken bool), err error) {
 	next := make(map[string]builtProvider, len(conf.Providers))
 	var fresh []backend
@@ -156,7 +164,7 @@ func (ps *providers) build(conf *config.Config) (targets []refresh.Target, settl
 		}
 		for name, old := range ps.built {
 			if next[name].backend != old.backend {
-				old.backend.Close()
+				old.backend.Retire() // who waits for a permit has looked it up already
 			}
 		}
 		ps.built = next

@@ -122,6 +122,8 @@ func TestUnchangedProviderKeepsItsConnections(t *testing.T) {
 	assert.Equal(t, credential.DefaultTimes(7*time.Second), third.Policy.Times)
 	eventually(t, "the old connection is closed", func() bool { open, _ := server.count(); return open == 0 })
 	server.exchange(t, third)
+	server.exchange(t, second) // by who had looked it up before
+	eventually(t, "its connection is not kept", func() bool { open, _ := server.count(); return open == 1 })
 
 	delete(f.config, "providers")
 	targets, settle, err := ps.build(f.load(t))

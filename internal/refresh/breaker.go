@@ -160,8 +160,14 @@ func (b *breakers) heldBack(ctx context.Context, provider string) (bool, error) 
 // for id. Of many exchanges that come back refused together, the first one opens
 // it; probe says that this was the one that was let through. While the breaker is
 // closed, a credential that was refused before opens it no more, for the client was
-// accepted with others since: own reports that the trouble is its own.
-func (b *breakers) refused(ctx context.Context, provider string, id credential.ID, probe bool, o credential.Outcome) (own bool) {
+// accepted with others since: own reports that the trouble is its own. What is said
+// of settings that are not in use any more opens nothing: it was asked with what
+// was in hand when they changed.
+func (b *breakers) refused(ctx context.Context, t *Target, id credential.ID, probe bool, o credential.Outcome) (own bool) {
+	if now, err := b.engine.target(t.Name); err != nil || now.Settings != t.Settings {
+		return false
+	}
+	provider := t.Name
 	b.mu.Lock()
 	known := b.known[provider].state
 	b.mu.Unlock()

@@ -476,8 +476,34 @@ func TestAProbeIsNotForWhatNeedsNoCall(t *testing.T) {
 	}
 }
 
+// What is said of settings that were replaced meanwhile keeps nobody from the new
+// ones.
+func TestARefusalOfOldSettingsOpensNoBreaker(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	b.put(n, "alice")
+	b.due()
+	b.provider.failing(refusedClient())
+	let := b.provider.holding()
+	done := start(func() (credential.BatchReport, error) {
+		return n.RefreshBatch(t.Context(), acme, []credential.ID{"alice"}, "")
+	})
+	soon(t, b.provider.entered, "an exchange")
+	mended := b.target()
+	mended.Settings = "second"
+	n.SetTargets(t.Context(), []Target{mended})
+	let()
+	require.Equal(t, credential.BatchReport{Failed: 1}, soon(t, done, "the end of the batch").value)
+	assert.Empty(t, b.events(n, credential.ClientID(acme)))
+
+	b.provider.ordinary()
+	b.clock.advance(mended.Policy.Times.Send)
+	assert.Equal(t, credential.BatchReport{Refreshed: 1}, b.batch(n, "alice"))
+}
+
 // A probe that was let out because the client's settings have changed is not made
-// with the old ones: their connections are closed already.
+// with the old ones, which may be the ones that were refused.
 func TestAProbeIsMadeWithTheNewSettings(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

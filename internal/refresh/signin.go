@@ -93,7 +93,7 @@ func (e *Engine) signIn(ctx context.Context, t *Target, login credential.Login) 
 		e.breakers.accepted(ctx, t.Name, login.ID)
 		return login, nil, &LoginRefusedError{Reason: o.Reason, Detail: o.Detail}
 	case credential.ClassOperator:
-		_ = e.breakers.refused(ctx, t.Name, login.ID, allowed == oneProbe, o) // it is put off either way
+		_ = e.breakers.refused(ctx, t, login.ID, allowed == oneProbe, o) // it is put off either way
 		return putOff(o)
 	case credential.ClassRefused:
 		if o.Token.Access.IsZero() {

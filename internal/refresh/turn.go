@@ -246,7 +246,7 @@ func (e *Engine) conclude(ctx context.Context, tn *turn, o credential.Outcome, s
 	}
 	switch o.Class {
 	case credential.ClassOperator:
-		o.Own = e.breakers.refused(ctx, tn.target.Name, tn.held.Record.ID, tn.probe, o)
+		o.Own = e.breakers.refused(ctx, tn.target, tn.held.Record.ID, tn.probe, o)
 	case credential.ClassPermanent:
 		e.breakers.accepted(ctx, tn.target.Name, tn.held.Record.ID)
 		return e.lastLook(ctx, tn, o)

@@ -54,6 +54,11 @@ func (p *Provider) Name() string { return p.name }
 // their end.
 func (p *Provider) Close() { p.wire.Close() }
 
+// Retire is for a provider that another one takes the place of: whoever has it in
+// hand still calls with it, and its connections are closed as soon as no call uses
+// them.
+func (p *Provider) Retire() { p.wire.Retire() }
+
 // Prepare does nothing: all that a declared call needs is in its declaration.
 func (*Provider) Prepare(context.Context) error { return nil }
 

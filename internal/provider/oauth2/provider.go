@@ -84,6 +84,11 @@ func (p *Provider) Name() string { return p.name }
 // their end.
 func (p *Provider) Close() { p.wire.Close() }
 
+// Retire is for a provider that another one takes the place of: whoever has it in
+// hand still calls with it, and its connections are closed as soon as no call uses
+// them.
+func (p *Provider) Retire() { p.wire.Retire() }
+
 // Prepare does what can fail before anything is sent to the token endpoint: it
 // finds out where that is. Where the settings say so it does nothing. What was
 // discovered is kept for an hour, and beyond that as long as discovery fails;

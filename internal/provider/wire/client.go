@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/refreshd/refreshd/internal/failpoint"
@@ -62,6 +63,7 @@ type Client struct {
 	transport *http.Transport
 	gate      *gate
 	buffers   buffers
+	retired   atomic.Bool
 }
 
 // New returns a client. It opens no connection.
@@ -106,6 +108,14 @@ func New(o Options) (*Client, error) {
 		MaxResponseHeaderBytes: maxHeader,
 	}
 	return c, nil
+}
+
+// Retire closes the connections that no call uses, and lets none lie unused from
+// then on. Calls can be made as before: it is for a client that another one takes
+// the place of, while those who were about to call have this one in hand.
+func (c *Client) Retire() {
+	c.retired.Store(true)
+	c.transport.CloseIdleConnections()
 }
 
 // Close closes the connections that no call uses. Calls that have begun run to

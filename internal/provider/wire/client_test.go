@@ -346,6 +346,30 @@ func TestTooLate(t *testing.T) {
 	require.NoError(t, provider.Close())
 }
 
+// A client that another one takes the place of serves those who have it in hand, and
+// keeps no connection.
+func TestRetiredClient(t *testing.T) {
+	t.Parallel()
+	gone := make(chan struct{}, 3)
+	s := newServer(t, func(p *peer) {
+		p.request()
+		p.say(goodReply)
+		p.gone()
+		gone <- struct{}{}
+	})
+	c := newClient(t, Options{})
+	call(t, c, post(s.url(), "x"))
+	c.Retire()
+	<-gone
+	for range 2 {
+		assert.Equal(t, got{200, "ok", false}, call(t, c, post(s.url(), "y")))
+		<-gone
+	}
+	assert.Equal(t, 3, s.connections())
+	c.Close()
+	assert.Equal(t, "the client is closed", fail(t, c, post(s.url(), "z")).Outcome.Detail)
+}
+
 func TestClosedClient(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(p *peer) {

@@ -23,6 +23,7 @@ type sending struct {
 	conn    *conn        // nil until there is one
 	before  int64        // bytes that had been written on it before
 	interim int          // 1xx replies
+	last    bool         // its connection is to be closed after it
 }
 
 // newSending starts to watch for what may call the request off before it has
@@ -33,6 +34,7 @@ func newSending(ctx context.Context, c *Client, abort context.CancelCauseFunc) *
 		stopCaller: context.AfterFunc(ctx, func() { abort(errCalledOff) }),
 		stopTimer:  time.AfterFunc(c.connect, func() { abort(late) }).Stop,
 		abort:      abort,
+		last:       c.retired.Load(),
 	}
 }
 
@@ -54,6 +56,7 @@ func (s *sending) request(ctx context.Context, in Request) *http.Request {
 		URL:    in.URL,
 		Host:   in.URL.Host,
 		Header: in.Header,
+		Close:  s.last,
 	}
 	if in.Body != "" {
 		// GetBody stays nil: it is what net/http needs to send a body again.
