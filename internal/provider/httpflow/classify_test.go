@@ -315,7 +315,10 @@ func TestClassifySession(t *testing.T) {
 		"deleted long ago":          dead(over, status(200).with("Set-Cookie", "sid=x; Expires=Thu, 01-Jan-1970 00:00:00 GMT")),
 		"deleted and then set":      {answer: status(200).with("Set-Cookie", "sid=; Max-Age=-1", "Set-Cookie", "sid=S2"), class: credential.ClassOK, access: "S2"},
 		"set, another path deleted": {answer: status(200).with("Set-Cookie", "sid=S2; Path=/", "Set-Cookie", "sid=; Path=/old; Max-Age=0"), class: credential.ClassOK, access: "S2"},
-		"another path deleted":      {answer: status(200).with("Set-Cookie", "sid=; Path=/old; Max-Age=0"), class: credential.ClassOK},
+		"deleted at a proxy's path": dead(over, status(200).with("Set-Cookie", "sid=; Path=/shop; Max-Age=0")),
+		"guest elsewhere, deleted":  dead(over, status(200).with("Set-Cookie", "sid=guest; Path=/public", "Set-Cookie", "sid=; Path=/; Max-Age=0")),
+		"deleted, guest elsewhere":  dead(over, status(200).with("Set-Cookie", "sid=; Path=/; Max-Age=0", "Set-Cookie", "sid=guest; Path=/public")),
+		"set at a proxy's path":     {answer: status(200).with("Set-Cookie", "sid=S2; Path=/shop", "Set-Cookie", "sid=; Path=/old; Max-Age=0"), class: credential.ClassOK, access: "S2"},
 		"another domain deleted":    dead(over, status(200).with("Set-Cookie", "sid=; Domain=air.example; Max-Age=0")),
 		"a code that is no state":   other(credential.ClassRefused, credential.ReasonInvalidRequest, status(400).saying(`{"error":"invalid_grant"}`)),
 	})
@@ -354,6 +357,32 @@ func TestClassifyDeletedCookieOfSend(t *testing.T) {
 	})
 	checkRows(t, credential.MethodExtend, declared, map[string]row{
 		"deleted, and told": dead(credential.ReasonSessionEnded, gone(`{"token":"AT"}`)),
+	})
+}
+
+// A token that is issued in a cookie for where it will be used is not undone by
+// the deletion of an older one where it is issued.
+func TestClassifyIssuedCookie(t *testing.T) {
+	t.Parallel()
+	renewed := func(url string) httpflow.Options {
+		o := airline(url)
+		o.Refresh = shop(url).Refresh
+		o.Refresh.Response.AccessToken = httpflow.Place{Cookie: "sid"}
+		return o
+	}
+	extended := func(url string) httpflow.Options {
+		o := airline(url)
+		o.Extend.Response.RefreshToken = httpflow.Place{Cookie: "rt"}
+		return o
+	}
+	checkRows(t, credential.MethodLogin, airline, map[string]row{
+		"login": {answer: status(200).with("Set-Cookie", "sid=S1; Path=/app", "Set-Cookie", "sid=; Path=/; Max-Age=0"), class: credential.ClassOK, access: "S1"},
+	})
+	checkRows(t, credential.MethodRefresh, renewed, map[string]row{
+		"refresh": {answer: json(`{"refreshToken":"RT"}`).with("Set-Cookie", "sid=S2; Path=/app", "Set-Cookie", "sid=; Path=/; Max-Age=0"), class: credential.ClassOK, access: "S2"},
+	})
+	checkRows(t, credential.MethodExtend, extended, map[string]row{
+		"refresh token of a session": {answer: status(200).with("Set-Cookie", "rt=RT; Path=/refresh", "Set-Cookie", "rt=; Path=/; Max-Age=0"), class: credential.ClassOK},
 	})
 }
 

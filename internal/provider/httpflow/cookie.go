@@ -26,31 +26,43 @@ type setCookie struct {
 	cookie
 
 	domain, path string
+	here         bool // the request is on its path
 }
 
-// cookie returns what the reply does to the cookie of that name. Of several that
-// live the last one set counts, and their Domain, Path and flags do not matter: it
-// goes where the settings send it.
-func (r *reply) cookie(name string) (cookie, bool) {
-	var last cookie
+// cookie returns what the reply does to the cookie of that name. One that lives
+// counts before one that is deleted, then one whose path the request is on, then
+// the last. Domain and flags do not matter: it goes where the settings send it.
+func (r *reply) cookie(name string) (setCookie, bool) {
+	var best setCookie
 	found := false
 	for _, c := range r.cookies(name) {
-		if !found || last.deleted || !c.deleted {
-			last, found = c.cookie, true
+		if !found || c.rank() >= best.rank() {
+			best, found = c, true
 		}
 	}
-	return last, found
+	return best, found
+}
+
+// rank is the higher, the more a cookie counts beside others of its name.
+func (c *setCookie) rank() int {
+	switch {
+	case c.deleted:
+		return 0
+	case !c.here:
+		return 1
+	}
+	return 2
 }
 
 // deletes reports whether the reply deletes the cookie of that name and sets no
-// other. sent tells that it went with the request: then it is none of a path that
-// the request is not on. Of its domain nothing is known, for a backend behind a
-// proxy names that of the proxy.
-func (r *reply) deletes(name string, sent bool) bool {
-	if c, found := r.cookie(name); !found || !c.deleted {
-		return false
-	}
-	return slices.ContainsFunc(r.cookies(name), func(c setCookie) bool { return !sent || onPath(r.at.Path, c.path) })
+// other that takes its place. Alone, a deletion counts whatever its path and domain
+// are, for a backend behind a proxy names those of the proxy. used tells that the
+// cookie is the session's that the call uses: if it is deleted where the request
+// is, one that is set elsewhere is another, such as a guest's. One that is issued
+// may be set for where it will be used alone, and an older one deleted here.
+func (r *reply) deletes(name string, used bool) bool {
+	c, _ := r.cookie(name)
+	return c.deleted || used && !c.here && slices.ContainsFunc(r.cookies(name), func(other setCookie) bool { return other.deleted && other.here })
 }
 
 // cookies returns the cookies of that name as the Set-Cookie of the reply leave
@@ -92,6 +104,7 @@ func (c *setCookie) scope(attributes string, at *url.URL) {
 		}
 	}
 	c.domain = strings.ToLower(c.domain)
+	c.here = onPath(at.Path, c.path)
 }
 
 // defaultPath is that of a cookie that names none (RFC 6265 section 5.1.4).

@@ -153,11 +153,45 @@ func TestFindCookie(t *testing.T) {
 		{[]string{"sid=y; Domain=", "sid=; Domain=air.example"}, cookie{deleted: true}, true},
 		{[]string{"sid=x; Path=/a", "sid=y; Path=/b", "sid=z; Path=/a"}, cookie{value: "z"}, true},
 		{[]string{"sid=x; Path=/a", "sid=y; Path=/b", "sid=; Path=/b"}, cookie{value: "x"}, true},
+		{[]string{"sid=x; Path=/", "sid=y; Path=/account", "sid=z; Path=/public"}, cookie{value: "y"}, true},
+		{[]string{"sid=x; Path=/a", "sid=y; Path=/b"}, cookie{value: "y"}, true},
+		{[]string{"sid=x; Path=/public", "sid=; Path=/"}, cookie{value: "x"}, true},
+		{[]string{"sid=; Path=/shop"}, cookie{deleted: true}, true},
 	} {
 		r := reply{at: &url.URL{Host: "air.example:8443", Path: "/account/me"}, header: http.Header{"Set-Cookie": row.lines}, now: now()}
 		got, found := r.cookie("sid")
-		assert.Equal(t, row.want, got, "%q", row.lines)
+		assert.Equal(t, row.want, got.cookie, "%q", row.lines)
 		assert.Equal(t, row.found, found, "%q", row.lines)
+	}
+}
+
+// Where a session is used, its deletion there outdoes a cookie that is set
+// elsewhere; where one is issued it does not.
+func TestDeletedCookie(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		lines                  []string
+		whereUsed, whereIssued bool
+	}{
+		{nil, false, false},
+		{[]string{"sid=x"}, false, false},
+		{[]string{"flash=; Max-Age=0"}, false, false},
+		{[]string{"sid=; Max-Age=0"}, true, true},
+		{[]string{"sid=; Path=/shop; Max-Age=0"}, true, true},
+		{[]string{"sid=; Path=/; Max-Age=0", "sid=; Path=/shop; Max-Age=0"}, true, true},
+		{[]string{"sid=x; Path=/shop", "sid=; Path=/shop; Max-Age=0"}, true, true},
+		{[]string{"sid=guest; Path=/public", "sid=; Path=/; Max-Age=0"}, true, false},
+		{[]string{"sid=; Path=/; Max-Age=0", "sid=guest; Path=/public"}, true, false},
+		{[]string{"sid=guest; Path=/public", "sid=; Path=/; Max-Age=0", "sid=x; Path=/account"}, false, false},
+		{[]string{"sid=x; Path=/account", "sid=guest; Path=/public", "sid=; Path=/; Max-Age=0"}, false, false},
+		{[]string{"sid=x; Path=/", "sid=; Path=/old; Max-Age=0"}, false, false},
+		{[]string{"sid=; Path=/old; Max-Age=0", "sid=x; Path=/"}, false, false},
+		{[]string{"sid=x; Path=/shop", "sid=; Path=/old; Max-Age=0"}, false, false},
+		{[]string{"sid=x; Path=/", "sid=; Domain=old.example; Path=/; Max-Age=0"}, false, false},
+	} {
+		r := reply{at: &url.URL{Host: "air.example:8443", Path: "/account/me"}, header: http.Header{"Set-Cookie": row.lines}, now: now()}
+		assert.Equal(t, row.whereUsed, r.deletes("sid", true), "used: %q", row.lines)
+		assert.Equal(t, row.whereIssued, r.deletes("sid", false), "issued: %q", row.lines)
 	}
 }
 
@@ -171,7 +205,7 @@ func FuzzCookie(f *testing.F) {
 		r := reply{at: new(url.URL), header: http.Header{"Set-Cookie": {line}}, now: now()}
 		c, found := r.cookie("sid")
 		if !found {
-			assert.Equal(t, cookie{}, c)
+			assert.Equal(t, setCookie{}, c)
 			return
 		}
 		assert.NotContains(t, c.value, ";")

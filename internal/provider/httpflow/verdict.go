@@ -167,8 +167,9 @@ func (c *call) deleted(r *reply, token bool) verdict {
 	if c.kind != kindRefresh || !token {
 		names = append(names, c.sentIn)
 	}
+	uses := c.kind != kindLogin && c.kind != kindRefresh
 	for _, name := range names {
-		if name != "" && r.deletes(name, name == c.sentIn) {
+		if name != "" && r.deletes(name, uses && name != c.places.RefreshToken.Cookie) {
 			return c.dead("cookie " + name + " was deleted")
 		}
 	}
