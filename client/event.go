@@ -23,7 +23,7 @@ const (
 	EventExpiring        EventType = "credential.expiring"          // the end of its refresh token comes near
 	EventReauthRequired  EventType = "credential.reauth_required"   // only the user can mend it
 	EventReuseSuspected  EventType = "credential.reuse_suspected"   // somebody else may have used its refresh token
-	EventClaimsChanged   EventType = "credential.claims_changed"    // its scope is another
+	EventClaimsChanged   EventType = "credential.claims_changed"    // its scope or its user is another
 	EventUserDataChanged EventType = "credential.user_data_changed" // what is told of its user is another
 	EventLoggedOut       EventType = "credential.logged_out"        // its owner ended it
 	EventDeleted         EventType = "credential.deleted"           // it is gone

@@ -27,17 +27,20 @@ func Repeat(h Held, nonce Nonce, now Millis) Write {
 }
 
 // TakeSubject is [Repeat] with the user's UID, which the owner did not bring with the
-// login, or has corrected. A request that could not be made, or was refused, is made
-// anew with it at once.
+// login, or has corrected. Whose a credential is decides who may read it, so it has an
+// event and a version: whoever keeps the record in memory reads it again, and a store
+// that has lost it gets it back. A request that could not be made, or was refused, is
+// made anew with it at once.
 func TakeSubject(h Held, subject string, nonce Nonce, now Millis) Write {
-	w := Repeat(h, nonce, now)
-	r := &w.Record
+	c := beginChange(h, nonce, ByOwner, now)
+	r := &c.write.Record
+	r.Acts++
 	r.Subject = subject
 	if r.Failures > 0 && r.LastAttempt.Failure == ReasonInvalidRequest && r.RefreshAt > now {
 		r.Failures, r.RefreshAt = 0, now
-		w.Due = NextDue(*r, h.Attempt)
 	}
-	return w
+	c.event(EventClaimsChanged, r.State, r.Reason)
+	return c.done(h.Attempt)
 }
 
 // inTheAir returns the refresh token that an open attempt may be presenting at

@@ -148,7 +148,7 @@ func TestRepeat(t *testing.T) {
 	}
 }
 
-// The UID is all that changes, but for what failed for want of it.
+// The UID is all that changes, but for what failed for want of it, and an event tells of it.
 func TestTakeSubject(t *testing.T) {
 	t.Parallel()
 	for _, reason := range []credential.Reason{credential.ReasonInvalidRequest, credential.ReasonRateLimited} {
@@ -163,7 +163,9 @@ func TestTakeSubject(t *testing.T) {
 			if due {
 				r.Failures, r.RefreshAt = 0, noon
 			}
-		}))
+		}), event{credential.EventClaimsChanged, credential.StateDegraded, credential.StateDegraded, b.held.Record.Reason})
+		assert.Equal(t, "u-8", w.Events[0].Subject)
+		assert.Equal(t, credential.ByOwner, w.Events[0].InitiatedBy)
 		assert.Equal(t, credential.NextDue(w.Record, nil), w.Due)
 		assert.Equal(t, due, w.Due == noon, reason)
 	}

@@ -79,7 +79,7 @@ func TestPutOfTheSameTokenWithAnotherSubject(t *testing.T) {
 	require.Error(t, err)
 	before := b.held(n, "alice").Record
 
-	for _, subject := range []string{"uid-1", "uid-2"} {
+	for i, subject := range []string{"uid-1", "uid-2"} {
 		looked = 0
 		login.Subject = subject
 		put, err := n.Put(t.Context(), login, Expect{})
@@ -90,7 +90,9 @@ func TestPutOfTheSameTokenWithAnotherSubject(t *testing.T) {
 		assert.Equal(t, subject, r.Subject)
 		assert.Equal(t, before.Generation, r.Generation)
 		assert.Equal(t, before.Grant, r.Grant)
-		assert.Equal(t, before.Version, r.Version, "no event tells of it")
+		assert.Equal(t, before.Version+uint64(i)+1, r.Version)
+		told := b.events(n, "alice")
+		assert.Equal(t, credential.EventClaimsChanged, told[len(told)-1])
 		assert.Equal(t, b.clock.Now(), r.RefreshAt)
 		assert.Equal(t, 1, looked)
 

@@ -163,6 +163,39 @@ func TestOfSubject(t *testing.T) {
 	ask(1, false, "mine-0")
 }
 
+// Whoever brings a stored token with another UID takes the credential from the first
+// user in every process that follows the log, and gives it to the second.
+func TestOfSubjectThatWasReplacedElsewhere(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	one, two := b.node("one"), b.node("two")
+	login := b.loginOf("alice", "u-1")
+	_, err := one.Put(t.Context(), login, Expect{})
+	require.NoError(t, err)
+	_, err = two.Token(t.Context(), "alice", 0)
+	require.NoError(t, err)
+
+	login.Subject = "u-2"
+	_, err = one.Put(t.Context(), login, Expect{})
+	require.NoError(t, err)
+	entries, err := two.store.Events(t.Context(), 0, "0", 100, 0)
+	require.NoError(t, err)
+	for _, entry := range entries {
+		two.Observe(entry.Event)
+	}
+	two.hears()
+	for _, n := range []*node{one, two} {
+		for subject, want := range map[string]bool{"u-1": false, "u-2": true} {
+			own, err := n.OfSubject(t.Context(), []credential.ID{"alice"}, subject)
+			require.NoError(t, err)
+			assert.Equal(t, []bool{want}, own, "%s at %s", subject, n.owner)
+		}
+	}
+	held, err := two.Token(t.Context(), "alice", 0)
+	require.NoError(t, err)
+	assert.Equal(t, "u-2", held.Record.Subject)
+}
+
 // While the store is away a subject's own tokens are served from memory, and
 // nobody is told what is stored beside them.
 func TestOfSubjectOffline(t *testing.T) {
