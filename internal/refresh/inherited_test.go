@@ -82,6 +82,51 @@ func (b *bundle) roster() map[string]string {
 	return b.client.HGetAll(b.t.Context(), "rd:members").Val()
 }
 
+// A UID that an owner was told is stored comes back with the journal of the process that
+// stored it, also where others have written since on a store that had lost it.
+func TestAUIDThatTheStoreLostComesBack(t *testing.T) {
+	t.Parallel()
+	for name, meanwhile := range map[string]func(*node) (credential.Held, error){
+		"nothing was written": func(*node) (credential.Held, error) { return credential.Held{}, nil },
+		"a pause":             func(n *node) (credential.Held, error) { return n.SetPaused(t.Context(), "alice", true, "") },
+		"a plan":              func(n *node) (credential.Held, error) { return n.PlanOnce(t.Context(), "alice", time.Minute, "") },
+	} {
+		for replaced, first := range map[string]string{"the first": "", "another": "u-0"} {
+			t.Run(replaced+", "+name, func(t *testing.T) {
+				t.Parallel()
+				b := setup(t)
+				away := b.elsewhere()
+				one, two := b.node("one", lossy, away), b.node("two", lossy)
+				login := b.loginOf("alice", first)
+				_, err := two.Put(t.Context(), login, Expect{})
+				require.NoError(t, err)
+				b.settle(one, two)
+				before := b.snapshot()
+				login.Subject = "u-1"
+				_, err = one.Put(t.Context(), login, Expect{})
+				require.NoError(t, err)
+				told := b.eventIDs(one, "alice")
+				one.die()
+				b.fallBack(before)
+				for range 12 {
+					b.clock.advance(time.Second)
+					require.NoError(t, two.tick(t.Context()))
+				}
+				_, err = meanwhile(two)
+				require.NoError(t, err)
+				heir := b.node("heir", lossy, away)
+				for range 12 {
+					b.clock.advance(time.Second)
+					require.NoError(t, two.tick(t.Context()))
+					require.NoError(t, heir.tick(t.Context()))
+				}
+				assert.Equal(t, "u-1", b.held(two, "alice").Record.Subject)
+				assert.Equal(t, told, b.eventIDs(two, "alice"), "whoever has seen them sees duplicates")
+			})
+		}
+	}
+}
+
 // What a dead process had stored comes back before the reply of another dead one is
 // looked at, whichever of the two journals is taken up first: others may have seen
 // the write, and what comes of the reply must not take its version.
