@@ -202,6 +202,37 @@ func TestADeadSessionIsReplacedSilently(t *testing.T) {
 	assert.Equal(t, 1, extended, "the backend is asked before the user is logged in again")
 }
 
+// A session that no extension can be made of lives to its idle deadline, and is then
+// replaced as one that is dead.
+func TestASessionThatCannotBeExtendedIsReplacedSilently(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.sliding()
+	n := b.node("one")
+	b.session(n, true)
+	before := b.held(n, "alice")
+	b.provider.set(func(p *fakeProvider) {
+		p.prepare = func() *credential.Outcome {
+			return &credential.Outcome{Class: credential.ClassNotSent, Reason: credential.ReasonInvalidRequest}
+		}
+	})
+	b.clock.advance(idle * 4 / 5)
+	b.batch(n, "alice")
+	h := b.held(n, "alice")
+	require.Equal(t, credential.StateDegraded, h.Record.State)
+	require.Equal(t, before.Record.ExpiresAt, h.Record.ExpiresAt)
+	b.provider.set(func(p *fakeProvider) { p.prepare = nil })
+	b.clock.advance(idle / 5)
+	b.batch(n, "alice")
+	b.batch(n, "alice")
+	h = b.held(n, "alice")
+	assert.Equal(t, credential.StateActive, h.Record.State)
+	assert.Equal(t, before.Record.Generation+1, h.Record.Generation)
+	logins, extended := b.provider.counted()
+	assert.Equal(t, 2, logins)
+	assert.Zero(t, extended)
+}
+
 func TestADeadSessionWithoutAPassword(t *testing.T) {
 	t.Parallel()
 	for death, want := range map[credential.OnDeath]credential.State{

@@ -36,13 +36,15 @@ func (p *Provider) CheckLogin(in credential.Login) error {
 	return nil
 }
 
-// keeping lists the calls that are made to keep what a login has brought alive.
+// keeping lists the calls without which what a login has brought is not kept alive. A
+// session that cannot be extended is replaced at its deadline where name and password
+// are kept.
 func (all calls) keeping(get values, in credential.Login) []*call {
 	var list []*call
-	if all.login != nil && !in.SignIn.IsZero() {
+	switch {
+	case all.signsIn(in):
 		list = append(list, all.login)
-	}
-	if all.extend != nil && get(reqtemplate.AccessToken) != "" {
+	case all.extend != nil && get(reqtemplate.AccessToken) != "":
 		list = append(list, all.extend)
 	}
 	if all.refresh != nil && get(reqtemplate.RefreshToken) != "" {
@@ -51,10 +53,13 @@ func (all calls) keeping(get values, in credential.Login) []*call {
 	return list
 }
 
+// signsIn reports whether a login can be made with what was brought.
+func (all calls) signsIn(in credential.Login) bool { return all.login != nil && !in.SignIn.IsZero() }
+
 // have reports whether a login has brought a value, or a reply may tell it to whoever
 // has not.
 func (all calls) have(in credential.Login, f reqtemplate.Field) bool {
-	signsIn := all.login != nil && !in.SignIn.IsZero()
+	signsIn := all.signsIn(in)
 	switch f {
 	case reqtemplate.Username, reqtemplate.Password:
 		return signsIn

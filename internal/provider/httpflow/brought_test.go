@@ -68,6 +68,16 @@ func TestCheckLogin(t *testing.T) {
 			provider.ValueError{Name: "subject", Request: "refresh.request"},
 		},
 		"an extension": {extends("{{.subject}}"), credential.Login{Token: token}, provider.ValueError{Name: "subject", Request: "session.extend.request"}},
+		"an extension, with a login": {
+			func(o *httpflow.Options) { extends("{{.subject}}")(o); o.Login.Response.Subject = httpflow.Place{} },
+			credential.Login{SignIn: jane},
+			provider.ValueError{},
+		},
+		"an extension, with a login beside the token": {
+			func(o *httpflow.Options) { extends("{{.subject}}")(o); o.Login.Response.Subject = httpflow.Place{} },
+			credential.Login{SignIn: jane, Token: token},
+			provider.ValueError{},
+		},
 		"an extension with a refresh token": {
 			extends("{{.refresh_token}}"),
 			credential.Login{Token: credential.Token{Access: token.Access}},
