@@ -93,6 +93,13 @@ func TestErrorsOfTheEngineInTheAPIsWords(t *testing.T) {
 				Kind: api.FaultInvalid, Detail: "is missing, and refresh.request of provider shop needs {{.access_token}}: send it as well",
 			},
 		},
+		"a value that does not fit": {
+			&provider.ValueError{Provider: "shop", Name: "refresh_token", Request: "refresh.request.headers.X-Refresh", Why: "has a control character"},
+			api.FaultError{
+				Kind: api.FaultInvalid, Detail: "does not fit refresh.request.headers.X-Refresh of provider shop: it has a control character; " +
+					"send another one, or have the settings send it where it fits",
+			},
+		},
 		"conflict":         {refresh.ErrConflict, api.FaultError{Kind: api.FaultConflict}},
 		"not refreshable":  {refresh.ErrNotRefreshable, api.FaultError{Kind: api.FaultNotRefreshable}},
 		"fresh rejected":   {refresh.ErrFreshRejected, api.FaultError{Kind: api.FaultFreshRejected}},

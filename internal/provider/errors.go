@@ -83,8 +83,11 @@ func (e *ValueError) Error() string { return e.Name + " " + e.Sentence() }
 // Sentence says what is wrong, and the remedy, without the value's name.
 func (e *ValueError) Sentence() string {
 	remedy := "send it as well"
-	if e.Name == string(reqtemplate.Subject) {
+	switch {
+	case e.Name == string(reqtemplate.Subject):
 		remedy = "give the user's UID at that provider"
+	case e.Why != "":
+		remedy = "send another one, or have the settings send it where it fits"
 	}
 	if e.Why != "" {
 		return fmt.Sprintf("does not fit %s of provider %s: it %s; %s", e.Request, e.Provider, e.Why, remedy)

@@ -11,18 +11,17 @@ import (
 
 // CheckLogin reports why a call that is to keep what a login has brought alive can
 // never be made: its request needs a value that the login does not have and no reply
-// will tell before, or the user's UID does not fit where it has to stand. The error is
-// a [*provider.ValueError].
+// will tell before, or the user's UID or a token does not fit where it has to stand.
+// Whether name and password fit is seen when they are presented. The error is a
+// [*provider.ValueError].
 func (p *Provider) CheckLogin(in credential.Login) error {
+	brought := valuesOf(in.Token, in.Subject)
 	get := func(f reqtemplate.Field) string {
-		switch {
-		case f == reqtemplate.Subject && in.Subject != "":
-			return in.Subject
-		case p.calls.have(in, f):
+		value := brought(f)
+		if value == "" && p.calls.have(in, f) {
 			return "x" // whether it fits is seen once it is there
-		default:
-			return ""
 		}
+		return value
 	}
 	for _, c := range p.calls.keeping(get, in) {
 		_, err := c.request.render(get)
@@ -30,7 +29,7 @@ func (p *Provider) CheckLogin(in credential.Login) error {
 			return &provider.ValueError{Provider: p.name, Name: string(empty.field), Request: empty.where}
 		}
 		if unfit, ok := errors.AsType[*unfitError](err); ok {
-			return &provider.ValueError{Provider: p.name, Name: string(reqtemplate.Subject), Request: unfit.where, Why: unfit.why}
+			return &provider.ValueError{Provider: p.name, Name: string(unfit.field), Request: unfit.where, Why: unfit.why}
 		}
 	}
 	return nil

@@ -25,6 +25,9 @@ func TestCheckLogin(t *testing.T) {
 			o.Extend = &httpflow.Call{Request: httpflow.Request{URL: url + "/me", Query: map[string]string{"v": text}}}
 		}
 	}
+	inHeader := func(o *httpflow.Options) {
+		o.Refresh.Request.Headers = map[string]string{"X-Refresh": "{{.refresh_token}}"}
+	}
 	tests := map[string]struct {
 		set   func(*httpflow.Options)
 		login credential.Login
@@ -37,6 +40,34 @@ func TestCheckLogin(t *testing.T) {
 			byUID,
 			credential.Login{Token: token, Subject: "u/../x"},
 			provider.ValueError{Name: "subject", Request: "refresh.request.url", Why: "leads to another path"},
+		},
+		"a token that ends its header": {
+			inHeader,
+			credential.Login{Token: credential.Token{Access: token.Access, Refresh: credential.NewSecret("a\rb")}},
+			provider.ValueError{Name: "refresh_token", Request: "refresh.request.headers.X-Refresh", Why: "has a control character"},
+		},
+		"a token that ends its cookie": {
+			func(o *httpflow.Options) {
+				extends("1")(o)
+				o.Send = httpflow.Send{As: httpflow.AsCookie, Name: "sid"}
+			},
+			credential.Login{Token: credential.Token{Access: credential.NewSecret("a;b")}},
+			provider.ValueError{Name: "access_token", Request: "send", Why: "has a character that cannot travel there"},
+		},
+		"a token that is not UTF-8": {
+			func(o *httpflow.Options) {
+				o.Refresh.Request.JSON = map[string]any{"uid": "{{.subject}}", "rt": "{{.refresh_token}}"}
+			},
+			credential.Login{Token: credential.Token{Refresh: credential.NewSecret("\xff")}, Subject: "u-1"},
+			provider.ValueError{Name: "refresh_token", Request: "refresh.request", Why: "is not UTF-8"},
+		},
+		"a token that leads upwards, beside a UID that does not": {
+			func(o *httpflow.Options) { o.Refresh.Request.URL = url + "/users/{{.subject}}/{{.refresh_token}}" },
+			credential.Login{Token: credential.Token{Refresh: credential.NewSecret("../x")}, Subject: "u-1"},
+			provider.ValueError{Name: "refresh_token", Request: "refresh.request.url", Why: "leads to another path"},
+		},
+		"a token that is not sent there": {
+			inHeader, credential.Login{Token: credential.Token{Access: credential.NewSecret("a\rb"), Refresh: token.Refresh}}, provider.ValueError{},
 		},
 		"no refresh token":      {byUID, credential.Login{Token: credential.Token{Access: token.Access}}, provider.ValueError{}},
 		"the login tells it":    {byUID, credential.Login{SignIn: jane}, provider.ValueError{}},

@@ -284,7 +284,7 @@ func TestNothingIsSent(t *testing.T) {
 			login(httpflow.Request{Headers: map[string]string{"Authorization": "Basic {{.username}}:{{.password}}"}}), credential.MethodLogin, "a:b", "",
 			credential.ClassPermanent, "colon",
 		},
-		"bearer CR": {extend(httpflow.Send{}), credential.MethodExtend, "", "a\rb", credential.ClassNotSent, "send cannot be made"},
+		"bearer CR": {extend(httpflow.Send{}), credential.MethodExtend, "", "a\rb", credential.ClassNotSent, "send cannot be made: access_token has a character"},
 		"cookie ;": {
 			extend(httpflow.Send{As: httpflow.AsCookie, Name: "sid"}), credential.MethodExtend, "", "a;b", credential.ClassNotSent, "send cannot be made",
 		},

@@ -201,7 +201,9 @@ func (p *Provider) make(ctx context.Context, c *call, get values, start, maySend
 
 // unmade is the outcome of a request that could not be made, of which nothing
 // was sent: the provider has called nothing dead. Only a name or a password that
-// does not fit ends what it belongs to, for no login with it will ever be asked.
+// does not fit ends what it belongs to, for no login with it will ever be asked. A
+// token that does not fit waits for settings that send it elsewhere: what they have
+// wrong must not log its user out.
 func (c *call) unmade(err error) credential.Outcome {
 	out := credential.Outcome{
 		Class: credential.ClassNotSent, Reason: credential.ReasonInvalidRequest, Detail: err.Error() + "; nothing was sent",

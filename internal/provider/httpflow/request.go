@@ -82,18 +82,11 @@ func encode(list []pair, get values) string {
 // url renders the URL. Values neither leave their path segment nor become one
 // that leads upwards (RFC 3986 section 5.2.4).
 func (q *request) url(get values) (*url.URL, error) {
-	target := q.target.Render(func(f reqtemplate.Field) string { return url.PathEscape(get(f)) })
-	unfit := &unfitError{q.key + ".url", "leads to another path"}
-	for segment := range strings.SplitSeq(target, "/") {
-		plain, err := url.PathUnescape(segment)
-		if err != nil {
-			return nil, unfit
-		}
-		for piece := range strings.FieldsFuncSeq(plain, func(r rune) bool { return r == '/' || r == '\\' }) {
-			if piece == "." || piece == ".." {
-				return nil, unfit
-			}
-		}
+	escaped := func(f reqtemplate.Field) string { return url.PathEscape(get(f)) }
+	target := q.target.Render(escaped)
+	to, err := url.Parse(q.origin + target)
+	if err != nil || !straight(target) {
+		return nil, &unfitError{q.key + ".url", q.astray(escaped), "leads to another path"}
 	}
 	search := q.search.Render(func(f reqtemplate.Field) string { return url.QueryEscape(get(f)) })
 	if more := encode(q.query, get); search == "" {
@@ -101,12 +94,42 @@ func (q *request) url(get values) (*url.URL, error) {
 	} else if more != "" {
 		search += "&" + more
 	}
-	to, err := url.Parse(q.origin + target)
-	if err != nil {
-		return nil, unfit
-	}
 	to.RawQuery = search
 	return to, nil
+}
+
+// astray returns the field whose value leads a path to another one: the first that
+// does so alone, else the last.
+func (q *request) astray(escaped values) (field reqtemplate.Field) {
+	for _, field = range q.target.Fields() {
+		alone := func(f reqtemplate.Field) string {
+			if f != field {
+				return "x"
+			}
+			return escaped(f)
+		}
+		if !straight(q.target.Render(alone)) {
+			break
+		}
+	}
+	return field
+}
+
+// straight reports whether no segment of a path leads upwards, or nowhere, however it
+// is escaped.
+func straight(path string) bool {
+	for segment := range strings.SplitSeq(path, "/") {
+		plain, err := url.PathUnescape(segment)
+		if err != nil {
+			return false
+		}
+		for piece := range strings.FieldsFuncSeq(plain, func(r rune) bool { return r == '/' || r == '\\' }) {
+			if piece == "." || piece == ".." {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // header renders the headers. A value that would end its line, or hold what a
@@ -115,21 +138,21 @@ func (q *request) header(get values) (http.Header, error) {
 	out := q.plain.Clone()
 	for _, h := range q.headers {
 		apart := strings.EqualFold(h.name, "Cookie")
-		why := ""
+		why, field := "", reqtemplate.Field("")
 		text := h.value.Render(func(f reqtemplate.Field) string {
 			value := get(f)
 			switch {
 			case h.basic && f == reqtemplate.Username && strings.Contains(value, ":"):
-				why = "has a colon, which ends a user's name (RFC 7617 section 2)"
+				why, field = "has a colon, which ends a user's name (RFC 7617 section 2)", f
 			case !h.basic && !printable(value):
-				why = "has a control character"
+				why, field = "has a control character", f
 			case apart && strings.Contains(value, ";"):
-				why = "has a semicolon, which ends a cookie"
+				why, field = "has a semicolon, which ends a cookie", f
 			}
 			return value
 		})
 		if why != "" {
-			return nil, &unfitError{q.key + ".headers." + h.name, why}
+			return nil, &unfitError{q.key + ".headers." + h.name, field, why}
 		}
 		if h.basic {
 			text = "Basic " + base64.StdEncoding.EncodeToString([]byte(text))
@@ -141,7 +164,7 @@ func (q *request) header(get values) (http.Header, error) {
 	}
 	token := get(reqtemplate.AccessToken)
 	if !printable(token) || q.send.As == AsCookie && strings.Contains(token, ";") {
-		return nil, &unfitError{"send", "has a character that cannot travel there"}
+		return nil, &unfitError{"send", reqtemplate.AccessToken, "has a character that cannot travel there"}
 	}
 	switch q.send.As {
 	case AsHeader:

@@ -34,11 +34,14 @@ func (e *emptyError) Error() string {
 // it has to stand.
 type unfitError struct {
 	where string // of the settings
+	field reqtemplate.Field
 	why   string
 }
 
 // Error does not quote the value.
-func (e *unfitError) Error() string { return e.where + " cannot be made: a value " + e.why }
+func (e *unfitError) Error() string {
+	return e.where + " cannot be made: " + string(e.field) + " " + e.why
+}
 
 // pair is a name and the template of its value.
 type pair struct {
@@ -140,20 +143,22 @@ func renderTree(in any, get values) any {
 // writeJSON renders a tree as JSON text. It is an error if a value is not UTF-8,
 // which JSON is (RFC 8259 section 8.1): it would become another one.
 func writeJSON(where string, tree any, get values) (string, error) {
-	broken := false
+	var broken reqtemplate.Field
 	filled := renderTree(tree, func(f reqtemplate.Field) string {
 		text := get(f)
-		broken = broken || !utf8.ValidString(text)
+		if !utf8.ValidString(text) {
+			broken = f
+		}
 		return text
 	})
-	if broken {
-		return "", &unfitError{where, "is not UTF-8"}
+	if broken != "" {
+		return "", &unfitError{where, broken, "is not UTF-8"}
 	}
 	var out strings.Builder
 	e := json.NewEncoder(&out)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(filled); err != nil {
-		return "", &unfitError{where, "cannot be written as JSON"}
+		return "", &unfitError{where, broken, "cannot be written as JSON"}
 	}
 	return strings.TrimSuffix(out.String(), "\n"), nil
 }
