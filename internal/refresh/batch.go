@@ -36,6 +36,8 @@ func (e *Engine) RefreshBatch(ctx context.Context, provider string, ids []creden
 		return credential.BatchReport{}, err
 	}
 	defer leave()
+	claims := &batchClaims{engine: e, provider: provider, reservation: reservation, waiting: len(ids)}
+	defer claims.end(ctx) // however it ends: what is not begun by then waits for another claim
 	t, err := e.target(provider)
 	if err != nil {
 		return credential.BatchReport{}, errors.Join(err, e.store.Release(ctx, provider, ids, e.clock.Now().Add(time.Minute)))
@@ -46,7 +48,7 @@ func (e *Engine) RefreshBatch(ctx context.Context, provider string, ids []creden
 		return credential.BatchReport{Returned: len(ids)}, nil
 	}
 	var report credential.BatchReport
-	rest, err := e.refreshAll(ctx, t, ids, reservation, &report)
+	rest, err := e.refreshAll(ctx, t, ids, claims, &report)
 	if _, rested := errors.AsType[*restedError](err); err != nil && !rested {
 		now := e.clock.Boot()
 		e.stranded.add(t.Name, rest, now, now)
@@ -56,7 +58,7 @@ func (e *Engine) RefreshBatch(ctx context.Context, provider string, ids []creden
 
 // refreshAll carries out a batch, as far as permits are to be had in its time.
 // With an error it returns what was not begun and not given back either.
-func (e *Engine) refreshAll(ctx context.Context, t *Target, rest []credential.ID, reservation string, report *credential.BatchReport) ([]credential.ID, error) {
+func (e *Engine) refreshAll(ctx context.Context, t *Target, rest []credential.ID, claims *batchClaims, report *credential.BatchReport) ([]credential.ID, error) {
 	started := e.clock.Boot()
 	for len(rest) > 0 {
 		inTurn, err := e.breakers.inTurn(ctx, t.Name, rest)
@@ -71,7 +73,7 @@ func (e *Engine) refreshAll(ctx context.Context, t *Target, rest []credential.ID
 		want := len(rest)
 		switch allowed {
 		case blocked, onHold:
-			e.claimsDone(ctx, t, reservation, len(rest))
+			claims.end(ctx)
 			return rest, e.idle(ctx, t, rest, report)
 		case oneProbe:
 			want = 1
@@ -81,14 +83,14 @@ func (e *Engine) refreshAll(ctx context.Context, t *Target, rest []credential.ID
 		permits, err := e.takePermits(ctx, t, want)
 		if err == nil {
 			n = min(permits.granted, want)
-			e.claimsDone(ctx, t, reservation, n)
+			claims.done(ctx, n)
 			err = e.refreshSome(ctx, t, rest[:n], allowed, permits, report)
 		}
 		if _, busy := errors.AsType[*UnavailableError](err); busy {
 			// Whoever rested for as long as a permit takes would find it taken by
 			// those that die later. What is claimed, and when, is the capacity's to say.
 			// So it is for whoever comes too late for a probe.
-			e.claimsDone(ctx, t, reservation, len(rest)-n)
+			claims.end(ctx)
 			return rest, e.handBack(ctx, t, rest, report)
 		}
 		if err != nil {
@@ -96,28 +98,40 @@ func (e *Engine) refreshAll(ctx context.Context, t *Target, rest []credential.ID
 		}
 		rest = rest[n:]
 		if len(rest) > 0 && e.clock.Boot()-started > batchBudget {
-			e.claimsDone(ctx, t, reservation, len(rest))
+			claims.end(ctx)
 			return rest, e.handBack(ctx, t, rest, report)
 		}
 	}
 	return nil, nil
 }
 
-// claimsDone tells dispatchers that n of what they have claimed on a reservation
-// waits for permits no more, so that others can be claimed. If nobody hears of it,
-// they are when the claims would have run out.
-func (e *Engine) claimsDone(ctx context.Context, t *Target, reservation string, n int) {
-	if n == 0 || reservation == "" {
+// batchClaims is what a batch has claimed on a reservation. Nothing of it is told
+// twice: the reservation may be that of other batches, too.
+type batchClaims struct {
+	engine                *Engine
+	provider, reservation string
+	waiting               int // for permits
+}
+
+// done tells dispatchers that n of them wait for permits no more, so that others can
+// be claimed. If nobody hears of it, they are when the claims would have run out.
+func (c *batchClaims) done(ctx context.Context, n int) {
+	c.waiting -= n
+	if n == 0 || c.reservation == "" {
 		return // there is no need to count
 	}
+	e := c.engine
 	e.crew.run(func() { // a permit does not wait for it
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitDeadline)
 		defer cancel()
-		if err := e.claims.ClaimsDone(ctx, t.Name, reservation, n); err != nil {
-			e.log.Debug().Err(err).Str("provider", t.Name).Int("claims", n).Msg("claims that are done could not be noted, they end by themselves")
+		if err := e.claims.ClaimsDone(ctx, c.provider, c.reservation, n); err != nil {
+			e.log.Debug().Err(err).Str("provider", c.provider).Int("claims", n).Msg("claims that are done could not be noted, they end by themselves")
 		}
 	})
 }
+
+// end tells the same of all that still wait.
+func (c *batchClaims) end(ctx context.Context) { c.done(ctx, c.waiting) }
 
 // handBack gives back what waits for a permit, as it is by now.
 func (e *Engine) handBack(ctx context.Context, t *Target, ids []credential.ID, report *credential.BatchReport) error {

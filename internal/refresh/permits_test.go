@@ -396,3 +396,112 @@ func TestClaimsWaitUntilTheyHaveTheirPermits(t *testing.T) {
 	assert.Equal(t, credential.BatchReport{Returned: 2}, refresh("bob", "carol"))
 	free(2, "those that were put back")
 }
+
+// However a batch ends, nothing of what it has claimed counts as waiting any more: that
+// would keep every process from claiming others. What other batches have claimed on the
+// same reservation still waits.
+func TestABatchThatEndsHoldsNoRoom(t *testing.T) {
+	t.Parallel()
+	ids := []credential.ID{"alice", "bob", "carol"}
+	for name, tt := range map[string]struct {
+		limits  Limits
+		trouble func(*bundle, *node) *node // who gets the batch then
+		want    credential.BatchReport
+		fails   bool
+	}{
+		"all of it is refreshed": {want: credential.BatchReport{Refreshed: 3}},
+		"given back at a start": {
+			trouble: func(b *bundle, n *node) *node {
+				b.settle(n)
+				return b.node("three", lossy)
+			},
+			want: credential.BatchReport{Returned: 3},
+		},
+		"given back for want of permits": {
+			limits: Limits{Concurrency: 1},
+			trouble: func(_ *bundle, n *node) *node {
+				first := true
+				n.store.set(func(s *faultyStore) {
+					s.scripted = func(int) (int, time.Duration) {
+						if first {
+							first = false
+							return 1, 0
+						}
+						return 0, time.Hour
+					}
+				})
+				return n
+			},
+			want: credential.BatchReport{Refreshed: 1, Returned: 2},
+		},
+		"the client is paused": {
+			trouble: func(b *bundle, n *node) *node {
+				_, err := n.breakers.pause(b.t.Context(), acme, true)
+				require.NoError(b.t, err)
+				return n
+			},
+			want: credential.BatchReport{Skipped: 3},
+		},
+		"the provider is not configured": {
+			trouble: func(b *bundle, n *node) *node {
+				n.SetTargets(b.t.Context(), nil)
+				return n
+			},
+			fails: true,
+		},
+		"the breaker cannot be read": {
+			trouble: func(_ *bundle, n *node) *node {
+				n.breakers.forget(acme)
+				n.store.set(func(s *faultyStore) { s.away = true })
+				return n
+			},
+			fails: true,
+		},
+		"permits cannot be taken": {
+			limits: Limits{Concurrency: 1},
+			trouble: func(b *bundle, n *node) *node {
+				_, err := n.breakers.heldBack(b.t.Context(), acme)
+				require.NoError(b.t, err)
+				n.store.set(func(s *faultyStore) { s.away = true })
+				return n
+			},
+			fails: true,
+		},
+		"some have permits and cannot be begun": {
+			limits: Limits{Concurrency: 1},
+			trouble: func(_ *bundle, n *node) *node {
+				n.journal.set(func(j *testJournal) { j.intend = errFull })
+				return n
+			},
+			fails: true,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			n, other := b.node("one", lossy), b.node("two", lossy)
+			target := b.target()
+			target.Limits = tt.limits
+			n.SetTargets(t.Context(), []Target{target})
+			for _, id := range ids {
+				b.put(n, id)
+			}
+			b.due()
+			if tt.trouble != nil {
+				n = tt.trouble(b, n)
+			}
+			const room = 5
+			got, reservation, err := other.store.ReserveClaims(t.Context(), acme, room, room)
+			require.NoError(t, err)
+			require.Equal(t, room, got)
+
+			report, err := n.RefreshBatch(t.Context(), acme, ids, reservation)
+			require.Equal(t, tt.fails, err != nil, "%v", err)
+			assert.Equal(t, tt.want, report)
+			n.stop() // once it has said all that it has to say
+			got, _, err = other.store.ReserveClaims(t.Context(), acme, room, room)
+			require.NoError(t, err)
+			assert.Equal(t, len(ids), got)
+		})
+	}
+}
