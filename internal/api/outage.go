@@ -57,7 +57,7 @@ func refusal(text string) string {
 	case "READONLY":
 		return "Redis is a read-only replica now and takes no changes"
 	case "OOM":
-		return "Redis is out of memory and takes nothing new"
+		return "Redis is out of memory and refuses this until it has room; logins, logouts and deletions are stored"
 	case "MISCONF":
 		return "Redis cannot write to its disk and takes no changes"
 	case "BUSY", "UNKILLABLE":

@@ -30,7 +30,7 @@ func TestRedisRefusals(t *testing.T) {
 	for text, word := range map[string]string{
 		"LOADING Redis is loading the dataset in memory":                                                    "loading its data",
 		"READONLY You can't write against a read only replica. script: 7f, on @user_script:4.":              "read-only replica",
-		"OOM command not allowed when used memory > 'maxmemory'.":                                           "out of memory",
+		"OOM command not allowed when used memory > 'maxmemory'.":                                           "logins, logouts and deletions are stored",
 		"MISCONF Errors writing to the AOF file: No space left on device":                                   "cannot write to its disk",
 		"BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.":            "busy with a script",
 		"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.":                  "lost its master",

@@ -280,13 +280,13 @@ func assessMemory(v, _ View) Finding {
 	case v.UsedMemory >= v.MaxMemory && !v.Evicting():
 		return Finding{
 			topic, SeverityFail, fmt.Sprintf("all of its maxmemory of %d MiB is used", v.MaxMemory>>20),
-			"it refuses what grows: refreshes that are not under way and new logins fail as long as it has no room, now and again one gets through; what is under way is stored",
+			"it refuses what grows: refreshes that are not under way, touches, new API keys and subscriptions fail as long as it has no room, now and again one gets through; logins, logouts, deletions and what is under way are stored",
 			"raise maxmemory",
 		}
 	case v.UsedMemory >= v.MaxMemory/100*nearly:
 		return Finding{
 			topic, SeverityWarn, fmt.Sprintf("over %d %% of its maxmemory of %d MiB is used", nearly, v.MaxMemory>>20),
-			"when all is used, refreshes that are not under way and new logins fail", "raise maxmemory",
+			"when all is used, refreshes that are not under way, touches, new API keys and subscriptions fail", "raise maxmemory",
 		}
 	}
 	return Finding{topic, SeverityOK, fmt.Sprintf("less than %d %% of its maxmemory of %d MiB is used", nearly, v.MaxMemory>>20), "", ""}

@@ -72,7 +72,7 @@ func TestRedisThatRefusesChanges(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
 		spoil, mend func(t *testing.T, r *testproc.Redis, client *redis.Client)
-		puts        bool // logins are stored all the same
+		puts        bool // logins, logouts and deletions are stored all the same
 		word        string
 	}{
 		"out of memory": {
@@ -135,6 +135,10 @@ func TestRedisThatRefusesChanges(t *testing.T) {
 			status, detail = tr.answers(t, http.MethodPut, harness.CredentialPath("acme:new"), login(minted[0], 3600))
 			if row.puts {
 				assert.Equal(t, http.StatusOK, status, "a login that somebody has just made is not thrown away")
+				status, detail = tr.answers(t, http.MethodPost, harness.CredentialPath("acme:new")+"/logout", nil)
+				assert.Equal(t, http.StatusOK, status, detail)
+				status, detail = tr.answers(t, http.MethodDelete, harness.CredentialPath("acme:new"), nil)
+				assert.Equal(t, http.StatusOK, status, detail)
 			} else {
 				assert.Equal(t, http.StatusServiceUnavailable, status)
 				assert.Contains(t, detail, row.word)
