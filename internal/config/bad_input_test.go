@@ -43,6 +43,7 @@ func TestRefused(t *testing.T) {
 		want []string
 	}{
 		// Keys
+		"a key of two lines":         {`"lis\nten": x`, []string{`:1: "lis\nten": there is no such key`}},
 		"unknown key":                {"lissten: x", []string{":1: lissten: there is no such key", "known here: listen, data_dir"}},
 		"unknown key in a provider":  {under("tokenurl: x"), []string{":7: providers.acme.tokenurl", "known here: kind, preset, issuer"}},
 		"unknown key in a rule":      {under("errors: [{status: 400, class: transient, code: x}]"), []string{":7: providers.acme.errors[0].code"}},
@@ -311,6 +312,7 @@ func refused(t *testing.T, text string, wants []string) {
 	}
 	for _, p := range invalid.Problems {
 		assert.True(t, strings.HasPrefix(p.Where, path), "%s: says where", p)
+		assert.NotContains(t, p.String(), "\n", "it is one line")
 	}
 	assert.NotContains(t, err.Error(), "pa55")
 }

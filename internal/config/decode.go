@@ -3,6 +3,7 @@ package config
 import (
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
@@ -98,7 +99,12 @@ func keyText(n ast.MapKeyNode) (string, bool) {
 	}
 }
 
+// join returns the path of a key. A name that cannot be shown as it is, as one with a
+// line break, stands in it in quotes.
 func join(parent, name string) string {
+	if strings.ContainsFunc(name, func(r rune) bool { return !strconv.IsPrint(r) }) {
+		name = strconv.Quote(name)
+	}
 	if parent == "" {
 		return name
 	}

@@ -72,7 +72,7 @@ func TestBackendsThatAreRefused(t *testing.T) {
 		"http:// off loopback":    {shopWith("logout: {request: {method: POST, url: http://s.example}}"), []string{"providers.shop.logout.request.url: http://s.example is not encrypted", "http:// is for loopback only"}},
 		"a metadata service":      {shopWith("logout: {request: {method: POST, url: http://169.254.169.254/x}}"), []string{"169.254.169.254 is a link-local or metadata address"}},
 		"a login in a URL":        {shopWith("logout: {request: {method: POST, url: 'https://u:pa55@s.example'}}"), []string{"providers.shop.logout.request.url: it holds a user or a password before the @"}},
-		"a header's name":         {call("verify", `, headers: {"X-A\r\nB": x}`), []string{"is not the name of a header; use letters, digits and -"}},
+		"a header's name":         {call("verify", `, headers: {"X-A\r\nB": x}`), []string{`providers.shop.verify.request.headers."X-A\r\nB": "X-A\r\nB" is not the name of a header; use letters, digits and -`}},
 		"a header's value":        {call("verify", `, headers: {X-A: "a\r\nB: pa55"}`), []string{"providers.shop.verify.request.headers.X-A: it holds a line break or another control character"}},
 		"a header twice":          {call("verify", ", headers: {X-A: a, x-a: b}"), []string{"providers.shop.verify.request.headers.x-a: it is the same header as X-A; remove one"}},
 		"a header of transport":   {call("verify", ", headers: {Content-Length: 5}"), []string{"headers.Content-Length: this header is set where the request is sent, or could make it be sent twice"}},
