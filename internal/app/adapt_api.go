@@ -434,24 +434,21 @@ func (k apiKeys) List(ctx context.Context) ([]api.Key, error) {
 }
 
 func (k apiKeys) Revoke(ctx context.Context, id string) (bool, error) {
-	done := false
 	// One that is not found in a Redis without its last writes may come back.
-	err := k.engine.OnKnownRun(ctx, func(ctx context.Context) error {
-		err := k.store.RevokeKey(ctx, id)
-		done = done || err == nil
-		return err
-	})
-	if done {
-		k.revoked.Store(id, nil)
-		k.acknowledged(id, "it was revoked again", func(ctx context.Context) (bool, error) {
-			return k.store.RevokeKeyAgain(ctx, id)
-		})
-		return true, nil
-	}
-	if errors.Is(err, store.ErrKeyNotFound) {
+	err := k.engine.Surely(ctx, func(ctx context.Context) error {
+		return k.store.RevokeKey(ctx, id)
+	}, store.ErrKeyNotFound)
+	switch {
+	case errors.Is(err, store.ErrKeyNotFound):
 		return false, nil
+	case err != nil:
+		return false, fault(err)
 	}
-	return false, fault(err)
+	k.revoked.Store(id, nil)
+	k.acknowledged(id, "it was revoked again", func(ctx context.Context) (bool, error) {
+		return k.store.RevokeKeyAgain(ctx, id)
+	})
+	return true, nil
 }
 
 func apiKey(stored store.Key) api.Key {

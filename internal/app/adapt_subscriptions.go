@@ -39,7 +39,7 @@ func (a apiSubscriptions) List(ctx context.Context) ([]api.Subscription, error) 
 }
 
 func (a apiSubscriptions) Find(ctx context.Context, name string) (api.Subscription, error) {
-	entry, err := a.subscribers.book.Find(ctx, name)
+	entry, err := a.find(ctx, name)
 	if err != nil {
 		return api.Subscription{}, subscriptionFault(err)
 	}
@@ -50,29 +50,36 @@ func (a apiSubscriptions) Create(ctx context.Context, set api.SubscriptionSettin
 	secret, drawn := secretOr(secret)
 	settings := settingsOf(set)
 	settings.Secrets = []subscription.SigningSecret{{Secret: secret}}
-	entry, err := a.subscribers.book.Create(ctx, settings)
+	entry, err := a.surely(ctx, func(ctx context.Context) (subscription.Entry, error) { return a.subscribers.book.Create(ctx, settings) })
 	return a.changed(ctx, entry, drawn, err)
 }
 
 func (a apiSubscriptions) Replace(ctx context.Context, set api.SubscriptionSettings) (api.Subscription, error) {
-	entry, err := a.subscribers.book.Replace(ctx, settingsOf(set))
+	entry, err := a.surely(ctx, func(ctx context.Context) (subscription.Entry, error) {
+		return a.subscribers.book.Replace(ctx, settingsOf(set))
+	})
 	changed, _, err := a.changed(ctx, entry, credential.Secret{}, err)
 	return changed, err
 }
 
 func (a apiSubscriptions) Delete(ctx context.Context, name string) error {
-	return subscriptionFault(a.subscribers.book.Delete(ctx, name))
+	_, err := a.surely(ctx, func(ctx context.Context) (subscription.Entry, error) {
+		return subscription.Entry{}, a.subscribers.book.Delete(ctx, name)
+	})
+	return subscriptionFault(err)
 }
 
 func (a apiSubscriptions) Rotate(ctx context.Context, name string, secret credential.Secret, overlap time.Duration) (api.Subscription, credential.Secret, error) {
 	secret, drawn := secretOr(secret)
-	entry, err := a.subscribers.book.Rotate(ctx, name, secret, overlap)
+	entry, err := a.surely(ctx, func(ctx context.Context) (subscription.Entry, error) {
+		return a.subscribers.book.Rotate(ctx, name, secret, overlap)
+	})
 	return a.changed(ctx, entry, drawn, err)
 }
 
 // Enable goes on with one that is disabled, and turns on one that is off.
 func (a apiSubscriptions) Enable(ctx context.Context, name string) (api.Subscription, error) {
-	entry, err := a.subscribers.book.Find(ctx, name)
+	entry, err := a.find(ctx, name)
 	switch {
 	case err != nil:
 	case !entry.Enabled && entry.Configured:
@@ -92,7 +99,7 @@ func (a apiSubscriptions) Enable(ctx context.Context, name string) (api.Subscrip
 
 // Replay moves all lanes to a place in the log.
 func (a apiSubscriptions) Replay(ctx context.Context, name, from string) (reset bool, err error) {
-	entry, err := a.subscribers.book.Find(ctx, name)
+	entry, err := a.find(ctx, name)
 	if err != nil {
 		return false, subscriptionFault(err)
 	}
@@ -157,7 +164,7 @@ type sender interface {
 
 // Verify delivers an event that stands in no log.
 func (a apiSubscriptions) Verify(ctx context.Context, name string) (api.VerificationResult, error) {
-	entry, err := a.subscribers.book.Find(ctx, name)
+	entry, err := a.find(ctx, name)
 	if err != nil {
 		return api.VerificationResult{}, subscriptionFault(err)
 	}
@@ -193,7 +200,7 @@ func (a apiSubscriptions) Verify(ctx context.Context, name string) (api.Verifica
 }
 
 func (a apiSubscriptions) Deliveries(ctx context.Context, name string, limit int) ([]api.Delivery, error) {
-	if _, err := a.subscribers.book.Find(ctx, name); err != nil {
+	if _, err := a.find(ctx, name); err != nil {
 		return nil, subscriptionFault(err)
 	}
 	stored, err := a.store.Deliveries(ctx, name, limit)
@@ -205,6 +212,22 @@ func (a apiSubscriptions) Deliveries(ctx context.Context, name string, limit int
 		list[i] = api.Delivery(one)
 	}
 	return list, nil
+}
+
+// find finds a subscription in a Redis that lacks nothing that is known.
+func (a apiSubscriptions) find(ctx context.Context, name string) (subscription.Entry, error) {
+	return a.surely(ctx, func(ctx context.Context) (subscription.Entry, error) { return a.subscribers.book.Find(ctx, name) })
+}
+
+// surely asks something of the book. That there is no subscription of a name, or is
+// one already, is no answer in a Redis without its last writes: it changes once they
+// were put back.
+func (a apiSubscriptions) surely(ctx context.Context, ask func(context.Context) (subscription.Entry, error)) (entry subscription.Entry, err error) {
+	err = a.engine.Surely(ctx, func(ctx context.Context) error {
+		entry, err = ask(ctx)
+		return err
+	}, subscription.ErrNotFound, subscription.ErrExists)
+	return entry, err
 }
 
 // changed shows what has become of a subscription.
@@ -312,5 +335,5 @@ func subscriptionFault(err error) error {
 	case errors.Is(err, subscription.ErrChanged):
 		return &api.FaultError{Kind: api.FaultConflict, Detail: err.Error()}
 	}
-	return err
+	return fault(err)
 }

@@ -3,6 +3,7 @@ package refresh
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/refreshd/refreshd/internal/credential"
 )
@@ -14,8 +15,9 @@ import (
 // a moment ago would show older versions, or nothing at all. read may be called
 // more than once.
 //
-// Errors: those of read; an [UnavailableError] where that cannot be had within
-// the time that anyone waits for a permit.
+// Errors: those of read, at once where nothing could be read; an [UnavailableError]
+// where that cannot be had within the time that anyone waits for a permit. An answer
+// that read tells by an error is for [Engine.Surely].
 func (e *Engine) OnKnownRun(ctx context.Context, read func(context.Context) error) error {
 	if e.opts.Kept {
 		return read(ctx)
@@ -39,6 +41,29 @@ func (e *Engine) OnKnownRun(ctx context.Context, read func(context.Context) erro
 		}
 		if err := pause(within, barrierStep/4); err != nil {
 			return e.unavailable(&closedError{err})
+		}
+	}
+}
+
+// Surely calls do, which asks for what is no credential, or changes it, and returns
+// its error. One of answers needs no write, such as that something is not there: on
+// a store without its last writes it may be so because they are missing. It is
+// returned once it is certain that the run of the store that gave it lacks nothing,
+// and do is called again on any other.
+//
+// Errors: those of do; an [UnavailableError] as from [Engine.OnKnownRun].
+func (e *Engine) Surely(ctx context.Context, do func(context.Context) error, answers ...error) error {
+	for {
+		seen := e.barrier.sight()
+		err := do(ctx)
+		if !slices.ContainsFunc(answers, func(answer error) bool { return errors.Is(err, answer) }) {
+			return err
+		}
+		switch stands, unsure := e.concludes(ctx, seen); {
+		case unsure != nil:
+			return unsure
+		case stands:
+			return err
 		}
 	}
 }

@@ -2,6 +2,8 @@ package refresh
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -60,6 +62,45 @@ func TestNothingOlderIsShown(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, version, held.Record.Version)
 	}
+}
+
+// That something is not there, such as an API key that is to be revoked, is no answer
+// of a store that may have lost it, not even where the other run was not noticed yet.
+func TestWhatAStoreThatFellBackLacksIsNotAnswered(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one", lossy)
+	b.settle(n)
+	errNone, errBroken := errors.New("there is none"), errors.New("it is broken")
+	there, removed := true, 0
+	remove := func(context.Context) error {
+		if !there {
+			return fmt.Errorf("remove a key: %w", errNone)
+		}
+		there = false
+		removed++
+		return nil
+	}
+	n.Acknowledged("a key", func(context.Context) error {
+		there = true
+		return nil
+	})
+	before := b.snapshot()
+	there = false
+	b.fallBack(before)
+	for range 2 { // before and after it is noticed
+		unavailable := new(UnavailableError)
+		require.ErrorAs(t, n.Surely(t.Context(), remove, errNone), &unavailable, "it was answered")
+		assert.Equal(t, credential.ReasonStoreUnavailable, unavailable.Reason)
+		require.ErrorIs(t, n.Surely(t.Context(), func(context.Context) error { return errBroken }, errNone), errBroken, "no answer")
+		require.NoError(t, n.tick(t.Context()))
+		there = false
+	}
+	b.settle(n)
+	there = true
+	require.NoError(t, n.Surely(t.Context(), remove, errNone))
+	assert.Equal(t, 1, removed)
+	require.ErrorIs(t, n.Surely(t.Context(), remove, errNone), errNone, "nothing is missing: now it is an answer")
 }
 
 // A received token that the store has not taken yet is shown as it is served.

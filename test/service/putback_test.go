@@ -1,8 +1,10 @@
 package service
 
 import (
+	"context"
 	"fmt"
 	"net/http"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -98,5 +100,48 @@ func TestKeysAndSubscriptionsThatRedisLosesComeBack(t *testing.T) {
 			found := fmt.Sprint(list.Subscriptions)
 			return err == nil && found == "[{changed off} {made active}]", fmt.Sprintf("subscriptions: %s: %v", found, err)
 		})
+	}
+}
+
+// Redis is back without its last writes, and nobody has noticed: a key or a
+// subscription that it lacks just then is not told to be none, for it comes back.
+func TestWhatRedisLacksForAMomentCanBeRevokedAndRemoved(t *testing.T) {
+	t.Parallel()
+	server := testproc.StartRedis(t, testproc.RedisOptions{AppendFsync: "everysec", Args: []string{"--auto-aof-rewrite-percentage", "0"}})
+	h := newHouse(t, newProvider(t, providerOptions{}), server.URL())
+	at, ctx := h.start(), t.Context()
+	at.awaitGate(t)
+	receiver := newHook(t)
+
+	tail, err := harness.NewTail(server.Dir())
+	require.NoError(t, err)
+	size, err := tail.Size()
+	require.NoError(t, err)
+	key := newFront(t, at.api, at.api, "nobody")
+	require.NoError(t, at.Call(ctx, http.MethodPost, "/v1/subscriptions", map[string]any{"name": "late", "url": receiver.url, "types": []string{"*"}}, nil))
+	require.NoError(t, server.Kill())
+	lost, err := tail.Cut(size)
+	require.NoError(t, err)
+	assert.Positive(t, lost, "bytes of acknowledged changes vanish")
+	require.NoError(t, server.Restart(ctx))
+
+	paths := []string{"/v1/keys/" + key.id, "/v1/subscriptions/late"}
+	answers := make([]int, len(paths))
+	soon, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	var callers sync.WaitGroup
+	for i, path := range paths {
+		callers.Go(func() {
+			for ok := false; !ok && soon.Err() == nil; ok = answers[i] != http.StatusServiceUnavailable {
+				answers[i] = statusOf(at.Call(soon, http.MethodDelete, path, nil, nil))
+			}
+		})
+	}
+	callers.Wait()
+	assert.Equal(t, []int{http.StatusOK, http.StatusOK}, answers)
+	at.says(t, `"message":"redis is another run`)
+	at.awaitGate(t)
+	for _, path := range paths {
+		assert.Equal(t, http.StatusNotFound, statusOf(at.Call(ctx, http.MethodDelete, path, nil, nil)), "%s came back", path)
 	}
 }
