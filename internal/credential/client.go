@@ -150,8 +150,15 @@ func SetClientPaused(before *Held, provider string, paused bool, nonce Nonce, no
 	}
 	c := clientChange(before, provider, nonce, now)
 	c.write.Record.Paused = paused
-	c.write.Record.Plans++
+	c.write.Record.hear(now)
 	return c.write, true
+}
+
+// AffirmClientPaused is [AffirmPaused] for a provider's client.
+func AffirmClientPaused(before *Held, provider string, nonce Nonce, now Millis) Write {
+	c := clientChange(before, provider, nonce, now)
+	c.write.Record.hear(now)
+	return c.write
 }
 
 func clientChange(before *Held, provider string, nonce Nonce, now Millis) *change {

@@ -9,7 +9,20 @@ func SetPaused(h Held, paused bool, nonce Nonce, now Millis) (Write, bool) {
 	}
 	c := beginChange(h, nonce, ByOwner, now)
 	c.write.Record.Paused = paused
-	c.write.Record.Plans++
+	c.write.Record.hear(now)
+	return c.done(h.Attempt), true
+}
+
+// AffirmPaused stores that an owner has said once more whether a credential is held
+// back, which it is, or is not, already. It has a meaning where the store may lack an
+// earlier word that says otherwise: that one would come back over it. It reports false
+// if there is nothing to hold back.
+func AffirmPaused(h Held, nonce Nonce, now Millis) (Write, bool) {
+	if h.Record.State.Terminal() {
+		return Write{}, false
+	}
+	c := beginChange(h, nonce, ByOwner, now)
+	c.write.Record.hear(now)
 	return c.done(h.Attempt), true
 }
 
@@ -22,7 +35,7 @@ func PlanOnce(h Held, at Millis, nonce Nonce, now Millis) (Write, bool) {
 	}
 	c := beginChange(h, nonce, ByOwner, now)
 	c.write.Record.OnceAt = at
-	c.write.Record.Plans++
+	c.write.Record.hear(now)
 	return c.done(h.Attempt), true
 }
 
@@ -55,6 +68,13 @@ func (r *Record) served(begun Millis) {
 		r.OnceAt = 0
 	}
 }
+
+// hear puts what an owner says now of when calls are made after all that he has said
+// before. Of two words of which neither was decided on the other, for the store had
+// lost one of them, the one that is later by the store's clock stands. Where that
+// clock has fallen back, the later word yields as long as it is behind: the earlier
+// one may come back over it.
+func (r *Record) hear(now Millis) { r.Plans = max(r.Plans+1, uint64(max(now, 0))) }
 
 // lacksPlans reports whether other, which is of the same login, knows of something
 // that the owner has said of when calls are made, and r does not.

@@ -19,7 +19,7 @@ func TestSetPaused(t *testing.T) {
 	b.held.Record.RefreshAt = noon - minute
 	w, ok := credential.SetPaused(b.held, true, b.nonce, noon)
 	require.True(t, ok)
-	checkWrite(t, b.held, w, changed(b.held, w, noon, func(r *credential.Record) { r.Paused, r.Plans = true, 1 }))
+	checkWrite(t, b.held, w, changed(b.held, w, noon, func(r *credential.Record) { r.Paused, r.Plans = true, uint64(noon) }))
 	assert.Equal(t, issued+hour, w.Due, "the expiry is told")
 	held := w.Result(b.held)
 	_, ok = credential.SetPaused(held, true, b.nonce, noon)
@@ -58,7 +58,7 @@ func TestPlanOnce(t *testing.T) {
 	at := noon + minute // not due otherwise
 	w, ok := credential.PlanOnce(b.held, at, b.nonce, noon)
 	require.True(t, ok)
-	checkWrite(t, b.held, w, changed(b.held, w, noon, func(r *credential.Record) { r.OnceAt, r.Plans = at, 1 }))
+	checkWrite(t, b.held, w, changed(b.held, w, noon, func(r *credential.Record) { r.OnceAt, r.Plans = at, uint64(noon) }))
 	assert.Equal(t, at, w.Due)
 	assert.Equal(t, at, w.Record.NextRefresh())
 	assert.True(t, credential.Due(w.Record, nil, at-1).None())

@@ -27,7 +27,9 @@ func (m *MAC) UnmarshalText(text []byte) error { return (*Nonce)(m).UnmarshalTex
 // and deletion, also of what is so already, and, where the provider's policy has a
 // login, each token that is brought, also one that is stored already. A login that
 // was given up before yields to them. Plans grows with what an owner says of when calls
-// are made: a pause and its end, a refresh at a moment, the presence. Revision grows
+// are made: a pause and its end, a refresh at a moment, the presence; it is the store's
+// time of the last of them in milliseconds, or one more than before where that is not
+// later; in older records it counts them alone. Revision grows
 // with every write at all; it is what a write compares before it replaces. The last
 // three are not shown.
 type Record struct { //nolint:recvcheck // what fills one in takes a pointer, what reads one a copy

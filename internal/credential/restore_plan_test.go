@@ -116,6 +116,49 @@ func TestRestoreOfAnEarlierPlan(t *testing.T) {
 	assert.True(t, again.Result(other).Record.Paused)
 }
 
+// Of two words of which neither was decided on the other, the later one stands by the
+// store's clock, however many there were before it on either side; also one that
+// changes nothing of what was read.
+func TestRestoreOfTwoWordsByTheirTime(t *testing.T) {
+	t.Parallel()
+	for _, already := range []uint64{0, 7, uint64(noon), uint64(noon + hour)} { // counted, noted, and noted by a clock that was ahead
+		b := setup(t)
+		b.held.Attempt, b.held.Record.Plans = nil, already
+		h, words := b.held, []credential.Write{}
+		for i, on := range []bool{true, false, true} {
+			w, ok := credential.SetPaused(h, on, nonceOf(uint64(30+i)), noon)
+			require.True(t, ok)
+			require.Greater(t, w.Record.Plans, h.Record.Plans, "of one process' words the last one stands")
+			h, words = w.Result(h), append(words, w)
+		}
+		last := words[len(words)-1]
+
+		_, ok := credential.SetPaused(b.held, false, nonceOf(40), noon+minute)
+		require.False(t, ok)
+		affirmed, ok := credential.AffirmPaused(b.held, nonceOf(40), noon+minute)
+		require.True(t, ok)
+		assert.Empty(t, affirmed.Events)
+		stored := affirmed.Result(b.held)
+		assert.Equal(t, plan(b.held.Record), plan(stored.Record))
+		if already > uint64(noon+minute) {
+			assert.Equal(t, already+1, stored.Record.Plans, "a clock that is behind takes no word back")
+			continue
+		}
+		write, what := credential.Restore(&stored, last, h, true)
+		require.Equal(t, credential.RestoreAgain, what)
+		assert.False(t, write.Result(stored).Record.Paused, "%d before", already)
+
+		// The other way round: the later word was lost.
+		write, what = credential.Restore(&h, affirmed, stored, true)
+		require.Equal(t, credential.RestoreAgain, what)
+		assert.False(t, write.Result(h).Record.Paused, "%d before", already)
+	}
+	b := setup(t)
+	b.in(credential.StateLoggedOut, true)
+	_, ok := credential.AffirmPaused(b.held, b.nonce, noon)
+	assert.False(t, ok)
+}
+
 // A refresh that was asked for at a moment is over with the exchange that came
 // after it, and is not made a second time.
 func TestRestoreAfterAPlannedRefresh(t *testing.T) {

@@ -333,7 +333,7 @@ func SetPresence(h Held, presence Presence, p Policy, nonce Nonce, now Millis) (
 	}
 	c := beginChange(h, nonce, ByOwner, now)
 	r := &c.write.Record
-	r.Plans++
+	r.hear(now)
 	returned := r.asleep() // who comes back from the background
 	alive := r.alive()
 	switch {

@@ -563,7 +563,7 @@ func TestSetPresenceElsewhere(t *testing.T) {
 	b := setup(t)
 	w, ok := credential.SetPresence(b.held, credential.PresenceBackground, b.policy, b.nonce, noon)
 	require.True(t, ok)
-	checkWrite(t, b.held, w, changed(b.held, w, noon, func(r *credential.Record) { r.Presence, r.Plans = credential.PresenceBackground, 1 }))
+	checkWrite(t, b.held, w, changed(b.held, w, noon, func(r *credential.Record) { r.Presence, r.Plans = credential.PresenceBackground, uint64(noon) }))
 	assert.Equal(t, b.attempt.Deadline, w.Due)
 
 	b.session(credential.PresencePassive)

@@ -217,12 +217,16 @@ func (b *breakers) accepted(ctx context.Context, provider string, id credential.
 // stands for all. It reports whether that changed anything.
 func (b *breakers) pause(ctx context.Context, provider string, paused bool) (bool, error) {
 	for {
-		seen := b.engine.barrier.sight()
-		changed, err := b.change(ctx, provider, func(h *credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
-			return credential.SetClientPaused(h, provider, paused, nonce, now)
+		seen, changes := b.engine.barrier.sight(), false
+		wrote, err := b.change(ctx, provider, func(h *credential.Held, nonce credential.Nonce, now credential.Millis) (write credential.Write, _ bool) {
+			write, changes = credential.SetClientPaused(h, provider, paused, nonce, now)
+			if !changes && b.engine.barrier.lacks() {
+				return credential.AffirmClientPaused(h, provider, nonce, now), true
+			}
+			return write, changes
 		}, true)
-		if err != nil || changed {
-			return changed, err
+		if err != nil || wrote {
+			return wrote && changes, err
 		}
 		if stands, err := b.engine.concludes(ctx, seen); err != nil || stands {
 			return false, err

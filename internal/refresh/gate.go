@@ -6,6 +6,10 @@ import (
 	"fmt"
 )
 
+// lacks reports whether the store may lack what a process had acknowledged that is not
+// heard of: its journal may still put that back.
+func (b *barrier) lacks() bool { return b.passes() != passAll }
+
 // await returns when the gate lets p pass, or the context has ended.
 func (b *barrier) await(ctx context.Context, p passing) error {
 	for b.passes() < p {

@@ -64,6 +64,68 @@ func TestNothingOlderIsShown(t *testing.T) {
 	}
 }
 
+// What a dead process, on another machine, had acknowledged comes back from its journal
+// long after Redis has lost it. A word that its owner said since stands, also where
+// what was read was that way already.
+func TestAnOwnersLastWordStandsOverAJournal(t *testing.T) {
+	t.Parallel()
+	for name, of := range map[string]struct {
+		say func(n *node, on bool) error
+		id  credential.ID
+	}{
+		"a credential": {say: func(n *node, on bool) error {
+			_, err := n.SetPaused(t.Context(), "alice", on, "")
+			return err
+		}, id: "alice"},
+		"a provider": {say: func(n *node, on bool) error {
+			_, err := n.PauseProvider(t.Context(), acme, on)
+			return err
+		}, id: credential.ClientID(acme)},
+		"the service": {say: func(n *node, on bool) error {
+			_, err := n.PauseProvider(t.Context(), credential.AllClients, on)
+			return err
+		}, id: credential.ClientID(credential.AllClients)},
+	} {
+		for _, story := range []struct {
+			what       string
+			kept, lost []bool // pauses, and ends of them
+			last       bool
+		}{
+			{what: "a resumption that changes nothing", kept: []bool{true, false}, lost: []bool{true}},
+			{what: "the first word there is", lost: []bool{true}},
+			{what: "a pause that changes nothing", kept: []bool{true}, lost: []bool{false}, last: true},
+			{what: "a resumption after more words than one", kept: []bool{true}, lost: []bool{false, true}},
+		} {
+			t.Run(story.what+" of "+name, func(t *testing.T) {
+				t.Parallel()
+				b := setup(t)
+				dir := t.TempDir()
+				away := func(o *Options) { o.Folder = journals{dir: dir, place: "elsewhere"} }
+				one, two := b.node("one", lossy, away), b.node("two", lossy)
+				b.put(two, "alice")
+				b.settle(one, two)
+				for _, on := range story.kept {
+					require.NoError(t, of.say(two, on))
+				}
+				b.settle(one, two)
+				before := b.snapshot()
+				for _, on := range story.lost {
+					require.NoError(t, of.say(one, on))
+				}
+				one.die()
+				b.fallBack(before)
+				b.seconds(int(two.opts.Silence.Seconds())+2, two)
+				require.Equal(t, passWrites, two.barrier.passes(), "one may hold what nobody else knows")
+				require.NoError(t, of.say(two, story.last))
+				heir := b.node("heir", lossy, away)
+				b.seconds(12, heir, two)
+				require.Equal(t, passAll, two.barrier.passes())
+				assert.Equal(t, story.last, b.held(two, of.id).Record.Paused)
+			})
+		}
+	}
+}
+
 // That something is not there, such as an API key that is to be revoked, is no answer
 // of a store that may have lost it, not even where the other run was not noticed yet.
 func TestWhatAStoreThatFellBackLacksIsNotAnswered(t *testing.T) {

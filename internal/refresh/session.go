@@ -35,7 +35,11 @@ func (e *Engine) SetPresence(ctx context.Context, id credential.ID, presence cre
 // another does not exist.
 func (e *Engine) SetPaused(ctx context.Context, id credential.ID, paused bool, subject string) (credential.Held, error) {
 	return e.owners(ctx, id, subject, func(h credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
-		return credential.SetPaused(h, paused, nonce, now)
+		write, wanted := credential.SetPaused(h, paused, nonce, now)
+		if !wanted && e.barrier.lacks() {
+			return credential.AffirmPaused(h, nonce, now)
+		}
+		return write, wanted
 	})
 }
 
