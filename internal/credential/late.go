@@ -106,7 +106,11 @@ func outlived(got, current uint64) bool { return got+2 < current }
 // installLate installs a token whose attempt is gone. Its generation counts
 // from the one that was presented: a token of a generation in between, which
 // the store has lost as well and which comes after this one, is older.
+//
+// So does the generation of the access token that is kept where it brings none: who
+// has one of those in between has no older one than that.
 func installLate(h Held, late Late, p Policy, by Initiator, now Millis) Write {
+	h.Record.RefreshOnly += late.Generation - h.Record.Generation // which is not above it; an access token ends the count
 	h.Record.Generation = late.Generation
 	a := Attempt{
 		Nonce: late.Nonce, Generation: late.Generation, Grant: late.Grant,

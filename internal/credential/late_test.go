@@ -56,6 +56,33 @@ func TestTakeLatePartial(t *testing.T) {
 	assert.Equal(t, credential.LateKnown, verdict, "an access token alone is not worth keeping")
 }
 
+// A refresh token alone makes the access token that is kept no newer, whichever
+// generations the store has lost before it.
+func TestTakeLateRefreshTokenAlone(t *testing.T) {
+	t.Parallel()
+	for _, lost := range []uint64{0, 1, 2} {
+		b := setup(t)
+		b.held.Attempt = nil
+		before := b.held.Record
+		l := late()
+		l.Generation = before.Generation + lost
+		l.Received.Token.Access = credential.Secret{}
+		w, verdict := b.takeLate(l, false)
+		require.Equal(t, credential.LateInstalled, verdict)
+		assert.Equal(t, l.Generation+1, w.Record.Generation)
+		assert.Equal(t, before.AccessGeneration(), w.Record.AccessGeneration(), "%d lost", lost)
+		assert.Equal(t, b.held.Token.Access, w.Token.Access)
+
+		b.held = w.Result(b.held)
+		l = late()
+		l.Nonce, l.Generation = nonceOf(31), b.held.Record.Generation+lost
+		l.Received.Token = token("at-9", "rt-9")
+		w, verdict = b.takeLate(l, false)
+		require.Equal(t, credential.LateInstalled, verdict)
+		assert.Equal(t, l.Generation+1, w.Record.AccessGeneration(), "a new one is of its own generation")
+	}
+}
+
 func TestTakeLateWritesNothing(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
