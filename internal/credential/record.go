@@ -212,8 +212,9 @@ type change struct {
 	by    Initiator
 	again Millis // after a failure: when the same can be done once more; 0 otherwise
 
-	unfailing bool // the failure is not the provider's
-	doubted   bool // the attempt was in doubt before
+	access    Secret // the access token that is stored
+	unfailing bool   // the failure is not the provider's
+	doubted   bool   // the attempt was in doubt before
 }
 
 // begin starts a change of h.
@@ -227,6 +228,7 @@ func beginChange(h Held, nonce Nonce, by Initiator, now Millis) *change {
 		now:   now,
 		by:    by,
 
+		access:  h.Token.Access,
 		doubted: h.Attempt != nil && h.Attempt.Doubt,
 	}
 }

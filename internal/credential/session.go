@@ -335,9 +335,12 @@ func SetPresence(h Held, presence Presence, p Policy, nonce Nonce, now Millis) (
 	r := &c.write.Record
 	r.hear(now)
 	returned := r.asleep() // who comes back from the background
+	if h.Attempt == nil {
+		c.takeSessionOut(p)
+	}
 	alive := r.alive()
 	switch {
-	case !r.Session.Sliding():
+	case !r.Session.Sliding(), alive && p.Sessions.Idle == 0: // there is nothing to plan a session by
 		r.Presence = presence
 	case returned && alive && r.ExpiresAt <= now && h.Attempt == nil:
 		c.sessionOver(r.endOf(), p)

@@ -176,6 +176,7 @@ func (c *change) settle(a Attempt, again Millis) Write {
 // fail counts a failure, plans the next attempt and publishes what follows for
 // the state.
 func (c *change) fail(o Outcome, p Policy) {
+	c.takeSessionOut(p) // its clock says nothing any more
 	r := &c.write.Record
 	successor := o.Method != MethodExtend && r.alive() && r.Session.Successor.At != 0 && r.Session.Successor.At <= c.now
 	apart := successor && p.Sessions.Extend // what keeps the session alive is another call, and goes on
@@ -254,13 +255,21 @@ func (c *change) reauth(reason Reason) {
 // nothing of the kind.
 //
 // A session that runs out while it is being extended is only told to be expired:
-// whether it is over is for that call to say.
+// whether it is over is for that call to say. Of one whose provider has no sessions
+// any more nothing is told: it becomes a token, once that call has ended.
 func Advance(h Held, p Policy, nonce Nonce, now Millis) (Write, bool) {
 	if !Due(h.Record, h.Attempt, now).Advance {
 		return Write{}, false
 	}
 	c := beginChange(h, nonce, BySchedule, now)
 	r := &c.write.Record
+	if p.TookOut(*r) && h.Attempt != nil && !h.Attempt.Doubt {
+		return Write{}, false
+	}
+	if c.takeSessionOut(p) {
+		c.expire(r.Reason, p)
+		return c.done(h.Attempt), true
+	}
 	if at := r.AnnouncedAt(); at != 0 && at <= now {
 		r.WarnAt = 0
 		c.event(EventExpiring, r.State, r.Reason)

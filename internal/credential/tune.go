@@ -26,7 +26,7 @@ func TuneSession(h Held, p Policy, nonce Nonce, now Millis) (Write, bool) {
 	r := &c.write.Record
 	switch {
 	case !is:
-		r.becomeToken(h.Token.Access, p, now)
+		c.takeSessionOut(p)
 	case !was:
 		r.becomeSession(p, now)
 	default:
@@ -43,6 +43,41 @@ func TuneSession(h Held, p Policy, nonce Nonce, now Millis) (Write, bool) {
 		r.RefreshAt = max(r.RefreshAt, before.RefreshAt)
 	}
 	return c.done(h.Attempt), true
+}
+
+// TakeSessionOut closes the open attempt a, of which nothing was sent because there
+// is nothing to present, and makes a token of its session where [Policy.TookOut]
+// says so.
+func TakeSessionOut(h Held, a Attempt, p Policy, by Initiator, now Millis) Write {
+	c := beginChange(h, a.endNonce(endAbandoned, h.Record.Revision), by, now)
+	c.write.Attempt = a.Nonce
+	c.write.Record.served(a.BegunAt)
+	c.takeSessionOut(p)
+	return c.leave(a, p)
+}
+
+// TookOut reports whether r is a living session of a provider that has none any
+// more. That is no end of a login, for its backend has said nothing of the kind:
+// whoever finds it before [TuneSession] does makes a token of it. One whose login
+// ahead of its limit fails stays a session until that is settled, which keeps the
+// wait before the next, as long as there is a way to another token.
+func (p Policy) TookOut(r Record) bool {
+	return p.Sessions.Idle == 0 && r.alive() && (r.Session.Successor.Failures == 0 || !p.canReplace(r))
+}
+
+// takeSessionOut makes a token of what is still a session and should be none. It
+// reports whether it was.
+func (c *change) takeSessionOut(p Policy) bool {
+	r := &c.write.Record
+	if !p.TookOut(*r) {
+		return false
+	}
+	planned := r.RefreshAt
+	r.becomeToken(c.access, p, c.now)
+	if r.Failures > 0 && r.RefreshAt != 0 {
+		r.RefreshAt = max(r.RefreshAt, planned) // a backend that asked for time still has it
+	}
+	return true
 }
 
 // becomeSession makes a session of a token that counts as used when it was issued,

@@ -218,3 +218,177 @@ func TestOnlyWhatIsAtRestBecomesASessionOrAToken(t *testing.T) {
 	_, differs := credential.TuneSession(b.held, b.policy, nonceOf(30), at)
 	assert.False(t, differs, "its login is not to be made before its wait is over")
 }
+
+// takeOut takes `session` out of the settings of the fixture's provider, whose
+// tokens live for three hours where nothing else is told.
+func (b *bundle) takeOut() {
+	b.limited(credential.PresencePassive)
+	b.held.Attempt = nil
+	b.policy.Sessions = credential.SessionPolicy{}
+	b.policy.DefaultLifetime = 3 * time.Hour
+}
+
+// Of a session whose provider has none any more nothing but its life as a token is
+// told when time passes, whatever of the session comes first.
+func TestTimeEndsNoSessionThatWasTakenOut(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		change func(*bundle)
+		at     credential.Millis
+		events []credential.EventType
+		state  credential.State
+	}{
+		"its clock has run out": {
+			change: func(*bundle) {}, at: idleAt, state: credential.StateActive,
+		},
+		"its clock has run out, and nothing replaces it": {
+			change: func(b *bundle) { b.policy.CanLogin = false }, at: idleAt, state: credential.StateActive,
+		},
+		"its limit comes": {
+			change: func(b *bundle) {
+				b.held.Record.WarnAt, b.held.Record.Session.Successor = used+minute, credential.Successor{}
+			},
+			at: used + minute, state: credential.StateActive,
+		},
+		"its user is told of its end": {
+			change: func(b *bundle) { b.held.Record.Session.CountdownAt = used + minute }, at: used + minute, state: credential.StateActive,
+		},
+		"a refresh token is in doubt": {
+			change: func(b *bundle) {
+				b.held.Attempt = &credential.Attempt{Nonce: nonceOf(7), Generation: b.held.Record.Generation, Doubt: true}
+			},
+			at: idleAt, state: credential.StateActive,
+		},
+		"its life as a token is over, too": {
+			change: func(b *bundle) { b.policy.DefaultLifetime = 10 * time.Minute }, at: idleAt,
+			events: []credential.EventType{credential.EventExpired}, state: credential.StateExpired,
+		},
+		"its life as a token is over, too, and nothing replaces it": {
+			change: func(b *bundle) { b.policy.CanLogin, b.policy.DefaultLifetime = false, 10*time.Minute }, at: idleAt,
+			events: []credential.EventType{credential.EventExpired, credential.EventReauthRequired}, state: credential.StateReauthRequired,
+		},
+		"its login ahead of its limit failed, and is none any more": {
+			change: func(b *bundle) { b.held.Record.Session.Successor.Failures, b.policy.CanLogin = 1, false },
+			at:     idleAt, state: credential.StateActive,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.takeOut()
+			row.change(b)
+			w, ok := credential.Advance(b.held, b.policy, b.nonce, row.at)
+			require.True(t, ok)
+			var events []credential.EventType
+			for _, e := range w.Events {
+				events = append(events, e.Type)
+			}
+			assert.Equal(t, row.events, events)
+			assert.Equal(t, row.state, w.Record.State)
+			assert.Zero(t, w.Record.Session)
+			after := w.Result(b.held)
+			assert.Equal(t, b.held.Attempt, after.Attempt)
+			assert.Equal(t, credential.NextDue(after.Record, after.Attempt), w.Due)
+			assert.Equal(t, b.policy.CanLogin, w.Record.Refreshable)
+			_, ok = credential.Advance(after, b.policy, nonceOf(9), row.at)
+			assert.False(t, ok, "it is told")
+		})
+	}
+}
+
+// What an extension brings that was begun by the settings before is for whoever
+// made it; if he is dead, the session is a token, and no clock of it ends it.
+func TestAnExtensionUnderWayWhenSessionIsTakenOut(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.takeOut()
+	b.policy.CanLogin = false
+	b.open(credential.Attempt{Nonce: nonceOf(7), Generation: b.held.Record.Generation, Grant: b.held.Record.Grant, BegunAt: idleAt - minute, Deadline: idleAt - second})
+	_, ok := credential.Advance(b.held, b.policy, b.nonce, idleAt)
+	assert.False(t, ok, "that call may yet extend it")
+	w, ok := credential.Inherit(b.held, b.attempt, credential.EvidenceSent, b.policy, idleAt)
+	require.True(t, ok)
+	after := w.Result(b.held)
+	assert.Nil(t, after.Attempt)
+	assert.True(t, after.Record.ValidAt(idleAt, time.Hour), "%+v", after.Record)
+	assert.Zero(t, after.Record.Session)
+}
+
+// A turn that finds nothing to present has ended nothing, neither the token nor a
+// doubt.
+func TestATurnWithNothingToPresentMakesATokenOfASession(t *testing.T) {
+	t.Parallel()
+	for _, recovery := range []bool{false, true} {
+		b := setup(t)
+		b.takeOut()
+		b.policy.CanLogin, b.policy.NoRefresh = false, true
+		b.held.Record.OnceAt = noon - 3*second
+		b.held.Record.HasRefresh = recovery
+		b.open(credential.Attempt{Nonce: nonceOf(7), Generation: b.held.Record.Generation, Grant: b.held.Record.Grant, BegunAt: noon - second, Recovery: recovery})
+		require.Equal(t, credential.MethodNone, b.policy.MethodAt(b.held.Record, b.attempt.BegunAt))
+		w := credential.TakeSessionOut(b.held, b.attempt, b.policy, credential.BySchedule, noon)
+		assert.Empty(t, w.Events)
+		assert.Equal(t, b.attempt.Nonce, w.Attempt)
+		after := w.Result(b.held)
+		assert.Zero(t, after.Record.Session)
+		assert.Zero(t, after.Record.OnceAt, "it was looked at")
+		assert.Equal(t, credential.StateActive, after.Record.State)
+		assert.Equal(t, used+3*hour, after.Record.ExpiresAt)
+		assert.False(t, after.Record.Refreshable)
+		assert.Equal(t, recovery, after.Attempt != nil && after.Attempt.Doubt)
+		assert.Equal(t, credential.NextDue(after.Record, after.Attempt), w.Due)
+	}
+}
+
+// A login that replaces what was a session ends nothing where it fails, and is made
+// again no sooner than any other.
+func TestALoginThatFailsAfterSessionWasTakenOut(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.takeOut()
+	b.open(credential.Attempt{Nonce: nonceOf(7), Generation: b.held.Record.Generation, Grant: b.held.Record.Grant, BegunAt: idleAt - second})
+	w := credential.Fail(b.held, b.attempt, credential.Outcome{Class: credential.ClassRefused, Reason: credential.ReasonInvalidRequest}, b.policy, credential.BySchedule, idleAt)
+	r := w.Record
+	assert.Equal(t, credential.StateDegraded, r.State, "its token lives, and the login fails")
+	assert.Zero(t, r.Session)
+	assert.GreaterOrEqual(t, r.RefreshAt, idleAt+hour)
+	assert.Equal(t, idleAt+hour, b.policy.LoginAt(r))
+}
+
+// Where a login ahead of the limit has failed, its wait outlasts the session, and so
+// does the way to another token.
+func TestTheWaitOfAFailedLoginOutlastsTheSession(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.limited(credential.PresencePassive)
+	b.usedAt(b.due())
+	b.loginFails(t, b.due(), credential.Outcome{Class: credential.ClassRefused, Reason: credential.ReasonInvalidRequest})
+	b.policy.Sessions = credential.SessionPolicy{}
+	end, again := b.held.Record.ExpiresAt, b.held.Record.Session.Successor.At
+	w, ok := credential.SetPresence(b.held, credential.PresenceActive, b.policy, b.nonce, end-second)
+	require.True(t, ok)
+	b.held = w.Result(b.held)
+	assert.Equal(t, end, b.held.Record.ExpiresAt, "no word of its user's moves it")
+	w, ok = credential.Advance(b.held, b.policy, b.nonce, end)
+	require.True(t, ok)
+	assert.Equal(t, credential.StateExpired, w.Record.State)
+	assert.Equal(t, again, w.Record.RefreshAt)
+}
+
+// Who returns to a session that was taken out finds a token, whose time nobody's
+// presence moves.
+func TestPresenceAfterSessionWasTakenOut(t *testing.T) {
+	t.Parallel()
+	for _, at := range []credential.Millis{idleAt - minute, idleAt + minute} {
+		b := setup(t)
+		b.takeOut()
+		b.policy.CanLogin = false
+		b.held.Record.Presence = credential.PresenceBackground
+		w, ok := credential.SetPresence(b.held, credential.PresenceActive, b.policy, b.nonce, at)
+		require.True(t, ok)
+		assert.Empty(t, w.Events)
+		assert.Equal(t, credential.PresenceActive, w.Record.Presence)
+		assert.Zero(t, w.Record.Session)
+		assert.Equal(t, used+3*hour, w.Record.ExpiresAt)
+	}
+}

@@ -128,7 +128,7 @@ func (e *Engine) Refresh(ctx context.Context, id credential.ID, rejected uint64)
 		if held, err = e.loadUnlessAfter(ctx, id, first); err != nil {
 			return credential.Held{}, e.unavailable(err)
 		}
-		if !moved && !held.Record.State.Terminal() {
+		if !moved && !held.Record.State.Terminal() && held.Record.Refreshable {
 			break
 		}
 		if now := held.Record; now.Session.Sliding() && now.AccessGeneration() == first && now.LastAttempt.SucceededAt > used && now.ValidAt(e.clock.Now(), readMargin) {

@@ -81,3 +81,68 @@ func TestSessionsComeAndGoWithTheirSettings(t *testing.T) {
 	n.SetTargets(t.Context(), []Target{b.target()})
 	assert.Len(t, changed, 2, "nothing has changed")
 }
+
+// Whatever looks first at a session whose provider has none since a start, it ends
+// no login: nobody has asked the backend.
+func TestASessionTakenOutBeforeAStartLivesOn(t *testing.T) {
+	t.Parallel()
+	asked := func(minTTL time.Duration) func(*bundle, *node) {
+		return func(b *bundle, n *node) {
+			held, err := n.Token(b.t.Context(), "alice", minTTL)
+			require.NoError(b.t, err)
+			assert.Zero(b.t, held.Record.Session)
+		}
+	}
+	due := func(b *bundle, n *node) { b.batch(n, "alice") }
+	for name, row := range map[string]struct {
+		after time.Duration // its last use
+		look  func(*bundle, *node)
+	}{
+		"its extension has come due":                {idle * 3 / 4, due},
+		"a program asks for more than is left":      {idle / 2, asked(idle * 3 / 4)},
+		"its clock has run out":                     {idle, due},
+		"its clock has run out, and a program asks": {idle, asked(0)},
+		"its clock has run out while nothing is called": {idle, func(b *bundle, n *node) {
+			_, err := n.AdvanceBatch(b.t.Context(), acme, []credential.ID{"alice"})
+			require.NoError(b.t, err)
+		}},
+		"its token was refused": {time.Minute, func(b *bundle, n *node) {
+			_, err := n.Refresh(b.t.Context(), "alice", 1)
+			require.ErrorIs(b.t, err, ErrNotRefreshable)
+		}},
+		"somebody tells who is there": {time.Minute, func(b *bundle, n *node) {
+			_, err := n.SetPresence(b.t.Context(), "alice", credential.PresenceActive, "")
+			require.NoError(b.t, err)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.sliding()
+			b.policy.NoRefresh = true
+			one := b.node("one")
+			b.session(one, false)
+			before := b.held(one, "alice").Record
+			require.True(t, before.Session.Sliding())
+			one.stop()
+			b.policy.Sessions = credential.SessionPolicy{}
+			two := b.node("two")
+			b.settle(two)
+			b.clock.advance(before.IssuedAt.Add(row.after).Sub(b.clock.Now()))
+			row.look(b, two)
+			h := b.held(two, "alice")
+			assert.Equal(t, credential.StateActive, h.Record.State, h.Record.Reason)
+			assert.Zero(t, h.Record.Session)
+			assert.Nil(t, h.Attempt)
+			assert.Equal(t, before.Version, h.Record.Version, "no event tells of it")
+			assert.Equal(t, before.IssuedAt.Add(credential.FallbackLifetime), h.Record.ExpiresAt)
+			assert.Zero(t, h.Record.Failures)
+			assert.Zero(t, b.provider.calls())
+			b.clock.advance(h.Record.ExpiresAt.Sub(b.clock.Now()))
+			b.batch(two, "alice")
+			r := b.held(two, "alice").Record
+			assert.Equal(t, credential.StateReauthRequired, r.State, "as any token that nothing replaces")
+			assert.Equal(t, credential.ReasonNotRefreshable, r.Reason)
+		})
+	}
+}

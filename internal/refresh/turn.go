@@ -46,7 +46,7 @@ func (e *Engine) abandon(ctx context.Context, tn *turn) {
 func (e *Engine) take(ctx context.Context, tn *turn) settled {
 	ctx = context.WithoutCancel(ctx)
 	if tn.method == credential.MethodNone {
-		return e.conclude(ctx, tn, nothingToPresent(tn.held.Record), tn.now)
+		return e.presentNothing(ctx, tn)
 	}
 	if failed := tn.target.Exchanger.Prepare(ctx); failed != nil {
 		return e.conclude(ctx, tn, *failed, tn.now)
@@ -127,14 +127,20 @@ func (tn *turn) readAlone(o credential.Outcome, found credential.Found) credenti
 	return o
 }
 
-// nothingToPresent is the outcome for a record whose last way to a new token is
-// gone: the settings of its provider have changed.
-func nothingToPresent(r credential.Record) credential.Outcome {
+// presentNothing settles a turn of a record whose last way to a new token is gone:
+// the settings of its provider have changed. A session that was only extended is
+// not over by that; it lives on as a token.
+func (e *Engine) presentNothing(ctx context.Context, tn *turn) settled {
+	if tn.target.Policy.TookOut(tn.held.Record) {
+		return e.settle(ctx, tn, nil, func(h credential.Held, now credential.Millis) credential.Write {
+			return credential.TakeSessionOut(h, tn.attempt, tn.target.Policy, tn.by, now)
+		})
+	}
 	reason := credential.ReasonNotRefreshable
-	if r.Session.Sliding() {
+	if tn.held.Record.Session.Sliding() {
 		reason = credential.ReasonSessionEnded
 	}
-	return credential.Outcome{Class: credential.ClassPermanent, Reason: reason}
+	return e.conclude(ctx, tn, credential.Outcome{Class: credential.ClassPermanent, Reason: reason}, tn.now)
 }
 
 // Why a token must not be presented any more, or not yet.
