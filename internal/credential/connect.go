@@ -143,6 +143,7 @@ func (r *Record) setToken(t Token, issued Millis, life time.Duration, p Policy) 
 	r.HasRefresh = !t.Refresh.IsZero()
 	if p.Sessions.Idle > 0 {
 		r.Refreshable = p.Sessions.Extend || p.canReplace(*r)
+		r.Session.TokenEndsAt = 0
 		r.openSession(issued, p)
 		return
 	}

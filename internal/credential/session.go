@@ -59,6 +59,7 @@ type Session struct {
 	CountdownAt Millis        // when session.expiring is due next; 0 if it is not
 	Ended       bool          // the backend said that it is over, or a limit was reached
 	StartedAt   Millis        // when its backend made it, from where an absolute limit counts; 0 if that is not known
+	TokenEndsAt Millis        // the expiry that its token had before it became a session; 0 if it always was one
 	Successor   Successor
 }
 

@@ -84,7 +84,7 @@ func (c *change) takeSessionOut(p Policy) bool {
 // or an idle timeout before the end that is known of it: no setting lengthens the
 // life of a token that nobody used since.
 func (r *Record) becomeSession(p Policy, now Millis) {
-	r.Session = Session{StartedAt: r.IssuedAt}
+	r.Session = Session{StartedAt: r.IssuedAt, TokenEndsAt: r.ExpiresAt}
 	r.LimitAt, r.WarnAt = 0, 0 // they were its refresh token's
 	r.Refreshable = p.Sessions.Extend || p.canReplace(*r)
 	r.IssuedAt = min(r.IssuedAt, r.ExpiresAt.Add(-r.Learned.of(p.Sessions.Idle)))
@@ -92,13 +92,18 @@ func (r *Record) becomeSession(p Policy, now Millis) {
 }
 
 // becomeToken makes a token of a session, one that was told no expiry when it was
-// issued. Where the life of such a one is over, or leaves no time for a call, it
-// keeps the deadline that it had, and is replaced now.
+// issued, or that which it was before it became a session. Where the life of such a
+// one is over, or leaves no time for a call, it keeps the deadline that it had, and
+// is replaced now.
 func (r *Record) becomeToken(access Secret, p Policy, now Millis) {
 	deadline := r.ExpiresAt
 	issued := cmp.Or(r.Session.StartedAt, r.IssuedAt)
+	life := p.Lifetime(0, JWTExpiry(access), issued)
+	if end := r.Session.TokenEndsAt; end != 0 {
+		life = end.Sub(issued)
+	}
 	r.setLimit(r.GrantedAt, 0, p)
-	r.setLife(issued, p.Lifetime(0, JWTExpiry(access), issued), p)
+	r.setLife(issued, life, p)
 	if r.ExpiresAt < now.Add(p.Times.LastCall(r.Lifetime)) {
 		r.ExpiresAt = max(r.ExpiresAt, deadline)
 		if r.Refreshable {

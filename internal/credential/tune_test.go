@@ -392,3 +392,47 @@ func TestPresenceAfterSessionWasTakenOut(t *testing.T) {
 		assert.Equal(t, used+3*hour, w.Record.ExpiresAt)
 	}
 }
+
+// A token that was a session for a while ends when it was told to, whatever idle
+// timeout that session had, and whether it was used.
+func TestASessionThatWasATokenKeepsItsEnd(t *testing.T) {
+	t.Parallel()
+	for _, told := range []time.Duration{30 * time.Minute, 2 * time.Hour} {
+		for _, idle := range []time.Duration{25 * time.Minute, told, 4 * time.Hour} {
+			for name, use := range map[string]func(*bundle){
+				"unused":   func(*bundle) {},
+				"used":     func(b *bundle) { b.touched(noon + second) },
+				"extended": func(b *bundle) { b.held = b.extend(noon, noon+second).Result(b.held) },
+			} {
+				b := setup(t)
+				b.held.Record.Lifetime, b.held.Record.ExpiresAt = told, issued.Add(told)
+				plain := b.policy
+				b.policy.Sessions = credential.SessionPolicy{Idle: idle, Extend: true}
+				b.held.Record = b.tuned(t)
+				b.open(credential.Attempt{Nonce: nonceOf(7), Generation: 4, Grant: 2, BegunAt: noon})
+				use(b)
+				b.policy = plain
+				r := b.tuned(t)
+				assert.Equal(t, issued.Add(told), r.ExpiresAt, "told %s, idle %s, %s", told, idle, name)
+				assert.Equal(t, told, r.Lifetime)
+				assert.Equal(t, issued, r.IssuedAt)
+			}
+		}
+	}
+}
+
+// What comes in the place of such a token was told its own end, or none.
+func TestWhatReplacesASessionHasNoEndOfATokenBefore(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	plain := b.policy
+	b.policy.Sessions = credential.SessionPolicy{Idle: 25 * time.Minute, Extend: true}
+	b.held.Record = b.tuned(t)
+	b.open(credential.Attempt{Nonce: nonceOf(7), Generation: 4, Grant: 2, BegunAt: noon})
+	got := credential.Received{Method: credential.MethodExtend, Token: token("at-5", ""), SentAt: noon}
+	b.held = credential.Install(b.held, b.attempt, got, b.policy, credential.BySchedule, noon).Result(b.held)
+	require.Equal(t, noon+25*minute, b.held.Record.ExpiresAt)
+	b.policy = plain
+	b.policy.DefaultLifetime = 3 * time.Hour
+	assert.Equal(t, issued+3*hour, b.tuned(t).ExpiresAt)
+}

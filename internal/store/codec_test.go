@@ -85,7 +85,7 @@ func genSession() *rapid.Generator[credential.Session] {
 		return credential.Session{
 			Idle: genDuration().Draw(t, "idle"), ExtendAfter: genDuration().Draw(t, "extend after"), WarnBefore: genDuration().Draw(t, "warn before"),
 			CountdownAt: genMillis().Draw(t, "countdown"), Ended: rapid.Bool().Draw(t, "ended"),
-			StartedAt: genMillis().Draw(t, "started"), Successor: credential.Successor{
+			StartedAt: genMillis().Draw(t, "started"), TokenEndsAt: genMillis().Draw(t, "token"), Successor: credential.Successor{
 				At: genMillis().Draw(t, "successor"), Failures: int(rapid.Int32().Draw(t, "failed logins")), Refused: rapid.Bool().Draw(t, "refused"),
 			},
 		}

@@ -118,7 +118,8 @@ const (
 	flagAsked = 2 * flagActs    // when the owner's last login was asked for follows: refreshd has logged in since
 	flagPlans = 2 * flagAsked   // how often its owner said when calls are made follows
 	flagAlone = 2 * flagPlans   // how many generations brought a refresh token alone since the access token's follows
-	flagsEnd  = 2 * flagAlone
+	flagToken = 2 * flagAlone   // when the token ended before it became a session follows
+	flagsEnd  = 2 * flagToken
 )
 
 func presenceCode(p credential.Presence) (code uint64, ok bool) {
@@ -148,8 +149,8 @@ func appendWays(b []byte, rec credential.Record) ([]byte, error) {
 		return nil, errPresence
 	}
 	s, ended := rec.Session, rec.Session.Ended
-	started, next := s.StartedAt, s.Successor
-	s.Ended, s.StartedAt, s.Successor = false, 0, credential.Successor{}
+	started, next, token := s.StartedAt, s.Successor, s.TokenEndsAt
+	s.Ended, s.StartedAt, s.Successor, s.TokenEndsAt = false, 0, credential.Successor{}, 0
 	flags := presence * presenceUnit
 	for _, f := range [...]struct {
 		set  bool
@@ -169,6 +170,7 @@ func appendWays(b []byte, rec credential.Record) ([]byte, error) {
 		{rec.AskedAt != rec.GrantedAt, flagAsked},
 		{rec.Plans != 0, flagPlans},
 		{rec.RefreshOnly != 0, flagAlone},
+		{token != 0, flagToken},
 	} {
 		if f.set {
 			flags |= f.flag
@@ -214,6 +216,9 @@ func appendWays(b []byte, rec credential.Record) ([]byte, error) {
 	}
 	if flags&flagAlone != 0 {
 		b = binary.AppendUvarint(b, rec.RefreshOnly)
+	}
+	if flags&flagToken != 0 {
+		b = appendMillis(b, token)
 	}
 	return b, nil
 }
@@ -270,5 +275,8 @@ func (r *reader) ways(rec *credential.Record) {
 	}
 	if flags&flagAlone != 0 {
 		rec.RefreshOnly = r.uvarint()
+	}
+	if flags&flagToken != 0 {
+		rec.Session.TokenEndsAt = r.millis()
 	}
 }
