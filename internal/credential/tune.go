@@ -19,7 +19,7 @@ func TuneSession(h Held, p Policy, nonce Nonce, now Millis) (Write, bool) {
 	if !was && !is || before.Session.Ended || !before.ValidAt(now, 0) {
 		return Write{}, false
 	}
-	if was != is && (h.Attempt != nil || before.Session.Successor.Failures > 0) {
+	if was != is && !p.Turns(h, now) {
 		return Write{}, false
 	}
 	c := beginChange(h, nonce, BySchedule, now)
@@ -43,6 +43,13 @@ func TuneSession(h Held, p Policy, nonce Nonce, now Millis) (Write, bool) {
 		r.RefreshAt = max(r.RefreshAt, before.RefreshAt)
 	}
 	return c.done(h.Attempt), true
+}
+
+// Turns reports whether [TuneSession] makes a session of a token, or a token of a
+// session. While it does, what others hold of h may be that already.
+func (p Policy) Turns(h Held, now Millis) bool {
+	s := h.Record.Session
+	return s.Sliding() != (p.Sessions.Idle > 0) && !s.Ended && s.Successor.Failures == 0 && h.Attempt == nil && h.Record.ValidAt(now, 0)
 }
 
 // TakeSessionOut closes the open attempt a, of which nothing was sent because there

@@ -312,11 +312,12 @@ func (e *Engine) Observe(event credential.Event) {
 	}
 }
 
-// read returns a record, from memory while the log is followed, else from the
-// store; from memory too while the store is away and the token still lives.
+// read returns a record, from memory while the log is followed and tells all there
+// is to know, else from the store; from memory too while the store is away and the
+// token still lives.
 func (e *Engine) read(ctx context.Context, id credential.ID) (credential.Held, error) {
 	held, current, ok := e.tokens.get(id)
-	if ok && current && e.following() {
+	if ok && current && e.following() && !e.turns(held) {
 		if held.Record.State == credential.StateDeleted {
 			return credential.Held{}, ErrNotFound
 		}
@@ -345,6 +346,13 @@ func (e *Engine) read(ctx context.Context, id credential.ID) (credential.Held, e
 	default:
 		return credential.Held{}, err
 	}
+}
+
+// turns reports whether somebody may have made a session of a token by now, or a
+// token of a session, because the settings have changed: no event tells of it.
+func (e *Engine) turns(held credential.Held) bool {
+	t := (*e.targets.Load())[held.Record.Provider]
+	return t != nil && t.Policy.Turns(held, e.clock.Now())
 }
 
 // loadUnlessAfter reads a record from the store, unless memory has the access token of

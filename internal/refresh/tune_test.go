@@ -146,3 +146,62 @@ func TestASessionTakenOutBeforeAStartLivesOn(t *testing.T) {
 		})
 	}
 }
+
+// Nobody hears of what another process has tuned: memory that shows a token where
+// there are sessions by now, or the other way about, is not believed, until what is
+// stored is what it should be.
+func TestMemoryDoesNotOutliveWhatAnotherTuned(t *testing.T) {
+	t.Parallel()
+	for _, added := range []bool{true, false} {
+		b := setup(t)
+		b.backend()
+		plain, sessions := credential.SessionPolicy{}, credential.SessionPolicy{Idle: idle, Extend: true}
+		before, after := plain, sessions
+		if !added {
+			before, after = sessions, plain
+		}
+		b.policy.Sessions = before
+		one, two := b.node("one"), b.node("two")
+		b.put(one, "alice")
+		read := func() credential.Record {
+			t.Helper()
+			two.hears()
+			held, err := two.Token(t.Context(), "alice", 0)
+			require.NoError(t, err)
+			return held.Record
+		}
+		assert.Equal(t, added, !read().Session.Sliding())
+		b.policy.Sessions = after
+		for _, n := range []*node{one, two} {
+			n.SetTargets(t.Context(), []Target{b.target()})
+		}
+		read() // before it is tuned
+		tuned, err := one.TuneSessions(t.Context(), acme, []credential.Held{b.held(one, "alice")})
+		require.NoError(t, err)
+		require.Equal(t, 1, tuned)
+		stored := b.held(one, "alice").Record
+		assert.Equal(t, stored.ExpiresAt, read().ExpiresAt)
+		loads := two.loaded()
+		read()
+		assert.Equal(t, loads, two.loaded(), "it is believed again")
+	}
+}
+
+// What stays as it is for long is served from memory all the same.
+func TestMemoryServesWhatIsNotTunedYet(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.sliding()
+	n := b.node("one")
+	b.session(n, true)
+	h := b.held(n, "alice")
+	h.Record.Session.Successor.Failures = 1
+	n.tokens.put(h)
+	b.policy.Sessions = credential.SessionPolicy{}
+	n.SetTargets(t.Context(), []Target{b.target()})
+	n.hears()
+	before := n.loaded()
+	_, err := n.Token(t.Context(), "alice", 0)
+	require.NoError(t, err)
+	assert.Equal(t, before, n.loaded())
+}
