@@ -82,6 +82,15 @@ func (r Record) lacksPlans(other Record) bool {
 	return r.Plans < other.Plans && r.Grant == other.Grant && !r.State.Terminal()
 }
 
+// WithPlans returns r with what the owner has said in other of when calls are made,
+// if both are of one login and r knows nothing of it.
+func (r Record) WithPlans(other Record) Record {
+	if r.lacksPlans(other) {
+		r.follow(other)
+	}
+	return r
+}
+
 // follow takes over what the owner has said in from of when calls are made, and r
 // knows nothing of. What was asked for at a moment is over with the exchange that r
 // has had since; the presence is that of the same login.

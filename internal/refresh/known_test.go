@@ -64,6 +64,31 @@ func TestNothingOlderIsShown(t *testing.T) {
 	}
 }
 
+// A version that memory has and the store lacks, as of a reply that is still to be
+// stored, is shown with what the owner has said meanwhile of when calls are made.
+func TestWhatMemoryHasIsShownWithTheOwnersPlans(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	one, two := b.node("one"), b.node("two")
+	b.put(one, "alice")
+	before := b.held(one, "alice")
+	_, err := one.Refresh(t.Context(), "alice", 0)
+	require.NoError(t, err)
+	h := before // as it is in the store until the reply is there
+	planned, err := two.PlanOnce(t.Context(), "alice", time.Hour, "")
+	require.NoError(t, err)
+	paused, err := two.SetPaused(t.Context(), "alice", true, "")
+	require.NoError(t, err)
+	h.Record.Plans, h.Record.OnceAt, h.Record.Paused = paused.Record.Plans, planned.Record.OnceAt, true
+
+	shown := one.Shown(h).Record
+	assert.Equal(t, before.Record.Version+1, shown.Version)
+	assert.True(t, shown.Paused)
+	assert.Equal(t, planned.Record.OnceAt, shown.OnceAt)
+	h.Record.Grant++
+	assert.False(t, one.Shown(h).Record.Paused, "it was said of another login")
+}
+
 // What a dead process, on another machine, had acknowledged comes back from its journal
 // long after Redis has lost it. A word that its owner said since stands, also where
 // what was read was that way already.
