@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -107,6 +108,10 @@ func (c *campaign) onReplica(ctx context.Context, a act, r *replica) error {
 func (c *campaign) inside(ctx context.Context, a act, r *replica) error {
 	switch a.Kind {
 	case kindPointFail:
+		if breaksJournal(a.What) { // what comes until it is mended is in memory alone
+			r.unwritable(time.Now())
+			defer func() { r.writable(time.Now().Add(firstHeal)) }()
+		}
 		return c.underRule(ctx, a, r, a.What)
 	case kindSlowDisk:
 		delay := pick(a, 50*time.Millisecond, 150*time.Millisecond, 300*time.Millisecond)
@@ -126,6 +131,12 @@ func (c *campaign) inside(ctx context.Context, a act, r *replica) error {
 	default:
 		return fmt.Errorf("the inside of a replica knows no %q", a.Kind)
 	}
+}
+
+// breaksJournal reports whether a rule makes a write of the journal fail.
+func breaksJournal(rule string) bool {
+	point, _, _ := strings.Cut(rule, "=")
+	return slices.Contains([]failpoint.Point{failpoint.JournalWrite, failpoint.JournalWritten, failpoint.JournalSynced}, failpoint.Point(point))
 }
 
 // killAtPoint starts a replica with a rule that kills it, and starts it again
@@ -182,7 +193,7 @@ func (c *campaign) fullDisk(ctx context.Context, a act, r *replica) error {
 		rule := pick(a, "journal.allocate=full@*", "journal.write=full@*")
 		if rule == "journal.write=full@*" { // the room that is promised to replies is refused as well
 			r.unwritable(time.Now())
-			defer func() { r.writable(time.Now()) }()
+			defer func() { r.writable(time.Now().Add(healPause)) }()
 		}
 		return c.underRule(ctx, a, r, rule)
 	}

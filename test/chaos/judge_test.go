@@ -503,7 +503,8 @@ func TestMakeKeepsItsDefaults(t *testing.T) {
 }
 
 // While a disk refuses everything, the room that is promised to replies included,
-// and until the journal tries it again, a reply dies with its process.
+// and until the journal tries it again, a reply dies with its process. A write that
+// fails does the same for as long as the journal takes to go on in another file.
 func TestWhatAKillTakesFromAFullDisk(t *testing.T) {
 	t.Parallel()
 	began := time.Now()
@@ -515,9 +516,14 @@ func TestWhatAKillTakesFromAFullDisk(t *testing.T) {
 	assert.Zero(t, slow(0))
 	r.unwritable(began)
 	assert.Equal(t, 2*time.Second, slow(2*time.Second))
-	r.writable(began.Add(3 * time.Second))
+	r.writable(began.Add(3*time.Second + healPause))
 	assert.Equal(t, 5*time.Second, slow(5*time.Second))
 	assert.Zero(t, slow(3*time.Second+healPause))
 	r.slowed(time.Second)
 	assert.Equal(t, time.Second, slow(time.Minute))
+
+	assert.True(t, breaksJournal("journal.write=fail@2"))
+	assert.True(t, breaksJournal("journal.synced=fail@9"))
+	assert.False(t, breaksJournal("journal.drop=fail@2"))
+	assert.False(t, breaksJournal("keep.noted=fail@2"))
 }

@@ -18,9 +18,12 @@ import (
 	"github.com/refreshd/refreshd/test/oracle"
 )
 
-// healPause is how long a journal may wait, after its disk takes writes again,
-// until it tries one: nothing that came before is on that disk until then.
-const healPause = 10 * time.Second
+// How long a journal may wait, after its disk takes writes again, until it tries one:
+// nothing that came before is on that disk until then.
+const (
+	firstHeal = 2 * time.Second  // where one write has failed
+	healPause = 10 * time.Second // where many have
+)
 
 // span is from one moment to another, which may still be to come.
 type span struct{ from, to time.Time }
@@ -193,7 +196,7 @@ func (r *replica) died(at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	slow := r.slow
-	if open := r.shut.to.IsZero() || at.Before(r.shut.to.Add(healPause)); !r.shut.from.IsZero() && open {
+	if open := r.shut.to.IsZero() || at.Before(r.shut.to); !r.shut.from.IsZero() && open {
 		slow = max(slow, at.Sub(r.shut.from))
 	}
 	r.kills = append(r.kills, oracle.Kill{Owner: r.name(), At: at, Slow: slow})
@@ -226,8 +229,8 @@ func (r *replica) slowed(by time.Duration) {
 	r.slow = by
 }
 
-// unwritable notes that the journal's disk takes nothing from now on, writable
-// that it does again.
+// unwritable notes that the journal's disk takes nothing from a moment on, writable
+// from when on the journal has surely written again.
 func (r *replica) unwritable(from time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
