@@ -31,13 +31,14 @@
 // After a write or a sync that fails, nothing is known of what the disk holds
 // beside what was acknowledged before, and a sync that succeeds later proves
 // nothing. The journal is broken then: its calls fail at once, but for a reply,
-// which waits up to 4 s. After a second, and then again after 2, 4, 8, 10, 10 …
-// seconds, or each second while a reply waits, the records that were acknowledged and not dropped are read back,
-// checked, written to another file with the room that was promised, synced, and
-// that file takes the name. Records whose callers were told that they failed
-// are not in it: an intent among them was never sent. Until then, and if the
-// process dies, the old file stands, and may have them: an adopter takes what
-// was not sent for sent, which costs a doubt and no token.
+// which waits up to 4 s. The records that were acknowledged and not dropped are
+// read back, checked, written to another file with the room that was promised, and
+// synced, and that file takes the name. This is tried after a second, and then again
+// after 2, 4, 8, 10, 10 … seconds; while a reply waits, which is nowhere but in
+// memory, at once and then each second. Records whose callers were told that they
+// failed are not in it: an intent among them was never sent. Until then, and if the
+// process dies, the old file stands, and may have them: an adopter takes what was
+// not sent for sent, which costs a doubt and no token.
 //
 // An acknowledged record that cannot be read back leaves a hole, by which an
 // adopter sees that an intent may be missing, until that record is dropped. The

@@ -81,6 +81,7 @@ type healer struct {
 	timer   *time.Timer // of the next attempt; nil if there is none
 	since   time.Time   // when it was set
 	pause   time.Duration
+	tried   bool // an attempt was made since the journal has written something
 	told    bool
 	ended   bool // the last attempt was made
 	reads   int  // attempts that failed to read a record
@@ -89,23 +90,27 @@ type healer struct {
 }
 
 // due returns what fires when an attempt is to be made; nil for a journal that
-// is not broken. While a reply waits, that is a second after the last one.
+// is not broken. While a reply waits, which is nowhere but in memory, the first
+// one is made at once, and each other a second after the last.
 func (h *healer) due() <-chan time.Time {
 	broken, awaited := h.broken()
 	if !broken {
 		return nil
 	}
+	pause := min(max(2*h.pause, firstPause), lastPause)
 	switch {
-	case h.timer == nil && awaited:
-		h.pause = firstPause
-	case h.timer == nil:
-		h.pause = min(max(2*h.pause, firstPause), lastPause)
-	case awaited && h.pause > firstPause:
-		h.pause = firstPause
-		h.timer.Reset(firstPause - time.Since(h.since))
+	case awaited && h.tried:
+		pause = firstPause
+	case awaited:
+		pause = 0
 	}
-	if h.timer == nil {
-		h.timer, h.since = time.NewTimer(h.pause), time.Now()
+	switch {
+	case h.timer == nil:
+		h.pause = pause
+		h.timer, h.since = time.NewTimer(pause), time.Now()
+	case awaited && h.pause > pause:
+		h.pause = pause
+		h.timer.Reset(pause - time.Since(h.since))
 	}
 	return h.timer.C
 }
@@ -127,7 +132,7 @@ func (h *healer) broken() (broken, awaited bool) {
 
 // works notes that the journal has written something: should it break again,
 // it is mended as soon as the first time.
-func (h *healer) works() { h.pause = 0 }
+func (h *healer) works() { h.pause, h.tried = 0, false }
 
 // finally makes a last attempt when the journal is being closed.
 func (h *healer) finally() (healed bool) {
@@ -146,7 +151,7 @@ func (h *healer) finally() (healed bool) {
 
 // heal makes one attempt.
 func (h *healer) heal() (healed bool) {
-	h.timer = nil
+	h.timer, h.tried = nil, true
 	j := h.journal
 	if err := h.move(); err != nil {
 		j.mu.Lock()
