@@ -25,6 +25,7 @@ func Install(h Held, a Attempt, got Received, p Policy, by Initiator, now Millis
 		a.Generation = r.Generation
 		switch {
 		case got.Partial:
+			r.LastAttempt.FailedAt, r.LastAttempt.Failure, r.LastAttempt.Detail = c.now, ReasonMalformedReply, got.Detail
 			return c.doubt(a, MethodRefresh, p)
 		case p.Rotates == RotatesYes:
 			return c.unrotated(a, got, p)

@@ -265,11 +265,12 @@ func TestInstallCutOff(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.held.Record.Rotations = credential.Rotated{Kept: 1}
-	got := credential.Received{Token: token("at-5", ""), SentAt: sent, ExpiresIn: time.Hour, Partial: true}
+	got := credential.Received{Token: token("at-5", ""), SentAt: sent, ExpiresIn: time.Hour, Partial: true, Detail: "HTTP 200, cut off"}
 	w := credential.Install(b.held, b.attempt, got, b.policy, credential.BySchedule, noon)
 	checkWrite(t, b.held, w, changed(b.held, w, noon, func(r *credential.Record) {
 		installed(r, b.policy, time.Hour, false)
 		r.Rotations = credential.Rotated{Kept: 1} // nothing was learned
+		r.LastAttempt.FailedAt, r.LastAttempt.Failure, r.LastAttempt.Detail = noon, credential.ReasonMalformedReply, got.Detail
 	}), event{credential.EventRefreshed, credential.StateActive, credential.StateActive, credential.ReasonNone})
 	assert.False(t, w.Close)
 	want := b.attempt

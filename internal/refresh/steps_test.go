@@ -208,7 +208,7 @@ func TestEveryClassOfOutcome(t *testing.T) {
 // A reply that was cut off is used for what it has.
 func TestPartialReplies(t *testing.T) {
 	t.Parallel()
-	cut := credential.Outcome{Class: credential.ClassAmbiguous, Reason: credential.ReasonMalformedReply}
+	cut := credential.Outcome{Class: credential.ClassAmbiguous, Reason: credential.ReasonMalformedReply, Detail: "HTTP 200, longer than 1 MiB"}
 	t.Run("refresh token alone", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
@@ -254,6 +254,8 @@ func TestPartialReplies(t *testing.T) {
 		assert.True(t, h.Token.Refresh.Equal(before.Token.Refresh))
 		require.NotNil(t, h.Attempt)
 		assert.True(t, h.Attempt.Doubt, "the part that is missing may have held a new refresh token")
+		assert.Equal(t, credential.ReasonMalformedReply, h.Record.LastAttempt.Failure)
+		assert.Equal(t, cut.Detail, h.Record.LastAttempt.Detail, "whoever asks is told why")
 	})
 }
 
