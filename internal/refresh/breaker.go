@@ -164,7 +164,7 @@ func (b *breakers) heldBack(ctx context.Context, provider string) (bool, error) 
 // of settings that are not in use any more opens nothing: it was asked with what
 // was in hand when they changed.
 func (b *breakers) refused(ctx context.Context, t *Target, id credential.ID, probe bool, o credential.Outcome) (own bool) {
-	if now, err := b.engine.target(t.Name); err != nil || now.Settings != t.Settings {
+	if b.superseded(t) {
 		return false
 	}
 	provider := t.Name
@@ -189,10 +189,22 @@ func (b *breakers) refused(ctx context.Context, t *Target, id credential.ID, pro
 	return own
 }
 
+// superseded reports whether a call was made with settings that are not in use any
+// more.
+func (b *breakers) superseded(t *Target) bool {
+	now, err := b.engine.target(t.Name)
+	return err != nil || now.Settings != t.Settings
+}
+
 // accepted closes the breaker if it is open, and forgets that the client was refused
 // with a call for id. It is called after every reply that shows the client to be
-// accepted, so it asks nobody where there is nothing of either.
-func (b *breakers) accepted(ctx context.Context, provider string, id credential.ID) {
+// accepted, so it asks nobody where there is nothing of either. What is said of
+// settings that are not in use any more closes nothing.
+func (b *breakers) accepted(ctx context.Context, t *Target, id credential.ID) {
+	if b.superseded(t) {
+		return
+	}
+	provider := t.Name
 	b.mu.Lock()
 	known, ok := b.known[provider]
 	b.mu.Unlock()

@@ -502,6 +502,30 @@ func TestARefusalOfOldSettingsOpensNoBreaker(t *testing.T) {
 	assert.Equal(t, credential.BatchReport{Refreshed: 1}, b.batch(n, "alice"))
 }
 
+// Nor does it let anybody out with new ones that are refused.
+func TestAnAcceptanceOfOldSettingsClosesNoBreaker(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := b.node("one")
+	for _, id := range []credential.ID{"alice", "bob", "carol", "dave"} {
+		b.put(n, id)
+	}
+	b.due()
+	done, let := b.inTheAir(n)
+	refusing := newFakeProvider()
+	refusing.failing(refusedClient())
+	worse := b.target()
+	worse.Settings, worse.Exchanger = "second", refusing
+	n.SetTargets(t.Context(), []Target{worse})
+	b.batch(n, "bob")
+	require.True(t, b.breaker(n).Open)
+	let()
+	require.Equal(t, 1, soon(t, done, "the end of the batch").value.Refreshed)
+	b.batch(n, "bob", "carol", "dave")
+	assert.Equal(t, 1, refusing.calls())
+	assert.Equal(t, []credential.EventType{credential.EventClientMisconfigured}, b.events(n, credential.ClientID(acme)))
+}
+
 // A probe that was let out because the client's settings have changed is not made
 // with the old ones, which may be the ones that were refused.
 func TestAProbeIsMadeWithTheNewSettings(t *testing.T) {

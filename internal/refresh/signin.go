@@ -90,7 +90,7 @@ func (e *Engine) signIn(ctx context.Context, t *Target, login credential.Login) 
 		Str("reason", string(o.Reason)).Str("detail", o.Detail).Msg("login of an owner")
 	switch o.Class {
 	case credential.ClassPermanent:
-		e.breakers.accepted(ctx, t.Name, login.ID)
+		e.breakers.accepted(ctx, t, login.ID)
 		return login, nil, &LoginRefusedError{Reason: o.Reason, Detail: o.Detail}
 	case credential.ClassOperator:
 		_ = e.breakers.refused(ctx, t, login.ID, allowed == oneProbe, o) // it is put off either way
@@ -105,7 +105,7 @@ func (e *Engine) signIn(ctx context.Context, t *Target, login credential.Login) 
 	if o.Token.Access.IsZero() {
 		return putOff(o)
 	}
-	e.breakers.accepted(ctx, t.Name, login.ID)
+	e.breakers.accepted(ctx, t, login.ID)
 	login.Token, login.ExpiresIn, login.RefreshExpiresIn = o.Token, 0, o.RefreshExpiresIn
 	login.ExpiresAt = 0
 	if o.ExpiresIn > 0 || o.ExpiresAt > sentAt {

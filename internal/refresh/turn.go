@@ -242,10 +242,10 @@ func (e *Engine) conclude(ctx context.Context, tn *turn, o credential.Outcome, s
 	got := receivedBy(tn, o, sentAt)
 	switch {
 	case brings(tn, o):
-		e.breakers.accepted(ctx, tn.target.Name, tn.held.Record.ID)
+		e.breakers.accepted(ctx, tn.target, tn.held.Record.ID)
 		return e.install(ctx, tn, o, got)
 	case tn.method == credential.MethodExtend && o.Class == credential.ClassOK:
-		e.breakers.accepted(ctx, tn.target.Name, tn.held.Record.ID)
+		e.breakers.accepted(ctx, tn.target, tn.held.Record.ID)
 		return e.settle(ctx, tn, nil, func(h credential.Held, now credential.Millis) credential.Write {
 			return credential.Extend(h, tn.attempt, got, tn.target.Policy, tn.by, now)
 		}).with(o)
@@ -254,7 +254,7 @@ func (e *Engine) conclude(ctx context.Context, tn *turn, o credential.Outcome, s
 	case credential.ClassOperator:
 		o.Own = e.breakers.refused(ctx, tn.target, tn.held.Record.ID, tn.probe, o)
 	case credential.ClassPermanent:
-		e.breakers.accepted(ctx, tn.target.Name, tn.held.Record.ID)
+		e.breakers.accepted(ctx, tn.target, tn.held.Record.ID)
 		return e.lastLook(ctx, tn, o)
 	case credential.ClassOK, credential.ClassNotSent, credential.ClassRateLimited, credential.ClassNotProcessed,
 		credential.ClassTransient, credential.ClassAmbiguous, credential.ClassRefused:
