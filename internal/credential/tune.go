@@ -100,19 +100,22 @@ func (r *Record) becomeSession(p Policy, now Millis) {
 
 // becomeToken makes a token of a session, one that was told no expiry when it was
 // issued, or that which it was before it became a session. Where the life of such a
-// one is over, or leaves no time for a call, it keeps the deadline that it had, and
-// is replaced now.
+// one is over, or leaves no time for a call, it is replaced now, and keeps the deadline
+// that it had, but for one whose end was told and is still to come.
 func (r *Record) becomeToken(access Secret, p Policy, now Millis) {
 	deadline := r.ExpiresAt
 	issued := cmp.Or(r.Session.StartedAt, r.IssuedAt)
 	life := p.Lifetime(0, JWTExpiry(access), issued)
-	if end := r.Session.TokenEndsAt; end != 0 {
-		life = end.Sub(issued)
+	told := r.Session.TokenEndsAt
+	if told != 0 {
+		life = told.Sub(issued)
 	}
 	r.setLimit(r.GrantedAt, 0, p)
 	r.setLife(issued, life, p)
 	if r.ExpiresAt < now.Add(p.Times.LastCall(r.Lifetime)) {
-		r.ExpiresAt = max(r.ExpiresAt, deadline)
+		if told <= now {
+			r.ExpiresAt = max(r.ExpiresAt, deadline)
+		}
 		if r.Refreshable {
 			r.RefreshAt = now
 		}

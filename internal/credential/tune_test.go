@@ -421,6 +421,27 @@ func TestASessionThatWasATokenKeepsItsEnd(t *testing.T) {
 	}
 }
 
+// So it does where that is too near for a call: no call can be made without one.
+func TestASessionThatWasATokenKeepsAnEndThatIsNear(t *testing.T) {
+	t.Parallel()
+	for _, left := range []time.Duration{2 * time.Minute, 30 * time.Second, time.Second} {
+		b := setup(t)
+		end := noon + 10*minute
+		b.held.Record.Lifetime, b.held.Record.ExpiresAt = end.Sub(issued), end
+		plain := b.policy
+		plain.CanLogin, plain.NoRefresh = false, true
+		b.policy = plain
+		b.policy.Sessions = credential.SessionPolicy{Idle: 4 * time.Hour, Extend: true}
+		b.held.Record = b.tuned(t)
+		b.open(credential.Attempt{Nonce: nonceOf(7), Generation: 4, Grant: 2, BegunAt: noon})
+		b.touched(noon + second)
+		b.held.Attempt = nil
+		w, ok := credential.TuneSession(b.held, plain, nonceOf(40), end.Add(-left))
+		require.True(t, ok)
+		assert.Equal(t, end, w.Record.ExpiresAt, left)
+	}
+}
+
 // What comes in the place of such a token was told its own end, or none.
 func TestWhatReplacesASessionHasNoEndOfATokenBefore(t *testing.T) {
 	t.Parallel()
