@@ -76,20 +76,38 @@ func (r *Record) served(begun Millis) {
 // one may come back over it.
 func (r *Record) hear(now Millis) { r.Plans = max(r.Plans+1, uint64(max(now, 0))) }
 
-// lacksPlans reports whether other, which is of the same login, knows of something
-// that the owner has said of when calls are made, and r does not.
+// lacksPlans reports whether other knows of something that the owner has said of when
+// calls are made, and r does not. Of an earlier login that is a pause, which outlives
+// one: a second one might follow a logout, which ends it.
 func (r Record) lacksPlans(other Record) bool {
-	return r.Plans < other.Plans && r.Grant == other.Grant && !r.State.Terminal()
+	if r.Plans >= other.Plans || r.State.Terminal() {
+		return false
+	}
+	return r.Grant == other.Grant || r.Grant == other.Grant+1 && r.Paused != other.Paused
 }
 
-// WithPlans returns r with what the owner has said in other of when calls are made,
-// if both are of one login and r knows nothing of it.
-func (r Record) WithPlans(other Record) Record {
+// lacksSubject reports whether other, which is of the same login, knows of a user's UID
+// and r does not: one that the owner has told since, or one that the backend told where
+// none was known. Within a login [Record.Acts] counts what the owner told of it, and
+// hardly anything else.
+func (r Record) lacksSubject(other Record) bool {
+	return r.Grant == other.Grant && other.Subject != "" && other.Subject != r.Subject && (r.Subject == "" || r.Acts < other.Acts)
+}
+
+// WithWords returns r with what the owner has said in other, of when calls are made and
+// whose the credential is, as far as it holds for r's login and r knows nothing of it.
+func (r Record) WithWords(other Record) Record {
 	if r.lacksPlans(other) {
 		r.follow(other)
 	}
+	if r.lacksSubject(other) {
+		r.belong(other)
+	}
 	return r
 }
+
+// belong takes over from other whose the credential is.
+func (r *Record) belong(other Record) { r.Subject, r.Acts = other.Subject, max(r.Acts, other.Acts) }
 
 // follow takes over what the owner has said in from of when calls are made, and r
 // knows nothing of. What was asked for at a moment is over with the exchange that r

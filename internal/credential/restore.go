@@ -40,8 +40,8 @@ func Restore(stored *Held, w Write, after Held, force bool) (Write, Restoration)
 	case newer(have, want) && have.Version < want.Version:
 		return told(*stored, w), RestoreAgain
 	case have.Revision >= want.Revision && !behind(have, want):
-		if have.lacksPlans(want) {
-			return plansAlone(*stored, w), RestoreAgain
+		if have.lacksPlans(want) || have.lacksSubject(want) && (have.Subject == "" || len(w.claims()) > 0) {
+			return wordsAlone(*stored, w), RestoreAgain
 		}
 		return Write{}, RestoreNone
 	case have.Revision == w.Revision:
@@ -107,23 +107,37 @@ func newer(have, want Record) bool {
 	return have.Grant > want.Grant || have.Grant == want.Grant && have.Generation > want.Generation
 }
 
-// plansAlone returns the write that puts nothing back of w but what the owner has said
-// in it of when calls are made: the record has gone on from before it.
-func plansAlone(stored Held, w Write) Write {
-	r := stored.Record.clone()
-	r.follow(w.Record)
+// wordsAlone returns the write that puts nothing back of w but what the owner has said
+// in it: the record has gone on from before it. A user's UID comes with its event, whose
+// version somebody else may have taken since.
+func wordsAlone(stored Held, w Write) Write {
+	have, words := stored.Record, w.Record
+	var claims []Event
+	if have.lacksSubject(words) {
+		claims = w.claims()
+	}
+	if len(claims) == 0 && have.Subject != "" {
+		words.Subject = have.Subject
+	}
+	r := have.clone().WithWords(words)
 	r.LastWrite = w.Nonce
 	r.Revision++
-	return Write{Nonce: w.Nonce, Revision: stored.Record.Revision, Record: r, Due: NextDue(r, stored.Attempt)}.beside(stored.Attempt)
+	for i := range claims {
+		claims[i].State, claims[i].Reason, claims[i].ExpiresAt = r.State, r.Reason, r.ExpiresAt
+	}
+	alone := Write{Nonce: w.Nonce, Revision: have.Revision, Record: r, Events: claims, Due: NextDue(r, stored.Attempt)}
+	return alone.countedOnFrom(have).beside(stored.Attempt)
+}
+
+// claims returns the events of w that tell whose the credential is.
+func (w Write) claims() []Event {
+	return slices.DeleteFunc(slices.Clone(w.Events), func(e Event) bool { return e.Type != EventClaimsChanged })
 }
 
 // told returns the write that puts nothing back of w but its events: what they
 // tell was seen, and the record has gone on from before it.
 func told(stored Held, w Write) Write {
-	r := stored.Record.clone()
-	if r.lacksPlans(w.Record) {
-		r.follow(w.Record)
-	}
+	r := stored.Record.clone().WithWords(w.Record)
 	r.Version, r.LastWrite = w.Record.Version, w.Nonce
 	r.Revision++
 	var events []Event
@@ -150,6 +164,7 @@ func whole(stored *Held, w Write, after Held) Write {
 	}
 	w.Revision = have.Revision
 	w.Record.Revision = max(have.Revision+1, w.Record.Revision)
+	w = w.belonging(have)
 	w.Record.Acts = max(have.Acts, w.Record.Acts)
 	if !w.Erase {
 		w.Record.follow(have)
@@ -169,6 +184,28 @@ func whole(stored *Held, w Write, after Held) Write {
 	if !w.Erase && after.opened() {
 		// Else it leaves what is stored: only a write that erases may erase.
 		w.Token, w.SignIn, w.UserData = &after.Token, &after.SignIn, &after.UserData
+	}
+	return w
+}
+
+// belonging returns w with the user's UID that the owner of have has told since w was
+// decided: its events go to those who may read the credential now. A login that w ends
+// is that of have all the same; one that it deletes is nobody's.
+func (w Write) belonging(have Record) Write {
+	r := w.Record
+	if w.Erase {
+		if r.Subject == "" {
+			return w
+		}
+		r.Grant--
+	}
+	if !r.lacksSubject(have) {
+		return w
+	}
+	w.Record.Subject = have.Subject
+	w.Events = slices.Clone(w.Events)
+	for i := range w.Events {
+		w.Events[i].Subject = have.Subject
 	}
 	return w
 }

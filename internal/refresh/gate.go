@@ -6,9 +6,11 @@ import (
 	"fmt"
 )
 
-// lacks reports whether the store may lack what a process had acknowledged that is not
-// heard of: its journal may still put that back.
-func (b *barrier) lacks() bool { return b.passes() != passAll }
+// lacks reports whether the store may lack what a process had acknowledged: its journal
+// may still put that back, also long after that process was given up.
+func (b *barrier) lacks() bool {
+	return b.passes() != passAll || b.engine.lossy() && !b.engine.opts.Kept
+}
 
 // await returns when the gate lets p pass, or the context has ended.
 func (b *barrier) await(ctx context.Context, p passing) error {

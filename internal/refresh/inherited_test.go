@@ -127,6 +127,53 @@ func TestAUIDThatTheStoreLostComesBack(t *testing.T) {
 	}
 }
 
+// A UID comes back also where an exchange that was in the air has taken its version: as
+// the next one, as everything does that is seen to be missing late.
+func TestAUIDThatTheStoreLostComesBackBesideAReply(t *testing.T) {
+	t.Parallel()
+	for name, outcome := range map[string]*credential.Outcome{
+		"that brings a token": nil,
+		"that fails":          {Class: credential.ClassNotProcessed, Reason: credential.ReasonUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			if outcome != nil {
+				b.provider.failing(*outcome)
+			}
+			away := b.elsewhere()
+			one, two := b.node("one", lossy, away), b.node("two", lossy)
+			login := b.loginOf("alice", "u-0")
+			_, err := two.Put(t.Context(), login, Expect{})
+			require.NoError(t, err)
+			b.due()
+			b.settle(one, two)
+			b.settle(one, two)
+			done, let := b.inTheAir(two)
+			before := b.snapshot()
+			login.Subject = "u-1"
+			_, err = one.Put(t.Context(), login, Expect{})
+			require.NoError(t, err)
+			one.die()
+			b.fallBack(before)
+			b.seconds(12, two)
+			let()
+			soon(t, done, "the batch")
+			met := b.held(two, "alice").Record
+			heir := b.node("heir", lossy, away)
+			b.seconds(12, heir, two)
+			got := b.held(two, "alice").Record
+			assert.Equal(t, "u-1", got.Subject)
+			assert.Equal(t, met.Version+1, got.Version)
+			assert.Equal(t, got.Version, got.LastEvents[credential.EventClaimsChanged])
+			assert.Equal(t, met.State, got.State)
+			own, err := two.OfSubject(t.Context(), []credential.ID{"alice"}, "u-0")
+			require.NoError(t, err)
+			assert.Equal(t, []bool{false}, own)
+		})
+	}
+}
+
 // What a dead process had stored comes back before the reply of another dead one is
 // looked at, whichever of the two journals is taken up first: others may have seen
 // the write, and what comes of the reply must not take its version.

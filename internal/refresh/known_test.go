@@ -151,6 +151,62 @@ func TestAnOwnersLastWordStandsOverAJournal(t *testing.T) {
 	}
 }
 
+// So it does where that process was given up: its machine may be back at any time.
+func TestAnOwnersLastWordStandsAfterTheQuarantine(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	away := b.elsewhere()
+	brief := func(o *Options) { o.Quarantine = time.Minute }
+	one, two := b.node("one", lossy, away, brief), b.node("two", lossy, brief)
+	b.put(two, "alice")
+	b.settle(one, two)
+	before := b.snapshot()
+	_, err := one.SetPaused(t.Context(), "alice", true, "")
+	require.NoError(t, err)
+	one.die()
+	b.fallBack(before)
+	b.seconds(90, two)
+	require.Equal(t, passAll, two.barrier.passes(), "nobody is waited for any more")
+	_, err = two.SetPaused(t.Context(), "alice", false, "")
+	require.NoError(t, err)
+	heir := b.node("heir", lossy, away, brief)
+	b.seconds(12, heir, two)
+	assert.False(t, b.held(two, "alice").Record.Paused)
+}
+
+// A pause outlives a login, also one that was made while the store lacked the pause. It
+// does not outlive a logout.
+func TestAPauseThatWasLostOutlivesALogin(t *testing.T) {
+	t.Parallel()
+	for name, logout := range map[string]bool{"a login": false, "a logout and a login": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			away := b.elsewhere()
+			one, two := b.node("one", lossy, away), b.node("two", lossy)
+			b.put(two, "alice")
+			b.settle(one, two)
+			before := b.snapshot()
+			_, err := one.SetPaused(t.Context(), "alice", true, "")
+			require.NoError(t, err)
+			one.die()
+			b.fallBack(before)
+			b.seconds(int(two.opts.Silence.Seconds())+2, two)
+			if logout {
+				_, err = two.Logout(t.Context(), "alice", Expect{})
+				require.NoError(t, err)
+			}
+			_, err = two.Put(t.Context(), credential.Login{
+				ID: "alice", Provider: acme, Token: b.provider.grant("alice, again"), ExpiresIn: life,
+			}, Expect{})
+			require.NoError(t, err)
+			heir := b.node("heir", lossy, away)
+			b.seconds(12, heir, two)
+			assert.Equal(t, !logout, b.held(two, "alice").Record.Paused)
+		})
+	}
+}
+
 // That something is not there, such as an API key that is to be revoked, is no answer
 // of a store that may have lost it, not even where the other run was not noticed yet.
 func TestWhatAStoreThatFellBackLacksIsNotAnswered(t *testing.T) {

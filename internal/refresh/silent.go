@@ -134,11 +134,11 @@ func (e *Engine) takenUp(h credential.Held) credential.Millis {
 }
 
 // Shown returns h as it is to be shown: in the later version, if memory has one
-// that the store lacks, with what its owner has planned meanwhile, and with the moment at which others take it up for the
-// deadline of an attempt whose owner is silent.
+// that the store lacks, with what its owner has said meanwhile, and with the moment at
+// which others take it up for the deadline of an attempt whose owner is silent.
 func (e *Engine) Shown(h credential.Held) credential.Held {
 	if held, _, known := e.tokens.get(h.Record.ID); known && held.Record.Version > h.Record.Version {
-		h.Record, h.Attempt = held.Record.WithPlans(h.Record), held.Attempt
+		h.Record, h.Attempt = held.Record.WithWords(h.Record), held.Attempt
 	}
 	if at := e.takenUp(h); at != 0 {
 		a := *h.Attempt

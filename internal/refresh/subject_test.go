@@ -220,3 +220,54 @@ func TestOfSubjectOffline(t *testing.T) {
 	assert.Equal(t, told[0], told[1])
 	assert.Equal(t, told[2], told[3])
 }
+
+// Whose a credential is stands beside a reply of which nobody knows whether Redis took
+// it: that one was decided on the record as it was before, and is put back over it.
+func TestASubjectStandsBesideAReplyWithoutAnAnswer(t *testing.T) {
+	t.Parallel()
+	for what, lost := range map[string]bool{"nothing lost": false, "both lost": true} {
+		for who, byTheOther := range map[string]bool{"the same process": false, "another": true} {
+			t.Run(what+", told by "+who, func(t *testing.T) {
+				t.Parallel()
+				b := setup(t)
+				one, two := b.node("one", lossy), b.node("two", lossy)
+				b.settle(one, two)
+				login := b.loginOf("alice", "u-1")
+				_, err := one.Put(t.Context(), login, Expect{})
+				require.NoError(t, err)
+				b.settle(one, two)
+				b.due()
+				done, let := b.inTheAir(one)
+				before := b.snapshot()
+				login.Subject = "u-2"
+				teller := one
+				if byTheOther {
+					teller = two
+				}
+				_, err = teller.Put(t.Context(), login, Expect{})
+				require.NoError(t, err)
+				told := b.eventIDs(two, "alice")
+				one.store.set(func(s *faultyStore) { s.failApply = 1_000_000 })
+				let()
+				soon(t, one.store.refused, "the reply that is handed over")
+				if !lost {
+					before = b.snapshot()
+				}
+				b.fallBack(before)
+				b.settle(one, two)
+				b.settle(one, two)
+				one.store.heal()
+				require.Equal(t, 1, soon(t, done, "the batch").value.Refreshed)
+				got := b.held(two, "alice").Record
+				assert.EqualValues(t, 2, got.Generation)
+				assert.Equal(t, "u-2", got.Subject)
+				assert.Subset(t, b.eventIDs(two, "alice"), told)
+				for subject, want := range map[string]bool{"u-1": false, "u-2": true} {
+					own, err := two.OfSubject(t.Context(), []credential.ID{"alice"}, subject)
+					require.NoError(t, err)
+					assert.Equal(t, []bool{want}, own, subject)
+				}
+			})
+		}
+	}
+}
