@@ -87,7 +87,30 @@ func examine(ctx context.Context, opts DoctorOptions) []Finding {
 	return append(list, doctor.LookAtLimits()...)
 }
 
+// diskPatience is how long the disk of data_dir is waited for. One that is merely
+// slow writes the few bytes long before.
+const diskPatience = 10 * time.Second
+
+// examineDataDir does not wait for a disk that hangs: the rest is told all the same.
 func examineDataDir(conf *config.Config) []Finding {
+	found := make(chan []Finding, 1)
+	go func() { found <- lookIntoDataDir(conf) }()
+	return within(diskPatience, found, doctor.NoAnswerFromDisk(conf.DataDir))
+}
+
+// within returns what is found in time, or what is the case if nothing is.
+func within(patience time.Duration, found <-chan []Finding, nothing Finding) []Finding {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case list := <-found:
+		return list
+	case <-timer.C:
+		return []Finding{nothing}
+	}
+}
+
+func lookIntoDataDir(conf *config.Config) []Finding {
 	list := doctor.LookAtDataDir(conf.DataDir)
 	if list[0].Severity == doctor.Fail {
 		return list

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -255,4 +256,19 @@ func TestDoctorLooksAtTheAddresses(t *testing.T) {
 	who = ListenerOurs
 	assert.Equal(t, doctor.OK, about(look(), doctor.TopicListen)[0].Severity)
 	assert.Equal(t, doctor.OK, about(look(), doctor.TopicMetricsListen)[0].Severity)
+}
+
+// A disk that hangs is told of, and does not hold up the rest.
+func TestDoctorDoesNotWaitForADiskThatHangs(t *testing.T) {
+	t.Parallel()
+	silent := doctor.NoAnswerFromDisk("/data")
+	assert.Equal(t, SeverityFail, silent.Severity)
+	assert.Contains(t, silent.What, "the disk of /data does not answer")
+	synctest.Test(t, func(t *testing.T) {
+		found := make(chan []Finding, 1)
+		assert.Equal(t, []Finding{silent}, within(diskPatience, found, silent))
+		fine := []Finding{{Topic: doctor.TopicDataDir}}
+		found <- fine
+		assert.Equal(t, fine, within(diskPatience, found, silent))
+	})
 }

@@ -166,6 +166,10 @@ func journalFinding(trouble error, dir string) *api.Finding {
 		f.What = "the journal in " + dir + " cannot be written"
 		f.Consequence = "nothing is refreshed and no login is taken, for what came of it could not be kept; tokens that are valid go on being served"
 		f.Remedy = "look in the service's log for the cause, and at the disk of data_dir; another file is tried every few seconds, and everything goes on by itself then"
+	case errors.Is(trouble, journal.ErrStalled):
+		f.What = "the disk of the journal in " + dir + " does not answer: a write or a sync neither fails nor returns"
+		f.Consequence = "nothing is refreshed here and no login is taken, for what came of it could not be kept; tokens that are valid go on being served, other processes go on, and received tokens wait for the disk"
+		f.Remedy = "look at the disk of data_dir: a frozen file system, a volume or a controller that hangs; no restart is needed, everything goes on by itself when it answers"
 	default:
 		return nil
 	}

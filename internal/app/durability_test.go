@@ -67,7 +67,9 @@ func TestTroubleWithTheJournalIsAFinding(t *testing.T) {
 	t.Parallel()
 	assert.Nil(t, journalFinding(nil, "/data/journal"))
 	assert.Nil(t, journalFinding(journal.ErrClosed, "/data/journal"))
-	for cause, want := range map[error]string{journal.ErrNoRoom: "finds no room: its disk is full", journal.ErrBroken: "cannot be written"} {
+	for cause, want := range map[error]string{
+		journal.ErrNoRoom: "finds no room: its disk is full", journal.ErrBroken: "cannot be written", journal.ErrStalled: "does not answer",
+	} {
 		f := journalFinding(fmt.Errorf("somewhere: %w", cause), "/data/journal")
 		require.NotNil(t, f)
 		assert.Equal(t, "journal", f.Topic)

@@ -234,6 +234,7 @@ func TestOutagesNameProviderAndRemedy(t *testing.T) {
 	assert.Contains(t, outage(credential.ReasonUnavailable, ""), "still at work on an earlier request; it is asked again by itself, in a moment")
 	for cause, want := range map[error]string{
 		journal.ErrNoRoom: "the journal has no room", journal.ErrBroken: "the journal cannot be written; look at the disk of data_dir",
+		journal.ErrStalled: "the disk of the journal does not answer; look at the disk of data_dir",
 	} {
 		err := &refresh.UnavailableError{Reason: credential.ReasonStoreUnavailable, Err: fmt.Errorf("somewhere: %w", cause)}
 		for _, got := range []error{fault(err), e.unserved(t.Context(), "user:one", err)} {

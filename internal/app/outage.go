@@ -64,6 +64,8 @@ func journalAway(err error) string {
 		return "the journal has no room" // the API has the words for a disk that is full
 	case errors.Is(err, journal.ErrBroken):
 		return "the journal cannot be written; look at the disk of data_dir, and in the log for the cause. It is tried again by itself, and /readyz has more"
+	case errors.Is(err, journal.ErrStalled):
+		return "the disk of the journal does not answer; look at the disk of data_dir. It goes on by itself when the disk does, other processes are not concerned, and /readyz has more"
 	}
 	return ""
 }

@@ -215,6 +215,9 @@ func (s *service) openEngine(ctx context.Context) error {
 		OnSessionsChanged: s.sessionsChanged,
 		OnDue:             s.due,
 	}
+	if s.file != nil {
+		opts.Stalled = s.file.Stalled
+	}
 	if !s.opts.Roles.Worker {
 		opts.Delegate = s.delegate
 	}
@@ -258,6 +261,11 @@ func (s *service) openJournal() (refresh.Journal, error) {
 			}
 			log.Info().Msg("the journal can be written again")
 		},
+		OnStalled: func(err error) {
+			broken.Inc()
+			log.Error().Err(err).Msg("the journal's disk does not answer; nothing is begun until it does, look at the disk of data_dir")
+		},
+		OnResumed: func() { log.Info().Msg("the journal's disk answers again") },
 		OnUnnamed: func(err error) {
 			log.Warn().Err(err).Msg("the journal has lost its name; all that it holds is in a new file")
 		},

@@ -25,6 +25,16 @@ func LookAtDataDir(dir string) []Finding {
 	return append(list, space(st.Bavail*uint64(st.Bsize))) //nolint:gosec // a block's size is positive
 }
 
+// NoAnswerFromDisk judges a data folder whose disk neither takes nor refuses what is
+// written there.
+func NoAnswerFromDisk(dir string) Finding {
+	return Finding{
+		TopicDataDir, Fail, "the disk of " + dir + " does not answer: what is written there neither fails nor returns",
+		"the service does not start, and a running one begins nothing until it does",
+		"look at that disk: a frozen file system, a volume or a controller that hangs",
+	}
+}
+
 // Nearest returns the folder itself, or the nearest one above it that exists.
 func Nearest(dir string) (existing string, is bool) {
 	for is = true; ; is = false {

@@ -40,6 +40,11 @@
 // process dies, the old file stands, and may have them: an adopter takes what was
 // not sent for sent, which costs a doubt and no token.
 //
+// A write or a sync that has neither failed nor returned for 5 s leaves the file as
+// it is, for it may still be done. Until it returns nothing new is taken; who waits
+// for an intent or a change is told that it was not made, and it is dropped behind
+// what is under way. A reply waits.
+//
 // An acknowledged record that cannot be read back leaves a hole, by which an
 // adopter sees that an intent may be missing, until that record is dropped. The
 // old file is kept as <owner>.<random>.damaged.

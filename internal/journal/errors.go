@@ -14,6 +14,10 @@ var (
 	// since is unknown and syncing again would not tell (fsync(2)), so the
 	// journal takes nothing more until it has moved to another file.
 	ErrBroken = errors.New("the journal is broken")
+	// ErrStalled says that a write or a sync has neither failed nor returned for
+	// some seconds. The journal takes nothing new until it has, and goes on by
+	// itself then.
+	ErrStalled = errors.New("the disk of the journal does not answer")
 	// ErrClosed says that the journal was closed.
 	ErrClosed = errors.New("the journal is closed")
 	// ErrInvalid says that a record could not be written as it is.

@@ -191,6 +191,7 @@ func (h *healer) unnamed() bool {
 // what somebody misses, and is put aside.
 func (h *healer) rename() {
 	j := h.journal
+	defer j.stall.step()()
 	told, aside := errUnnamed, damagedName(j.owner)
 	err := j.disk.link(j.name, aside)
 	switch {

@@ -35,12 +35,17 @@ type Options struct {
 	// error is nil, or joins a [*CorruptError] for each acknowledged record
 	// that could not be read back, and says where the old file is kept.
 	OnHealed func(error)
+	// OnStalled, if set, is told that something done to the disk neither fails nor
+	// returns, and that the journal takes nothing new until it does; OnResumed that
+	// it has, whichever. They are called one after the other.
+	OnStalled func(error)
+	OnResumed func()
 	// OnUnnamed, if set, is told that somebody has removed the file, or given
 	// its name to another one, and that a new file with all records has that
 	// name now. The error says so, with the path. Where no such file can be
 	// made the journal is broken.
 	//
-	// All are called by the goroutine that writes: they must return soon.
+	// The journal waits for all of them: they must return soon.
 	OnUnnamed func(error)
 
 	bare bool // it begins without room for replies: what the dead have left will give some back
@@ -57,6 +62,7 @@ type Journal struct {
 	segment   int64
 	replyRoom int64 // of an intent's reply, and of the drop after it
 	first     int64 // room behind the head that the file has at the least when it is made
+	stall     *stall
 
 	wake    chan struct{} // holds a token when the writer has something to look at
 	stopped chan struct{} // closed when the writer has ended
@@ -141,6 +147,7 @@ func create(d disk, dir, owner string, opts Options) (*Journal, error) {
 		wake:      make(chan struct{}, 1), stopped: make(chan struct{}),
 		next: newBatch(), rooms: map[credential.Nonce]int64{}, live: map[credential.Nonce]place{},
 		dropped: map[credential.Nonce]bool{},
+		stall:   newStall(filepath.Join(dir, name), opts.OnStalled, opts.OnResumed),
 	}
 	if !opts.bare {
 		j.first = firstReplies * j.replyRoom
@@ -209,14 +216,17 @@ func (j *Journal) begin(head []byte) (err error) {
 // Intent notes that the generations named are about to be presented, and sets
 // room aside for the replies. Only when it returns nil may they be sent: the
 // intents are durable then. Otherwise none of them counts; the error wraps
-// [ErrNoRoom], [ErrBroken], [ErrClosed] or [ErrInvalid], says why the file
-// could not grow, or is the cause of the context's end.
+// [ErrNoRoom], [ErrBroken], [ErrStalled], [ErrClosed] or [ErrInvalid], says why
+// the file could not grow, or is the cause of the context's end.
 func (j *Journal) Intent(ctx context.Context, intents []Intent) error {
 	if len(intents) == 0 {
 		return nil
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	if err := j.Stalled(); err != nil {
+		return err
 	}
 	for i := range intents {
 		if err := intents[i].check(); err != nil {
@@ -259,10 +269,13 @@ func (j *Journal) addIntents(intents []Intent) (*batch, error) {
 	return b, err
 }
 
-// Trouble tells why no exchange can be begun now: the journal is broken, or the last
-// intents found no room, and there is none yet for a single one. The error is that
-// which they got; nil if nothing is known to be in the way.
+// Trouble tells why no exchange can be begun now: the journal is broken, its disk does
+// not answer, or the last intents found no room, and there is none yet for a single
+// one. The error is that which they got; nil if nothing is known to be in the way.
 func (j *Journal) Trouble() error {
+	if err := j.Stalled(); err != nil {
+		return err
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if err := j.usable(); err != nil || j.refused == nil {
@@ -274,6 +287,10 @@ func (j *Journal) Trouble() error {
 	return j.refused
 }
 
+// Stalled tells, without waiting for anything, that the disk does not answer: the
+// error is that which [Journal.Intent] returns then.
+func (j *Journal) Stalled() error { return j.stall.trouble() }
+
 // Change notes what was done, and returns when that is durable. Noting again
 // with the same nonce replaces what was noted. The errors are those of
 // [Journal.Intent]; with one, nothing of what was to be noted is in the
@@ -284,6 +301,9 @@ func (j *Journal) Change(ctx context.Context, changes ...Change) error {
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	if err := j.Stalled(); err != nil {
+		return err
 	}
 	nonces := make([]credential.Nonce, len(changes))
 	for i := range changes {
@@ -312,15 +332,20 @@ func (j *Journal) addChanges(changes []Change) (*batch, error) {
 	return j.submit(mark)
 }
 
-// wait returns when a batch is durable. If the context ends first, the records
-// are dropped, because their caller will act as if they did not exist.
+// wait returns when a batch is durable. If the context ends first, or the disk does
+// not answer, the records are dropped, because their caller will act as if they did
+// not exist.
 func (j *Journal) wait(ctx context.Context, b *batch, nonces ...credential.Nonce) error {
+	answers := j.stall.now.Load()
 	select {
 	case <-b.done:
 		return b.err
 	case <-ctx.Done():
 		j.Drop(nonces...)
 		return context.Cause(ctx)
+	case <-answers.begun:
+		j.Drop(nonces...)
+		return answers.err
 	}
 }
 

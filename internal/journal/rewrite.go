@@ -175,6 +175,7 @@ func copyRange(to file, at int64, from file, p place) error {
 // install is the second step, in the writer, when nothing is being written.
 // Until the new file is to get the name, any failure leaves the old one in use.
 func (j *Journal) install(r *rewrite) {
+	defer j.stall.step()()
 	if r.err == nil {
 		r.err = j.copyRest(r)
 	}

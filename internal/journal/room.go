@@ -96,6 +96,7 @@ func (j *Journal) ensure(size int64) error {
 	if size <= j.allocated {
 		return nil
 	}
+	defer j.stall.step()()
 	spare := int64(pageSize)
 	if j.ofThePast() {
 		spare += roundUp(j.baseSize(), pageSize)
@@ -112,6 +113,7 @@ func (j *Journal) ensure(size int64) error {
 // trim gives back what no promise needs of the room ahead, so that another file can
 // be made. What the kernel is being told of meanwhile is all within the promises.
 func (j *Journal) trim() {
+	defer j.stall.step()()
 	if to := roundUp(j.needed(), pageSize); to <= j.allocated {
 		_ = j.file.Truncate(to) // if it fails, it may have been done all the same
 		j.allocated = to

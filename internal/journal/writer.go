@@ -152,6 +152,7 @@ func (j *Journal) commit(b, spare *batch) (written bool) {
 
 // store needs no lock: only this goroutine writes, or exchanges the file.
 func (j *Journal) store(b *batch) error {
+	defer j.stall.step()()
 	j.mu.Lock()
 	f := j.file
 	j.mu.Unlock()

@@ -140,8 +140,8 @@ func (e *Engine) handBack(ctx context.Context, t *Target, ids []credential.ID, r
 		return err
 	}
 	again := stillDue
-	if e.barrier.passes() != passAll {
-		again = e.clock.Now().Add(tickEvery) // nothing comes of it until the gate is open
+	if e.barrier.passes() != passAll || e.stalled() != nil {
+		again = e.clock.Now().Add(tickEvery) // nothing comes of it here until the gate is open, or the journal goes on
 	}
 	return e.store.Release(ctx, t.Name, ids, again)
 }

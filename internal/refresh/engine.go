@@ -66,6 +66,9 @@ type Options struct {
 	// OfflineReads is how long tokens are served from memory without the
 	// store; negative means until they expire.
 	OfflineReads time.Duration
+	// Stalled, if set, tells why the journal can note nothing for as long as its disk
+	// does not answer. It does not wait.
+	Stalled func() error
 	// Delegate, if set, is called instead of refreshing here: this process has
 	// no journal, and asks one that has.
 	Delegate func(ctx context.Context, id credential.ID, rejected uint64) error

@@ -89,8 +89,12 @@ func (e *Engine) takeProbeFor(ctx context.Context, t *Target, allowed passage, t
 
 // takePermits leases up to want permits, waiting for the first at most
 // permitWait. If there is none by then, or somebody has paused the client
-// meanwhile, the error is an [UnavailableError].
+// meanwhile, the error is an [UnavailableError]; so it is where the journal is
+// stalled, for nothing that a permit lets through could be kept then.
 func (e *Engine) takePermits(ctx context.Context, t *Target, want int) (*permitLease, error) {
+	if err := e.stalled(); err != nil {
+		return nil, err
+	}
 	if t.Limits == (Limits{}) {
 		return &permitLease{granted: want}, nil
 	}
@@ -126,6 +130,17 @@ func (e *Engine) takePermits(ctx context.Context, t *Target, want int) (*permitL
 			return nil, noPermit(within, wait)
 		}
 	}
+}
+
+// stalled tells as an [UnavailableError] that the journal is.
+func (e *Engine) stalled() error {
+	if e.opts.Stalled == nil {
+		return nil
+	}
+	if err := e.opts.Stalled(); err != nil {
+		return &UnavailableError{Reason: credential.ReasonStoreUnavailable, RetryAfter: time.Second, Err: err}
+	}
+	return nil
 }
 
 // askPermits asks once. If there are none, wait says when there may be another, as
