@@ -130,7 +130,7 @@ type presenceIn struct {
 func (a *API) setPresence(ctx context.Context, in *presenceIn) (*recordOut, error) {
 	held, err := a.control.SetPresence(ctx, credential.ID(in.ID), credential.Presence(in.Body.Presence), holder(ctx).Subject)
 	if err != nil {
-		return nil, err
+		return nil, unserved(err)
 	}
 	return a.shown(held), nil
 }

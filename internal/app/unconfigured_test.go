@@ -38,9 +38,18 @@ func TestACredentialOutlivesItsProvider(t *testing.T) {
 	f.save(t)
 	r.reload <- struct{}{}
 	r.log.await(t, 1, `the configuration was loaded again`)
-	status, answer = r.call(http.MethodPost, "/v1/credentials/alice/refresh", map[string]any{})
-	assert.Equal(t, http.StatusServiceUnavailable, status)
-	assert.Equal(t, `the configuration has no such provider: "acme"; it has akme; if the name is right, put it there and send SIGHUP`, answer["detail"])
+	for method, call := range map[string]struct {
+		path string
+		body map[string]any
+	}{
+		http.MethodPost: {"/refresh", map[string]any{}},
+		http.MethodPut:  {"/presence", map[string]any{"presence": "active"}},
+	} {
+		status, answer = r.call(method, "/v1/credentials/alice"+call.path, call.body)
+		assert.Equal(t, http.StatusServiceUnavailable, status, call.path)
+		assert.Equal(t, "unknown_provider", answer["code"], call.path)
+		assert.Equal(t, `the configuration has no such provider: "acme"; it has akme; if the name is right, put it there and send SIGHUP`, answer["detail"], call.path)
+	}
 	status, answer = r.call(http.MethodGet, "/v1/credentials/alice/token", nil)
 	assert.Equal(t, http.StatusOK, status, "it is valid: %v", answer)
 	found := about(f.diagnose(t), doctor.TopicProviders)

@@ -11,22 +11,24 @@ import (
 // background a session is extended that was not used for two thirds of its idle
 // timeout, and one that is over is replaced, as soon as there is a permit, and
 // the former also if its user has left again by then. Where
-// there is no session and will be none it is [ErrNoSession]. With a subject, a
-// credential of another one does not exist.
+// there is no session and will be none it is [ErrNoSession]; where the provider is
+// not configured nothing can be planned, which is [ErrUnknownProvider]. With a
+// subject, a credential of another one does not exist.
 func (e *Engine) SetPresence(ctx context.Context, id credential.ID, presence credential.Presence, subject string) (credential.Held, error) {
-	none := false
+	var refused error
 	held, err := e.owners(ctx, id, subject, func(h credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
-		t, err := e.target(h.Record.Provider)
-		if err != nil {
-			return credential.Write{}, false // its settings are gone: nothing can be planned
+		var t *Target
+		if t, refused = e.target(h.Record.Provider); refused != nil {
+			return credential.Write{}, false
 		}
-		if none = !h.Record.Session.Sliding() && t.Policy.Sessions.Idle == 0; none {
+		if !h.Record.Session.Sliding() && t.Policy.Sessions.Idle == 0 {
+			refused = ErrNoSession
 			return credential.Write{}, false
 		}
 		return credential.SetPresence(h, presence, t.Policy, nonce, now)
 	})
-	if err == nil && none {
-		return held, ErrNoSession
+	if err == nil && refused != nil {
+		return held, refused
 	}
 	return held, err
 }

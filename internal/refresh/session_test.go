@@ -457,6 +457,21 @@ func TestPresenceWithoutASession(t *testing.T) {
 	assert.Equal(t, credential.PresenceActive, held.Record.Presence)
 }
 
+// Without settings there is nothing to plan by: who tells of a presence is not
+// left to believe that it was taken.
+func TestPresenceOfAnUnknownProvider(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.sliding()
+	n := b.node("one")
+	b.session(n, true)
+	before := b.held(n, "alice")
+	n.SetTargets(t.Context(), nil)
+	_, err := n.SetPresence(t.Context(), "alice", credential.PresenceActive, "")
+	require.ErrorIs(t, err, ErrUnknownProvider)
+	assert.Equal(t, before, b.held(n, "alice"))
+}
+
 func TestPause(t *testing.T) {
 	t.Parallel()
 	hold := map[string]func(n *node, paused bool) error{
