@@ -230,6 +230,10 @@ func TestOutagesNameProviderAndRemedy(t *testing.T) {
 			assert.Equal(t, doubt, !strings.Contains(got.Error(), "kill"), got)
 		}
 	}
+	// What wrong settings have brought about is not asked for again by new ones.
+	for _, reason := range []credential.Reason{credential.ReasonInvalidRequest, credential.ReasonMalformedReply} {
+		assert.Contains(t, outage(reason, "acme"), "send SIGHUP; then refreshd refresh ID asks at once, for each that waits")
+	}
 	// The reason is the same where a request was only too early.
 	assert.Contains(t, outage(credential.ReasonUnavailable, ""), "still at work on an earlier request; it is asked again by itself, in a moment")
 	for cause, want := range map[error]string{

@@ -56,6 +56,10 @@ func unstored(err error, login credential.Login) error {
 	return told
 }
 
+// askAgain is what to do once settings were mended that others wait for: a reload
+// shortens the wait of no credential, for some backends count each request.
+const askAgain = "Where settings were wrong, put them right and send SIGHUP; then refreshd refresh ID asks at once, for each that waits; by itself that is up to an hour later"
+
 // journalAway says that nothing can be begun because of the journal; "" if err is about
 // something else.
 func journalAway(err error) string {
@@ -146,9 +150,9 @@ func outage(reason credential.Reason, provider string) string {
 			". If it goes on for others, only this credential is answered so: refreshd get tells what"
 	case credential.ReasonInvalidRequest:
 		return which + " refuses the form of the request, or no request can be made of what is stored, and nothing is sent; refreshd get tells which. " +
-			"Compare its settings with its documentation (" + check + "), or store the credential again with what is missing"
+			"Compare its settings with its documentation (" + check + "), or store the credential again with what is missing. " + askAgain
 	case credential.ReasonMalformedReply:
-		return "the reply of " + which + " is not what its settings say; compare them: " + check
+		return "the reply of " + which + " is not what its settings say; compare them: " + check + ". " + askAgain
 	case credential.ReasonPaused:
 		return "the credential, its provider or the whole service is held back until somebody resumes it; refreshd get says which"
 	case credential.ReasonStoreUnavailable:
