@@ -192,6 +192,7 @@ func TestClassifyRefresh(t *testing.T) {
 		"a code":              dead(gone, status(400).saying(`{"error":"invalid_grant"}`)),
 		"a code of its own":   dead(gone, status(400).saying(`{"error":{"code":"RefreshTokenExpired"}}`)),
 		"a code with 200":     dead(gone, json(`{"error":"bad_refresh_token"}`)),
+		"a code in words":     dead(gone, json(`{"error":"session expired"}`)),
 		"GraphQL":             dead(gone, json(noUser)),
 		"being processed":     other(credential.ClassNotProcessed, credential.ReasonUnavailable, status(400).saying(`{"error":"invalid_grant","error_description":"token request is already being processed"}`)),
 		"so, with 409":        other(credential.ClassNotProcessed, credential.ReasonUnavailable, status(409).saying(`{"error":{"code":"invalid_token","message":"Refresh Already being processed"}}`)),
