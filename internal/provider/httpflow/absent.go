@@ -16,6 +16,9 @@ const (
 	notFound = "was not found"
 	noText   = "is no text"
 	noExpiry = "tells no time to come"
+
+	lineBreak = "has a line break in it, and cannot be sent"
+	control   = "has a control character in it, and cannot be sent"
 )
 
 const (
@@ -32,12 +35,20 @@ func (r *reply) absent(n named, why string) credential.Absence {
 	return credential.Absence{Name: n.name, Place: n.place.String(), Why: why, Beside: r.beside(n.place)}
 }
 
-// absentToken is absent for the place of a token.
+// absentToken is absent for the place of a token. What stood beside one that is in
+// its place, and cannot be used, does not matter.
 func (r *reply) absentToken(n named) credential.Absence {
-	if r.otherThanText(n.place) {
+	text, _ := r.token(n.place)
+	switch {
+	case r.otherThanText(n.place):
 		return r.absent(n, noText)
+	case printable(text):
+		return r.absent(n, notFound)
+	case strings.ContainsAny(text, "\r\n"):
+		return credential.Absence{Name: n.name, Place: n.place.String(), Why: lineBreak}
+	default:
+		return credential.Absence{Name: n.name, Place: n.place.String(), Why: control}
 	}
-	return r.absent(n, notFound)
 }
 
 // absentExpiry is absent for the place of an expiry.

@@ -89,6 +89,12 @@ func TestMissingToken(t *testing.T) {
 		"a header":          {httpflow.Place{Header: "X-Session"}, json(`{}`).with("X-Sesion", "canary"), "the reply did not have the declared header X-Session; it has: X-Sesion"},
 		"a path":            {httpflow.Place{JSON: "token"}, json(`{"error":"canary","status":1}`), "the reply did not have the declared json token; it has: error, status"},
 		"a number":          {httpflow.Place{JSON: "token"}, json(`{"token":5}`), "the declared json token of the reply is no text; it has: token"},
+		"a line break":      {httpflow.Place{JSON: "token"}, json(`{"token":"canary\nb","expiresIn":60}`), "the declared json token of the reply has a line break in it, and cannot be sent"},
+		"a control character": {
+			httpflow.Place{JSON: "data.token"},
+			json(`{"data":{"token":"canary\u0000"}}`),
+			"the declared json data.token of the reply has a control character in it, and cannot be sent",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
