@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"errors"
 	"maps"
 	"net/http"
 	"regexp"
@@ -118,6 +119,10 @@ type use struct {
 // text looks at a template, and returns the fields in it.
 func (u *use) text(key, text string) []reqtemplate.Field {
 	tmpl, err := reqtemplate.Parse(text)
+	if unknown, ok := errors.AsType[*reqtemplate.UnknownFieldError](err); ok {
+		u.refuse(key, "%s", unknown.Among(u.kind.fields))
+		return nil
+	}
 	if err != nil {
 		u.refuse(key, "%v", err)
 		return nil

@@ -43,7 +43,8 @@ func TestBackendsThatAreRefused(t *testing.T) {
 		"rotation without a place":  {reply("access_token: t") + "    rotation: {rotates: yes}\n", []string{":11: providers.shop.rotation.rotates: yes means that every refresh brings a new refresh token, and refresh.response.refresh_token is not set"}},
 
 		// Templates
-		"template of unknown field": {call("verify", ", form: {a: '{{.usrname}}'}"), []string{`providers.shop.verify.request.form.a: "{{.usrname}}" is not a known field; known are {{.username}}`}},
+		"template of unknown field": {call("verify", ", form: {a: '{{.usrname}}'}"), []string{`providers.shop.verify.request.form.a: "{{.usrname}}" is not a known field; known are {{.access_token}} and {{.refresh_token}}`}},
+		"a password misspelt":       {"providers: {s: {kind: http, login: {request: {method: POST, url: https://s.example, form: {a: '{{.pasword}}'}}}}}", []string{`providers.s.login.request.form.a: "{{.pasword}}" is not a known field; known are {{.username}} and {{.password}}`}},
 		"an unknown field in JSON":  {call("verify", ", json: {a: [{b: 'x {{.usr}}'}]}"), []string{`:10: providers.shop.verify.request.json.a[0].b: "{{.usr}}" is not a known field`}},
 		"a field without end":       {call("verify", ", headers: {A: 'Bearer {{.access_token'}"), []string{"providers.shop.verify.request.headers.A: a {{ has no }}"}},
 		"a function":                {call("verify", ", query: {a: '{{html .subject}}'}"), []string{`"{{html .subject}}" is not a known field`}},

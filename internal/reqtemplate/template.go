@@ -46,8 +46,28 @@ type part struct {
 	field Field
 }
 
+// UnknownFieldError says that what stands between the braces of a template is no
+// field.
+type UnknownFieldError struct {
+	Written string // with its braces, cut short
+}
+
+// Error names all fields there are.
+func (e *UnknownFieldError) Error() string { return e.Among(Fields()) }
+
+// Among names those of two or more fields that can stand there.
+func (e *UnknownFieldError) Among(fields []Field) string {
+	names := make([]string, len(fields))
+	for i, f := range fields {
+		names[i] = opening + "." + string(f) + closing
+	}
+	last := len(names) - 1
+	return fmt.Sprintf("%q is not a known field; known are %s and %s", e.Written, strings.Join(names[:last], ", "), names[last])
+}
+
 // Parse reads a template. Its errors say what is wrong and what can be written
-// instead. They show nothing of the text outside of the braces.
+// instead, a [*UnknownFieldError] among them. They show nothing of the text outside
+// of the braces.
 func Parse(text string) (*Template, error) {
 	t := &Template{}
 	for {
@@ -84,17 +104,7 @@ func parseField(inside string) (Field, error) {
 	if len(shown) > longestShown {
 		shown = strings.ToValidUTF8(shown[:longestShown], "") + "…"
 	}
-	return "", fmt.Errorf("%q is not a known field; known are %s", opening+shown+closing, known())
-}
-
-// known lists the fields as they are written.
-func known() string {
-	var names []string
-	for _, f := range Fields() {
-		names = append(names, opening+"."+string(f)+closing)
-	}
-	last := len(names) - 1
-	return strings.Join(names[:last], ", ") + " and " + names[last]
+	return "", &UnknownFieldError{Written: opening + shown + closing}
 }
 
 // Fields lists the fields that the template uses, each once, in the order of

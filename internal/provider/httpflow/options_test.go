@@ -70,6 +70,9 @@ func TestCheck(t *testing.T) {
 		"login.response.access_token: unit is \"s\"; an expiry has one":            place(httpflow.Place{JSON: "a", Unit: httpflow.UnitSeconds}),
 		"refresh.response.expires_in: unit is \"min\"; an expiry has one of s, ms": shopWith(func(o *httpflow.Options) { o.Refresh.Response.ExpiresIn.Unit = "min" }),
 		"refresh.request: it has no {{.refresh_token}} in it":                      shopWith(func(o *httpflow.Options) { o.Refresh.Request.JSON = map[string]any{"a": 1} }),
+		"login.request.json: \"{{.pasword}}\" is not a known field; known are {{.username}}, {{.password}} and {{.subject}}": login(func(r *httpflow.Request) {
+			r.Form, r.JSON = nil, "{{.pasword}}"
+		}),
 		"refresh.request.json.a[1].b: {{.password}} is not known to this call": shopWith(func(o *httpflow.Options) {
 			o.Refresh.Request.JSON = map[string]any{"a": []any{1, map[string]string{"b": "{{.password}}"}}}
 		}),

@@ -68,6 +68,9 @@ func (b *builder) pairs(key string, in map[string]string) []pair {
 // template reads a template and notes which fields it uses; nil if it is none.
 func (b *builder) template(key, text string) *reqtemplate.Template {
 	t, err := reqtemplate.Parse(text)
+	if unknown, ok := errors.AsType[*reqtemplate.UnknownFieldError](err); ok {
+		err = errors.New(unknown.Among(known(b.kind)))
+	}
 	if err != nil {
 		b.problem(key, err)
 		return nil
