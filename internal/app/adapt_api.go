@@ -153,7 +153,7 @@ func fault(err error) error {
 	}
 	if away, ok := errors.AsType[*refresh.UnavailableError](err); ok {
 		detail := fmt.Sprintf("it cannot be done now (%s): %s", away.Reason, meaning(away, ""))
-		if word := journalAway(away.Err); word != "" {
+		if word := wrongHere(away.Err); word != "" {
 			detail = "it cannot be done now: " + word
 		}
 		if away.Unsure {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -220,6 +221,57 @@ func TestKeysetRotatesUnderTwoServices(t *testing.T) {
 	printed, err := json.Marshal([]any{done, rekeyed, keys})
 	require.NoError(t, err)
 	without(t, string(printed)+fmt.Sprint(refused.err), keyMaterial(t, path)...)
+}
+
+// A machine with a keyset file of its own that a rotation has passed by is told which
+// key it lacks, and goes on once it has the file of the others.
+func TestAMachineThatMissedARotationIsToldTheKey(t *testing.T) {
+	t.Parallel()
+	redis := testproc.StartRedis(t, testproc.RedisOptions{AppendFsync: "always"})
+	provider := startProvider(t)
+	f := newFolder(t, provider.url+"/token")
+	path, copied := filepath.Join(f.dir, "rotated.json"), filepath.Join(f.dir, "copied.json")
+	_, _, err := seal.Open(path, seal.Options{})
+	require.NoError(t, err)
+	handOver := func(from, to string) {
+		t.Helper()
+		content, err := os.ReadFile(from)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(to, content, 0o600))
+	}
+	handOver(path, copied)
+	f.config["redis"], f.config["keyset"] = map[string]any{"url": redis.URL()}, map[string]any{"file": path}
+	one := run(t, f, everything())
+	other := newFolder(t, provider.url+"/token")
+	other.config["redis"], other.config["keyset"] = f.config["redis"], map[string]any{"file": copied}
+	two := begin(t, other, everything())
+	two.base, two.key = "http://"+two.log.await(t, 1, `"listen":"([^"]*)".*"message":"ready"`)[1], one.key
+
+	rotateNow(t, path)
+	one.reload <- struct{}{}
+	one.log.await(t, 1, `the keyset was loaded again`)
+	_, keys, err := ShowKeyset(KeysetOptions{Config: filepath.Join(f.dir, "config.yaml")})
+	require.NoError(t, err)
+	sealing := slices.IndexFunc(keys, func(key KeyInfo) bool { return key.Use == "seal" && key.Status == "primary" })
+	require.GreaterOrEqual(t, sealing, 0)
+	status, answer := one.call(http.MethodPut, "/v1/credentials/run:alice", loginBody(provider.mint(t)))
+	require.Equal(t, http.StatusCreated, status, answer)
+
+	lacks := fmt.Sprintf("it is sealed with key %d, which the keyset of this machine lacks; give it the keyset.file of the others", keys[sealing].ID)
+	status, answer = two.call(http.MethodPut, "/v1/credentials/run:alice", loginBody(provider.mint(t)))
+	assert.Equal(t, http.StatusServiceUnavailable, status, answer)
+	assert.Contains(t, answer["detail"], "it cannot be done now: "+lacks)
+	status, answer = two.call(http.MethodGet, "/v1/credentials/run:alice/token", nil)
+	assert.Equal(t, http.StatusServiceUnavailable, status, answer)
+	assert.Contains(t, answer["detail"], "no valid token can be had now: "+lacks)
+
+	handOver(path, copied)
+	two.reload <- struct{}{}
+	two.log.await(t, 1, `the keyset was loaded again`)
+	status, answer = two.call(http.MethodPut, "/v1/credentials/run:alice", loginBody(provider.mint(t)))
+	assert.Equal(t, http.StatusOK, status, answer)
+	require.NoError(t, one.end())
+	require.NoError(t, two.end())
 }
 
 // A rotation that Redis cannot be told of is taken over once it can.

@@ -10,6 +10,7 @@ import (
 	"github.com/refreshd/refreshd/internal/credential"
 	"github.com/refreshd/refreshd/internal/journal"
 	"github.com/refreshd/refreshd/internal/refresh"
+	"github.com/refreshd/refreshd/internal/seal"
 )
 
 // faultOf translates an error about one credential, which it names.
@@ -29,8 +30,8 @@ func (e apiEngine) unserved(ctx context.Context, id credential.ID, err error) er
 	if !ok || !isFault || told.Kind != api.FaultUnavailable {
 		return faultOf(err, id)
 	}
-	if journalAway(away.Err) != "" {
-		told.Detail = "no valid token can be had now: " + journalAway(away.Err)
+	if word := wrongHere(away.Err); word != "" {
+		told.Detail = "no valid token can be had now: " + word
 		return told
 	}
 	name := ""
@@ -60,9 +61,12 @@ func unstored(err error, login credential.Login) error {
 // shortens the wait of no credential, for some backends count each request.
 const askAgain = "Where settings were wrong, put them right and send SIGHUP; then refreshd refresh ID asks at once, for each that waits; by itself that is up to an hour later"
 
-// journalAway says that nothing can be begun because of the journal; "" if err is about
-// something else.
-func journalAway(err error) string {
+// wrongHere says what is wrong on this machine that it cannot be done; "" if err is
+// about something else.
+func wrongHere(err error) string {
+	if missed, ok := errors.AsType[*seal.UnknownKeyError](err); ok {
+		return fmt.Sprintf("it is sealed with key %d, which the keyset of this machine lacks; give it the keyset.file of the others, and it goes on by itself. refreshd keyset show lists the keys of a file", missed.ID)
+	}
 	switch {
 	case errors.Is(err, journal.ErrNoRoom):
 		return "the journal has no room" // the API has the words for a disk that is full

@@ -27,6 +27,20 @@ import (
 // was cannot be told.
 var ErrCannotOpen = errors.New("cannot open sealed data: another keyset, other associated data, or damaged")
 
+// UnknownKeyError is [ErrCannotOpen] for what another key has sealed than those of
+// this keyset, as after a rotation that has passed it by.
+type UnknownKeyError struct {
+	ID uint32 // of that key, as it stands in front of the sealed bytes
+}
+
+// Error names the key.
+func (e *UnknownKeyError) Error() string {
+	return fmt.Sprintf("cannot open sealed data: this keyset lacks key %d, or has it disabled", e.ID)
+}
+
+// Is makes an UnknownKeyError an [ErrCannotOpen].
+func (e *UnknownKeyError) Is(target error) bool { return target == ErrCannotOpen }
+
 // Use says what a key is for.
 type Use string
 
@@ -103,7 +117,19 @@ func newRing(aeads, prfs *keyset.Handle) (*ring, error) {
 
 // markOf is what Tink puts before everything that the key of that ID has
 // sealed: a version and the ID.
-func markOf(id uint32) []byte { return binary.BigEndian.AppendUint32([]byte{1}, id) }
+func markOf(id uint32) []byte { return binary.BigEndian.AppendUint32([]byte{markVersion}, id) }
+
+// markVersion is the first byte of what Tink puts there.
+const markVersion = 1
+
+// keyOf returns the ID of the key that has sealed these bytes, if they begin as
+// sealed bytes do.
+func keyOf(sealed []byte) (id uint32, told bool) {
+	if len(sealed) < len(markOf(0)) || sealed[0] != markVersion {
+		return 0, false
+	}
+	return binary.BigEndian.Uint32(sealed[1:]), true
+}
 
 // describe lists the keys of a keyset. A fingerprint is an HMAC of a fixed
 // text under the serialized key, which is uniformly random in 256 bits: it
@@ -144,13 +170,23 @@ func (k *Keyset) Seal(plain, ad []byte) ([]byte, error) {
 }
 
 // Open decrypts what [Keyset.Seal] made with the same associated data, under
-// any enabled key of the keyset. The error is [ErrCannotOpen].
+// any enabled key of the keyset. The error is [ErrCannotOpen], a [*UnknownKeyError]
+// where it can be told that the key is not among them.
 func (k *Keyset) Open(sealed, ad []byte) ([]byte, error) {
-	plain, err := k.ring.Load().aead.Decrypt(sealed, ad)
-	if err != nil {
-		return nil, ErrCannotOpen // Tink's own error adds nothing to it
+	r := k.ring.Load()
+	plain, err := r.aead.Decrypt(sealed, ad)
+	if err == nil {
+		return plain, nil
 	}
-	return plain, nil
+	if id, told := keyOf(sealed); told && !r.opens(id) {
+		return nil, &UnknownKeyError{ID: id}
+	}
+	return nil, ErrCannotOpen // Tink's own error adds nothing to it
+}
+
+// opens reports whether the key of that ID is there to open with.
+func (r *ring) opens(id uint32) bool {
+	return slices.ContainsFunc(r.keys, func(key Key) bool { return key.Use == UseSeal && key.Enabled && key.ID == id })
 }
 
 // MAC returns the keyed hash of data under the primary key: HMAC-SHA-256 cut

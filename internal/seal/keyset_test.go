@@ -55,6 +55,7 @@ func TestOpenRefusesOtherAssociatedData(t *testing.T) {
 	k := setup(t)
 	sealed, err := k.Seal([]byte("plain"), seal.AD("alice", "token", 3, 7))
 	require.NoError(t, err)
+	var unknown *seal.UnknownKeyError
 	for name, ad := range map[string][]byte{
 		"id":         seal.AD("alicf", "token", 3, 7),
 		"field":      seal.AD("alice", "user", 3, 7),
@@ -63,7 +64,8 @@ func TestOpenRefusesOtherAssociatedData(t *testing.T) {
 		"none":       nil,
 	} {
 		_, err := k.Open(sealed, ad)
-		assert.ErrorIs(t, err, seal.ErrCannotOpen, name)
+		require.ErrorIs(t, err, seal.ErrCannotOpen, name)
+		assert.NotErrorAs(t, err, &unknown, name)
 	}
 }
 
@@ -89,10 +91,15 @@ func TestOpenRefusesEveryAlteredByte(t *testing.T) {
 
 func TestOpenRefusesAnotherKeyset(t *testing.T) {
 	t.Parallel()
-	sealed, err := setup(t).Seal([]byte("plain"), nil)
+	k := setup(t)
+	sealed, err := k.Seal([]byte("plain"), nil)
 	require.NoError(t, err)
 	_, err = setup(t).Open(sealed, nil)
 	require.ErrorIs(t, err, seal.ErrCannotOpen)
+	var unknown *seal.UnknownKeyError
+	require.ErrorAs(t, err, &unknown)
+	assert.Equal(t, k.Keys()[0].ID, unknown.ID)
+	assert.Equal(t, seal.UseSeal, k.Keys()[0].Use)
 }
 
 func TestMAC(t *testing.T) {
