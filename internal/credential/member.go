@@ -94,6 +94,13 @@ func (s Standing) Quiet(silence time.Duration) bool {
 	return s.Dead(silence, 0) || s.Unseen && s.Silent >= silence
 }
 
+// Unheard reports whether nobody waits for the process to be heard before owners are
+// answered: it is dead, or has been silent for silence, be it that it stands still on
+// this machine and will go on.
+func (s Standing) Unheard(silence time.Duration) bool {
+	return s.Dead(silence, 0) || s.Silent >= silence
+}
+
 // neighbourPatience is how many quarantines a process that is silent is waited
 // for while a neighbour of it lives.
 const neighbourPatience = 3

@@ -3,6 +3,7 @@ package refresh
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -303,8 +304,16 @@ func (b *barrier) advance(ctx context.Context, run string, roster credential.Ros
 		if err != nil {
 			return err
 		}
-		if err := b.report(ctx, run); err != nil || !b.ready && (!stirred || tries == mostLooks) {
+		if err := b.report(ctx, run); err != nil {
 			return err
+		}
+		if !b.ready && (!stirred || tries == mostLooks) {
+			if now := e.clock.Boot(); !settled && now-b.noticed >= rejoinWait {
+				b.miss(slices.DeleteFunc(b.awaited(roster, run, e.quarantine()), func(owner string) bool {
+					return e.watch.silent(owner, now) < e.opts.Silence // it puts its own back
+				}))
+			}
+			return nil
 		}
 		if roster, err = b.roster(ctx); err != nil {
 			return err
@@ -354,8 +363,9 @@ func (b *barrier) lookThrough(ctx context.Context, run string, roster credential
 	settled := roster.Settled == run
 	// Alone, or where everyone else is done, there is nobody to wait for.
 	at := stage{
-		journals: settled || now-b.noticed >= ownFirst || !b.others(roster, run, false),
-		heard:    settled || !b.others(roster, run, true),
+		journals: settled || now-b.noticed >= ownFirst || !b.others(roster, run, false, credential.Standing.Quiet),
+		heard:    settled || !b.others(roster, run, true, credential.Standing.Unheard),
+		everyone: settled || !b.others(roster, run, true, credential.Standing.Quiet),
 		force:    b.forced || b.heard > 0 && now-b.heard >= ownFirst && b.idle(roster, run),
 	}
 	b.tried = now
@@ -380,7 +390,7 @@ func (b *barrier) lookThrough(ctx context.Context, run string, roster credential
 	}
 	b.waiting = at.journals && !done
 	switch {
-	case !b.waiting || !at.heard:
+	case !b.waiting || !at.everyone:
 		b.heard = 0
 	case b.heard == 0:
 		b.heard = max(now, 1)
@@ -408,6 +418,16 @@ func (b *barrier) open(roster credential.Roster, run string, now time.Duration) 
 		}
 	}
 	missing := b.awaited(roster, run, e.quarantine())
+	b.miss(missing)
+	// Who is not on the roster may have left a journal in a folder that cannot be looked
+	// through: that is waited for like a process that is away.
+	heirless := b.unlisted && now-b.noticed < e.opts.Silence+e.quarantine()
+	return known && len(missing) == 0 && !heirless, true
+}
+
+// miss tells of those who are waited for and are silent.
+func (b *barrier) miss(missing []string) {
+	e := b.engine
 	b.missing.Store(&missing)
 	if list := strings.Join(missing, ","); list != b.told {
 		b.told = list
@@ -421,10 +441,6 @@ func (b *barrier) open(roster credential.Roster, run string, now time.Duration) 
 				Msg("processes have not put back what they know; refreshes wait until they have, or are proven dead: those of this machine by their end, others by the quarantine. If one is stopped, let it go on (kill -CONT) or kill it; if a machine is away, bring it back")
 		}
 	}
-	// Who is not on the roster may have left a journal in a folder that cannot be looked
-	// through: that is waited for like a process that is away.
-	heirless := b.unlisted && now-b.noticed < e.opts.Silence+e.quarantine()
-	return known && len(missing) == 0 && !heirless, true
 }
 
 // lossless reports whether the store cannot have lost anything between the run

@@ -99,7 +99,7 @@ func TestALaterRecoveryStays(t *testing.T) {
 
 			held := credential.Attempt{Nonce: newNonce(), Owner: "one", Generation: 1, Grant: 1, BegunAt: now.Add(-11 * time.Minute), FirstSent: now, Recovery: true}
 			one.ledger.granted(&turn{held: b.held(one, "alice"), attempt: held})
-			made, waiting, err := one.putBackAttempts(t.Context(), "first run", nil, stage{})
+			made, waiting, err := one.putBackAttempts(t.Context(), "first run", nil, stage{heard: true})
 			require.NoError(t, err)
 			assert.Zero(t, made)
 			assert.Equal(t, 1, waiting, "its end may still come")
@@ -111,7 +111,7 @@ func TestALaterRecoveryStays(t *testing.T) {
 				_, err := two.store.Apply(t.Context(), []credential.Write{end})
 				require.NoError(t, err)
 			}
-			made, waiting, err = one.putBackAttempts(t.Context(), "first run", nil, stage{heard: true})
+			made, waiting, err = one.putBackAttempts(t.Context(), "first run", nil, stage{heard: true, everyone: true})
 			require.NoError(t, err)
 			assert.Zero(t, waiting)
 			open := b.held(one, "alice").Attempt

@@ -124,14 +124,15 @@ func (b *barrier) company(roster credential.Roster) bool {
 	return false
 }
 
-// others reports whether some other process may live that has not put back what
-// it knows, or, if sure is set, not even what it was told is stored.
-func (b *barrier) others(roster credential.Roster, run string, sure bool) bool {
+// others reports whether some other process has not put back what it knows, or, if
+// sure is set, not even what it was told is stored. Nobody counts of whom leftOut, which
+// is asked with the silence, says that he need not be waited for.
+func (b *barrier) others(roster credential.Roster, run string, sure bool, leftOut func(credential.Standing, time.Duration) bool) bool {
 	e := b.engine
 	now := e.clock.Boot()
 	for owner, m := range roster.Members {
 		told := m.Ready == run || sure && m.Waiting == run
-		if owner != e.owner && !told && !e.standing(owner, m, now).Quiet(e.opts.Silence) {
+		if owner != e.owner && !told && !leftOut(e.standing(owner, m, now), e.opts.Silence) {
 			return true
 		}
 	}
@@ -168,7 +169,7 @@ func (b *barrier) awaited(roster credential.Roster, run string, quarantine time.
 	now := e.clock.Boot()
 	return credential.Awaited(roster, e.owner, run, e.opts.Silence, quarantine, func(owner string) credential.Standing {
 		s := e.standing(owner, roster.Members[owner], now)
-		if b.ready && slices.Contains(b.stay, owner) {
+		if slices.Contains(b.stay, owner) {
 			s.Left = s.Left && s.Locked
 		}
 		return s

@@ -26,7 +26,8 @@ func (c chains) add(w Written) {
 // stage is how far the others are who put back what they know.
 type stage struct {
 	journals bool // whoever lives has had the time to come before what dead processes left
-	heard    bool // whoever lives has put back what it was told is stored
+	heard    bool // whoever has a moving heartbeat has put back what it was told is stored
+	everyone bool // so has whoever stands still on this machine
 	force    bool // nothing more will come of anybody
 }
 
@@ -161,7 +162,7 @@ func (e *Engine) putBackAttempts(ctx context.Context, run string, left leftovers
 				}
 				continue
 			}
-			if !at.force && (credential.Missing(*h, a) || !at.heard && credential.Contested(*h, a)) {
+			if !at.force && (credential.Missing(*h, a) || !at.everyone && credential.Contested(*h, a)) {
 				waiting++ // whoever installed that generation, or ended that attempt, has not put it back yet
 				continue
 			}
