@@ -233,13 +233,7 @@ func TestAMachineThatMissedARotationIsToldTheKey(t *testing.T) {
 	path, copied := filepath.Join(f.dir, "rotated.json"), filepath.Join(f.dir, "copied.json")
 	_, _, err := seal.Open(path, seal.Options{})
 	require.NoError(t, err)
-	handOver := func(from, to string) {
-		t.Helper()
-		content, err := os.ReadFile(from)
-		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(to, content, 0o600))
-	}
-	handOver(path, copied)
+	require.NoError(t, os.Link(path, copied))
 	f.config["redis"], f.config["keyset"] = map[string]any{"url": redis.URL()}, map[string]any{"file": path}
 	one := run(t, f, everything())
 	other := newFolder(t, provider.url+"/token")
@@ -265,7 +259,8 @@ func TestAMachineThatMissedARotationIsToldTheKey(t *testing.T) {
 	assert.Equal(t, http.StatusServiceUnavailable, status, answer)
 	assert.Contains(t, answer["detail"], "no valid token can be had now: "+lacks)
 
-	handOver(path, copied)
+	require.NoError(t, os.Link(path, copied+".new"))
+	require.NoError(t, os.Rename(copied+".new", copied))
 	two.reload <- struct{}{}
 	two.log.await(t, 1, `the keyset was loaded again`)
 	status, answer = two.call(http.MethodPut, "/v1/credentials/run:alice", loginBody(provider.mint(t)))
