@@ -227,7 +227,7 @@ func (a *API) planRefresh(ctx context.Context, id credential.ID, after time.Dura
 		case err != nil:
 			return nil, err
 		case held != nil && !held.Record.Refreshable && !held.Record.State.Terminal():
-			return nil, &FaultError{Kind: FaultNotRefreshable, Detail: "the credential has no refresh token and no other way to a new one"}
+			return nil, &FaultError{Kind: FaultNotRefreshable, Detail: "there is no way to another token: the credential holds neither a refresh token nor a login that its provider had a call for when it was looked at last; store one, or declare the call in config.yaml"}
 		}
 	}
 	held, err := a.control.PlanOnce(ctx, id, after, holder(ctx).Subject)

@@ -45,7 +45,7 @@ func TestAdvance(t *testing.T) {
 			b := setup(t)
 			b.in(c.state, true)
 			r := &b.held.Record
-			r.ExpiresAt, r.WarnAt, r.Refreshable = c.expires, c.warn, c.refreshable
+			r.ExpiresAt, r.WarnAt, r.Refreshable, r.HasRefresh = c.expires, c.warn, c.refreshable, c.refreshable
 			b.held.Attempt = nil
 			w, ok := credential.Advance(b.held, b.policy, b.nonce, noon)
 			if assert.Equal(t, len(c.events) > 0, ok); !ok {

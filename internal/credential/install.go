@@ -67,7 +67,7 @@ func (got Received) method(h Held, p Policy) Method {
 	if got.Method != MethodNone {
 		return got.Method
 	}
-	return p.presented(h)
+	return p.presents(h)
 }
 
 // plain reports whether it is an access token alone: one of a session, or of a
@@ -157,7 +157,7 @@ func (c *change) install(h Held, got Received, p Policy) {
 		token.Access = h.Token.Access
 		r.RefreshOnly++
 		c.write.Token = &token
-		r.Refreshable = p.Method(*r) != MethodNone
+		r.Refreshable = r.Refreshable || p.Method(*r) != MethodNone // see keepWay
 		c.tellChanges()
 		c.fail(Outcome{Method: method, Class: ClassAmbiguous, Reason: ReasonMalformedReply, Detail: got.Detail}, p)
 		return
@@ -172,7 +172,11 @@ func (c *change) install(h Held, got Received, p Policy) {
 	if method == MethodLogin || method == MethodRefresh && (p.Sessions.Idle > 0 || got.RefreshExpiresIn > 0) {
 		r.setLimit(got.SentAt, got.RefreshExpiresIn, p)
 	}
+	had := r.Refreshable
 	r.setToken(token, got.SentAt, p.Lifetime(got.ExpiresIn, got.ExpiresAt, got.SentAt), p)
+	if had && !r.Refreshable {
+		r.keepWay(p)
+	}
 	again := token.Access.Equal(h.Token.Access) // what is left of its life may be short
 	if !again {
 		p.space(r)

@@ -25,7 +25,7 @@ func (w *world) mayCall(f flight, forced bool) {
 	}
 	held := map[credential.Method]bool{
 		credential.MethodNone:    false,
-		credential.MethodRefresh: !f.held.Token.Refresh.IsZero(),
+		credential.MethodRefresh: !f.held.Token.Refresh.IsZero() && !w.policy.NoRefresh,
 		credential.MethodLogin:   !f.held.SignIn.IsZero() && w.policy.CanLogin,
 		credential.MethodExtend:  !f.held.Token.Access.IsZero() && w.policy.Sessions.Extend,
 	}
@@ -77,7 +77,8 @@ func (w *world) died(f flight, before credential.Record) {
 	if f.method == credential.MethodExtend && !r.Session.Ended && r.State != credential.StateLoggedOut {
 		w.fatalf("a session goes on that its backend has ended: %+v", r)
 	}
-	another := before.HasLogin && w.policy.CanLogin && f.method != credential.MethodLogin || before.HasRefresh && f.method == credential.MethodExtend
+	another := before.HasLogin && w.policy.CanLogin && f.method != credential.MethodLogin ||
+		before.HasRefresh && !w.policy.NoRefresh && f.method == credential.MethodExtend
 	if another == r.State.Terminal() && f.method != credential.MethodRefresh {
 		w.fatalf("after %s ended the state is %s, and another way is %t", f.method, r.State, another)
 	}
@@ -209,5 +210,67 @@ func (w *world) tokenIsRefused(t *rapid.T) {
 	}
 	if r := w.store.load().Record; !alternate && r.State != credential.StateReauthRequired {
 		w.fatalf("a token is dead that nothing can replace, and nobody is asked for: %+v", r)
+	}
+}
+
+// settingsChange takes a call for refresh tokens or for logins out of the settings, or
+// puts it back; what lives is looked at some time later, or never.
+func (w *world) settingsChange(t *rapid.T) {
+	w.rarely(t)
+	if w.sliding() || rapid.Bool().Draw(t, "which") {
+		w.policy.NoRefresh = !w.policy.NoRefresh
+	} else {
+		w.policy.CanLogin = !w.policy.CanLogin
+	}
+	h := w.store.load()
+	if h == nil {
+		return
+	}
+	was := *h
+	write, differs := credential.TuneSession(was, w.policy, w.nonce(), w.now)
+	if !differs {
+		return
+	}
+	if w.commit(was, write, growth{}) != credential.StatusWritten {
+		w.fatalf("other settings were not taken")
+	}
+}
+
+// nothingToPresent settles an attempt for which there is no call by the present
+// settings: while its token lives it ends nothing.
+func (w *world) nothingToPresent(f flight) {
+	alive := f.held.Record.ValidAt(w.now, 0)
+	w.settle(f, func(h credential.Held) credential.Write {
+		if alive {
+			return credential.PutOff(h, f.attempt, w.policy, credential.BySchedule, w.now)
+		}
+		o := credential.Outcome{Class: credential.ClassPermanent, Reason: credential.ReasonNotRefreshable}
+		return credential.Fail(h, f.attempt, o, w.policy, credential.BySchedule, w.now)
+	})
+	after := w.live()
+	if alive && (after.Record.State != f.held.Record.State || after.Record.ExpiresAt != f.held.Record.ExpiresAt) {
+		w.fatalf("settings have ended it: %+v", after.Record)
+	}
+	if alive {
+		w.stillInDoubt(f)
+	}
+	if credential.Due(after.Record, after.Attempt, w.now).Refresh {
+		w.fatalf("it is due again at once: %+v", after.Record)
+	}
+}
+
+// broughtAgain stores the refresh token once more of a credential that was over for
+// want of a call. Whether it was presented is checked when it is.
+func (w *world) broughtAgain(t *rapid.T) {
+	h := w.live()
+	refresh := h.Token.Refresh
+	if !h.Record.Unasked() || refresh.IsZero() || w.store.spentBefore(refresh) {
+		t.Skip("it does not count as unused")
+	}
+	in := credential.Login{ID: "acct-1", Provider: "acme", Subject: "u-7", Token: credential.Token{Refresh: refresh, Access: w.newSecret("at")}, ExpiresIn: time.Hour}
+	w.issued(in.Token.Access, w.now, w.now.Add(in.ExpiresIn), credential.Secret{})
+	write := credential.Connect(&h, in, w.policy, w.nonce(), w.now)
+	if w.commit(h, write, growth{generation: true, grant: true}) != credential.StatusWritten {
+		w.fatalf("a login was not taken")
 	}
 }

@@ -3,6 +3,7 @@ package credential_test
 import (
 	"crypto/sha256"
 	"maps"
+	"slices"
 
 	"github.com/refreshd/refreshd/internal/credential"
 )
@@ -87,6 +88,11 @@ func (s *memStore) apply(w credential.Write) credential.Status {
 		s.log = append(s.log, e)
 	}
 	return credential.StatusWritten
+}
+
+// spentBefore reports whether a refresh token is remembered as presented or replaced.
+func (s *memStore) spentBefore(refresh credential.Secret) bool {
+	return slices.Contains(s.held.Record.Spent, macOf(refresh))
 }
 
 func macOf(s credential.Secret) credential.MAC {

@@ -52,12 +52,27 @@ func (p Policy) LoginAt(r Record) Millis {
 	return 0
 }
 
+// Adds reports whether p has a call that brings another token and before has not.
+func (p Policy) Adds(before Policy) bool {
+	return before.NoRefresh && !p.NoRefresh || !before.CanLogin && p.CanLogin
+}
+
 // canRefresh reports whether there is a refresh token, and a call for it.
 func (p Policy) canRefresh(r Record) bool { return r.HasRefresh && !p.NoRefresh }
 
 // presented returns what an attempt has presented of which nothing is known but
-// that it was open: where a refresh token is held, the worst is that it was that.
+// that it was open: where a refresh token is held, the worst is that it was that,
+// whatever calls there are by the present settings. It may have been begun by others.
 func (p Policy) presented(h Held) Method {
+	if h.Record.HasRefresh {
+		return MethodRefresh
+	}
+	return p.presents(h)
+}
+
+// presents returns what an attempt presents that was begun by the present settings:
+// a refresh token where one is held that can be presented.
+func (p Policy) presents(h Held) Method {
 	if p.canRefresh(h.Record) {
 		return MethodRefresh
 	}

@@ -47,6 +47,8 @@ func TestOneCredential(t *testing.T) {
 			"once":              act(w.once),
 			"user data":         act(w.userData),
 			"token is refused":  act(w.tokenIsRefused),
+			"settings change":   act(w.settingsChange),
+			"brought again":     act(w.broughtAgain),
 			"previous":          act(w.previous),
 		})
 	})
@@ -140,6 +142,10 @@ func (w *world) ask(force bool) {
 		w.fatalf("begun although nothing is due: %+v", work)
 	}
 	f := flight{attempt: *begun.Held.Attempt, held: begun.Held, method: w.policy.MethodAt(begun.Held.Record, w.now)}
+	if f.method == credential.MethodNone {
+		w.nothingToPresent(f)
+		return
+	}
 	w.mayCall(f, force)
 	if f.attempt.Recovery && credential.RecoverAt(f.held.Record, f.attempt, w.policy, w.now) > w.now {
 		w.settle(f, func(h credential.Held) credential.Write { return credential.Postpone(h, f.attempt, w.policy, w.now) })
@@ -425,6 +431,9 @@ func (w *world) installAlternate(t *rapid.T) {
 	alt, spent, ok := credential.NextAlternate(h)
 	if !ok || (!spent && h.Record.State != credential.StateReauthRequired) {
 		t.Skip("none to install")
+	}
+	if h.Attempt != nil && !h.Attempt.Doubt {
+		t.Skip("whoever is on it is waited for")
 	}
 	write := w.unchanged(h, func(h credential.Held) credential.Write {
 		return credential.InstallAlternate(h, alt, w.policy, w.nonce(), credential.BySchedule, w.now)

@@ -213,6 +213,7 @@ type change struct {
 	again Millis // after a failure: when the same can be done once more; 0 otherwise
 
 	access    Secret // the access token that is stored
+	refresh   Secret // the refresh token that is
 	unfailing bool   // the failure is not the provider's
 	doubted   bool   // the attempt was in doubt before
 }
@@ -229,6 +230,7 @@ func beginChange(h Held, nonce Nonce, by Initiator, now Millis) *change {
 		by:    by,
 
 		access:  h.Token.Access,
+		refresh: h.Token.Refresh,
 		doubted: h.Attempt != nil && h.Attempt.Doubt,
 	}
 }

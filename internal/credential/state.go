@@ -43,6 +43,13 @@ func (s State) Terminal() bool {
 	return true
 }
 
+// Unasked reports whether the credential is over because there was no call for what it
+// holds, and not because anybody said so. A refresh token that was never in doubt is as
+// good as it was then.
+func (r Record) Unasked() bool {
+	return r.State == StateReauthRequired && r.Reason == ReasonNotRefreshable
+}
+
 // Reason says why a credential is in its state, or why an attempt ended as it
 // did. The list is closed: it labels metrics and is part of the API.
 type Reason string

@@ -27,6 +27,9 @@ func Fail(h Held, a Attempt, o Outcome, p Policy, by Initiator, now Millis) Writ
 		if method == MethodExtend {
 			return c.leave(a, p)
 		}
+		if a.Recovery {
+			c.spendDoubted()
+		}
 		c.write.Close = true
 		return c.done(nil)
 	case ClassOperator:
@@ -58,7 +61,7 @@ func (o Outcome) method(h Held, p Policy) Method {
 	if o.Method != MethodNone {
 		return o.Method
 	}
-	return p.presented(h)
+	return p.presents(h)
 }
 
 // Abandon closes an attempt of which it is certain that nothing was sent.
@@ -135,6 +138,7 @@ func (c *change) doubt(a Attempt, method Method, p Policy) Write {
 		return c.leave(a, p)
 	}
 	if !p.MayRotate(r.Rotations) || r.State.Terminal() {
+		c.spendDoubted()
 		c.write.Close = true
 		return c.done(nil)
 	}
@@ -164,6 +168,9 @@ func (c *change) leave(a Attempt, p Policy) Write {
 // recovery of an earlier one, that doubt still stands and comes back at again.
 func (c *change) settle(a Attempt, again Millis) Write {
 	if !a.Recovery || c.write.Record.State.Terminal() {
+		if a.Recovery {
+			c.spendDoubted()
+		}
 		c.write.Close = true
 		return c.done(nil)
 	}
@@ -171,6 +178,15 @@ func (c *change) settle(a Attempt, again Millis) Write {
 	a.RecoverAt = again
 	c.write.Open = &a
 	return c.done(&a)
+}
+
+// spendDoubted has a refresh token that may have been presented count as spent where
+// the credential is over because there is no call for it any more: it is not one that
+// nobody has used. See [Record.Unasked].
+func (c *change) spendDoubted() {
+	if c.write.Record.Unasked() {
+		c.write.Spent = c.refresh
+	}
 }
 
 // fail counts a failure, plans the next attempt and publishes what follows for
@@ -257,6 +273,10 @@ func (c *change) reauth(reason Reason) {
 // A session that runs out while it is being extended is only told to be expired:
 // whether it is over is for that call to say. Of one whose provider has no sessions
 // any more nothing is told: it becomes a token, once that call has ended.
+//
+// Whether a token can be replaced that has expired is decided by the present settings:
+// a way that is gone ends it now, unless somebody is on it or it is in doubt, and one
+// that was added goes on from here.
 func Advance(h Held, p Policy, nonce Nonce, now Millis) (Write, bool) {
 	if !Due(h.Record, h.Attempt, now).Advance {
 		return Write{}, false
@@ -268,7 +288,7 @@ func Advance(h Held, p Policy, nonce Nonce, now Millis) (Write, bool) {
 	}
 	if c.takeSessionOut(p) {
 		c.expire(r.Reason, p)
-		return c.done(h.Attempt), true
+		return c.passed(h.Attempt), true
 	}
 	if at := r.AnnouncedAt(); at != 0 && at <= now {
 		r.WarnAt = 0
@@ -284,9 +304,23 @@ func Advance(h Held, p Policy, nonce Nonce, now Millis) (Write, bool) {
 		c.event(EventExpired, StateExpired, r.endOf())
 		return c.done(h.Attempt), true
 	}
+	if at := r.expiry(); h.Attempt == nil && !r.Session.Sliding() && at != 0 && at <= now && !r.findWay(p) {
+		r.Refreshable = p.canReplace(*r)
+	}
 	c.expire(r.Reason, p)
 	if c.write.Erase {
 		return c.done(nil), true
 	}
-	return c.done(h.Attempt), true
+	return c.passed(h.Attempt), true
+}
+
+// passed returns the write of what time alone has brought beside open, nil if no
+// attempt is. With a credential that is over by that a doubt ends, too.
+func (c *change) passed(open *Attempt) Write {
+	if open == nil || !c.write.Record.State.Terminal() {
+		return c.done(open)
+	}
+	c.spendDoubted()
+	c.write.Close = true
+	return c.done(nil).beside(open)
 }

@@ -6,9 +6,13 @@ import "cmp"
 // by others: they may have changed since it was planned, and a session that is
 // touched in time has no other occasion. A living token becomes a session where its
 // provider has any by now, and a session a token where it has none any more, once no
-// attempt is open that was begun by what it is. It reports false if there is
+// attempt is open that was begun by what it is. One that was stored while there was no
+// way to another gets the way that there is by now. It reports false if there is
 // nothing to change. No event tells of it; what follows from it is told when it
 // comes.
+//
+// A way that is gone is not taken from what has it: another process may have been
+// told of the call already, and this one not yet. See [PutOff].
 //
 // By settings that are shorter than the time since its last use, the session would
 // be over. It is not: it is extended now where it can be, and keeps its deadline
@@ -16,8 +20,15 @@ import "cmp"
 func TuneSession(h Held, p Policy, nonce Nonce, now Millis) (Write, bool) {
 	before := h.Record
 	was, is := before.Session.Sliding(), p.Sessions.Idle > 0
-	if !was && !is || before.Session.Ended || !before.ValidAt(now, 0) {
+	if !was && !is && before.Refreshable || before.Session.Ended || !before.ValidAt(now, 0) {
 		return Write{}, false
+	}
+	if !was && !is {
+		c := beginChange(h, nonce, BySchedule, now)
+		if !c.write.Record.findWay(p) {
+			return Write{}, false
+		}
+		return c.done(h.Attempt), true
 	}
 	if was != is && !p.Turns(h, now) {
 		return Write{}, false
@@ -30,7 +41,7 @@ func TuneSession(h Held, p Policy, nonce Nonce, now Millis) (Write, bool) {
 	case !was:
 		r.becomeSession(p, now)
 	default:
-		r.Refreshable = p.Sessions.Extend || p.canReplace(*r)
+		r.Refreshable = r.Refreshable || p.Sessions.Extend || p.canReplace(*r)
 		r.replan(p, now)
 		if r.Refreshable == before.Refreshable && r.LimitAt == before.LimitAt && r.Session.settings() == before.Session.settings() {
 			return Write{}, false
@@ -85,6 +96,53 @@ func (c *change) takeSessionOut(p Policy) bool {
 		r.RefreshAt = max(r.RefreshAt, planned) // a backend that asked for time still has it
 	}
 	return true
+}
+
+// findWay plans the next refresh of a token that had no way to another, if it has one
+// by the present settings. It reports whether it has.
+func (r *Record) findWay(p Policy) bool {
+	if r.Refreshable || r.Session.Sliding() || !p.canReplace(*r) {
+		return false
+	}
+	r.Refreshable = true
+	r.RefreshAt = p.PlanRefresh(r.ID, r.Version+1, r.IssuedAt, r.Lifetime)
+	if r.LimitAt != 0 {
+		r.useRefresh(r.IssuedAt, r.LimitAt.Sub(r.IssuedAt), 0)
+	}
+	if r.Failures > 0 {
+		r.RefreshAt = max(r.RefreshAt, p.Again(*r))
+	}
+	return true
+}
+
+// keepWay plans the next refresh of a token that was got by settings which have a way
+// to another: they are those of another process, or of before, and it is not taken
+// from what has it.
+func (r *Record) keepWay(p Policy) {
+	r.Refreshable = true
+	if r.Session.Sliding() {
+		r.useSession(r.IssuedAt, *r)
+		return
+	}
+	r.RefreshAt = p.PlanRefresh(r.ID, r.Version+1, r.IssuedAt, r.Lifetime)
+}
+
+// PutOff closes the open attempt a, of which nothing was sent because the present
+// settings have no call for what is held. That is no end of a login: nobody has said
+// that it is over, its token lives, and the call may come back, or is there for
+// another process, which goes by other settings. Whoever comes next looks again, at
+// half of the time that is left each time. A doubt that a took up stands.
+func PutOff(h Held, a Attempt, p Policy, by Initiator, now Millis) Write {
+	c := beginChange(h, a.endNonce(endPostponed, h.Record.Revision), by, now)
+	c.write.Attempt = a.Nonce
+	r := &c.write.Record
+	again := now.Add(max(r.ExpiresAt.Sub(now)/2, shortestCountdown))
+	for _, at := range []*Millis{&r.RefreshAt, &r.OnceAt, &r.Session.Successor.At} {
+		if *at != 0 && *at <= now {
+			*at = again
+		}
+	}
+	return c.settle(a, c.insideGrace(max(RecoverAt(*r, a, p, now), again), a, p))
 }
 
 // becomeSession makes a session of a token that counts as used when it was issued,

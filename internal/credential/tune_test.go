@@ -457,3 +457,56 @@ func TestWhatReplacesASessionHasNoEndOfATokenBefore(t *testing.T) {
 	b.policy.DefaultLifetime = 3 * time.Hour
 	assert.Equal(t, issued+3*hour, b.tuned(t).ExpiresAt)
 }
+
+// An attempt that may have presented a refresh token leaves it in doubt, whoever
+// settles it: his settings may have no call for it, and those that it was begun by had
+// one. Put off for want of a call it stays so, and the credential ends with it used.
+func TestADoubtOutlivesTheCall(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.policy.NoRefresh = true
+	w, ok := credential.Inherit(b.held, b.attempt, credential.EvidenceSent, b.policy, noon)
+	require.True(t, ok)
+	after := w.Result(b.held)
+	require.NotNil(t, after.Attempt)
+	assert.True(t, after.Attempt.Doubt)
+
+	b.recovery(noon - minute)
+	again := credential.PutOff(b.held, b.attempt, b.policy, credential.BySchedule, noon)
+	after = again.Result(b.held)
+	assert.Empty(t, again.Events)
+	require.NotNil(t, after.Attempt)
+	assert.True(t, after.Attempt.Doubt)
+	assert.Equal(t, noon-minute, after.Attempt.FirstSent)
+	assert.Greater(t, again.Due, noon)
+	assert.Less(t, again.Due, after.Record.ExpiresAt)
+
+	o := credential.Outcome{Class: credential.ClassPermanent, Reason: credential.ReasonNotRefreshable}
+	over := credential.Fail(b.held, b.attempt, o, b.policy, credential.BySchedule, noon)
+	assert.True(t, over.Record.Unasked())
+	assert.Equal(t, "rt-4", over.Spent.Reveal())
+}
+
+// A wait that a failure has left is not shortened by a call that comes back, and the
+// end of a refresh token is not waited for.
+func TestATokenGetsTheWayThatWasAdded(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		change   func(*credential.Record)
+		from, to credential.Millis
+	}{
+		"as any other":               {func(*credential.Record) {}, issued + 30*minute, issued + 50*minute},
+		"its refresh failed":         {func(r *credential.Record) { r.Failures, r.LastAttempt.FailedAt = 9, issued+52*minute }, issued + 55*minute, issued + 58*minute},
+		"its refresh token ends":     {func(r *credential.Record) { r.LimitAt = issued + 20*minute }, issued + 8*minute, issued + 8*minute},
+		"its refresh token lasts on": {func(r *credential.Record) { r.LimitAt = issued + 48*hour }, issued + 30*minute, issued + 50*minute},
+	} {
+		b := setup(t)
+		r := &b.held.Record
+		r.Refreshable, r.RefreshAt = false, 0
+		row.change(r)
+		planned := b.tuned(t)
+		assert.True(t, planned.Refreshable, name)
+		assert.GreaterOrEqual(t, planned.RefreshAt, row.from, name)
+		assert.LessOrEqual(t, planned.RefreshAt, row.to, name)
+	}
+}

@@ -252,7 +252,7 @@ func (w *world) check() {
 		w.fatalf("it lives by other settings than there are: %+v", r)
 	}
 	w.checkLimit(*h)
-	if way := w.policy.Method(r) != credential.MethodNone; r.Refreshable != way && !r.State.Terminal() {
+	if way := w.policy.Method(r) != credential.MethodNone; way && !r.Refreshable && r.ValidAt(w.now, 0) {
 		w.fatalf("refreshable is %t, and %q the way: %+v", r.Refreshable, w.policy.Method(r), r)
 	}
 	if r.HasRefresh == h.Token.Refresh.IsZero() || r.HasLogin == h.SignIn.IsZero() {

@@ -40,7 +40,14 @@ func (e *Engine) Token(ctx context.Context, id credential.ID, minTTL time.Durati
 				return credential.Held{}, e.unavailable(err)
 			}
 		}
-		if done, err := e.enough(held, minTTL); done {
+		done, err := e.enough(held, minTTL)
+		if errors.Is(err, ErrNotRefreshable) && !held.Record.Refreshable {
+			if held, err = e.findWay(ctx, held); err != nil {
+				return credential.Held{}, e.unavailable(err)
+			}
+			done, err = e.enough(held, minTTL)
+		}
+		if done {
 			return held, err
 		}
 		if e.loginAt(held.Record) > e.clock.Now() {
@@ -90,6 +97,9 @@ func (e *Engine) Refresh(ctx context.Context, id credential.ID, rejected uint64)
 	if current := held.Record.Generation; rejected > current {
 		return held, fmt.Errorf("%w: generation %d was never handed out, the current one is %d", ErrConflict, rejected, current)
 	}
+	if held, err = e.findWay(ctx, held); err != nil {
+		return credential.Held{}, e.unavailable(err)
+	}
 	first := held.Record.AccessGeneration()
 	for range demandRounds {
 		r := held.Record
@@ -103,7 +113,7 @@ func (e *Engine) Refresh(ctx context.Context, id credential.ID, rejected uint64)
 		case rejected != 0 && r.Rejected == r.Generation && e.clock.Now().Sub(r.LastAttempt.SucceededAt) < suspectFor && r.ValidAt(e.clock.Now(), readMargin):
 			return held, ErrFreshRejected
 		}
-		if !r.Refreshable {
+		if e.wayless(r) {
 			return held, ErrNotRefreshable
 		}
 		if r.Paused {

@@ -79,8 +79,8 @@ type Options struct {
 	// once.
 	OnClientRecovered, OnClientRetuned func(provider string)
 	// OnSessionsChanged is called when other settings are in force for a provider
-	// that has sliding sessions, or had them before: what lives is to be seen to,
-	// by [Engine.TuneSessions].
+	// that has sliding sessions, or had them before, or has a way to a new token that
+	// it had not: what lives is to be seen to, by [Engine.TuneSessions].
 	OnSessionsChanged func(provider string)
 	// OnDue is called when an owner's word has made a credential due now.
 	OnDue func()
@@ -166,15 +166,15 @@ func New(opts Options) *Engine {
 func (e *Engine) SetTargets(ctx context.Context, targets []Target) {
 	next := make(map[string]*Target, len(targets))
 	before := *e.targets.Load()
-	var changed, sliding []string
+	var changed, tuned []string
 	for _, t := range targets {
 		next[t.Name] = &t
 		e.metrics.expect(t.Name)
 		if old, ok := before[t.Name]; ok && old.Settings != t.Settings {
 			changed = append(changed, t.Name)
 		}
-		if old, ok := before[t.Name]; ok && old.Policy != t.Policy && max(old.Policy.Sessions.Idle, t.Policy.Sessions.Idle) > 0 {
-			sliding = append(sliding, t.Name)
+		if old, ok := before[t.Name]; ok && old.Policy != t.Policy && (max(old.Policy.Sessions.Idle, t.Policy.Sessions.Idle) > 0 || t.Policy.Adds(old.Policy)) {
+			tuned = append(tuned, t.Name)
 		}
 	}
 	e.targets.Store(&next)
@@ -182,7 +182,7 @@ func (e *Engine) SetTargets(ctx context.Context, targets []Target) {
 		e.breakers.retune(ctx, name)
 	}
 	if e.opts.OnSessionsChanged != nil {
-		for _, name := range sliding {
+		for _, name := range tuned {
 			e.opts.OnSessionsChanged(name)
 		}
 	}

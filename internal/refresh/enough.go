@@ -31,7 +31,7 @@ func (e *Engine) enough(held credential.Held, minTTL time.Duration) (bool, error
 	if longest = max(longest, 0); r.Lifetime > 0 && minTTL > longest {
 		return true, &MinTTLError{Asked: minTTL, Longest: longest}
 	}
-	if !r.Refreshable {
+	if e.wayless(r) {
 		return true, ErrNotRefreshable
 	}
 	if r.Paused {

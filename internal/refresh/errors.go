@@ -17,8 +17,8 @@ var (
 	// ErrStaleToken: the refresh token was presented or replaced before.
 	ErrStaleToken = errors.New("this refresh token was used before; log in again for a new one")
 	// ErrNotRefreshable: the token in hand is not good enough, and there is
-	// no refresh token.
-	ErrNotRefreshable = errors.New("the credential has no refresh token")
+	// no way to another.
+	ErrNotRefreshable = errors.New("there is no way to another token: the credential holds neither a refresh token nor a login that its provider has a call for; store one, or declare the call in config.yaml")
 	// ErrFreshRejected: the resource refused a token that was installed only
 	// because it had refused the one before.
 	ErrFreshRejected = errors.New("a token that was just refreshed is refused as well: look at its scope and at the account")

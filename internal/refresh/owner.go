@@ -180,6 +180,9 @@ func (e *Engine) repeated(h credential.Held, login credential.Login) (bool, erro
 	case brought.IsZero():
 		return !deleted && h.Token.Refresh.IsZero() && !h.Token.Access.IsZero() && login.Token.Access.Equal(h.Token.Access), nil
 	case brought.Equal(h.Token.Refresh):
+		if h.Record.Unasked() && !e.store.SpentBefore(h, brought) {
+			return false, nil // nobody has used it
+		}
 		return !h.Record.State.Terminal(), e.staleIf(h.Record.State.Terminal())
 	case e.store.SpentBefore(h, brought):
 		return false, ErrStaleToken

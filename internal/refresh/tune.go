@@ -8,8 +8,9 @@ import (
 )
 
 // TuneSessions sees to it that living sessions are planned by their provider's
-// present settings, and that what lives is a session where it has any, and a token
-// where it has none. list is as it was read, without secrets; what has other
+// present settings, that what lives is a session where it has any, and a token
+// where it has none, and that a token which had no way to another has the one that
+// there is by now. list is as it was read, without secrets; what has other
 // settings is read again, and written. It returns how many were. One that cannot
 // be read then, or written, is left as it is; an error means that the store could
 // not be asked.
@@ -40,7 +41,7 @@ func (e *Engine) TuneSessions(ctx context.Context, provider string, list []crede
 		switch {
 		case ok:
 			e.log.Warn().Err(single.At(0)).Str("credential", string(h.Record.ID)).Str("provider", provider).
-				Msg("a credential does not get the present settings of session: its record cannot be read or written")
+				Msg("a credential does not get the present settings of its provider: its record cannot be read or written")
 		case err != nil && !errors.Is(err, ErrNotFound):
 			return tuned, e.unavailable(err)
 		case err == nil && wrote:
@@ -48,4 +49,33 @@ func (e *Engine) TuneSessions(ctx context.Context, provider string, list []crede
 		}
 	}
 	return tuned, nil
+}
+
+// findWay returns held as it is stored once it has the way to another token that its
+// provider's present settings give it, where it had none.
+func (e *Engine) findWay(ctx context.Context, held credential.Held) (credential.Held, error) {
+	t, err := e.target(held.Record.Provider)
+	if err != nil || held.Record.Refreshable {
+		return held, nil //nolint:nilerr // whoever goes on tells of it
+	}
+	if _, differs := credential.TuneSession(held, t.Policy, credential.Nonce{}, e.clock.Now()); !differs {
+		return held, nil
+	}
+	return e.amend(ctx, held.Record.ID, func(h credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
+		if h.Record.Provider != t.Name {
+			return credential.Write{}, false
+		}
+		return credential.TuneSession(h, t.Policy, nonce, now)
+	})
+}
+
+// wayless reports whether there is no way to another token, by what is stored or by
+// the present settings of the provider. A session that is to be made a token is not
+// judged before it is one.
+func (e *Engine) wayless(r credential.Record) bool {
+	if !r.Refreshable {
+		return true
+	}
+	t, err := e.target(r.Provider)
+	return err == nil && t.Policy.Method(r) == credential.MethodNone && !t.Policy.TookOut(r)
 }

@@ -128,12 +128,17 @@ func (tn *turn) readAlone(o credential.Outcome, found credential.Found) credenti
 }
 
 // presentNothing settles a turn of a record whose last way to a new token is gone:
-// the settings of its provider have changed. A session that was only extended is
-// not over by that; it lives on as a token.
+// the settings of its provider have changed. Nothing that lives is over by that. A
+// session whose provider has none any more lives on as a token.
 func (e *Engine) presentNothing(ctx context.Context, tn *turn) settled {
 	if tn.target.Policy.TookOut(tn.held.Record) {
 		return e.settle(ctx, tn, nil, func(h credential.Held, now credential.Millis) credential.Write {
 			return credential.TakeSessionOut(h, tn.attempt, tn.target.Policy, tn.by, now)
+		})
+	}
+	if tn.held.Record.ValidAt(tn.now, 0) {
+		return e.settle(ctx, tn, nil, func(h credential.Held, now credential.Millis) credential.Write {
+			return credential.PutOff(h, tn.attempt, tn.target.Policy, tn.by, now)
 		})
 	}
 	reason := credential.ReasonNotRefreshable
