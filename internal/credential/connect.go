@@ -96,7 +96,7 @@ func Connect(before *Held, in Login, p Policy, nonce Nonce, now Millis) Write {
 	}
 	if state != StateActive {
 		r.Session.Ended, r.Session.CountdownAt, r.RefreshAt = r.Session.Sliding(), 0, 0
-		if r.Refreshable = p.canReplace(*r); r.Refreshable {
+		if r.Refreshable = p.CanReplace(*r); r.Refreshable {
 			r.RefreshAt = now
 		}
 	}
@@ -142,7 +142,7 @@ func (in Login) life(p Policy, now Millis) time.Duration {
 func (r *Record) setToken(t Token, issued Millis, life time.Duration, p Policy) {
 	r.HasRefresh = !t.Refresh.IsZero()
 	if p.Sessions.Idle > 0 {
-		r.Refreshable = p.Sessions.Extend || p.canReplace(*r)
+		r.Refreshable = p.Sessions.Extend || p.CanReplace(*r)
 		r.Session.TokenEndsAt = 0
 		r.openSession(issued, p)
 		return
@@ -158,7 +158,7 @@ func (r *Record) setLife(issued Millis, life time.Duration, p Policy) {
 	r.IssuedAt = issued
 	r.Lifetime = life
 	r.ExpiresAt = issued.Add(life)
-	r.Refreshable = p.canReplace(*r)
+	r.Refreshable = p.CanReplace(*r)
 	r.RefreshAt = 0
 	if r.Refreshable {
 		r.RefreshAt = p.PlanRefresh(r.ID, r.Version+1, issued, life)

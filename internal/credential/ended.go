@@ -33,10 +33,10 @@ func TakeEnded(h Held, a Attempt, o Outcome, p Policy, now Millis) (Write, bool)
 // about the token of asked, that it does not take that any more: where nothing can
 // replace it, only its user can, whatever is left of its time. It reports false if
 // that says nothing of the token that is current, if an attempt is open, or if there
-// is a way to another one.
+// is a way to another one, for which the settings have a call.
 func TakeRefused(h Held, asked Record, o Outcome, p Policy, nonce Nonce, now Millis) (Write, bool) {
 	r := h.Record
-	if r.State.Terminal() || r.Grant != asked.Grant || r.Generation != asked.Generation || h.Attempt != nil || r.Refreshable {
+	if r.State.Terminal() || r.Grant != asked.Grant || r.Generation != asked.Generation || h.Attempt != nil || r.Refreshable && (p.CanReplace(r) || r.Session.Sliding()) {
 		return Write{}, false
 	}
 	if alt, _, ok := NextAlternate(h); ok {

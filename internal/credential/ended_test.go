@@ -107,7 +107,8 @@ func TestTakeRefused(t *testing.T) {
 	}{
 		"nothing can replace it":             {func(*bundle) {}, true},
 		"its refreshes had failed":           {func(b *bundle) { b.in(credential.StateDegraded, true) }, true},
-		"it can be replaced":                 {func(b *bundle) { b.held.Record.Refreshable = true }, false},
+		"it can be replaced":                 {func(b *bundle) { b.held.Record.Refreshable, b.held.Record.HasRefresh = true, true }, false},
+		"its call was taken out":             {func(b *bundle) { b.held.Record.Refreshable = true }, true},
 		"an attempt is open":                 {func(b *bundle) { b.open(b.attempt) }, false},
 		"a newer token has been installed":   {func(b *bundle) { b.held.Record.Generation++ }, false},
 		"the owner has logged in again":      {func(b *bundle) { b.held.Record.Grant++ }, false},

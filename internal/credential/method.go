@@ -61,13 +61,14 @@ func (p Policy) Adds(before Policy) bool {
 func (p Policy) canRefresh(r Record) bool { return r.HasRefresh && !p.NoRefresh }
 
 // presented returns what an attempt has presented of which nothing is known but
-// that it was open: where a refresh token is held, the worst is that it was that,
-// whatever calls there are by the present settings. It may have been begun by others.
+// that it was open: where a refresh token is held, the worst is that it was that. It may
+// have been begun by other settings, so where by the present ones there is nothing to
+// present, it was the refresh token.
 func (p Policy) presented(h Held) Method {
-	if h.Record.HasRefresh {
-		return MethodRefresh
+	if method := p.presents(h); method != MethodNone || !h.Record.HasRefresh {
+		return method
 	}
-	return p.presents(h)
+	return MethodRefresh
 }
 
 // presents returns what an attempt presents that was begun by the present settings:

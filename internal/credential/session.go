@@ -256,7 +256,7 @@ func (c *change) sessionOver(reason Reason, p Policy) {
 	r.Session.CountdownAt, r.RefreshAt, r.WarnAt = 0, 0, 0 // no limit of it is to come
 	r.ExpiresAt = min(r.ExpiresAt, c.now)
 	left := r.Presence == PresenceActive && p.Sessions.OnActive == ActiveEnd && reason == ReasonIdleTimeout
-	r.Refreshable = !left && p.canReplace(*r)
+	r.Refreshable = !left && p.CanReplace(*r)
 	switch {
 	case r.Refreshable:
 		if !r.asleep() {
@@ -276,9 +276,9 @@ func (c *change) sessionOver(reason Reason, p Policy) {
 	}
 }
 
-// canReplace reports whether there is a way to a new token other than using the
+// CanReplace reports whether there is a way to a new token other than using the
 // one there is.
-func (p Policy) canReplace(r Record) bool { return p.canRefresh(r) || r.HasLogin && p.CanLogin }
+func (p Policy) CanReplace(r Record) bool { return p.canRefresh(r) || r.HasLogin && p.CanLogin }
 
 // endOf tells why the clock of a session has run out.
 func (r Record) endOf() Reason {

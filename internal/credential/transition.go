@@ -305,7 +305,7 @@ func Advance(h Held, p Policy, nonce Nonce, now Millis) (Write, bool) {
 		return c.done(h.Attempt), true
 	}
 	if at := r.expiry(); h.Attempt == nil && !r.Session.Sliding() && at != 0 && at <= now && !r.findWay(p) {
-		r.Refreshable = p.canReplace(*r)
+		r.Refreshable = p.CanReplace(*r)
 	}
 	c.expire(r.Reason, p)
 	if c.write.Erase {

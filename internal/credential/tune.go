@@ -20,10 +20,13 @@ import "cmp"
 func TuneSession(h Held, p Policy, nonce Nonce, now Millis) (Write, bool) {
 	before := h.Record
 	was, is := before.Session.Sliding(), p.Sessions.Idle > 0
-	if !was && !is && before.Refreshable || before.Session.Ended || !before.ValidAt(now, 0) {
+	if before.Session.Ended || !before.ValidAt(now, 0) {
 		return Write{}, false
 	}
 	if !was && !is {
+		if before.Refreshable || !p.CanReplace(before) {
+			return Write{}, false
+		}
 		c := beginChange(h, nonce, BySchedule, now)
 		if !c.write.Record.findWay(p) {
 			return Write{}, false
@@ -41,7 +44,7 @@ func TuneSession(h Held, p Policy, nonce Nonce, now Millis) (Write, bool) {
 	case !was:
 		r.becomeSession(p, now)
 	default:
-		r.Refreshable = r.Refreshable || p.Sessions.Extend || p.canReplace(*r)
+		r.Refreshable = r.Refreshable || p.Sessions.Extend || p.CanReplace(*r)
 		r.replan(p, now)
 		if r.Refreshable == before.Refreshable && r.LimitAt == before.LimitAt && r.Session.settings() == before.Session.settings() {
 			return Write{}, false
@@ -80,7 +83,7 @@ func TakeSessionOut(h Held, a Attempt, p Policy, by Initiator, now Millis) Write
 // ahead of its limit fails stays a session until that is settled, which keeps the
 // wait before the next, as long as there is a way to another token.
 func (p Policy) TookOut(r Record) bool {
-	return p.Sessions.Idle == 0 && r.alive() && (r.Session.Successor.Failures == 0 || !p.canReplace(r))
+	return p.Sessions.Idle == 0 && r.alive() && (r.Session.Successor.Failures == 0 || !p.CanReplace(r))
 }
 
 // takeSessionOut makes a token of what is still a session and should be none. It
@@ -101,7 +104,7 @@ func (c *change) takeSessionOut(p Policy) bool {
 // findWay plans the next refresh of a token that had no way to another, if it has one
 // by the present settings. It reports whether it has.
 func (r *Record) findWay(p Policy) bool {
-	if r.Refreshable || r.Session.Sliding() || !p.canReplace(*r) {
+	if r.Refreshable || r.Session.Sliding() || !p.CanReplace(*r) {
 		return false
 	}
 	r.Refreshable = true
@@ -151,7 +154,7 @@ func PutOff(h Held, a Attempt, p Policy, by Initiator, now Millis) Write {
 func (r *Record) becomeSession(p Policy, now Millis) {
 	r.Session = Session{StartedAt: r.IssuedAt, TokenEndsAt: r.ExpiresAt}
 	r.LimitAt, r.WarnAt = 0, 0 // they were its refresh token's
-	r.Refreshable = p.Sessions.Extend || p.canReplace(*r)
+	r.Refreshable = p.Sessions.Extend || p.CanReplace(*r)
 	r.IssuedAt = min(r.IssuedAt, r.ExpiresAt.Add(-r.Learned.of(p.Sessions.Idle)))
 	r.replan(p, now)
 }

@@ -510,3 +510,44 @@ func TestATokenGetsTheWayThatWasAdded(t *testing.T) {
 		assert.LessOrEqual(t, planned.RefreshAt, row.to, name)
 	}
 }
+
+// A provider may bring a refresh token for which it has no call, as for its logout. A
+// login or an extension that a dead process had in the air has not presented it, and
+// leaves no doubt.
+func TestWhatADeadOwnerHadInTheAirWithoutARefreshCall(t *testing.T) {
+	t.Parallel()
+	for name, session := range map[string]bool{"a login": false, "an extension": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.policy.NoRefresh, b.policy.CanLogin, b.policy.Rotates = true, true, credential.RotatesAuto
+			b.held.Record.HasLogin, b.held.Record.Rotations = true, credential.Rotated{}
+			b.held.SignIn = signIn("x")
+			if session {
+				b.policy.Sessions = credential.SessionPolicy{Idle: life, Extend: true}
+				b.held.Record.Session.Idle = life
+			}
+			w, ok := credential.Inherit(b.held, b.attempt, credential.EvidenceSent, b.policy, noon)
+			require.True(t, ok)
+			assert.Nil(t, w.Result(b.held).Attempt)
+			assert.False(t, w.Doubted)
+
+			b.held.Attempt = nil
+			_, ok = credential.Recall(b.held, b.attempt, false, b.policy, noon)
+			assert.False(t, ok)
+		})
+	}
+}
+
+// The provider's word that it does not take a token any more ends what there is no call
+// for by the present settings, though it was stored with a way to another one.
+func TestARefusedTokenWhoseCallWasTakenOut(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.held.Attempt = nil
+	b.policy.NoRefresh = true
+	word := credential.Outcome{Class: credential.ClassPermanent, Reason: credential.ReasonRejected}
+	w, ok := credential.TakeRefused(b.held, b.held.Record, word, b.policy, b.nonce, noon)
+	require.True(t, ok)
+	assert.Equal(t, credential.StateReauthRequired, w.Record.State)
+}

@@ -56,6 +56,7 @@ type barrier struct {
 	introduced bool                         // they are on the roster of the present run
 	waiting    bool                         // the rest of it waits for others
 	heard      time.Duration                // boot time since when that is all; 0 while what may have been written is still to come
+	owes       bool                         // what was never answered waits for who stands still
 	stay       []string                     // the dead whose journals hold what cannot be put back, when the rest is
 	told       string                       // who is waited for, as it was logged last
 	loss       time.Duration                // what the store could lose when the run was last confirmed; negative if never
@@ -296,7 +297,7 @@ func (b *barrier) keepBeating(ctx context.Context) (stop func()) {
 func (b *barrier) advance(ctx context.Context, run string, roster credential.Roster) error {
 	e := b.engine
 	settled := roster.Settled == run
-	if b.ready && (b.bereaved(roster, run) || !settled && b.round != roster.Round) {
+	if b.ready && (b.bereaved(roster, run) || !settled && b.round != roster.Round || b.owes && !b.others(roster, run, true, credential.Standing.Quiet)) {
 		b.ready = false
 	}
 	for tries := 1; !b.ready; tries++ {
@@ -368,7 +369,7 @@ func (b *barrier) lookThrough(ctx context.Context, run string, roster credential
 		everyone: settled || !b.others(roster, run, true, credential.Standing.Quiet),
 		force:    b.forced || b.heard > 0 && now-b.heard >= ownFirst && b.idle(roster, run),
 	}
-	b.tried = now
+	b.tried, b.owes = now, false
 	done, stay, err := e.putBack(ctx, run, at)
 	if !settled && b.stirred.Load() { // what has failed may have been made all the same
 		if counted := e.opts.Runs.NextRound(ctx); counted != nil {

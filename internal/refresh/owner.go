@@ -180,8 +180,8 @@ func (e *Engine) repeated(h credential.Held, login credential.Login) (bool, erro
 	case brought.IsZero():
 		return !deleted && h.Token.Refresh.IsZero() && !h.Token.Access.IsZero() && login.Token.Access.Equal(h.Token.Access), nil
 	case brought.Equal(h.Token.Refresh):
-		if h.Record.Unasked() && !e.store.SpentBefore(h, brought) {
-			return false, nil // nobody has used it
+		if t, err := e.target(h.Record.Provider); err == nil && h.Record.Unasked() && t.Policy.CanReplace(h.Record) && !e.store.SpentBefore(h, brought) {
+			return false, nil // nobody has used it, and it can be used now
 		}
 		return !h.Record.State.Terminal(), e.staleIf(h.Record.State.Terminal())
 	case e.store.SpentBefore(h, brought):

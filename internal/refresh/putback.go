@@ -64,10 +64,16 @@ func (e *Engine) putBack(ctx context.Context, run string, at stage) (done bool, 
 	if err != nil {
 		return false, nil, err
 	}
-	if unanswered := e.ledger.unanswered(); len(unanswered) > 0 {
-		if !at.heard && !at.force {
-			return false, nil, nil
-		}
+	unanswered := e.ledger.unanswered()
+	switch {
+	case len(unanswered) == 0:
+	case !at.heard && !at.force:
+		return false, nil, nil
+	case !at.everyone && !at.force:
+		// Whoever stands still may have been told of what is in their place that it is
+		// stored. Nobody waits for them: their owners know that it is not known.
+		e.barrier.owes = true
+	default:
 		made, err := e.putBackChains(ctx, run, unanswered, at.force, left)
 		if err != nil {
 			return false, nil, fmt.Errorf("put back what may have been written: %w", err)

@@ -152,3 +152,34 @@ func TestWhoHasTheWriteBeforeIsNamed(t *testing.T) {
 		})
 	}
 }
+
+// What was never answered does not take the place of what a neighbour who stands still
+// was told is stored, though no owner waits for him.
+func TestWhatWasNeverAnsweredWaitsForWhoStandsStill(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	stands, asks := b.node("stands", lossy), b.node("asks", lossy)
+	b.settle(stands, asks)
+	b.put(asks, "alice")
+	b.settle(stands, asks)
+	before := b.snapshot()
+	login := func(name string) credential.Login {
+		return credential.Login{ID: "alice", Provider: acme, Token: b.provider.grant(name), ExpiresIn: life}
+	}
+	asks.store.set(func(s *faultyStore) { s.failApply = ownersTries })
+	_, err := asks.Put(t.Context(), login("alice, again"), Expect{})
+	require.Error(t, err)
+	_, err = stands.Put(t.Context(), login("alice, a third time"), Expect{})
+	require.NoError(t, err)
+	held, seen := b.held(stands, "alice"), b.eventIDs(stands, "alice")
+
+	b.fallBack(before)
+	asks.store.heal()
+	b.seconds(int(asks.opts.Silence.Seconds())+2, asks)
+	require.Equal(t, passWrites, asks.barrier.passes())
+	require.True(t, asks.barrier.owes)
+	b.forced(asks, stands)
+	assert.False(t, asks.barrier.owes)
+	assert.Equal(t, seen, b.eventIDs(asks, "alice"))
+	assert.Equal(t, held, b.held(asks, "alice"))
+}

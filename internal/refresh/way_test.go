@@ -223,3 +223,20 @@ func TestATokenInDoubtWithoutACallStaysUsed(t *testing.T) {
 	_, err = n.Put(t.Context(), login, Expect{})
 	require.ErrorIs(t, err, ErrStaleToken)
 }
+
+// What is over for want of a call, and is brought again while there still is none, is
+// no news.
+func TestWhatIsBroughtAgainWithoutACallIsStoredOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.policy.NoRefresh = true
+	n := b.node("one")
+	login := b.login("alice")
+	login.ExpiresIn, login.ExpiresAt = 0, b.clock.Now()-1000
+	put, err := n.Put(t.Context(), login, Expect{})
+	require.NoError(t, err)
+	require.True(t, put.Held.Record.Unasked())
+	_, err = n.Put(t.Context(), login, Expect{})
+	require.ErrorIs(t, err, ErrStaleToken)
+	assert.Equal(t, put.Held.Record.Version, b.held(n, "alice").Record.Version)
+}
