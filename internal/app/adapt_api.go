@@ -205,11 +205,9 @@ func (r apiRecords) OfSubject(ctx context.Context, ids []credential.ID, subject 
 }
 
 func (r apiRecords) Record(ctx context.Context, id credential.ID) (*credential.Held, error) {
-	stored, err := r.one(ctx, id, r.store.Records)
-	if err != nil {
-		return nil, err
-	}
-	held, err := r.engine.Current(id, stored)
+	held, err := r.engine.Current(ctx, id, func(ctx context.Context) (*credential.Held, error) {
+		return r.one(ctx, id, r.store.Records)
+	})
 	if err == nil && held == nil {
 		err = r.complete(ctx)
 	}
@@ -219,7 +217,7 @@ func (r apiRecords) Record(ctx context.Context, id credential.ID) (*credential.H
 func (r apiRecords) UserData(ctx context.Context, id credential.ID) (*credential.Held, error) {
 	stored, err := r.one(ctx, id, r.store.Load)
 	if err != nil {
-		return nil, err
+		return nil, fault(err)
 	}
 	if stored == nil {
 		return nil, r.complete(ctx)
@@ -237,7 +235,7 @@ func (r apiRecords) one(ctx context.Context, id credential.ID, read func(context
 		return err
 	})
 	if err != nil {
-		return nil, fault(err)
+		return nil, err
 	}
 	return list[0], nil
 }

@@ -68,13 +68,25 @@ func (e *Engine) Surely(ctx context.Context, do func(context.Context) error, ans
 	}
 }
 
-// Current returns the record of id as it is to be shown, given what the store has
-// of it without its secrets, or nil: never an older version than memory has. It is
-// nil if there is none.
+// Current returns the record of id as it is to be shown, given read, which gets what the
+// store has of it without its secrets, or nil: never an older version than memory has.
+// It is nil if there is none. What has ended since it was read is read once more.
 //
-// Errors: an [UnavailableError] where the login is known to have ended, and the
-// store has not got that back yet.
-func (e *Engine) Current(id credential.ID, stored *credential.Held) (*credential.Held, error) {
+// Errors: those of read; an [UnavailableError] where the login is known to have ended,
+// and the store has not got that back yet.
+func (e *Engine) Current(ctx context.Context, id credential.ID, read func(context.Context) (*credential.Held, error)) (*credential.Held, error) {
+	held, err := e.current(ctx, id, read)
+	if errors.Is(err, errEnded) {
+		held, err = e.current(ctx, id, read)
+	}
+	return held, err
+}
+
+func (e *Engine) current(ctx context.Context, id credential.ID, read func(context.Context) (*credential.Held, error)) (*credential.Held, error) {
+	stored, err := read(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if held, _, known := e.tokens.get(id); stored == nil && known && e.barrier.passes() != passAll {
 		stored = &credential.Held{Record: held.Record, Attempt: held.Attempt}
 	}

@@ -30,15 +30,16 @@ func TestNothingOlderIsShown(t *testing.T) {
 	require.NoError(t, err)
 
 	show := func(id credential.ID) (*credential.Held, error) {
-		var list []*credential.Held
-		err := n.OnKnownRun(t.Context(), func(ctx context.Context) (err error) {
-			list, err = n.store.Records(ctx, id)
-			return err
+		return n.Current(t.Context(), id, func(ctx context.Context) (held *credential.Held, err error) {
+			err = n.OnKnownRun(ctx, func(ctx context.Context) error {
+				list, err := n.store.Records(ctx, id)
+				if err == nil {
+					held = list[0]
+				}
+				return err
+			})
+			return held, err
 		})
-		if err != nil {
-			return nil, err
-		}
-		return n.Current(id, list[0])
 	}
 	held, err := show("alice")
 	require.NoError(t, err)
@@ -260,9 +261,29 @@ func TestWhatIsPromisedIsShown(t *testing.T) {
 	let()
 	served := soon(t, done, "the token")
 	require.NoError(t, served.err)
-	held, err := n.Current("alice", &before)
+	held, err := n.Current(t.Context(), "alice", func(context.Context) (*credential.Held, error) { return &before, nil })
 	require.NoError(t, err)
 	assert.Equal(t, served.value.Record.Version, held.Record.Version)
+}
+
+// A record that ends as it is read is read once more: nothing is missing from the store.
+func TestWhatEndsAsItIsReadIsShown(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	one, two := b.node("one"), b.node("two")
+	before := b.put(one, "alice")
+	reads := 0
+	held, err := two.Current(t.Context(), "alice", func(ctx context.Context) (*credential.Held, error) {
+		if reads++; reads > 1 {
+			return new(b.held(two, "alice")), nil
+		}
+		ended, err := one.Logout(ctx, "alice", Expect{})
+		two.Observe(credential.Event{ID: "alice", Version: ended.Record.Version, State: ended.Record.State})
+		return &before, err
+	})
+	require.NoError(t, err)
+	assert.Equal(t, credential.StateLoggedOut, held.Record.State)
+	assert.Equal(t, 2, reads)
 }
 
 // What an owner says is not taken for done already, or for refused, by a record of
