@@ -364,8 +364,17 @@ func (e *Engine) loadUnlessAfter(ctx context.Context, id credential.ID, generati
 	return e.load(ctx, id)
 }
 
-// load reads a record from the store and remembers it.
+// load reads a record from the store and remembers it. What has ended since it was
+// read is read once more.
 func (e *Engine) load(ctx context.Context, id credential.ID) (credential.Held, error) {
+	held, err := e.loadOnce(ctx, id)
+	if errors.Is(err, errEnded) {
+		held, err = e.loadOnce(ctx, id)
+	}
+	return held, err
+}
+
+func (e *Engine) loadOnce(ctx context.Context, id credential.ID) (credential.Held, error) {
 	mark := e.tokens.mark(id)
 	list, err := e.store.Load(ctx, id)
 	if err != nil {

@@ -387,6 +387,7 @@ type faultyStore struct {
 	waited    int           // Loads that got none
 	lastLook  bool          // the first Load after a Begin is the last one that gets an answer
 	loaded    chan struct{} // hears of the next Load that got an answer
+	behind    func()        // called once, after a Load and before its answer
 	beaten    func()        // hears of each heartbeat that got through
 }
 
@@ -524,7 +525,12 @@ func (s *faultyStore) Load(ctx context.Context, ids ...credential.ID) ([]*creden
 		close(s.loaded)
 		s.loaded = nil
 	}
+	behind := s.behind
+	s.behind = nil
 	s.mu.Unlock()
+	if behind != nil {
+		behind()
+	}
 	if err == nil && some {
 		for i := range list {
 			if bad.at[i] {

@@ -286,6 +286,25 @@ func TestWhatEndsAsItIsReadIsShown(t *testing.T) {
 	assert.Equal(t, 2, reads)
 }
 
+// Nor is it taken for missing where its token is asked for.
+func TestWhatEndsAsItsTokenIsReadIsSaid(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	one, two := b.node("one"), b.node("two")
+	b.put(one, "alice")
+	two.store.set(func(s *faultyStore) {
+		s.behind = func() {
+			if ended, err := one.Logout(t.Context(), "alice", Expect{}); assert.NoError(t, err) {
+				two.Observe(credential.Event{ID: "alice", Version: ended.Record.Version, State: ended.Record.State})
+			}
+		}
+	})
+	_, err := two.Token(t.Context(), "alice", 0)
+	over := new(StateError)
+	require.ErrorAs(t, err, &over)
+	assert.Equal(t, credential.StateLoggedOut, over.State)
+}
+
 // What an owner says is not taken for done already, or for refused, by a record of
 // which the store has lost the last version, not even where the other run was not
 // noticed yet: he is not answered before that was put back, and then his word stands.
