@@ -94,12 +94,14 @@ func Replies(e Evidence) (undelivered, dying int) {
 
 // unexplained is P6 for replies: the program gives none up by itself. What did
 // not arrive, and was not used all the same, has an injected fault for a reason.
+// An injected error of which the status came is read no further: the kernel does not
+// tell of the rest that it arrived.
 func (c *trial) unexplained() {
 	if c.Reasons == nil {
 		return
 	}
 	for _, e := range c.Ledger {
-		if _, known := c.Reasons.Known[e.Seq]; known || e.Delivered {
+		if _, known := c.Reasons.Known[e.Seq]; known || e.Delivered || e.Fault == string(practice.KindStatus) {
 			continue
 		}
 		f := c.families[e.Grant]

@@ -355,6 +355,11 @@ func TestPromises(t *testing.T) {
 		{"a reply that nobody saw arrive, and an older token is served", []func(*Evidence){lose, because(1), func(e *Evidence) {
 			e.Holds = newest(map[string]uint32{"g1": 2, "g2": 3})
 		}}, "P6"},
+		{"an injected error that nobody saw arrive", []func(*Evidence){because(1), func(e *Evidence) {
+			failed := refusal(9, 3, 10*time.Second, "")
+			failed.Fault, failed.Delivered = "status", false
+			e.Ledger = append(e.Ledger, failed)
+		}}, ""},
 		{"a spoilt reply whose token had come is not asked for again", []func(*Evidence){because(2), mend}, "P1 P2"},
 
 		{"a secret shows", []func(*Evidence){func(e *Evidence) { e.Canaries = []string{"the log of A: access token as raw"} }}, "P7"},
