@@ -43,7 +43,7 @@ func (noVerifier) Verify(context.Context, string, []credential.ID) (asked, refus
 // noTuner finds every session as it should be.
 type noTuner struct{}
 
-func (noTuner) TuneSessions(context.Context, string, []credential.Held) (int, error) { return 0, nil }
+func (noTuner) Tune(context.Context, string, []credential.Held) (int, error) { return 0, nil }
 
 // house is a real Redis with the real store and asynq on it.
 type house struct {

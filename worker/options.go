@@ -88,12 +88,12 @@ type Verifier interface {
 	Verify(ctx context.Context, provider string, ids []credential.ID) (asked, refused int, err error)
 }
 
-// Tuner sees to it that sessions are planned by the present settings.
+// Tuner sees to it that credentials are planned by the present settings.
 type Tuner interface {
-	// TuneSessions looks at a provider's credentials and returns how many it has
+	// Tune looks at a provider's credentials and returns how many it has
 	// planned anew. One that cannot be read is passed over; with an error it is
 	// asked about all of them again.
-	TuneSessions(ctx context.Context, provider string, list []credential.Held) (int, error)
+	Tune(ctx context.Context, provider string, list []credential.Held) (int, error)
 }
 
 // Slots keeps the progress of sweeps.

@@ -196,7 +196,7 @@ func (s *sweep) page(ctx context.Context) (counts map[string]int64, next string,
 	counts[countHealed], err = s.heal(ctx, list, due, now)
 	if err == nil {
 		var tuned int
-		tuned, err = s.tuner.TuneSessions(ctx, s.task.Provider, list)
+		tuned, err = s.tuner.Tune(ctx, s.task.Provider, list)
 		if tuned > 0 {
 			counts[countTuned] = int64(tuned)
 		}

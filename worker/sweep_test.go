@@ -204,7 +204,7 @@ type fakeTuner struct {
 	away  atomic.Int64 // so many calls do not reach the store
 }
 
-func (f *fakeTuner) TuneSessions(_ context.Context, provider string, list []credential.Held) (int, error) {
+func (f *fakeTuner) Tune(_ context.Context, provider string, list []credential.Held) (int, error) {
 	if f.away.Add(-1) >= 0 {
 		return 0, errAway
 	}

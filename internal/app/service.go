@@ -212,7 +212,7 @@ func (s *service) openEngine(ctx context.Context) error {
 		OfflineReads:      time.Duration(s.conf.Load().OfflineReads),
 		OnClientRecovered: s.clientRecovered,
 		OnClientRetuned:   s.clientRetuned,
-		OnSessionsChanged: s.sessionsChanged,
+		OnPolicyChanged:   s.policyChanged,
 		OnDue:             s.due,
 	}
 	if s.file != nil {
@@ -305,10 +305,10 @@ func (s *service) clientRecovered(provider string) {
 
 func (s *service) clientRetuned(provider string) { s.sharedSweep(provider, tasks.WhyClientRetuned) }
 
-// sessionsChanged has the sessions of a provider seen to, which live by other
+// policyChanged has the credentials of a provider seen to, which live by other
 // settings. Each process that loads settings asks for a sweep of its own: one that
 // another asked for may be made by a third that goes by the old ones still.
-func (s *service) sessionsChanged(provider string) {
+func (s *service) policyChanged(provider string) {
 	task, err := tasks.NewOwnExtra(provider, tasks.SweepWithin)
 	s.sweep(provider, tasks.WhySettings, task, err)
 }
@@ -453,7 +453,7 @@ func (s *service) startWork(ctx context.Context) error {
 func (s *service) tuneSessions(context.Context) error {
 	for name, set := range s.conf.Load().Providers {
 		if set.Session.IdleTimeout > 0 {
-			s.sessionsChanged(name) //nolint:contextcheck // the same as of a reload, which has none
+			s.policyChanged(name) //nolint:contextcheck // the same as of a reload, which has none
 		}
 	}
 	return nil

@@ -69,7 +69,7 @@ func (w *watched) presence(to credential.Presence) {
 }
 
 func (w *watched) tune() {
-	if write, ok := credential.TuneSession(w.held, w.policy, w.nonce(), w.now); ok {
+	if write, ok := credential.Tune(w.held, w.policy, w.nonce(), w.now); ok {
 		w.store(write)
 	}
 }

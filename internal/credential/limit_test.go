@@ -223,16 +223,16 @@ func TestALoginAheadOfTheLimitWithoutAVerdict(t *testing.T) {
 
 // A session lives by the present settings soon after they have changed; it is not
 // called dead by them while it lives by those of before.
-func TestTuneSession(t *testing.T) {
+func TestTune(t *testing.T) {
 	t.Parallel()
 	tune := func(t *testing.T, b *bundle, now credential.Millis) credential.Record {
 		t.Helper()
 		b.held.Attempt = nil
-		w, ok := credential.TuneSession(b.held, b.policy, nonceOf(30), now)
+		w, ok := credential.Tune(b.held, b.policy, nonceOf(30), now)
 		require.True(t, ok)
 		assert.Empty(t, w.Events)
 		assert.Equal(t, credential.NextDue(w.Record, nil), w.Due)
-		again, ok := credential.TuneSession(w.Result(b.held), b.policy, nonceOf(31), now)
+		again, ok := credential.Tune(w.Result(b.held), b.policy, nonceOf(31), now)
 		assert.False(t, ok, "%+v", again.Record)
 		return w.Record
 	}
@@ -291,7 +291,7 @@ func TestTuneSession(t *testing.T) {
 			b := setup(t)
 			b.session(c.presence)
 			before := copyRecord(b.held.Record)
-			_, differs := credential.TuneSession(b.held, b.policy, nonceOf(30), noon)
+			_, differs := credential.Tune(b.held, b.policy, nonceOf(30), noon)
 			require.False(t, differs, "nothing has changed")
 			c.change(&b.policy)
 			c.check(t, before, tune(t, b, noon))
@@ -310,7 +310,7 @@ func TestTuneSession(t *testing.T) {
 	} {
 		h := copyHeld(b.held)
 		change(&h.Record)
-		_, differs := credential.TuneSession(h, b.policy, nonceOf(30), noon)
+		_, differs := credential.Tune(h, b.policy, nonceOf(30), noon)
 		assert.False(t, differs, name)
 	}
 }

@@ -227,7 +227,7 @@ func (w *world) settingsChange(t *rapid.T) {
 		return
 	}
 	was := *h
-	write, differs := credential.TuneSession(was, w.policy, w.nonce(), w.now)
+	write, differs := credential.Tune(was, w.policy, w.nonce(), w.now)
 	if !differs {
 		return
 	}

@@ -2,7 +2,7 @@ package credential
 
 import "cmp"
 
-// TuneSession plans a living session by its provider's present settings, where it lives
+// Tune plans a living credential by its provider's present settings, where it lives
 // by others: they may have changed since it was planned, and a session that is
 // touched in time has no other occasion. A living token becomes a session where its
 // provider has any by now, and a session a token where it has none any more, once no
@@ -17,7 +17,7 @@ import "cmp"
 // By settings that are shorter than the time since its last use, the session would
 // be over. It is not: it is extended now where it can be, and keeps its deadline
 // meanwhile, for its backend has the last word.
-func TuneSession(h Held, p Policy, nonce Nonce, now Millis) (Write, bool) {
+func Tune(h Held, p Policy, nonce Nonce, now Millis) (Write, bool) {
 	before := h.Record
 	was, is := before.Session.Sliding(), p.Sessions.Idle > 0
 	if before.Session.Ended || !before.ValidAt(now, 0) {
@@ -59,7 +59,7 @@ func TuneSession(h Held, p Policy, nonce Nonce, now Millis) (Write, bool) {
 	return c.done(h.Attempt), true
 }
 
-// Turns reports whether [TuneSession] makes a session of a token, or a token of a
+// Turns reports whether [Tune] makes a session of a token, or a token of a
 // session. While it does, what others hold of h may be that already.
 func (p Policy) Turns(h Held, now Millis) bool {
 	s := h.Record.Session
@@ -79,7 +79,7 @@ func TakeSessionOut(h Held, a Attempt, p Policy, by Initiator, now Millis) Write
 
 // TookOut reports whether r is a living session of a provider that has none any
 // more. That is no end of a login, for its backend has said nothing of the kind:
-// whoever finds it before [TuneSession] does makes a token of it. One whose login
+// whoever finds it before [Tune] does makes a token of it. One whose login
 // ahead of its limit fails stays a session until that is settled, which keeps the
 // wait before the next, as long as there is a way to another token.
 func (p Policy) TookOut(r Record) bool {

@@ -15,14 +15,14 @@ func (b *bundle) tuned(t *testing.T) credential.Record {
 	t.Helper()
 	b.held.Attempt = nil
 	before := copyRecord(b.held.Record)
-	w, ok := credential.TuneSession(b.held, b.policy, nonceOf(30), noon)
+	w, ok := credential.Tune(b.held, b.policy, nonceOf(30), noon)
 	require.True(t, ok)
 	assert.Empty(t, w.Events)
 	assert.Equal(t, before, b.held.Record)
 	assert.Equal(t, before.Version, w.Record.Version)
 	checkNextDue(t, w.Record, nil)
 	assert.Equal(t, credential.NextDue(w.Record, nil), w.Due)
-	again, ok := credential.TuneSession(w.Result(b.held), b.policy, nonceOf(31), noon)
+	again, ok := credential.Tune(w.Result(b.held), b.policy, nonceOf(31), noon)
 	assert.False(t, ok, "%+v", again.Record)
 	return w.Record
 }
@@ -73,7 +73,7 @@ func TestATokenBecomesASession(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
 			b.held.Record.Presence = row.presence
-			_, differs := credential.TuneSession(b.held, b.policy, nonceOf(30), noon)
+			_, differs := credential.Tune(b.held, b.policy, nonceOf(30), noon)
 			require.False(t, differs, "nothing has changed")
 			b.policy.Sessions = credential.SessionPolicy{Idle: 30 * time.Minute, Extend: true, OnActive: credential.ActiveExtend}
 			row.change(b)
@@ -204,7 +204,7 @@ func TestOnlyWhatIsAtRestBecomesASessionOrAToken(t *testing.T) {
 			b.held.Attempt = nil
 			change(b)
 			b.policy.Sessions = sessions
-			_, differs := credential.TuneSession(b.held, b.policy, nonceOf(30), noon)
+			_, differs := credential.Tune(b.held, b.policy, nonceOf(30), noon)
 			assert.False(t, differs, "%s, a session: %t", name, session)
 		}
 	}
@@ -215,7 +215,7 @@ func TestOnlyWhatIsAtRestBecomesASessionOrAToken(t *testing.T) {
 	at := b.due()
 	b.loginFails(t, at, credential.Outcome{Class: credential.ClassRefused, Reason: credential.ReasonInvalidRequest})
 	b.policy.Sessions = credential.SessionPolicy{}
-	_, differs := credential.TuneSession(b.held, b.policy, nonceOf(30), at)
+	_, differs := credential.Tune(b.held, b.policy, nonceOf(30), at)
 	assert.False(t, differs, "its login is not to be made before its wait is over")
 }
 
@@ -436,7 +436,7 @@ func TestASessionThatWasATokenKeepsAnEndThatIsNear(t *testing.T) {
 		b.open(credential.Attempt{Nonce: nonceOf(7), Generation: 4, Grant: 2, BegunAt: noon})
 		b.touched(noon + second)
 		b.held.Attempt = nil
-		w, ok := credential.TuneSession(b.held, plain, nonceOf(40), end.Add(-left))
+		w, ok := credential.Tune(b.held, plain, nonceOf(40), end.Add(-left))
 		require.True(t, ok)
 		assert.Equal(t, end, w.Record.ExpiresAt, left)
 	}

@@ -248,7 +248,7 @@ func (w *world) check() {
 	if w.store.due == 0 && !r.State.Terminal() && !r.Paused && !asleep {
 		w.fatalf("never due again: %+v, open %+v", r, h.Attempt)
 	}
-	if _, differs := credential.TuneSession(*h, w.policy, nonceOf(3), w.now); differs {
+	if _, differs := credential.Tune(*h, w.policy, nonceOf(3), w.now); differs {
 		w.fatalf("it lives by other settings than there are: %+v", r)
 	}
 	w.checkLimit(*h)

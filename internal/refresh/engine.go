@@ -78,10 +78,10 @@ type Options struct {
 	// and is to be probed. Either way what was held back is to be looked at at
 	// once.
 	OnClientRecovered, OnClientRetuned func(provider string)
-	// OnSessionsChanged is called when other settings are in force for a provider
+	// OnPolicyChanged is called when other settings are in force for a provider
 	// that has sliding sessions, or had them before, or has a way to a new token that
-	// it had not: what lives is to be seen to, by [Engine.TuneSessions].
-	OnSessionsChanged func(provider string)
+	// it had not: what lives is to be seen to, by [Engine.Tune].
+	OnPolicyChanged func(provider string)
 	// OnDue is called when an owner's word has made a credential due now.
 	OnDue func()
 }
@@ -181,9 +181,9 @@ func (e *Engine) SetTargets(ctx context.Context, targets []Target) {
 	for _, name := range changed {
 		e.breakers.retune(ctx, name)
 	}
-	if e.opts.OnSessionsChanged != nil {
+	if e.opts.OnPolicyChanged != nil {
 		for _, name := range tuned {
-			e.opts.OnSessionsChanged(name)
+			e.opts.OnPolicyChanged(name)
 		}
 	}
 }

@@ -638,7 +638,7 @@ func TestASessionIsReplacedAheadOfItsLimit(t *testing.T) {
 }
 
 // Other settings reach a session that nothing but touches reach.
-func TestTuneSessions(t *testing.T) {
+func TestTune(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.sliding()
@@ -647,7 +647,7 @@ func TestTuneSessions(t *testing.T) {
 	tune := func(provider string) int {
 		t.Helper()
 		h := b.held(n, "alice")
-		tuned, err := n.TuneSessions(t.Context(), provider, []credential.Held{{Record: h.Record, Attempt: h.Attempt}})
+		tuned, err := n.Tune(t.Context(), provider, []credential.Held{{Record: h.Record, Attempt: h.Attempt}})
 		require.NoError(t, err)
 		return tuned
 	}
@@ -657,7 +657,7 @@ func TestTuneSessions(t *testing.T) {
 	assert.Zero(t, tune(acme), "by its own settings")
 	h := b.held(n, "alice")
 	assert.Zero(t, tune("another"))
-	tuned, err := other.TuneSessions(t.Context(), acme, []credential.Held{h})
+	tuned, err := other.Tune(t.Context(), acme, []credential.Held{h})
 	require.NoError(t, err)
 	assert.Equal(t, 1, tuned)
 	touches, err := n.Touch(t.Context(), []credential.ID{"alice"})

@@ -7,14 +7,14 @@ import (
 	"github.com/refreshd/refreshd/internal/credential"
 )
 
-// TuneSessions sees to it that living sessions are planned by their provider's
+// Tune sees to it that living sessions are planned by their provider's
 // present settings, that what lives is a session where it has any, and a token
 // where it has none, and that a token which had no way to another has the one that
 // there is by now. list is as it was read, without secrets; what has other
 // settings is read again, and written. It returns how many were. One that cannot
 // be read then, or written, is left as it is; an error means that the store could
 // not be asked.
-func (e *Engine) TuneSessions(ctx context.Context, provider string, list []credential.Held) (int, error) {
+func (e *Engine) Tune(ctx context.Context, provider string, list []credential.Held) (int, error) {
 	leave, err := e.enter()
 	if err != nil {
 		return 0, err
@@ -26,14 +26,14 @@ func (e *Engine) TuneSessions(ctx context.Context, provider string, list []crede
 	}
 	tuned := 0
 	for _, h := range list {
-		if _, differs := credential.TuneSession(h, t.Policy, credential.Nonce{}, e.clock.Now()); !differs {
+		if _, differs := credential.Tune(h, t.Policy, credential.Nonce{}, e.clock.Now()); !differs {
 			continue
 		}
 		wrote := false
 		_, err := e.amend(ctx, h.Record.ID, func(h credential.Held, nonce credential.Nonce, now credential.Millis) (write credential.Write, _ bool) {
 			write, wrote = credential.Write{}, false
 			if h.Record.Provider == provider {
-				write, wrote = credential.TuneSession(h, t.Policy, nonce, now)
+				write, wrote = credential.Tune(h, t.Policy, nonce, now)
 			}
 			return write, wrote
 		})
@@ -58,14 +58,14 @@ func (e *Engine) findWay(ctx context.Context, held credential.Held) (credential.
 	if err != nil || held.Record.Refreshable {
 		return held, nil //nolint:nilerr // whoever goes on tells of it
 	}
-	if _, differs := credential.TuneSession(held, t.Policy, credential.Nonce{}, e.clock.Now()); !differs {
+	if _, differs := credential.Tune(held, t.Policy, credential.Nonce{}, e.clock.Now()); !differs {
 		return held, nil
 	}
 	return e.amend(ctx, held.Record.ID, func(h credential.Held, nonce credential.Nonce, now credential.Millis) (credential.Write, bool) {
 		if h.Record.Provider != t.Name {
 			return credential.Write{}, false
 		}
-		return credential.TuneSession(h, t.Policy, nonce, now)
+		return credential.Tune(h, t.Policy, nonce, now)
 	})
 }
 

@@ -11,7 +11,7 @@ import (
 )
 
 // One that cannot be read is left as it is; a store that is away is told of.
-func TestTuneSessionsGoesOnBehindOneThatCannotBeRead(t *testing.T) {
+func TestTuneGoesOnBehindOneThatCannotBeRead(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.sliding()
@@ -28,12 +28,12 @@ func TestTuneSessionsGoesOnBehindOneThatCannotBeRead(t *testing.T) {
 	b.policy.Sessions.Idle = time.Hour
 	other := b.node("two")
 	other.store.set(func(s *faultyStore) { s.away = true })
-	tuned, err := other.TuneSessions(t.Context(), acme, list)
+	tuned, err := other.Tune(t.Context(), acme, list)
 	require.ErrorIs(t, err, errAway)
 	assert.Zero(t, tuned)
 	other.store.heal()
 	other.store.set(func(s *faultyStore) { s.spoilt = map[credential.ID]bool{"bob": true} })
-	tuned, err = other.TuneSessions(t.Context(), acme, list)
+	tuned, err = other.Tune(t.Context(), acme, list)
 	require.NoError(t, err)
 	assert.Equal(t, 2, tuned)
 	assert.Contains(t, b.log.String(), `"credential":"bob"`)
@@ -53,13 +53,13 @@ func TestSessionsComeAndGoWithTheirSettings(t *testing.T) {
 	require.Zero(t, h.Record.Session)
 	version := h.Record.Version
 	var changed []string
-	n.opts.OnSessionsChanged = func(provider string) { changed = append(changed, provider) }
+	n.opts.OnPolicyChanged = func(provider string) { changed = append(changed, provider) }
 	load := func(sessions credential.SessionPolicy) credential.Record {
 		t.Helper()
 		b.policy.Sessions = sessions
 		n.SetTargets(t.Context(), []Target{b.target()})
 		h := b.held(n, "alice")
-		tuned, err := n.TuneSessions(t.Context(), acme, []credential.Held{{Record: h.Record, Attempt: h.Attempt}})
+		tuned, err := n.Tune(t.Context(), acme, []credential.Held{{Record: h.Record, Attempt: h.Attempt}})
 		require.NoError(t, err)
 		require.Equal(t, 1, tuned)
 		return b.held(n, "alice").Record
@@ -176,7 +176,7 @@ func TestMemoryDoesNotOutliveWhatAnotherTuned(t *testing.T) {
 			n.SetTargets(t.Context(), []Target{b.target()})
 		}
 		read() // before it is tuned
-		tuned, err := one.TuneSessions(t.Context(), acme, []credential.Held{b.held(one, "alice")})
+		tuned, err := one.Tune(t.Context(), acme, []credential.Held{b.held(one, "alice")})
 		require.NoError(t, err)
 		require.Equal(t, 1, tuned)
 		stored := b.held(one, "alice").Record

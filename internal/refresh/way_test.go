@@ -103,7 +103,7 @@ func TestACallThatIsAddedReachesWhatIsStored(t *testing.T) {
 	for name, look := range map[string]func(*bundle, *node){
 		"a walk": func(b *bundle, n *node) {
 			h := b.held(n, "alice")
-			tuned, err := n.TuneSessions(b.t.Context(), acme, []credential.Held{{Record: h.Record, Attempt: h.Attempt}})
+			tuned, err := n.Tune(b.t.Context(), acme, []credential.Held{{Record: h.Record, Attempt: h.Attempt}})
 			require.NoError(b.t, err)
 			assert.Equal(b.t, 1, tuned)
 			r := b.held(n, "alice").Record
@@ -134,7 +134,7 @@ func TestACallThatIsAddedReachesWhatIsStored(t *testing.T) {
 			b := setup(t)
 			n := b.node("one")
 			var changed []string
-			n.opts.OnSessionsChanged = func(provider string) { changed = append(changed, provider) }
+			n.opts.OnPolicyChanged = func(provider string) { changed = append(changed, provider) }
 			b.by(n, false, false, false)
 			before := b.kept(n, true).Record
 			require.False(t, before.Refreshable)
@@ -172,7 +172,7 @@ func TestAProcessWithoutACallLeavesItToOneThatHasIt(t *testing.T) {
 				require.NotZero(t, at)
 				b.clock.advance(at.Sub(b.clock.Now()))
 				h := b.held(old, "alice")
-				_, err := old.TuneSessions(t.Context(), acme, []credential.Held{{Record: h.Record, Attempt: h.Attempt}})
+				_, err := old.Tune(t.Context(), acme, []credential.Held{{Record: h.Record, Attempt: h.Attempt}})
 				require.NoError(t, err)
 				b.batch(old, "alice")
 				r := b.held(old, "alice").Record
